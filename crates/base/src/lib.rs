@@ -1,0 +1,17 @@
+//! The ground that every crate stands on: ids, revisions, limits, the table of wire errors, and
+//! the three things that a simulation must own: the clock, the disk and chance.
+//!
+//! Nothing here knows Raft, HTTP or the keyspace.
+
+pub mod clock;
+pub mod code;
+pub mod disk;
+pub mod ids;
+pub mod limits;
+pub mod revision;
+
+pub use clock::{Clock, OsClock, UnixNanos};
+pub use code::Code;
+pub use disk::{Disk, File, Open, OsDisk};
+pub use ids::{ClusterId, Index, MemberId, Term};
+pub use revision::Revision;

@@ -1,0 +1,38 @@
+//! Every bound of the product, by name. A limit that is not here is not a limit.
+
+use std::time::Duration;
+
+/// One request's payload: what v3 calls `--max-request-bytes`, and the largest v2 form.
+pub const REQUEST_BYTES_MAX: usize = 1_572_864;
+/// A request line and its headers together.
+pub const REQUEST_HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Headers of one request.
+pub const REQUEST_HEADERS_MAX: usize = 100;
+/// A key or path, in bytes, through either API.
+pub const KEY_BYTES_MAX: usize = 64 * 1024;
+/// Commands that wait for the raft thread.
+pub const PROPOSALS_WAITING_MAX: usize = 10_000;
+/// Their bytes.
+pub const PROPOSAL_BYTES_WAITING_MAX: usize = 64 << 20;
+/// Proposals are refused once so many committed entries wait to be applied (etcd: 5,000).
+pub const COMMITTED_UNAPPLIED_MAX: u64 = 5_000;
+/// Uncommitted bytes in the raft log before proposals are refused.
+pub const UNCOMMITTED_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of committed entries that one step hands to apply.
+pub const COMMITTED_BYTES_PER_STEP_MAX: u64 = 4 << 20;
+/// Table changes that wait in memory for the flusher.
+pub const TAIL_BYTES_MAX: usize = 64 << 20;
+/// The flusher writes once the tail holds so much, or after [`FLUSH_INTERVAL`].
+pub const TAIL_FLUSH_BYTES: usize = 4 << 20;
+/// An idle tail is written after this long.
+pub const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
+/// Commits that wait for one watcher before it is fed from history instead.
+pub const WATCHER_COMMITS_WAITING_MAX: usize = 64;
+/// Nodes that one expire command takes.
+pub const EXPIRE_NODES_MAX: usize = 1_000;
+/// Space quota in live bytes unless set (`--quota-backend-bytes`).
+pub const QUOTA_BYTES_DEFAULT: u64 = 2 << 30;
+/// History beyond this many revisions is compacted when nobody else does.
+pub const HISTORY_REVISIONS_MAX: u64 = 5_000_000;
+/// The newest revisions that such a compaction keeps.
+pub const HISTORY_REVISIONS_KEPT: i64 = 10_000;

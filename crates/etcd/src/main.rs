@@ -1,0 +1,2 @@
+//! Placeholder until its author writes it.
+fn main() {}

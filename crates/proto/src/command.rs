@@ -1,0 +1,132 @@
+//! A command: the payload of a raft entry, the only way in which replicated state changes.
+//!
+//! Whatever is random, slow or timed is computed before and carried inside: apply reads no clock.
+
+use bytes::Bytes;
+
+/// The newest format that this build writes, and knows.
+pub const FORMAT: u32 = 1;
+
+/// The payload of a normal raft entry, or the context of a configuration change.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Command {
+    /// [`FORMAT`] of the build that proposed it. Apply stops the member at a newer one.
+    #[prost(uint32, tag = "1")]
+    pub format: u32,
+    /// Whom to answer: the proposal's id, unique among all members and restarts with high
+    /// probability; 0 if nobody waits.
+    #[prost(uint64, tag = "2")]
+    pub id: u64,
+    #[prost(oneof = "Op", tags = "10, 11, 12, 13, 14")]
+    pub op: Option<Op>,
+}
+
+/// What a command does.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum Op {
+    /// A write through the v2 keys API.
+    #[prost(message, tag = "10")]
+    Keys(KeysWrite),
+    /// The leader's sweep of what has passed its time to live.
+    #[prost(message, tag = "11")]
+    Expire(Expire),
+    /// A member tells its name and client URLs.
+    #[prost(message, tag = "12")]
+    Publish(Publish),
+    /// The version that all members can do, as `major.minor.patch`.
+    #[prost(message, tag = "13")]
+    ClusterVersion(ClusterVersion),
+    /// Removes history below a revision.
+    #[prost(message, tag = "14")]
+    Compact(Compact),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum KeysMethod {
+    Set = 0,
+    Create = 1,
+    /// Creates a child named by the next index, zero-padded to 20 digits (POST).
+    CreateInOrder = 2,
+    Update = 3,
+    CompareAndSwap = 4,
+    Delete = 5,
+    CompareAndDelete = 6,
+}
+
+/// A write through the v2 keys API, its form already checked.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct KeysWrite {
+    #[prost(enumeration = "KeysMethod", tag = "1")]
+    pub method: i32,
+    /// A clean path: `/a/b`, or `/` for the root.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub path: Bytes,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub value: Bytes,
+    #[prost(bool, tag = "4")]
+    pub dir: bool,
+    #[prost(bool, tag = "5")]
+    pub recursive: bool,
+    /// Compare with the current value; never present and empty (the API refuses that).
+    #[prost(bytes = "bytes", optional, tag = "6")]
+    pub prev_value: Option<Bytes>,
+    /// Compare with the current modified index; 0: do not.
+    #[prost(uint64, tag = "7")]
+    pub prev_index: u64,
+    /// When it expires, in nanoseconds since 1970; absent: never.
+    #[prost(sint64, optional, tag = "8")]
+    pub expiry: Option<i64>,
+    /// Change the time to live only: keep the value, tell no watcher.
+    #[prost(bool, tag = "9")]
+    pub refresh: bool,
+}
+
+/// Expires everything whose time is at or before `up_to` (nanoseconds since 1970), at most
+/// `nodes_max` nodes.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct Expire {
+    #[prost(sint64, tag = "1")]
+    pub up_to: i64,
+    #[prost(uint32, tag = "2")]
+    pub nodes_max: u32,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Publish {
+    #[prost(fixed64, tag = "1")]
+    pub member: u64,
+    #[prost(string, tag = "2")]
+    pub name: String,
+    #[prost(string, repeated, tag = "3")]
+    pub client_urls: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ClusterVersion {
+    #[prost(string, tag = "1")]
+    pub version: String,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct Compact {
+    /// The oldest revision that can still be read afterwards.
+    #[prost(int64, tag = "1")]
+    pub revision: i64,
+}
+
+/// The context of a configuration change that adds or updates a member, and the row of the
+/// members table.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Member {
+    #[prost(fixed64, tag = "1")]
+    pub id: u64,
+    #[prost(string, tag = "2")]
+    pub name: String,
+    #[prost(string, repeated, tag = "3")]
+    pub peer_urls: Vec<String>,
+    #[prost(string, repeated, tag = "4")]
+    pub client_urls: Vec<String>,
+    #[prost(bool, tag = "5")]
+    pub learner: bool,
+}

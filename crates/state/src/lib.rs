@@ -1,0 +1,12 @@
+//! Everything that Raft replicates: commands in, answers out, the same on every member.
+//!
+//! [`State`] belongs to the apply thread; [`Reader`] is what all others see. No clock, no
+//! randomness, no hash map: two members that apply the same entries hold the same bytes.
+//!
+//! CONTRACT (author: fill in; keep the signatures unless there is a strong reason).
+
+pub mod apply;
+pub mod keys;
+pub mod membership;
+
+pub use apply::{Reader, Response, State};
