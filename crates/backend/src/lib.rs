@@ -5,23 +5,57 @@
 //! look into the tail first. After a crash the file holds the tables as they were after some
 //! entry, and says after which.
 //!
-//! CONTRACT (author: fill in; keep the signatures unless there is a strong reason).
+//! - `tail`: what is not flushed yet, in generations; the newest grows, the oldest is written
+//! - `engine`: the file, through `redb`, and snapshots of it
+//! - `scan`: merging the two in order of keys
+
+mod engine;
+mod scan;
+mod tail;
 
 use std::{path::Path, sync::Arc};
 
 use base::{Disk, Index, Term};
 use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+
+use crate::{
+    engine::{Engine, Snapshot},
+    tail::{Generation, Tail},
+};
 
 /// The tables. Keys of a table are ordered by their bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {
     /// Revision (12 bytes) to what happened there: name and numbers.
     Records,
-    /// Revision (12 bytes) to the value written there.
+    /// Revision (12 bytes, and for a later piece of a large value its number) to the value written
+    /// there.
     Values,
     /// Small replicated state by name: applied index, conf state, members, cluster version,
-    /// compacted revision.
+    /// compacted revision. Names that begin with a zero byte are the backend's own.
     Meta,
+}
+
+impl Table {
+    pub(crate) const ALL: [Self; 3] = [Self::Records, Self::Values, Self::Meta];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Records => "records",
+            Self::Values => "values",
+            Self::Meta => "meta",
+        }
+    }
+
+    /// Whether a key of this table is put at most once, ever (and then perhaps deleted). So a row
+    /// that is put and deleted again before it is flushed needs no trace in the file.
+    pub(crate) const fn puts_once(self) -> bool {
+        match self {
+            Self::Records | Self::Values => true,
+            Self::Meta => false,
+        }
+    }
 }
 
 /// The last raft entry whose changes are included.
@@ -32,6 +66,8 @@ pub struct Applied {
 }
 
 /// One change of one table; `None` deletes.
+///
+/// The bytes are kept until they are flushed: a small slice of a large buffer keeps all of it.
 #[derive(Clone, Debug)]
 pub struct Change {
     pub table: Table,
@@ -45,27 +81,80 @@ pub struct Options {
     pub cache_bytes: usize,
 }
 
+/// All of these are final: the member must stop.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("{verb} {path}: {text}")]
     Engine { verb: &'static str, path: String, text: String },
+    /// A newer build has written the file.
+    #[error(
+        "{path} has format {found}, newer than this build knows ({known}): upgrade this member"
+    )]
+    Format { path: String, found: u32, known: u32 },
+    /// A row that cannot be what was written: rot, or a bug.
+    #[error(
+        "{table:?} row {key} cannot be read ({text}): the file is damaged; restore this member"
+    )]
+    Damaged { table: Table, key: String, text: String },
+}
+
+impl Error {
+    /// For the layers above, which know what a row should look like.
+    pub fn damaged(table: Table, key: &[u8], text: impl Into<String>) -> Self {
+        let key = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self::Damaged { table, key, text: text.into() }
+    }
 }
 
 /// Ordered tables on disk with a tail in memory. Shared by all threads; one of them writes, one
 /// flushes.
 #[derive(Debug)]
-pub struct Backend {}
+pub struct Backend {
+    /// Held for a lookup, a write of one entry, or the exchange of pointers after a commit; never
+    /// while the disk works.
+    state: RwLock<State>,
+    /// Locked for the length of a commit. Readers and the apply thread do not need it.
+    engine: Mutex<Engine>,
+    path: String,
+}
 
-#[allow(unused_variables, reason = "contract")]
+/// Tail and file, in step.
+///
+/// Invariant: every change is in `tail`, in `file`, or in both. A flush exchanges the snapshot in
+/// the same step in which the generation leaves the tail.
+#[derive(Debug)]
+struct State {
+    tail: Tail,
+    file: Arc<Snapshot>,
+    durable: Applied,
+}
+
 impl Backend {
     /// Opens the file, making it if it does not exist.
+    ///
+    /// A file that is being made has another name until it is whole, so a crash leaves either no
+    /// file or a good one.
     pub fn open(disk: Arc<dyn Disk>, path: &Path, options: Options) -> Result<Self, Error> {
-        unimplemented!()
+        let engine = Engine::open(disk.as_ref(), path, &options)?;
+        let file = Arc::new(engine.snapshot()?);
+        let durable = file.applied()?;
+        Ok(Self {
+            state: RwLock::new(State { tail: Tail::new(durable), file, durable }),
+            engine: Mutex::new(engine),
+            path: path.display().to_string(),
+        })
     }
 
     /// The newest value, from the tail or the file.
     pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, Error> {
-        unimplemented!()
+        let file = {
+            let state = self.state.read();
+            if let Some(found) = state.tail.get(table, key) {
+                return Ok(found);
+            }
+            Arc::clone(&state.file)
+        };
+        file.get(table, key)
     }
 
     /// At most `limit` rows with `from <= key < to` (no `to`: to the end), merged from tail and
@@ -77,29 +166,45 @@ impl Backend {
         to: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<(Bytes, Bytes)>, Error> {
-        unimplemented!()
+        let mut rows = Vec::new();
+        let mut from = from.to_vec();
+        // Once, unless a piece of the tail was all deletions.
+        while rows.len() < limit {
+            let wanted = limit - rows.len();
+            let (overlay, file) = {
+                let state = self.state.read();
+                (state.tail.overlay(table, &from, to, wanted), Arc::clone(&state.file))
+            };
+            let end = overlay.complete_to.as_deref().or(to);
+            file.merge(table, &from, end, &overlay.rows, wanted, &mut rows)?;
+            match overlay.complete_to {
+                Some(next) if rows.len() < limit => from = next,
+                _ => break,
+            }
+        }
+        Ok(rows)
     }
 
     /// Adds the changes of one raft entry to the tail, all or none; the apply thread only. Without
     /// `applied` they belong to no entry (a step of compaction) and are written with the next
     /// flush.
     pub fn write(&self, applied: Option<Applied>, changes: Vec<Change>) {
-        unimplemented!()
+        self.state.write().tail.write(applied, changes);
     }
 
     /// Bytes in the tail. Apply waits above [`base::limits::TAIL_BYTES_MAX`].
     pub fn tail_bytes(&self) -> usize {
-        unimplemented!()
+        self.state.read().tail.bytes()
     }
 
     /// What has been written to the tail.
     pub fn applied(&self) -> Applied {
-        unimplemented!()
+        self.state.read().tail.applied()
     }
 
     /// What would survive a crash.
     pub fn durable(&self) -> Applied {
-        unimplemented!()
+        self.state.read().durable
     }
 
     /// Writes a prefix of the tail (whole entries, at most some megabytes) in one durable
@@ -107,11 +212,41 @@ impl Backend {
     ///
     /// Returns what is durable now.
     pub fn flush(&self) -> Result<Applied, Error> {
-        unimplemented!()
+        let engine = self.engine.lock();
+        let Some(generation) = self.state.write().oldest() else {
+            return Ok(self.durable());
+        };
+        engine.commit(&generation)?;
+        let file = Arc::new(engine.snapshot()?);
+        let retired = self.state.write().retire(file, generation.applied());
+        // Freeing some ten thousand rows takes milliseconds: not under the lock.
+        drop((retired, generation));
+        Ok(self.durable())
     }
 
-    /// The file's length on disk, and the bytes in use inside it.
+    /// The file's length on disk, and the bytes in use inside it (keys and values of all rows).
     pub fn size(&self) -> (u64, u64) {
-        unimplemented!()
+        let file = Arc::clone(&self.state.read().file);
+        (file.len(), file.used())
+    }
+
+    /// The file's name, for messages.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+}
+
+impl State {
+    fn oldest(&mut self) -> Option<Arc<Generation>> {
+        self.tail.oldest(self.durable)
+    }
+
+    fn retire(
+        &mut self,
+        file: Arc<Snapshot>,
+        durable: Applied,
+    ) -> (Arc<Snapshot>, Option<Arc<Generation>>) {
+        self.durable = durable;
+        (std::mem::replace(&mut self.file, file), self.tail.retire())
     }
 }

@@ -1,0 +1,298 @@
+//! The file, through `redb`: opening, committing, snapshots.
+
+use std::{ffi::OsString, io, path::Path, sync::Arc};
+
+use base::{Disk, File, Index, Open, Term};
+use bytes::Bytes;
+use redb::{
+    Builder, Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition,
+    WriteTransaction,
+};
+
+use crate::{Applied, Error, Options, Table, tail::Generation};
+
+/// The newest format of the file that this build writes, and knows.
+const FORMAT: u32 = 1;
+/// Rows of `Meta` that are the backend's own.
+const FORMAT_KEY: &[u8] = b"\0format";
+const APPLIED_KEY: &[u8] = b"\0applied";
+const USED_KEY: &[u8] = b"\0used";
+
+type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
+type FileTable = ReadOnlyTable<&'static [u8], &'static [u8]>;
+
+const fn definition(table: Table) -> Definition {
+    TableDefinition::new(table.name())
+}
+
+/// The storage engine with its file open.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    database: Database,
+    file: Arc<dyn File>,
+    path: String,
+}
+
+impl Engine {
+    pub(crate) fn open(disk: &dyn Disk, path: &Path, options: &Options) -> Result<Self, Error> {
+        let io = |verb| move |error: io::Error| failed(verb, &path.display().to_string(), &error);
+        if !disk.exists(path).map_err(io("look for"))? {
+            Self::create(disk, path, options)?;
+        }
+        let file = disk.open(path, Open::Write).map_err(io("open"))?;
+        let engine = Self::open_file(file, path, options)?;
+        engine.check_format()?;
+        Ok(engine)
+    }
+
+    /// Makes the file under another name, and gives it its own once it is whole and synced.
+    fn create(disk: &dyn Disk, path: &Path, options: &Options) -> Result<(), Error> {
+        let io = |verb| move |error: io::Error| failed(verb, &path.display().to_string(), &error);
+        let unfinished = unfinished(path);
+        if disk.exists(&unfinished).map_err(io("look for"))? {
+            disk.remove(&unfinished).map_err(io("remove the unfinished"))?;
+        }
+        let file = disk.open(&unfinished, Open::Create).map_err(io("create"))?;
+        let engine = Self::open_file(Arc::clone(&file), &unfinished, options)?;
+        engine.make_tables()?;
+        engine.close()?;
+        file.sync().map_err(io("sync"))?;
+        disk.rename(&unfinished, path).map_err(io("name"))?;
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+        disk.sync_dir(dir.unwrap_or_else(|| Path::new("."))).map_err(io("sync the directory of"))
+    }
+
+    fn open_file(file: Arc<dyn File>, path: &Path, options: &Options) -> Result<Self, Error> {
+        let path = path.display().to_string();
+        let database = Builder::new()
+            .set_cache_size(options.cache_bytes)
+            .create_with_backend(EngineFile(Arc::clone(&file)))
+            .map_err(|error| failed("open", &path, &error))?;
+        Ok(Self { database, file, path })
+    }
+
+    fn close(self) -> Result<(), Error> {
+        self.database.close().map_err(|error| failed("close", &self.path, &error))
+    }
+
+    fn make_tables(&self) -> Result<(), Error> {
+        let transaction = self.begin()?;
+        let made = (|| {
+            for table in Table::ALL {
+                transaction.open_table(definition(table))?;
+            }
+            let mut meta = transaction.open_table(definition(Table::Meta))?;
+            meta.insert(FORMAT_KEY, FORMAT.to_be_bytes().as_slice())?;
+            Ok(())
+        })();
+        made.map_err(|error: redb::Error| failed("make tables in", &self.path, &error))?;
+        transaction.commit().map_err(|error| failed("commit to", &self.path, &error))
+    }
+
+    fn check_format(&self) -> Result<(), Error> {
+        let found = self.snapshot()?.get(Table::Meta, FORMAT_KEY)?;
+        let found =
+            found.and_then(|bytes| Some(u32::from_be_bytes(bytes.as_ref().try_into().ok()?)));
+        match found {
+            Some(FORMAT) => Ok(()),
+            Some(found) => Err(Error::Format { path: self.path.clone(), found, known: FORMAT }),
+            None => Err(Error::damaged(Table::Meta, FORMAT_KEY, "no format")),
+        }
+    }
+
+    fn begin(&self) -> Result<WriteTransaction, Error> {
+        let mut transaction = self
+            .database
+            .begin_write()
+            .map_err(|error| failed("begin to write", &self.path, &error))?;
+        transaction
+            .set_durability(Durability::Immediate)
+            .map_err(|error| failed("begin to write", &self.path, &error))?;
+        // Opening after a kill then takes milliseconds, whatever the file's size.
+        transaction.set_quick_repair(true);
+        Ok(transaction)
+    }
+
+    /// Writes a generation durably, all or none.
+    pub(crate) fn commit(&self, generation: &Generation) -> Result<(), Error> {
+        let transaction = self.begin()?;
+        self.write(&transaction, generation)
+            .map_err(|error| failed("write to", &self.path, &error))?;
+        transaction.commit().map_err(|error| failed("commit to", &self.path, &error))
+    }
+
+    fn write(
+        &self,
+        transaction: &WriteTransaction,
+        generation: &Generation,
+    ) -> Result<(), redb::Error> {
+        let (mut gained, mut lost) = (0, 0);
+        for table in Table::ALL {
+            let mut rows = transaction.open_table(definition(table))?;
+            for (key, value) in generation.rows(table) {
+                let before = match value {
+                    Some(value) => {
+                        gained += key.len() + value.len();
+                        rows.insert(key.as_ref(), value.as_ref())?
+                    }
+                    None => rows.remove(key.as_ref())?,
+                };
+                lost += before.map_or(0, |before| key.len() + before.value().len());
+            }
+        }
+        let mut meta = transaction.open_table(definition(Table::Meta))?;
+        let used = meta.get(USED_KEY)?.and_then(|row| number(row.value())).unwrap_or(0);
+        let used = (used + gained as u64).saturating_sub(lost as u64);
+        meta.insert(USED_KEY, used.to_be_bytes().as_slice())?;
+        meta.insert(APPLIED_KEY, encode_applied(generation.applied()).as_slice())?;
+        Ok(())
+    }
+
+    /// The tables as the last commit left them.
+    pub(crate) fn snapshot(&self) -> Result<Snapshot, Error> {
+        let open = |table| -> Result<FileTable, redb::Error> {
+            Ok(self.database.begin_read()?.open_table(definition(table))?)
+        };
+        let open = |table| open(table).map_err(|error| failed("read", &self.path, &error));
+        Ok(Snapshot {
+            records: open(Table::Records)?,
+            values: open(Table::Values)?,
+            meta: open(Table::Meta)?,
+            file: Arc::clone(&self.file),
+            path: self.path.clone(),
+        })
+    }
+}
+
+/// The name of the file while it is being made.
+fn unfinished(path: &Path) -> std::path::PathBuf {
+    let mut name = path.file_name().map(OsString::from).unwrap_or_default();
+    name.push(".unfinished");
+    path.with_file_name(name)
+}
+
+/// The tables after some commit, for reading. The pages that it needs stay in the file as long as
+/// it lives.
+pub(crate) struct Snapshot {
+    records: FileTable,
+    values: FileTable,
+    meta: FileTable,
+    file: Arc<dyn File>,
+    path: String,
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Snapshot {
+    fn table(&self, table: Table) -> &FileTable {
+        match table {
+            Table::Records => &self.records,
+            Table::Values => &self.values,
+            Table::Meta => &self.meta,
+        }
+    }
+
+    pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        let found = self.table(table).get(key).map_err(|error| self.failed(&error))?;
+        Ok(found.map(|row| Bytes::copy_from_slice(row.value())))
+    }
+
+    pub(crate) fn range(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: Option<&[u8]>,
+    ) -> Result<impl Iterator<Item = Result<(Bytes, Bytes), Error>>, Error> {
+        let table = self.table(table);
+        let range = match to {
+            Some(to) => table.range(from..to.max(from)),
+            None => table.range(from..),
+        };
+        let range = range.map_err(|error| self.failed(&error))?;
+        Ok(range.map(|row| {
+            let (key, value) = row.map_err(|error| self.failed(&error))?;
+            Ok((Bytes::copy_from_slice(key.value()), Bytes::copy_from_slice(value.value())))
+        }))
+    }
+
+    /// The last entry whose changes the file holds.
+    pub(crate) fn applied(&self) -> Result<Applied, Error> {
+        match self.get(Table::Meta, APPLIED_KEY)? {
+            None => Ok(Applied::default()),
+            Some(bytes) => decode_applied(&bytes)
+                .ok_or_else(|| Error::damaged(Table::Meta, APPLIED_KEY, "not 16 bytes")),
+        }
+    }
+
+    /// Bytes of all rows.
+    pub(crate) fn used(&self) -> u64 {
+        let row = self.get(Table::Meta, USED_KEY).ok().flatten();
+        row.and_then(|row| number(&row)).unwrap_or(0)
+    }
+
+    /// The file's length.
+    pub(crate) fn len(&self) -> u64 {
+        self.file.len().unwrap_or(0)
+    }
+
+    fn failed(&self, error: &dyn std::error::Error) -> Error {
+        failed("read", &self.path, error)
+    }
+}
+
+fn number(bytes: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(bytes.try_into().ok()?))
+}
+
+fn encode_applied(applied: Applied) -> [u8; 16] {
+    (u128::from(applied.index.0) << 64 | u128::from(applied.term.0)).to_be_bytes()
+}
+
+fn decode_applied(bytes: &[u8]) -> Option<Applied> {
+    let (index, term) = bytes.split_at_checked(8)?;
+    Some(Applied { index: Index(number(index)?), term: Term(number(term)?) })
+}
+
+fn failed(verb: &'static str, path: &str, error: &dyn std::error::Error) -> Error {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    Error::Engine { verb, path: path.to_owned(), text }
+}
+
+/// A file of [`base::Disk`] as the storage engine wants it. It has no locks: the member's own lock
+/// keeps other processes away.
+#[derive(Debug)]
+struct EngineFile(Arc<dyn File>);
+
+impl redb::StorageBackend for EngineFile {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read_exact_at(out, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write_at(data, offset)
+    }
+}
