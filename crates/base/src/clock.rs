@@ -54,9 +54,8 @@ impl Clock for OsClock {
 
     #[allow(clippy::disallowed_methods, reason = "the one place where real time enters")]
     fn wall(&self) -> UnixNanos {
-        let since = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap_or_default();
+        let since =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         UnixNanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
     }
 }

@@ -123,7 +123,11 @@ impl File for OsFile {
         match rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::empty(), 0, len) {
             Ok(()) => Ok(()),
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
-                if self.len()? < len { self.0.set_len(len) } else { Ok(()) }
+                if self.len()? < len {
+                    self.0.set_len(len)
+                } else {
+                    Ok(())
+                }
             }
             Err(error) => Err(error.into()),
         }
