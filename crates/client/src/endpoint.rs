@@ -1,0 +1,117 @@
+//! One place where a cluster is reached: `http://host:port`, with a path in front if a proxy
+//! wants one.
+
+use std::{fmt, str::FromStr};
+
+use http::Uri;
+
+const HTTP: &str = "http://";
+const PORT_DEFAULT: u16 = 80;
+
+/// Why an address is not an [`Endpoint`]. The text is for users.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadEndpoint {
+    /// TLS is still to come.
+    #[error("https endpoints are not supported yet ({0})")]
+    Https(String),
+    /// Neither `http` nor `https`.
+    #[error("endpoint {0:?} must begin with http://")]
+    Scheme(String),
+    /// No host, a port that is no number, or characters that no address has.
+    #[error("endpoint {0:?} is not an address like http://127.0.0.1:2379")]
+    Address(String),
+}
+
+/// A member's client URL. Shown as the user wrote it, without a slash at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Invariant: `http://` + authority + path, where the path is empty or starts with a slash
+    /// and does not end in one.
+    url: String,
+}
+
+impl Endpoint {
+    /// Host and port, as a connection error names them.
+    pub(crate) fn address(&self) -> String {
+        let rest = self.url.strip_prefix(HTTP).unwrap_or(&self.url);
+        let authority = rest.split('/').next().unwrap_or(rest);
+        match authority.parse::<http::uri::Authority>() {
+            Ok(parsed) if parsed.port().is_none() => format!("{authority}:{PORT_DEFAULT}"),
+            Ok(_) | Err(_) => authority.to_owned(),
+        }
+    }
+
+    /// The address of `path_and_query` (which starts with a slash) on this endpoint.
+    pub(crate) fn join(&self, path_and_query: &str) -> String {
+        format!("{}{path_and_query}", self.url)
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = BadEndpoint;
+
+    /// Takes `host:port` as `http://host:port`, as etcdctl 2.3.8 does.
+    fn from_str(text: &str) -> Result<Self, BadEndpoint> {
+        let text = text.trim();
+        let with_scheme = match text.split_once("://") {
+            Some((scheme, _)) if scheme.eq_ignore_ascii_case("https") => {
+                return Err(BadEndpoint::Https(text.to_owned()));
+            }
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => format!("{HTTP}{rest}"),
+            Some(_) => return Err(BadEndpoint::Scheme(text.to_owned())),
+            None => format!("{HTTP}{text}"),
+        };
+        let url = with_scheme.trim_end_matches('/');
+        let bad = || BadEndpoint::Address(text.to_owned());
+        let uri: Uri = url.parse().map_err(|_| bad())?;
+        let host = uri.host().unwrap_or_default();
+        let port_is_wrong = uri.authority().is_some_and(|authority| {
+            authority.as_str().contains('@')
+                || (uri.port_u16().is_none() && authority.as_str().len() > host.len())
+        });
+        if host.is_empty() || port_is_wrong || uri.query().is_some() {
+            return Err(bad());
+        }
+        Ok(Self { url: url.to_owned() })
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.url)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_taken_as_written_and_refused_by_name() {
+        let parse = |text: &str| text.parse::<Endpoint>().map(|endpoint| endpoint.to_string());
+        for (text, url) in [
+            ("http://127.0.0.1:2379", "http://127.0.0.1:2379"),
+            ("http://127.0.0.1:2379/", "http://127.0.0.1:2379"),
+            (" localhost:2379 ", "http://localhost:2379"),
+            ("127.0.0.1", "http://127.0.0.1"),
+            ("http://[::1]:2379", "http://[::1]:2379"),
+            ("HTTP://proxy/etcd/", "http://proxy/etcd"),
+        ] {
+            assert_eq!(parse(text).as_deref(), Ok(url), "{text}");
+        }
+        assert!(matches!(parse("https://a:1"), Err(BadEndpoint::Https(_))));
+        assert!(matches!(parse("unix:///a"), Err(BadEndpoint::Scheme(_))));
+        for text in
+            ["", "http://", "http://a:port", "http://a:99999", "a b:1", "u:p@a:1", "a:1?x=y"]
+        {
+            assert!(matches!(parse(text), Err(BadEndpoint::Address(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_address_always_has_a_port() {
+        let address = |text: &str| text.parse::<Endpoint>().map(|endpoint| endpoint.address());
+        assert_eq!(address("http://a.example/etcd").as_deref(), Ok("a.example:80"));
+        assert_eq!(address("http://[::1]:4001").as_deref(), Ok("[::1]:4001"));
+    }
+}
