@@ -5,12 +5,17 @@
 //! revisions. v3 keys and v2 directories are records of two kinds with an index each: a v3 range
 //! never meets a directory.
 //!
-//! CONTRACT (authors: fill in; keep the signatures unless there is a strong reason).
+//! - `record`: what happened to one name at one revision, and how it lies in the tables
+//! - `index`: from names to revisions, in memory
+//! - `store`: reading; `writer`: transactions, entries and compaction
+//! - `watch`: who waits for what, and telling them
 
+mod index;
 pub mod path;
 pub mod record;
 pub mod store;
 pub mod watch;
+mod writer;
 
 pub use record::{Action, Commit, Kind, Record};
 pub use store::{Child, ReadError, Store, Txn, Usage, View, Writer};

@@ -1,5 +1,7 @@
 //! What happened to one name at one revision.
 
+pub(crate) mod codec;
+
 use base::{Revision, UnixNanos};
 use bytes::Bytes;
 
@@ -59,4 +61,18 @@ pub struct Commit {
     /// to, the count of v2-visible keys. `main` is the last of them.
     pub advance: i64,
     pub records: Vec<Record>,
+}
+
+impl Record {
+    /// What usage counts for this record, in bytes: name, numbers and value. A formula and not
+    /// what the file takes, so that members with other builds agree.
+    pub(crate) fn bytes(&self) -> u64 {
+        record_bytes(self.name.len(), self.value.len())
+    }
+}
+
+/// See [`Record::bytes`].
+pub(crate) fn record_bytes(name: usize, value: usize) -> u64 {
+    const NUMBERS_BYTES: usize = 48;
+    (NUMBERS_BYTES + name + value) as u64
 }

@@ -1,15 +1,39 @@
-//! The store's two ends: a writer that is one, and a reader that everybody shares.
+//! The readers' end: what everybody shares.
 
-use std::sync::Arc;
+mod cache;
+mod history;
+mod ranges;
+mod view;
 
-use backend::{Applied, Backend};
-use base::{Revision, UnixNanos};
-use bytes::Bytes;
-
-use crate::{
-    record::{Action, Commit, Kind, Record},
-    watch::{Interest, Watcher},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU32, Ordering},
+    },
 };
+
+use backend::{Backend, Table};
+use base::{Revision, UnixNanos};
+use bytes::{Bytes, BytesMut};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+
+use self::cache::Cache;
+pub use self::view::View;
+pub use crate::writer::{Put, Txn, Writer};
+use crate::{
+    index::Index,
+    record::{
+        Commit, Kind, Record,
+        codec::{self, Row},
+    },
+    watch::{Hub, Interest, Watcher},
+};
+
+/// Names that are looked at under one hold of the index's lock, in a long read.
+const NAMES_PER_HOLD: usize = 512;
+/// Steps of compaction that pinned readers can hold back in a row.
+const PINNED_STEPS_MAX: u32 = 1_000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -28,7 +52,8 @@ pub enum ReadError {
 pub struct Usage {
     pub live_records: u64,
     pub live_bytes: u64,
-    /// What a compaction at the current revision would free.
+    /// What a compaction at the current revision would free, sooner or later: everything
+    /// superseded, and all tombstones.
     pub history_records: u64,
     pub history_bytes: u64,
 }
@@ -46,258 +71,252 @@ pub struct Child {
 
 /// The readers' end.
 #[derive(Debug)]
-pub struct Store {}
+pub struct Store {
+    pub(crate) backend: Arc<Backend>,
+    pub(crate) index: RwLock<Index>,
+    /// As in the index: so that asking for it takes no lock. Moves after the index has.
+    pub(crate) revision: AtomicI64,
+    /// Committed, but not given to the backend yet, because its raft entry is not finished.
+    pub(crate) unfinished: RwLock<BTreeMap<Revision, Arc<Record>>>,
+    pub(crate) cache: Cache,
+    pub(crate) hub: Hub,
+    /// The oldest revisions that pinned readers may read, with how many readers each.
+    pins: Mutex<BTreeMap<i64, usize>>,
+    pinned_steps: AtomicU32,
+}
 
-#[allow(unused_variables, reason = "contract")]
 impl Store {
-    /// The current revision. A fresh store stands at 1.
-    pub fn revision(&self) -> i64 {
-        unimplemented!()
+    pub(crate) fn new(backend: Arc<Backend>, index: Index) -> Self {
+        Self {
+            backend,
+            revision: AtomicI64::new(index.revision),
+            index: RwLock::new(index),
+            unfinished: RwLock::default(),
+            cache: Cache::new(),
+            hub: Hub::default(),
+            pins: Mutex::default(),
+            pinned_steps: AtomicU32::new(0),
+        }
     }
 
-    /// The oldest revision that can be read; what lies strictly below is gone.
+    /// The current revision. A fresh store stands at 1.
+    pub fn revision(&self) -> i64 {
+        self.revision.load(Ordering::Acquire)
+    }
+
+    /// The oldest revision that can be read; what lies strictly below is gone. 0 in a store that
+    /// was never compacted.
     pub fn compacted(&self) -> i64 {
-        unimplemented!()
+        self.index.read().compacted
+    }
+
+    /// Whether compaction still has rows to remove, so that [`Store::usage`] will fall by itself.
+    pub fn is_compacting(&self) -> bool {
+        let index = self.index.read();
+        index.sweeping < index.compacted || index.sweep_runs
     }
 
     /// Locks the indexes for reading, for a few lookups that must agree. Hold it for microseconds.
     pub fn view(&self) -> View<'_> {
-        unimplemented!()
+        View { index: self.index.read() }
     }
 
     /// The record at exactly this revision, with its value; `None` once compaction has removed it.
     /// Small recent records come from a bounded cache.
+    ///
+    /// A revision that came from [`View::head`] can have been superseded and compacted before it is
+    /// read here: look it up again then.
     pub fn record(&self, revision: Revision) -> Result<Option<Arc<Record>>, ReadError> {
-        unimplemented!()
+        if let Some(record) = self.in_memory(revision) {
+            return Ok(Some(record));
+        }
+        let Some(row) = self.row(revision)? else { return Ok(None) };
+        let Some(value) = self.value(revision, row.value_len)? else {
+            // Compaction removes both in one step: between the two reads, or this is damage.
+            return match self.row(revision)? {
+                None => Ok(None),
+                Some(_) => Err(damaged(Table::Values, revision, "the value is missing")),
+            };
+        };
+        let record = Arc::new(Record { value, ..row.record });
+        self.cache.insert(&record);
+        Ok(Some(record))
+    }
+
+    pub(crate) fn in_memory(&self, revision: Revision) -> Option<Arc<Record>> {
+        self.cache.get(revision).or_else(|| self.unfinished.read().get(&revision).cloned())
+    }
+
+    /// The numbers alone, from the tables.
+    pub(crate) fn row(&self, revision: Revision) -> Result<Option<Row>, ReadError> {
+        let key = revision.to_bytes();
+        let Some(row) = self.backend.get(Table::Records, &key)? else { return Ok(None) };
+        Ok(Some(codec::decode(&key, &row)?))
+    }
+
+    fn value(&self, revision: Revision, len: usize) -> Result<Option<Bytes>, ReadError> {
+        let mut whole = BytesMut::new();
+        for (at, piece) in codec::pieces(len).enumerate() {
+            let key = codec::piece_key(revision, at);
+            let Some(row) = self.backend.get(Table::Values, &key)? else { return Ok(None) };
+            if row.len() != piece.len() {
+                return Err(damaged(Table::Values, revision, "the value has another length"));
+            }
+            if piece.len() == len {
+                return Ok(Some(row));
+            }
+            whole.reserve(len - piece.start);
+            whole.extend_from_slice(&row);
+        }
+        Ok(Some(whole.freeze()))
     }
 
     /// The newest record of `name` at or before `at` (0: now); `None` if there is none or it is
     /// deleted.
     pub fn get(&self, kind: Kind, name: &[u8], at: i64) -> Result<Option<Arc<Record>>, ReadError> {
-        unimplemented!()
+        let mut missed = None;
+        loop {
+            let found = {
+                let index = self.index.read();
+                let at = self.resolve(&index, at)?;
+                index.live_at(kind, name, at)
+            };
+            let Some(revision) = found else { return Ok(None) };
+            if let Some(record) = self.record(revision)? {
+                return Ok(Some(record));
+            }
+            // Superseded and compacted since the look into the index; another look finds
+            // something newer, or that `at` is compacted.
+            if missed.replace(revision) == Some(revision) {
+                return Err(damaged(Table::Records, revision, "a live record is missing"));
+            }
+        }
     }
 
-    /// Where the live keys with `from <= key < to` (no `to`: to the end) stand at `at` (0: now),
-    /// at most `limit` of them. For v3 ranges; directories never appear.
-    pub fn range(
-        &self,
-        from: &[u8],
-        to: Option<&[u8]>,
-        at: i64,
-        limit: usize,
-    ) -> Result<Vec<(Bytes, Revision)>, ReadError> {
-        unimplemented!()
+    /// Turns 0 into "now" and refuses what cannot be read.
+    fn resolve(&self, index: &RwLockReadGuard<'_, Index>, at: i64) -> Result<i64, ReadError> {
+        if at <= 0 {
+            return Ok(index.revision);
+        }
+        if at > index.revision {
+            return Err(ReadError::Future);
+        }
+        if at < index.compacted && !(at >= index.sweeping && self.is_pinned(at)) {
+            return Err(ReadError::Compacted);
+        }
+        Ok(at)
     }
 
-    /// How many live keys that range holds at `at`.
-    pub fn count(&self, from: &[u8], to: Option<&[u8]>, at: i64) -> Result<u64, ReadError> {
-        unimplemented!()
+    fn is_pinned(&self, at: i64) -> bool {
+        self.pins.lock().first_key_value().is_some_and(|(floor, _)| *floor <= at)
     }
 
-    /// The visible (`path::is_path`, not hidden below `dir`) children of a directory at `at` (0:
-    /// now) in order of their names, after the child `after`, at most `limit`. Costs about the
-    /// number of children, not of descendants: it seeks past each subtree.
-    pub fn children(
-        &self,
-        dir: &[u8],
-        at: i64,
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<Child>, ReadError> {
-        unimplemented!()
-    }
-
-    /// The main revisions in `from..=to` that concern `interest`, oldest first, at most `limit`.
-    /// Asks the indexes; never scans the log. For a path interest only changes that v2 tells count.
-    pub fn history(
-        &self,
-        interest: &Interest,
-        from: i64,
-        to: i64,
-        limit: usize,
-    ) -> Result<Vec<i64>, ReadError> {
-        unimplemented!()
-    }
-
-    /// All that happened at one main revision.
+    /// All that happened at one main revision, `Compacted` if that lies below
+    /// [`Store::compacted`]. At that revision itself and above nothing is ever missing.
     pub fn commit_at(&self, main: i64) -> Result<Arc<Commit>, ReadError> {
-        unimplemented!()
+        let mut records: Vec<Record> = self.unfinished_at(main);
+        if records.is_empty() {
+            let (from, to) = (Revision::new(main, 0), Revision::new(main + 1, 0));
+            let rows = self.backend.scan(
+                Table::Records,
+                &from.to_bytes(),
+                Some(&to.to_bytes()),
+                usize::MAX,
+            )?;
+            for (key, _) in rows {
+                let revision = Revision::from_bytes(&key)
+                    .ok_or_else(|| backend::Error::damaged(Table::Records, &key, "no revision"))?;
+                records.extend(self.record(revision)?.map(|record| (*record).clone()));
+            }
+        }
+        // Asked last, so that nothing was removed meanwhile.
+        let index = self.index.read();
+        if main < index.compacted {
+            return Err(ReadError::Compacted);
+        }
+        if main > index.revision {
+            return Err(ReadError::Future);
+        }
+        Ok(Arc::new(Commit { main, advance: 1, records }))
+    }
+
+    fn unfinished_at(&self, main: i64) -> Vec<Record> {
+        let (from, to) = (Revision::new(main, 0), Revision::new(main, u32::MAX));
+        let unfinished = self.unfinished.read();
+        unfinished.range(from..=to).map(|(_, record)| (**record).clone()).collect()
     }
 
     /// Watches from `since` (at most the current revision + 1, or later to wait for the future):
     /// first what history has, then what comes, with no gap and nothing twice.
+    ///
+    /// `Compacted` if `since` lies below [`Store::compacted`]; that revision itself can still be
+    /// told, as in etcd 3.
     pub fn watch(self: &Arc<Self>, interest: Interest, since: i64) -> Result<Watcher, ReadError> {
-        unimplemented!()
+        Watcher::new(self, interest, since)
     }
 
     /// Hands commits to the watchers they concern. Called by whoever applies, after answering.
     pub fn publish(&self, commits: &[Arc<Commit>]) {
-        unimplemented!()
+        self.hub.publish(commits);
     }
 
     /// Watchers registered now.
     pub fn watchers(&self) -> usize {
-        unimplemented!()
+        self.hub.len()
     }
 
     /// The nearest v2 expiry.
     pub fn next_expiry(&self) -> Option<UnixNanos> {
-        unimplemented!()
+        self.index.read().expiries().next().map(|(expiry, ..)| expiry)
     }
 
     pub fn usage(&self) -> Usage {
-        unimplemented!()
+        self.index.read().usage
     }
 
-    /// Holds back physical compaction while the guard lives, for a long read at one revision.
+    /// Holds back physical compaction while the guard lives, for a long read at one revision: what
+    /// can be read now can be read as long, even if a compaction passes it meanwhile.
+    ///
+    /// Not for ever: after a thousand steps of compaction that found a pin, removal goes on, and
+    /// reads fail with `Compacted`.
     pub fn pin(self: &Arc<Self>) -> Pin {
-        unimplemented!()
+        let index = self.index.read();
+        let floor = index.compacted;
+        *self.pins.lock().entry(floor).or_default() += 1;
+        drop(index);
+        Pin { store: Arc::clone(self), floor }
     }
+
+    /// Whether readers hold back a sweep up to `target`; counts how often they did.
+    pub(crate) fn holds_back(&self, target: i64) -> bool {
+        let pinned = self.pins.lock().first_key_value().is_some_and(|(floor, _)| *floor < target);
+        if pinned && self.pinned_steps.fetch_add(1, Ordering::Relaxed) < PINNED_STEPS_MAX {
+            return true;
+        }
+        self.pinned_steps.store(0, Ordering::Relaxed);
+        false
+    }
+}
+
+pub(crate) fn damaged(table: Table, revision: Revision, text: &str) -> ReadError {
+    backend::Error::damaged(table, &revision.to_bytes(), text).into()
 }
 
 /// See [`Store::pin`].
 #[derive(Debug)]
-pub struct Pin {}
-
-/// The indexes, locked for reading at the current revision.
-#[derive(Debug)]
-pub struct View<'a> {
-    _store: &'a Store,
+pub struct Pin {
+    store: Arc<Store>,
+    floor: i64,
 }
 
-#[allow(unused_variables, reason = "contract")]
-impl View<'_> {
-    pub fn revision(&self) -> i64 {
-        unimplemented!()
-    }
-
-    /// The revision of the live record of `name`.
-    pub fn head(&self, kind: Kind, name: &[u8]) -> Option<Revision> {
-        unimplemented!()
-    }
-
-    /// Whether any live key or directory lies strictly below this directory, hidden or not
-    /// (keys that v2 cannot name do not count).
-    pub fn has_children(&self, dir: &[u8]) -> bool {
-        unimplemented!()
-    }
-}
-
-/// The apply thread's end: not shared, not cloned.
-#[derive(Debug)]
-pub struct Writer {}
-
-#[allow(unused_variables, reason = "contract")]
-impl Writer {
-    /// Opens the keyspace: reads the `Records` table to rebuild the indexes.
-    pub fn open(backend: Arc<Backend>) -> Result<Self, ReadError> {
-        unimplemented!()
-    }
-
-    pub fn store(&self) -> &Arc<Store> {
-        unimplemented!()
-    }
-
-    /// Begins a transaction. Several in one raft entry are possible (each expiry is its own).
-    pub fn begin(&mut self) -> Txn<'_> {
-        unimplemented!()
-    }
-
-    /// Small replicated state that goes with the current raft entry (table `Meta`).
-    pub fn set_meta(&mut self, key: &'static str, value: Option<Bytes>) {
-        unimplemented!()
-    }
-
-    pub fn meta(&self, key: &'static str) -> Result<Option<Bytes>, ReadError> {
-        unimplemented!()
-    }
-
-    /// Gives all changes since the last call to the backend as those of one raft entry.
-    pub fn finish_entry(&mut self, applied: Applied) {
-        unimplemented!()
-    }
-
-    /// Everything strictly below `revision` that is not the newest of a live name is gone from now
-    /// on; [`Writer::compact_step`] removes it. `Compacted` or `Future` as in etcd 3.
-    pub fn compact(&mut self, revision: i64) -> Result<(), ReadError> {
-        unimplemented!()
-    }
-
-    /// Removes up to `rows` rows of what compaction has condemned; true if there is more to do now.
-    /// Local to the member: between entries, whenever there is time.
-    pub fn compact_step(&mut self, rows: usize) -> Result<bool, ReadError> {
-        unimplemented!()
-    }
-}
-
-/// A write in a [`Txn`].
-#[derive(Clone, Debug)]
-pub struct Put {
-    pub kind: Kind,
-    pub name: Bytes,
-    pub value: Bytes,
-    pub lease: i64,
-    pub expiry: Option<UnixNanos>,
-    /// A new v2 node (`createdIndex` = this revision), even over an old one; otherwise the old
-    /// node's is kept if there is one.
-    pub new_node: bool,
-    pub action: Action,
-    pub told: bool,
-}
-
-/// Writes that become visible together at one main revision. Reads see its own writes.
-/// Dropping it undoes all.
-#[derive(Debug)]
-pub struct Txn<'a> {
-    _writer: &'a mut Writer,
-}
-
-#[allow(unused_variables, reason = "contract")]
-impl Txn<'_> {
-    /// The revision before this transaction.
-    pub fn revision(&self) -> i64 {
-        unimplemented!()
-    }
-
-    /// The live record, own writes first. `revision` of an own write is this transaction's.
-    pub fn get(&self, kind: Kind, name: &[u8]) -> Result<Option<Arc<Record>>, ReadError> {
-        unimplemented!()
-    }
-
-    /// Whether it lives, without reading its record.
-    pub fn exists(&self, kind: Kind, name: &[u8]) -> bool {
-        unimplemented!()
-    }
-
-    /// As [`View::has_children`], own writes included.
-    pub fn has_children(&self, dir: &[u8]) -> bool {
-        unimplemented!()
-    }
-
-    /// The names of all live keys and directories strictly below, own writes included, that v2 can
-    /// name.
-    pub fn descendants(&self, dir: &[u8]) -> Vec<(Kind, Bytes)> {
-        unimplemented!()
-    }
-
-    pub fn put(&mut self, put: Put) {
-        unimplemented!()
-    }
-
-    /// Deletes a name. A directory without a record can be deleted too (an implied one): its
-    /// tombstone tells the watchers.
-    pub fn delete(&mut self, kind: Kind, name: &[u8], action: Action, told: bool) {
-        unimplemented!()
-    }
-
-    /// Up to `limit` names whose expiry is at or before `up_to`, in order of expiry, then name.
-    pub fn due(&self, up_to: UnixNanos, limit: usize) -> Vec<(Kind, Bytes)> {
-        unimplemented!()
-    }
-
-    /// Makes the writes visible at the next revision; `None` if there were none. The caller hands
-    /// the commit to [`Store::publish`] once it has answered.
-    pub fn commit(self) -> Option<Arc<Commit>> {
-        unimplemented!()
+impl Drop for Pin {
+    fn drop(&mut self) {
+        let mut pins = self.store.pins.lock();
+        if let Some(readers) = pins.get_mut(&self.floor) {
+            *readers -= 1;
+            if *readers == 0 {
+                pins.remove(&self.floor);
+            }
+        }
     }
 }

@@ -1,0 +1,127 @@
+//! Which revisions concern an interest: asked of the indexes, never by scanning the log.
+
+use std::collections::BTreeSet;
+
+use super::{NAMES_PER_HOLD, ReadError, Store};
+use crate::{
+    index::{Index, Points},
+    path,
+    record::Kind,
+    watch::Interest,
+};
+
+impl Store {
+    /// The main revisions in `from..=to` that concern `interest`, oldest first, at most `limit`.
+    /// Asks the indexes; never scans the log. For a path interest only changes that v2 tells count.
+    ///
+    /// `Compacted` if `from` lies below [`Store::compacted`]. A single name costs O(log n)
+    /// whatever `from` is; a prefix costs a look at each name below it.
+    pub fn history(
+        &self,
+        interest: &Interest,
+        from: i64,
+        to: i64,
+        limit: usize,
+    ) -> Result<Vec<i64>, ReadError> {
+        let mut found = Found { from, to, limit, mains: BTreeSet::new() };
+        match interest {
+            Interest::Keys { from, to } => {
+                self.collect(&mut found, Kind::Key, from, to.as_deref(), |_| true, false)?;
+            }
+            Interest::Path { path, recursive } => {
+                self.path_history(&mut found, path, *recursive)?;
+            }
+        }
+        Ok(found.mains.into_iter().collect())
+    }
+
+    fn path_history(
+        &self,
+        found: &mut Found,
+        path: &[u8],
+        recursive: bool,
+    ) -> Result<(), ReadError> {
+        {
+            let index = self.index.read();
+            found.check(&index)?;
+            for kind in [Kind::Key, Kind::Dir] {
+                if path != b"/"
+                    && let Some(points) = index.names(kind).get(path)
+                {
+                    found.add(points, true, false);
+                }
+            }
+            for dir in path::ancestors(path) {
+                if let Some(points) = index.names(Kind::Dir).get(dir) {
+                    found.add(points, true, true);
+                }
+            }
+        }
+        if recursive {
+            let (from, to) = (path::prefix(path), path::prefix_end(path));
+            let visible = |name: &[u8]| {
+                path::is_below(path, name) && path::is_path(name) && !path::is_hidden(path, name)
+            };
+            for kind in [Kind::Key, Kind::Dir] {
+                self.collect(found, kind, &from, Some(&to), visible, true)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds what happened to the names of a range, a few hundred under each hold of the lock.
+    fn collect(
+        &self,
+        found: &mut Found,
+        kind: Kind,
+        from: &[u8],
+        to: Option<&[u8]>,
+        wanted: impl Fn(&[u8]) -> bool,
+        told_only: bool,
+    ) -> Result<(), ReadError> {
+        let mut from = Some(from.to_vec());
+        while let Some(start) = from {
+            let index = self.index.read();
+            found.check(&index)?;
+            let mut names = index.names(kind).range(&start, to);
+            for (name, points) in names.by_ref().take(NAMES_PER_HOLD) {
+                // Most names were quiet, and are passed by without a look at their form.
+                if points.newest().revision().main >= found.from && wanted(name) {
+                    found.add(points, told_only, false);
+                }
+            }
+            from = names.next().map(|(name, _)| name.to_vec());
+        }
+        Ok(())
+    }
+}
+
+/// The smallest `limit` revisions so far.
+struct Found {
+    from: i64,
+    to: i64,
+    limit: usize,
+    mains: BTreeSet<i64>,
+}
+
+impl Found {
+    fn check(&self, index: &Index) -> Result<(), ReadError> {
+        if self.from < index.compacted { Err(ReadError::Compacted) } else { Ok(()) }
+    }
+
+    fn add(&mut self, points: &Points, told_only: bool, deleted_only: bool) {
+        for point in points.between(self.from, self.to) {
+            if (told_only && !point.told) || (deleted_only && !point.deleted) {
+                continue;
+            }
+            let main = point.revision().main;
+            if self.mains.len() >= self.limit {
+                if self.mains.last().is_none_or(|last| *last <= main) {
+                    return;
+                }
+                self.mains.pop_last();
+            }
+            self.mains.insert(main);
+        }
+    }
+}

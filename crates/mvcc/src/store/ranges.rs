@@ -1,0 +1,115 @@
+//! Reads of many names at one revision: ranges, counts, children.
+//!
+//! They hold the index's lock for a few hundred names at a time. In between, writes add newer
+//! revisions, which a read at an older one does not see, and compaction removes what it may: that
+//! is noticed at the next hold.
+
+use base::Revision;
+use bytes::Bytes;
+use parking_lot::RwLockReadGuard;
+
+use super::{Child, NAMES_PER_HOLD, ReadError, Store};
+use crate::{
+    index::{Index, Walk},
+    record::Kind,
+};
+
+impl Store {
+    /// Where the live keys with `from <= key < to` (no `to`: to the end) stand at `at` (0: now),
+    /// at most `limit` of them. For v3 ranges; directories never appear.
+    pub fn range(
+        &self,
+        from: &[u8],
+        to: Option<&[u8]>,
+        at: i64,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Revision)>, ReadError> {
+        let mut found = Vec::new();
+        self.each_live(from, to, at, |name, revision| {
+            if found.len() < limit {
+                found.push((Bytes::copy_from_slice(name), revision));
+            }
+            found.len() < limit
+        })?;
+        Ok(found)
+    }
+
+    /// How many live keys that range holds at `at`.
+    pub fn count(&self, from: &[u8], to: Option<&[u8]>, at: i64) -> Result<u64, ReadError> {
+        let mut count = 0;
+        self.each_live(from, to, at, |_, _| {
+            count += 1;
+            true
+        })?;
+        Ok(count)
+    }
+
+    /// Calls `each` for every live key of a range until it says false.
+    fn each_live(
+        &self,
+        from: &[u8],
+        to: Option<&[u8]>,
+        at: i64,
+        mut each: impl FnMut(&[u8], Revision) -> bool,
+    ) -> Result<(), ReadError> {
+        let mut from = from.to_vec();
+        self.in_holds(at, |index, at| {
+            let mut names = index.names(Kind::Key).range(&from, to);
+            for (name, points) in names.by_ref().take(NAMES_PER_HOLD) {
+                if let Some(revision) = points.live_at(at)
+                    && !each(name, revision)
+                {
+                    return false;
+                }
+            }
+            let next = names.next().map(|(name, _)| name.to_vec());
+            let more = next.is_some();
+            from = next.unwrap_or_default();
+            more
+        })
+    }
+
+    /// The visible (`path::is_path`, not hidden below `dir`) children of a directory at `at` (0:
+    /// now) in order of their names, after the child `after`, at most `limit`. Costs about the
+    /// number of children, not of descendants: it seeks past each subtree.
+    pub fn children(
+        &self,
+        dir: &[u8],
+        at: i64,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Child>, ReadError> {
+        let mut found: Vec<Child> = Vec::new();
+        self.in_holds(at, |index, at| {
+            let last = found.last().map(|child| child.name.clone());
+            let after = last.as_deref().or(after);
+            let mut walk = Walk::new(index, dir, at, after);
+            let end = found.len().saturating_add(NAMES_PER_HOLD).min(limit);
+            while found.len() < end {
+                if !walk.step(&mut found) {
+                    return false;
+                }
+            }
+            found.len() < limit
+        })?;
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// Calls `hold` under the index's lock, again and again until it says false; all at the
+    /// revision that `at` means the first time.
+    fn in_holds(
+        &self,
+        at: i64,
+        mut hold: impl FnMut(&RwLockReadGuard<'_, Index>, i64) -> bool,
+    ) -> Result<(), ReadError> {
+        let mut at = at;
+        loop {
+            let index = self.index.read();
+            at = self.resolve(&index, at)?;
+            if !hold(&index, at) {
+                return Ok(());
+            }
+        }
+    }
+}

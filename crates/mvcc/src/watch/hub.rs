@@ -1,0 +1,206 @@
+//! Finds the watchers that a commit concerns, without asking all of them.
+
+use std::{
+    collections::BTreeMap,
+    ops::Bound,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::Waker,
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::{Interest, mailbox::Mailbox};
+use crate::{
+    path,
+    record::{Commit, Kind, Record},
+};
+
+/// All watchers of a store.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Hub(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    watchers: Mutex<Watchers>,
+    count: AtomicUsize,
+}
+
+type Mailboxes = BTreeMap<u64, Arc<Mailbox>>;
+type ByName = BTreeMap<Bytes, Mailboxes>;
+
+#[derive(Debug, Default)]
+struct Watchers {
+    last_id: u64,
+    /// v2, the path alone.
+    exact: ByName,
+    /// v2, the path and all below.
+    recursive: ByName,
+    /// v3, one key.
+    keys: ByName,
+    /// v3, true ranges. Every change of a key asks all of them: the one part of the hub that does
+    /// not scale with what is concerned. An interval tree takes its place with the v3 API.
+    ranges: BTreeMap<u64, (Bytes, Option<Bytes>, Arc<Mailbox>)>,
+}
+
+/// Where an interest is kept.
+#[derive(Debug)]
+enum Place {
+    Exact(Bytes),
+    Recursive(Bytes),
+    Key(Bytes),
+    Range(Bytes, Option<Bytes>),
+}
+
+impl Place {
+    /// The names are copied: they may be slices of a whole request.
+    fn of(interest: &Interest) -> Self {
+        let copy = |name: &Bytes| Bytes::copy_from_slice(name);
+        match interest {
+            Interest::Path { path, recursive: false } => Self::Exact(copy(path)),
+            Interest::Path { path, recursive: true } => Self::Recursive(copy(path)),
+            Interest::Keys { from, to: Some(to) } if **to == *path::successor(from) => {
+                Self::Key(copy(from))
+            }
+            Interest::Keys { from, to } => Self::Range(copy(from), to.as_ref().map(copy)),
+        }
+    }
+}
+
+/// A watcher's place in the hub, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Registration {
+    hub: Hub,
+    id: u64,
+    place: Place,
+    mailbox: Arc<Mailbox>,
+}
+
+impl Registration {
+    pub(crate) fn mailbox(&self) -> &Mailbox {
+        &self.mailbox
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.hub.0.watchers.lock().remove(self.id, &self.place);
+        self.hub.0.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Hub {
+    pub(crate) fn len(&self) -> usize {
+        self.0.count.load(Ordering::Relaxed)
+    }
+
+    /// Commits with `main >= since` that concern `interest` come into the mailbox from now on.
+    pub(crate) fn register(&self, interest: &Interest, since: i64) -> Registration {
+        let mailbox = Arc::new(Mailbox::new(since));
+        let place = Place::of(interest);
+        let id = self.0.watchers.lock().add(&place, Arc::clone(&mailbox));
+        self.0.count.fetch_add(1, Ordering::Relaxed);
+        Registration { hub: self.clone(), id, place, mailbox }
+    }
+
+    pub(crate) fn publish(&self, commits: &[Arc<Commit>]) {
+        let mut wakers = Vec::new();
+        {
+            // Not the count: a watcher that registers now must find the lock, or the commits.
+            let watchers = self.0.watchers.lock();
+            if watchers.is_empty() {
+                return;
+            }
+            for commit in commits {
+                for record in &commit.records {
+                    watchers.offer(commit, record, &mut wakers);
+                }
+            }
+        }
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Watchers {
+    fn is_empty(&self) -> bool {
+        self.exact.is_empty()
+            && self.recursive.is_empty()
+            && self.keys.is_empty()
+            && self.ranges.is_empty()
+    }
+
+    fn add(&mut self, place: &Place, mailbox: Arc<Mailbox>) -> u64 {
+        self.last_id += 1;
+        let id = self.last_id;
+        let (map, name) = match place {
+            Place::Exact(name) => (&mut self.exact, name),
+            Place::Recursive(name) => (&mut self.recursive, name),
+            Place::Key(name) => (&mut self.keys, name),
+            Place::Range(from, to) => {
+                self.ranges.insert(id, (from.clone(), to.clone(), mailbox));
+                return id;
+            }
+        };
+        map.entry(name.clone()).or_default().insert(id, mailbox);
+        id
+    }
+
+    fn remove(&mut self, id: u64, place: &Place) {
+        let (map, name) = match place {
+            Place::Exact(name) => (&mut self.exact, name),
+            Place::Recursive(name) => (&mut self.recursive, name),
+            Place::Key(name) => (&mut self.keys, name),
+            Place::Range(..) => {
+                self.ranges.remove(&id);
+                return;
+            }
+        };
+        if let Some(mailboxes) = map.get_mut(name) {
+            mailboxes.remove(&id);
+            if mailboxes.is_empty() {
+                map.remove(name);
+            }
+        }
+    }
+
+    /// Puts the commit into the mailboxes of those whom one of its records concerns. A mailbox
+    /// takes a commit once, however often it is offered.
+    fn offer(&self, commit: &Arc<Commit>, record: &Record, wakers: &mut Vec<Waker>) {
+        let mut tell = |mailboxes: &Mailboxes| {
+            wakers.extend(mailboxes.values().filter_map(|mailbox| mailbox.offer(commit)));
+        };
+        let name = record.name.as_ref();
+        if record.kind == Kind::Key {
+            self.keys.get(name).map(&mut tell);
+        }
+        if record.told && name != b"/" && path::is_path(name) {
+            self.exact.get(name).map(&mut tell);
+            self.recursive.get(name).map(&mut tell);
+            let above = path::ancestors(name).chain([b"/".as_slice()]);
+            for dir in above.filter(|dir| !path::is_hidden(dir, name)) {
+                self.recursive.get(dir).map(&mut tell);
+            }
+            if record.deleted && record.kind == Kind::Dir {
+                for map in [&self.exact, &self.recursive] {
+                    below(map, name).for_each(&mut tell);
+                }
+            }
+        }
+        if record.kind == Kind::Key {
+            let concerned = self.ranges.values().filter(|(from, to, _)| {
+                from <= name && to.as_ref().is_none_or(|to| name < to.as_ref())
+            });
+            wakers.extend(concerned.filter_map(|(_, _, mailbox)| mailbox.offer(commit)));
+        }
+    }
+}
+
+/// Those who watch something strictly below a directory.
+fn below<'a>(map: &'a ByName, dir: &[u8]) -> impl Iterator<Item = &'a Mailboxes> {
+    let (from, to) = (path::prefix(dir), path::prefix_end(dir));
+    map.range::<[u8], _>((Bound::Excluded(from.as_slice()), Bound::Excluded(to.as_slice())))
+        .map(|(_, mailboxes)| mailboxes)
+}

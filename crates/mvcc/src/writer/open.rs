@@ -1,0 +1,80 @@
+//! Rebuilding the indexes from the tables.
+
+use std::collections::BTreeMap;
+
+use backend::{Backend, Table};
+use base::UnixNanos;
+use bytes::Bytes;
+
+use super::{decode_number, decode_usage, meta};
+use crate::{
+    index::Index,
+    path,
+    record::{Kind, codec},
+    store::ReadError,
+};
+
+/// Rows read at once.
+const ROWS_PER_READ: usize = 1_000;
+
+/// What lives and expires, as far as the records have been read.
+type Expiries = BTreeMap<(Kind, Bytes), UnixNanos>;
+
+/// The index, and up to where compaction has removed rows.
+pub(super) fn read(backend: &Backend) -> Result<(Index, i64), ReadError> {
+    let mut index = Index::new();
+    let number = |key| read_meta(backend, key, decode_number);
+    // The newest record can be gone, when it was a deletion: hence a row of its own.
+    index.revision = number(meta::REVISION)?.unwrap_or(index.revision);
+    index.compacted = number(meta::COMPACTED)?.unwrap_or(0);
+    index.usage = read_meta(backend, meta::USAGE, decode_usage)?.unwrap_or_default();
+    let swept = number(meta::SWEPT)?.unwrap_or(0);
+    // A sweep that was going on may have removed anything that it could.
+    index.sweeping = index.compacted;
+    index.sweep_runs = swept < index.compacted;
+    let mut expiries = Expiries::new();
+    let mut from = Vec::new();
+    loop {
+        let rows = backend.scan(Table::Records, &from, None, ROWS_PER_READ)?;
+        let Some((last, _)) = rows.last() else { break };
+        from = path::successor(last);
+        for (key, row) in &rows {
+            add(&mut index, &mut expiries, key, row)?;
+        }
+    }
+    Ok((index, swept))
+}
+
+fn add(
+    index: &mut Index,
+    expiries: &mut Expiries,
+    key: &[u8],
+    row: &Bytes,
+) -> Result<(), ReadError> {
+    let mut record = codec::decode(key, row)?.record;
+    index.restore(&record);
+    let before = expiries.get(&(record.kind, record.name.clone())).copied();
+    if before == record.expiry {
+        return Ok(());
+    }
+    index.set_expiry(&record, before, false);
+    index.set_expiry(&record, record.expiry, true);
+    // Not a slice of the row, which has more bytes.
+    record.name = Bytes::copy_from_slice(&record.name);
+    match record.expiry {
+        Some(expiry) => expiries.insert((record.kind, record.name), expiry),
+        None => expiries.remove(&(record.kind, record.name)),
+    };
+    Ok(())
+}
+
+fn read_meta<T>(
+    backend: &Backend,
+    key: &'static str,
+    decode: impl Fn(&[u8]) -> Option<T>,
+) -> Result<Option<T>, ReadError> {
+    let Some(row) = backend.get(Table::Meta, key.as_bytes())? else { return Ok(None) };
+    let decoded = decode(&row)
+        .ok_or_else(|| backend::Error::damaged(Table::Meta, key.as_bytes(), "another length"))?;
+    Ok(Some(decoded))
+}
