@@ -1,1 +1,29 @@
-//! Placeholder until its author writes it.
+//! One member's logic, without a clock, a disk or a network: events in, effects out.
+//!
+//! [`Core`] is consensus: it takes what happens (a tick, proposals, "these bytes are on disk",
+//! "applied up to N") and says what to do (append, send, apply, answer). [`Applier`] carries
+//! committed entries into the replicated state. [`open`](open()) brings both up from disk, and
+//! [`upkeep`] decides when to flush and when to cut the log. `server` drives them with threads,
+//! `sim` with a seeded schedule: it is the same code.
+//!
+//! Sole user of the `raft` crate. Invariants:
+//! - nothing is applied that this member's own log has not synced;
+//! - a message that promises something leaves only once what it promises is synced;
+//! - raft hears of a configuration change before it hears that its entry is applied.
+
+mod applier;
+mod bootstrap;
+mod conf;
+mod core;
+mod logger;
+mod open;
+pub mod upkeep;
+mod window;
+
+pub use applier::{Answer, Applier, ApplyError, Batch, Progress};
+pub use bootstrap::Bootstrap;
+pub use conf::ConfError;
+pub use core::{
+    Append, Config, Core, CoreError, Effects, PeerMessage, Proposal, Read, Role, Ticket,
+};
+pub use open::{OpenError, Opened, Options, Paths, exists, open};

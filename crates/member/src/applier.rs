@@ -1,0 +1,129 @@
+//! Carries committed entries into the replicated state.
+
+use std::sync::Arc;
+
+use backend::Applied;
+use base::{Index, Term};
+use mvcc::Commit;
+use prost::Message as _;
+use state::{Response, State, apply::Fatal};
+use wal::Entry;
+
+use crate::conf::{self, ConfError, Configuration, Switched};
+
+/// Why entries cannot be applied: the member must stop.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    #[error(transparent)]
+    State(#[from] Fatal),
+    #[error(transparent)]
+    Configuration(#[from] ConfError),
+    #[error("entry {got} is to be applied, but {expected} is the next one")]
+    Gap { expected: Index, got: Index },
+}
+
+/// How far the state is, for [`crate::Core::applied`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    pub applied: Applied,
+    /// Configuration changes on the way there, by their index.
+    pub(crate) switched: Vec<(Index, Switched)>,
+}
+
+impl Progress {
+    /// Whether raft must hear of it at once.
+    pub fn is_urgent(&self) -> bool {
+        !self.switched.is_empty()
+    }
+
+    /// Takes in what came right after.
+    pub fn extend(&mut self, later: Self) {
+        self.applied = later.applied;
+        self.switched.extend(later.switched);
+    }
+}
+
+/// The answer to a proposal.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The command's id.
+    pub id: u64,
+    pub response: Response,
+    pub index: Index,
+    pub term: Term,
+}
+
+/// What applying a batch gave.
+#[derive(Debug)]
+pub struct Batch {
+    /// To be given first.
+    pub answers: Vec<Answer>,
+    /// To be published to the watchers then.
+    pub commits: Vec<Arc<Commit>>,
+    pub progress: Progress,
+}
+
+/// The replicated state and who votes in it; the apply thread's.
+pub struct Applier {
+    state: State,
+    configuration: Configuration,
+}
+
+impl Applier {
+    pub(crate) fn new(state: State) -> Result<Self, ApplyError> {
+        let configuration = Configuration::decode(state.conf_state()?.as_ref())?;
+        Ok(Self { state, configuration })
+    }
+
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    pub(crate) fn configuration(&self) -> &Configuration {
+        &self.configuration
+    }
+
+    /// Applies entries in order, the first being the one after [`State::applied`].
+    pub fn apply(&mut self, entries: &[Entry]) -> Result<Batch, ApplyError> {
+        let mut batch = Batch {
+            answers: Vec::with_capacity(entries.len()),
+            commits: Vec::with_capacity(entries.len()),
+            progress: Progress { applied: self.state.applied(), switched: Vec::new() },
+        };
+        for entry in entries {
+            self.apply_entry(entry, &mut batch)?;
+        }
+        Ok(batch)
+    }
+
+    /// One small step of compaction, in time that nobody needs; true if there is more to do.
+    pub fn compact_step(&mut self, rows: usize) -> Result<bool, ApplyError> {
+        Ok(self.state.compact_step(rows)?)
+    }
+
+    fn apply_entry(&mut self, entry: &Entry, batch: &mut Batch) -> Result<(), ApplyError> {
+        let expected = Index(batch.progress.applied.index.0 + 1);
+        if entry.index != expected {
+            return Err(ApplyError::Gap { expected, got: entry.index });
+        }
+        let at = Applied { index: entry.index, term: entry.term };
+        let outcome = if entry.kind == 0 {
+            self.state.apply(at, &entry.data)?
+        } else {
+            let change = conf::decode(entry)?;
+            let meant = conf::membership(entry.index.0, &change, &self.configuration)?;
+            self.configuration.apply(entry.index.0, &change)?;
+            let state = self.configuration.state();
+            let stored = state.encode_to_vec().into();
+            batch.progress.switched.push((entry.index, Switched { change, state }));
+            self.state.apply_conf_change(at, meant, stored)?
+        };
+        batch.progress.applied = at;
+        if outcome.id != 0 {
+            let (id, response) = (outcome.id, outcome.response);
+            batch.answers.push(Answer { id, response, index: at.index, term: at.term });
+        }
+        batch.commits.extend(outcome.commits);
+        Ok(())
+    }
+}

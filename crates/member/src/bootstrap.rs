@@ -1,0 +1,52 @@
+//! The first entries of a new cluster's log.
+//!
+//! As in etcd, the initial members enter by configuration changes at index 1 to n, in order of
+//! their ids, all of term 1 and committed from the start. Every initial member computes the same
+//! entries from the same flags, so their logs agree before any of them has spoken; and what is
+//! replayed after a crash at any step is an ordinary log.
+
+use base::{Index, MemberId, Term};
+use bytes::Bytes;
+use proto::command::Member;
+use raft::eraftpb::EntryType;
+use wal::{Entry, HardState, Identity, Recovered};
+
+use crate::conf;
+
+/// A cluster to be founded.
+#[derive(Clone, Debug)]
+pub struct Bootstrap {
+    /// Of this member.
+    pub identity: Identity,
+    /// All initial members, this one among them; client URLs are not known yet.
+    pub members: Vec<Member>,
+}
+
+impl Bootstrap {
+    /// What goes into a new log, in one batch.
+    pub(crate) fn log(&self) -> (HardState, Vec<Entry>) {
+        let mut members: Vec<&Member> = self.members.iter().collect();
+        members.sort_unstable_by_key(|member| member.id);
+        let entries: Vec<Entry> = members
+            .iter()
+            .zip(1..)
+            .map(|(member, index)| Entry {
+                index: Index(index),
+                term: Term(1),
+                kind: EntryType::EntryConfChange as u8,
+                data: conf::add_voter(member),
+                context: Bytes::new(),
+            })
+            .collect();
+        let commit = Index(entries.len() as u64);
+        (HardState { term: Term(1), vote: MemberId(0), commit }, entries)
+    }
+}
+
+/// Whether the making of this log never finished, so that nobody was promised anything: the
+/// first batch commits at least one entry and holds all that it commits.
+pub(crate) fn is_unfinished(log: &Recovered) -> bool {
+    let last = log.before.0.0 + log.entries.len() as u64;
+    log.before.0 == Index(0)
+        && (log.hard_state.commit == Index(0) || last < log.hard_state.commit.0)
+}

@@ -1,0 +1,320 @@
+//! Consensus: takes what happens, says what to do.
+
+mod duties;
+mod effects;
+mod reads;
+
+use std::{collections::VecDeque, mem};
+
+use base::{Index, MemberId, Term, UnixNanos, limits};
+use raft::{
+    RawNode, ReadOnlyOption, StateRole,
+    eraftpb::{Entry, HardState, Message, MessageType},
+};
+use state::Reader;
+
+use crate::{applier::Progress, logger::raft_logger, window::Window};
+pub use effects::{Append, Effects, PeerMessage, Proposal, Read, Role, Ticket};
+pub(crate) use effects::{from_wal, to_wal};
+
+/// Bytes of entries in one message to a follower.
+const MESSAGE_BYTES_MAX: u64 = 1 << 20;
+/// Messages on the way to one follower.
+const MESSAGES_IN_FLIGHT_MAX: usize = 256;
+/// Ticks after which a read index that raft has not answered is asked for again.
+const READ_PATIENCE_TICKS: usize = 5;
+
+/// What a core needs to know of its member.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub name: String,
+    pub client_urls: Vec<String>,
+    /// Ticks without a leader before an election; more than `heartbeat_ticks`.
+    pub election_ticks: usize,
+    pub heartbeat_ticks: usize,
+    /// For the compaction that the leader proposes when nobody else does.
+    pub quota_bytes: u64,
+}
+
+/// Something after which this member must not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum CoreError {
+    #[error("raft: {0}")]
+    Raft(#[from] raft::Error),
+    #[error("entry {index}: raft and the replicated state disagree on who votes")]
+    Configuration { index: Index },
+    #[error("applied {applied} is beyond what was handed out ({handed_out})")]
+    Applied { applied: Index, handed_out: Index },
+}
+
+/// Consensus for one member. After every event, [`Core::step`] until it returns `None`.
+pub struct Core {
+    node: RawNode<Window>,
+    config: Config,
+    /// Gathers what events ask for until the next step.
+    effects: Effects,
+    /// Batches whose sync is awaited, each with the messages that may only go out after it.
+    unsynced: VecDeque<(Ticket, Vec<Message>)>,
+    /// A hard state in which only the commit index is new: it goes along with the next batch,
+    /// since losing it costs nothing.
+    unwritten: Option<HardState>,
+    /// The last entry that was given to be applied.
+    handed_out: u64,
+    reads: reads::Reads,
+    duties: duties::Duties,
+}
+
+impl Core {
+    /// From the opened log and the place where the keyspace stands; see [`crate::open()`].
+    pub(crate) fn new(
+        id: MemberId,
+        config: Config,
+        window: Window,
+        applied: Index,
+    ) -> Result<Self, CoreError> {
+        let raft_config = raft::Config {
+            id: id.0,
+            election_tick: config.election_ticks,
+            heartbeat_tick: config.heartbeat_ticks,
+            applied: applied.0,
+            max_size_per_msg: MESSAGE_BYTES_MAX,
+            max_inflight_msgs: MESSAGES_IN_FLIGHT_MAX,
+            check_quorum: true,
+            pre_vote: true,
+            read_only_option: ReadOnlyOption::Safe,
+            batch_append: true,
+            max_uncommitted_size: limits::UNCOMMITTED_BYTES_MAX,
+            max_committed_size_per_ready: limits::COMMITTED_BYTES_PER_STEP_MAX,
+            ..raft::Config::default()
+        };
+        let node = RawNode::new(&raft_config, window, &raft_logger())?;
+        let mut core = Self {
+            node,
+            config,
+            effects: Effects::default(),
+            unsynced: VecDeque::new(),
+            unwritten: None,
+            handed_out: applied.0,
+            reads: reads::Reads::default(),
+            duties: duties::Duties::default(),
+        };
+        core.campaign_if_alone()?;
+        Ok(core)
+    }
+
+    pub fn id(&self) -> MemberId {
+        MemberId(self.node.raft.id)
+    }
+
+    /// Whether this member is the only voter.
+    pub fn is_alone(&self) -> bool {
+        let tracker = self.node.raft.prs();
+        tracker.is_singleton() && tracker.conf().voters().contains(self.node.raft.id)
+    }
+
+    /// Whether a proposal would find a leader.
+    pub fn can_propose(&self) -> bool {
+        self.node.raft.leader_id != raft::INVALID_ID
+    }
+
+    /// Whether a read may be served here at once: what was acknowledged before it is applied
+    /// here, since nobody else acknowledges anything, and no former leader's entry is still to
+    /// be learned of.
+    pub fn reads_at_once(&self) -> bool {
+        self.is_alone() && self.leads() && self.node.raft.commit_to_current_term()
+    }
+
+    pub fn committed(&self) -> Index {
+        Index(self.node.raft.raft_log.committed)
+    }
+
+    /// One heartbeat's time has passed.
+    pub fn tick(&mut self) {
+        self.node.tick();
+        self.reads.tick(READ_PATIENCE_TICKS);
+        self.duties.tick();
+    }
+
+    /// Proposes commands as one batch: all are taken, or all are dropped.
+    pub fn propose(&mut self, proposals: Vec<Proposal>) {
+        if proposals.is_empty() {
+            return;
+        }
+        let ids: Vec<u64> = proposals.iter().map(|proposal| proposal.id).collect();
+        if self.step_proposals(proposals).is_err() {
+            self.effects.dropped.extend(ids);
+        }
+    }
+
+    /// A message from a peer. What no peer sends is dropped here: raft would panic on some of it.
+    pub fn receive(&mut self, message: PeerMessage) {
+        let PeerMessage(message) = message;
+        let local = raft::raw_node::is_local_msg(message.msg_type());
+        // Snapshots are not received yet: a follower that needs one waits.
+        let unknown = message.msg_type() == MessageType::MsgSnapshot;
+        if local || unknown || message.to != self.node.raft.id {
+            tracing::warn!(kind = ?message.msg_type(), from = message.from, "drop a peer's message");
+            return;
+        }
+        // Raft refuses messages of those who are not members.
+        if let Err(error) = self.node.step(message) {
+            tracing::debug!(%error, "raft refuses a peer's message");
+        }
+    }
+
+    /// The batch of this ticket, and all before it, are synced.
+    pub fn persisted(&mut self, ticket: Ticket) {
+        while self.unsynced.front().is_some_and(|(first, _)| *first <= ticket) {
+            if let Some((_, messages)) = self.unsynced.pop_front() {
+                self.effects.send.extend(messages.into_iter().map(PeerMessage));
+            }
+        }
+        self.node.on_persist_ready(ticket.0);
+    }
+
+    /// Entries were applied.
+    pub fn applied(&mut self, progress: Progress) -> Result<(), CoreError> {
+        let Progress { applied, switched } = progress;
+        if applied.index.0 > self.handed_out {
+            let handed_out = Index(self.handed_out);
+            return Err(CoreError::Applied { applied: applied.index, handed_out });
+        }
+        // Raft must have switched before it hears that the change's entry is applied.
+        for (index, switched) in switched {
+            let state = self.node.apply_conf_change(&switched.change)?;
+            if !switched.agrees(&state) {
+                return Err(CoreError::Configuration { index });
+            }
+        }
+        self.node.advance_apply_to(applied.index.0);
+        self.node.mut_store().applied(applied.index.0);
+        self.duties.applied(applied.index.0);
+        self.campaign_if_alone()
+    }
+
+    /// A client wants to read what was acknowledged before now.
+    pub fn read(&mut self, read: Read) {
+        self.reads.add(read);
+    }
+
+    /// Proposes what is due: see [`duties`]. Returns when to ask again at the latest, if there
+    /// is such a time; any event may make it earlier.
+    pub fn duties(&mut self, now: UnixNanos, reader: &Reader) -> Option<UnixNanos> {
+        duties::propose(self, now, reader)
+    }
+
+    /// The core wants to hear at once (not just some time) when this index is applied.
+    pub fn awaits(&self) -> Option<Index> {
+        let settled = self.duties.settled_at.filter(|index| *index > self.applied_index());
+        self.duties.in_flight().chain(settled).min().map(Index)
+    }
+
+    /// What to do next; `None` if nothing.
+    pub fn step(&mut self) -> Option<Effects> {
+        self.ask_for_reads();
+        let mut effects = mem::take(&mut self.effects);
+        if !self.node.has_ready() {
+            let idle = effects.send.is_empty() && effects.dropped.is_empty();
+            return (!idle).then_some(effects);
+        }
+        let mut ready = self.node.ready();
+        if ready.ss().is_some() {
+            effects.role = Some(self.role());
+            self.role_changed();
+        }
+        self.unwritten = ready.hs().copied().or(self.unwritten);
+        effects.send.extend(ready.take_messages().into_iter().map(PeerMessage));
+        for state in ready.take_read_states() {
+            let reads = self.reads.answered(&state.request_ctx);
+            effects.reads.push((Index(state.index), reads));
+        }
+        effects.apply = ready.take_committed_entries().into_iter().map(to_wal).collect();
+        self.handed_out = effects.apply.last().map_or(self.handed_out, |entry| entry.index.0);
+        effects.append = self.append(&mut ready, &mut effects.send);
+        self.node.advance_append_async(ready);
+        Some(effects)
+    }
+
+    /// Takes what a ready wants written, and holds back the messages that must wait for it.
+    fn append(&mut self, ready: &mut raft::Ready, send: &mut Vec<PeerMessage>) -> Option<Append> {
+        let entries = ready.take_entries();
+        let after = ready.take_persisted_messages();
+        self.node.mut_store().append(&entries);
+        if !ready.must_sync() {
+            // Nothing new was promised, yet the messages may speak of what is being synced.
+            match self.unsynced.back_mut() {
+                Some((_, waiting)) => waiting.extend(after),
+                None => send.extend(after.into_iter().map(PeerMessage)),
+            }
+            return None;
+        }
+        let ticket = Ticket(ready.number());
+        self.unsynced.push_back((ticket, after));
+        Some(Append {
+            ticket,
+            hard_state: self.unwritten.take().map(hard_state),
+            entries: entries.into_iter().map(to_wal).collect(),
+        })
+    }
+
+    fn step_proposals(&mut self, proposals: Vec<Proposal>) -> raft::Result<()> {
+        let mut message = Message { from: self.node.raft.id, ..Message::default() };
+        message.set_msg_type(MessageType::MsgPropose);
+        message.entries = proposals
+            .into_iter()
+            .map(|proposal| Entry { data: proposal.data, ..Entry::default() })
+            .collect();
+        self.node.step(message)
+    }
+
+    /// Asks raft for a read index, where it would not drop the question.
+    fn ask_for_reads(&mut self) {
+        let answers = !self.leads() || self.node.raft.commit_to_current_term();
+        if self.can_propose()
+            && answers
+            && let Some(context) = self.reads.begin()
+        {
+            self.node.read_index(context);
+        }
+    }
+
+    /// A single voter waits for nobody's vote, so not for an election timeout either.
+    fn campaign_if_alone(&mut self) -> Result<(), CoreError> {
+        if self.is_alone() && self.node.raft.state == StateRole::Follower {
+            self.node.campaign()?;
+        }
+        Ok(())
+    }
+
+    fn role(&self) -> Role {
+        let leader = self.node.raft.leader_id;
+        Role {
+            leader: (leader != raft::INVALID_ID).then_some(MemberId(leader)),
+            leads: self.leads(),
+            term: Term(self.node.raft.term),
+        }
+    }
+
+    fn role_changed(&mut self) {
+        self.reads.restart();
+        // The first entry of a leader's own term is the last of its log when it begins to lead.
+        let own = self.leads().then(|| self.node.raft.raft_log.last_index());
+        self.duties.role_changed(own);
+    }
+
+    fn leads(&self) -> bool {
+        self.node.raft.state == StateRole::Leader
+    }
+
+    fn applied_index(&self) -> u64 {
+        self.node.raft.raft_log.applied
+    }
+}
+
+fn hard_state(state: HardState) -> wal::HardState {
+    wal::HardState {
+        term: Term(state.term),
+        vote: MemberId(state.vote),
+        commit: Index(state.commit),
+    }
+}

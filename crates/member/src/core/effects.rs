@@ -1,0 +1,98 @@
+//! What a core wants done.
+
+use base::{Index, MemberId, Term};
+use bytes::Bytes;
+use proto::Message as _;
+use raft::eraftpb::Message;
+use wal::{Entry, HardState};
+
+/// A batch that must reach the disk; later ones have higher tickets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(pub(crate) u64);
+
+/// What a core wants done. The shell may do the parts in any order and at the same time, but
+/// appends in their order, and applies in theirs.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// To other members, as soon as possible: even before `append` is synced.
+    pub send: Vec<PeerMessage>,
+    /// To be written and synced; then [`super::Core::persisted`].
+    pub append: Option<Append>,
+    /// Committed, and synced in this member's log: to be applied, then [`super::Core::applied`].
+    pub apply: Vec<Entry>,
+    /// Reads that may be served once this much is applied.
+    pub reads: Vec<(Index, Vec<Read>)>,
+    /// Proposals that raft did not take: no leader, or too much is uncommitted.
+    pub dropped: Vec<u64>,
+    /// Who leads, if that changed.
+    pub role: Option<Role>,
+}
+
+/// Bytes for the log.
+#[derive(Debug)]
+pub struct Append {
+    pub ticket: Ticket,
+    pub hard_state: Option<HardState>,
+    pub entries: Vec<Entry>,
+}
+
+/// Who leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Role {
+    pub leader: Option<MemberId>,
+    pub leads: bool,
+    pub term: Term,
+}
+
+/// An encoded command on its way into the log.
+#[derive(Clone, Debug)]
+pub struct Proposal {
+    /// The id inside the command.
+    pub id: u64,
+    pub data: Bytes,
+}
+
+/// A read that waits for its read index; the shell's number for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Read(pub u64);
+
+/// What one member says to another. Its form is Raft's alone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PeerMessage(pub(crate) Message);
+
+impl PeerMessage {
+    pub fn to(&self) -> MemberId {
+        MemberId(self.0.to)
+    }
+
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.0.encode_to_vec()
+    }
+
+    /// The reverse of [`PeerMessage::to_bytes`]; `None` if it is no message.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Message::decode(bytes).ok().map(Self)
+    }
+}
+
+pub(crate) fn to_wal(entry: raft::eraftpb::Entry) -> Entry {
+    Entry {
+        index: Index(entry.index),
+        term: Term(entry.term),
+        // Raft knows three kinds.
+        kind: u8::try_from(entry.entry_type).unwrap_or(u8::MAX),
+        data: entry.data,
+        context: entry.context,
+    }
+}
+
+pub(crate) fn from_wal(entry: Entry) -> raft::eraftpb::Entry {
+    raft::eraftpb::Entry {
+        entry_type: entry.kind.into(),
+        term: entry.term.0,
+        index: entry.index.0,
+        data: entry.data,
+        context: entry.context,
+        sync_log: false,
+    }
+}

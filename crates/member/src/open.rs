@@ -1,0 +1,260 @@
+//! Brings a member up from its disk, or founds it there.
+
+use std::{path::PathBuf, sync::Arc};
+
+use backend::{Applied, Backend};
+use base::{Disk, Index, MemberId, Term};
+use bytes::Bytes;
+use raft::eraftpb::{EntryType, HardState};
+use state::State;
+use wal::{Entry, Identity, Recovered, Wal};
+
+use crate::{
+    Config, Core, CoreError,
+    applier::{Applier, ApplyError},
+    bootstrap::{self, Bootstrap},
+    conf::{self, ConfError, Configuration},
+    core::from_wal,
+    window::Window,
+};
+
+/// Where a member's data lies.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    /// The directory of the raft log.
+    pub wal: PathBuf,
+    /// The keyspace's file.
+    pub keyspace: PathBuf,
+}
+
+/// How to open.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub wal: wal::Options,
+    pub backend: backend::Options,
+    pub core: Config,
+    /// Makes this member the only one of its cluster, to go on after the others are lost.
+    pub force_new_cluster: bool,
+}
+
+/// A member, open.
+pub struct Opened {
+    pub identity: Identity,
+    pub wal: Wal,
+    pub backend: Arc<Backend>,
+    pub applier: Applier,
+    pub core: Core,
+}
+
+/// Why a member's data could not be opened. Each text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Wal(#[from] wal::Error),
+    #[error("{0}")]
+    Backend(#[from] backend::Error),
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    #[error(transparent)]
+    Core(#[from] CoreError),
+    #[error("look into {path}: {source}")]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error("{0}")]
+    Flags(String),
+    #[error(
+        "{path} holds the beginnings of member {found} of cluster {found_cluster}, but the flags \
+         make this member {asked} of cluster {asked_cluster}: start it with the flags of its \
+         first start, or remove the data directory"
+    )]
+    OtherBeginnings {
+        path: PathBuf,
+        found: MemberId,
+        found_cluster: base::ClusterId,
+        asked: MemberId,
+        asked_cluster: base::ClusterId,
+    },
+    #[error(
+        "the keyspace {path} holds entry {applied} of term {term}, which the log does not: they \
+         are not of one member. Put back the log that belongs to it (--wal-dir), or restore from \
+         a backup"
+    )]
+    Ahead { path: PathBuf, applied: Index, term: Term },
+    #[error(
+        "the keyspace {path} ends at entry {applied}, but the log only begins at {first}: the \
+         keyspace is missing or not of this member. Restore this member from a backup"
+    )]
+    Behind { path: PathBuf, applied: Index, first: Index },
+    #[error(
+        "the log is that of member {member} of cluster {cluster}, whom the keyspace {path} does \
+         not know: they are not of one member"
+    )]
+    Stranger { path: PathBuf, member: MemberId, cluster: base::ClusterId },
+}
+
+/// Whether a member lives here already, or has begun to; looks only.
+pub fn exists(disk: &dyn Disk, paths: &Paths) -> Result<bool, OpenError> {
+    let look = |path: &PathBuf| -> std::io::Result<bool> {
+        Ok(disk.exists(path)? && !disk.list(path)?.is_empty())
+    };
+    look(&paths.wal).map_err(|source| OpenError::Io { path: paths.wal.clone(), source })
+}
+
+/// Opens the member, or founds it if there is none. `bootstrap` is asked only then: what the
+/// flags say of the initial cluster does not concern a member that is there.
+///
+/// Every step leaves the disk in a state from which the next call goes on.
+pub fn open(
+    disk: &Arc<dyn Disk>,
+    paths: &Paths,
+    options: &Options,
+    bootstrap: &dyn Fn() -> Result<Bootstrap, String>,
+) -> Result<Opened, OpenError> {
+    let (mut wal, mut log) = open_log(disk, paths, options, bootstrap)?;
+    let backend =
+        Arc::new(Backend::open(Arc::clone(disk), &paths.keyspace, options.backend.clone())?);
+    let state = State::open(Arc::clone(&backend)).map_err(ApplyError::from)?;
+    let applied = state.applied();
+    let applier = Applier::new(state)?;
+    let identity = wal.identity();
+    check(paths, identity, &log, &applier)?;
+    // Applied entries were committed, whether or not the log heard of it.
+    log.hard_state.commit = log.hard_state.commit.max(applied.index);
+    if options.force_new_cluster {
+        force_alone(&mut wal, &mut log, &applier)?;
+    }
+    let window = window(log, &applier, applied.index);
+    let core = Core::new(identity.member, options.core.clone(), window, applied.index)?;
+    Ok(Opened { identity, wal, backend, applier, core })
+}
+
+/// The log, with at least its first batch in it.
+fn open_log(
+    disk: &Arc<dyn Disk>,
+    paths: &Paths,
+    options: &Options,
+    bootstrap: &dyn Fn() -> Result<Bootstrap, String>,
+) -> Result<(Wal, Recovered), OpenError> {
+    let found = Wal::open(Arc::clone(disk), &paths.wal, options.wal)?;
+    let (mut wal, bootstrap) = match found {
+        Some((wal, log)) if !bootstrap::is_unfinished(&log) => return Ok((wal, log)),
+        Some((wal, _)) => {
+            let bootstrap = bootstrap().map_err(OpenError::Flags)?;
+            same_beginnings(paths, wal.identity(), bootstrap.identity)?;
+            (wal, bootstrap)
+        }
+        None => {
+            let bootstrap = bootstrap().map_err(OpenError::Flags)?;
+            let identity = bootstrap.identity;
+            (Wal::create(Arc::clone(disk), &paths.wal, identity, options.wal)?, bootstrap)
+        }
+    };
+    let (hard_state, entries) = bootstrap.log();
+    wal.append(Some(hard_state), &entries)?;
+    wal.sync()?;
+    Ok((wal, Recovered { hard_state, before: (Index(0), Term(0)), entries }))
+}
+
+fn same_beginnings(paths: &Paths, found: Identity, asked: Identity) -> Result<(), OpenError> {
+    if found == asked {
+        return Ok(());
+    }
+    Err(OpenError::OtherBeginnings {
+        path: paths.wal.clone(),
+        found: found.member,
+        found_cluster: found.cluster,
+        asked: asked.member,
+        asked_cluster: asked.cluster,
+    })
+}
+
+/// Whether log and keyspace are of one member and meet.
+fn check(
+    paths: &Paths,
+    identity: Identity,
+    log: &Recovered,
+    applier: &Applier,
+) -> Result<(), OpenError> {
+    let path = paths.keyspace.clone();
+    let Applied { index, term } = applier.state().applied();
+    if index < log.before.0 {
+        return Err(OpenError::Behind { path, applied: index, first: Index(log.before.0.0 + 1) });
+    }
+    let logged = if index == log.before.0 {
+        Some(log.before.1)
+    } else {
+        let at = usize::try_from(index.0 - log.before.0.0 - 1).unwrap_or(usize::MAX);
+        log.entries.get(at).map(|entry| entry.term)
+    };
+    if logged != Some(term) {
+        return Err(OpenError::Ahead { path, applied: index, term });
+    }
+    let reader = applier.state().reader();
+    let known = reader.members().members.contains_key(&identity.member)
+        || reader.is_removed(identity.member);
+    // Before the first configuration change the keyspace knows nobody.
+    if !known && !reader.members().members.is_empty() && index >= log.hard_state.commit {
+        let Identity { member, cluster } = identity;
+        return Err(OpenError::Stranger { path, member, cluster });
+    }
+    Ok(())
+}
+
+fn window(log: Recovered, applier: &Applier, applied: Index) -> Window {
+    let hard_state = HardState {
+        term: log.hard_state.term.0,
+        vote: log.hard_state.vote.0,
+        commit: log.hard_state.commit.0,
+    };
+    let before = (log.before.0.0, log.before.1.0);
+    let entries = log.entries.into_iter().map(from_wal).collect();
+    Window::new(hard_state, applier.configuration().state(), before, entries, applied.0)
+}
+
+/// Replaces what is not committed by entries that remove all other members, committed at once.
+///
+/// So the cluster that follows has an ordinary log, which replays to the same members wherever
+/// the member crashes.
+fn force_alone(wal: &mut Wal, log: &mut Recovered, applier: &Applier) -> Result<(), OpenError> {
+    let mut configuration =
+        Configuration::decode(Some(&encoded(applier))).map_err(ApplyError::from)?;
+    let commit = log.hard_state.commit;
+    let from = applier.state().applied().index;
+    for entry in log.entries.iter().filter(|entry| entry.index > from && entry.index <= commit) {
+        if entry.kind != 0 {
+            let change = conf::decode(entry).map_err(ApplyError::from)?;
+            configuration.apply(entry.index.0, &change).map_err(ApplyError::from)?;
+        }
+    }
+    let own = wal.identity().member.0;
+    if !configuration.state().voters.contains(&own) {
+        let text = "this member has no vote in its cluster, so it cannot go on alone".to_owned();
+        return Err(ApplyError::from(ConfError::Refused { index: commit.0, text }).into());
+    }
+    log.entries.retain(|entry| entry.index <= commit);
+    let removals = removals(&configuration, own, commit, log.hard_state.term);
+    let Some(last) = removals.last().map(|entry| entry.index) else { return Ok(()) };
+    log.hard_state.commit = last;
+    wal.append(Some(log.hard_state), &removals)?;
+    wal.sync()?;
+    log.entries.extend(removals);
+    Ok(())
+}
+
+fn removals(known: &Configuration, own: u64, after: Index, term: Term) -> Vec<Entry> {
+    let state = known.state();
+    let others = state.voters.into_iter().chain(state.learners).filter(|id| *id != own);
+    others
+        .zip(after.0 + 1..)
+        .map(|(id, index)| Entry {
+            index: Index(index),
+            term,
+            kind: EntryType::EntryConfChange as u8,
+            data: conf::remove(id),
+            context: Bytes::new(),
+        })
+        .collect()
+}
+
+fn encoded(applier: &Applier) -> Bytes {
+    prost::Message::encode_to_vec(&applier.configuration().state()).into()
+}

@@ -1,0 +1,215 @@
+//! The newest part of the raft log in memory: where raft reads entries.
+//!
+//! Holds every entry that is not applied yet, and some that are, for followers that lag a little.
+//! Whoever needs older ones needs a snapshot.
+
+use std::collections::VecDeque;
+
+use raft::{
+    Error, GetEntriesContext, RaftState, Result, Storage, StorageError,
+    eraftpb::{ConfState, Entry, HardState, Snapshot},
+};
+
+/// Applied entries that stay for slow followers, at most.
+pub(crate) const APPLIED_ENTRIES_KEPT: u64 = 5_000;
+/// Their bytes, at most.
+pub(crate) const APPLIED_BYTES_KEPT: usize = 4 << 20;
+
+/// The newest part of the raft log.
+///
+/// Invariant: `entries` are contiguous and begin at `before.0 + 1`.
+#[derive(Debug, Default)]
+pub(crate) struct Window {
+    /// What raft starts from; not kept up to date.
+    initial: RaftState,
+    /// Index and term before the first of `entries`.
+    before: (u64, u64),
+    entries: VecDeque<Entry>,
+    applied: u64,
+    /// Bytes of the entries up to `applied`.
+    applied_bytes: usize,
+}
+
+impl Window {
+    pub(crate) fn new(
+        hard_state: HardState,
+        conf_state: ConfState,
+        before: (u64, u64),
+        entries: Vec<Entry>,
+        applied: u64,
+    ) -> Self {
+        let mut window = Self {
+            initial: RaftState::new(hard_state, conf_state),
+            before,
+            entries: entries.into(),
+            applied: before.0,
+            applied_bytes: 0,
+        };
+        window.applied(applied);
+        window
+    }
+
+    /// Adds entries; one at an index that is there already replaces it and all after it.
+    pub(crate) fn append(&mut self, entries: &[Entry]) {
+        let Some(first) = entries.first() else { return };
+        debug_assert!(first.index > self.applied && first.index <= self.last() + 1);
+        let kept = first.index.saturating_sub(self.before.0 + 1);
+        self.entries.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
+        self.entries.extend(entries.iter().cloned());
+    }
+
+    /// Entries up to `index` are applied: the oldest of them may go.
+    pub(crate) fn applied(&mut self, index: u64) {
+        for at in self.applied + 1..=index {
+            self.applied_bytes += self.get(at).map_or(0, size);
+        }
+        self.applied = self.applied.max(index);
+        while self.applied - self.before.0 > APPLIED_ENTRIES_KEPT
+            || self.applied_bytes > APPLIED_BYTES_KEPT
+        {
+            // The newest applied entry stays: its term is asked for all the time.
+            if self.before.0 + 1 >= self.applied {
+                break;
+            }
+            let Some(gone) = self.entries.pop_front() else { break };
+            self.applied_bytes -= size(&gone);
+            self.before = (gone.index, gone.term);
+        }
+    }
+
+    fn last(&self) -> u64 {
+        self.before.0 + self.entries.len() as u64
+    }
+
+    fn get(&self, index: u64) -> Option<&Entry> {
+        let at = index.checked_sub(self.before.0 + 1)?;
+        self.entries.get(usize::try_from(at).ok()?)
+    }
+}
+
+/// About what an entry takes in memory.
+fn size(entry: &Entry) -> usize {
+    entry.data.len() + entry.context.len() + size_of::<Entry>()
+}
+
+impl Storage for Window {
+    fn initial_state(&self) -> Result<RaftState> {
+        Ok(self.initial.clone())
+    }
+
+    fn entries(
+        &self,
+        low: u64,
+        high: u64,
+        max_size: impl Into<Option<u64>>,
+        _context: GetEntriesContext,
+    ) -> Result<Vec<Entry>> {
+        if low <= self.before.0 {
+            return Err(Error::Store(StorageError::Compacted));
+        }
+        if high > self.last() + 1 {
+            return Err(Error::Store(StorageError::Unavailable));
+        }
+        let max_size = max_size.into().unwrap_or(u64::MAX);
+        let mut found = Vec::new();
+        let mut bytes = 0;
+        for entry in (low..high).filter_map(|index| self.get(index)) {
+            bytes += raft::util::entry_approximate_size(entry) as u64;
+            // Always one, or a large entry would never get anywhere.
+            if bytes > max_size && !found.is_empty() {
+                break;
+            }
+            found.push(entry.clone());
+        }
+        Ok(found)
+    }
+
+    fn term(&self, index: u64) -> Result<u64> {
+        if index == self.before.0 {
+            return Ok(self.before.1);
+        }
+        if index < self.before.0 {
+            return Err(Error::Store(StorageError::Compacted));
+        }
+        self.get(index).map(|entry| entry.term).ok_or(Error::Store(StorageError::Unavailable))
+    }
+
+    fn first_index(&self) -> Result<u64> {
+        Ok(self.before.0 + 1)
+    }
+
+    fn last_index(&self) -> Result<u64> {
+        Ok(self.last())
+    }
+
+    /// There are no snapshots for followers yet: raft asks again later.
+    fn snapshot(&self, _request_index: u64, _to: u64) -> Result<Snapshot> {
+        Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(index: u64, term: u64, bytes: usize) -> Entry {
+        Entry { index, term, data: vec![0; bytes].into(), ..Entry::default() }
+    }
+
+    fn window(last: u64, bytes: usize) -> Window {
+        let entries = (1..=last).map(|index| entry(index, 1, bytes)).collect();
+        Window::new(HardState::default(), ConfState::default(), (0, 0), entries, 0)
+    }
+
+    fn indexes(window: &Window, low: u64, high: u64, max: Option<u64>) -> Result<Vec<u64>> {
+        let found = window.entries(low, high, max, GetEntriesContext::empty(false))?;
+        Ok(found.iter().map(|entry| entry.index).collect())
+    }
+
+    #[test]
+    fn the_oldest_applied_entries_go_by_count_and_by_bytes() {
+        let mut by_count = window(APPLIED_ENTRIES_KEPT + 100, 1);
+        by_count.applied(10);
+        assert_eq!(by_count.first_index(), Ok(1));
+        by_count.applied(APPLIED_ENTRIES_KEPT + 10);
+        assert_eq!(by_count.first_index(), Ok(11));
+        assert_eq!(by_count.term(10), Ok(1), "the term before the first entry is known");
+        assert_eq!(by_count.term(9), Err(Error::Store(StorageError::Compacted)));
+        assert_eq!(indexes(&by_count, 10, 12, None), Err(Error::Store(StorageError::Compacted)));
+
+        let mut by_bytes = window(10, APPLIED_BYTES_KEPT);
+        by_bytes.applied(8);
+        assert_eq!(by_bytes.first_index(), Ok(8), "the newest applied entry stays");
+        assert_eq!(by_bytes.last_index(), Ok(10), "what is not applied stays");
+    }
+
+    #[test]
+    fn opening_drops_what_a_running_member_would_have_dropped() {
+        let entries = (1..=APPLIED_ENTRIES_KEPT + 100).map(|index| entry(index, 1, 1)).collect();
+        let window = Window::new(
+            HardState::default(),
+            ConfState::default(),
+            (0, 0),
+            entries,
+            APPLIED_ENTRIES_KEPT + 50,
+        );
+        assert_eq!(window.first_index(), Ok(51));
+    }
+
+    #[test]
+    fn an_entry_replaces_its_index_and_all_after_it() {
+        let mut window = window(5, 1);
+        window.append(&[entry(3, 2, 1)]);
+        assert_eq!(window.last_index(), Ok(3));
+        assert_eq!(window.term(3), Ok(2));
+        assert_eq!(window.term(4), Err(Error::Store(StorageError::Unavailable)));
+    }
+
+    #[test]
+    fn a_read_is_bounded_but_never_empty() {
+        let window = window(5, 100);
+        assert_eq!(indexes(&window, 2, 6, Some(230)), Ok(vec![2, 3]));
+        assert_eq!(indexes(&window, 2, 6, Some(0)), Ok(vec![2]));
+        assert_eq!(indexes(&window, 2, 7, None), Err(Error::Store(StorageError::Unavailable)));
+    }
+}
