@@ -20,3 +20,6 @@ mod writer;
 pub use record::{Action, Commit, Kind, Record};
 pub use store::{Child, ReadError, Store, Txn, Usage, View, Writer};
 pub use watch::{Interest, Watcher};
+
+#[cfg(test)]
+mod tests;

@@ -115,13 +115,13 @@ impl Found {
                 continue;
             }
             let main = point.revision().main;
-            if self.mains.len() >= self.limit {
-                if self.mains.last().is_none_or(|last| *last <= main) {
-                    return;
-                }
+            let full = self.mains.len() >= self.limit;
+            if full && self.mains.last().is_none_or(|last| *last <= main) {
+                return;
+            }
+            if self.mains.insert(main) && full {
                 self.mains.pop_last();
             }
-            self.mains.insert(main);
         }
     }
 }
