@@ -1,0 +1,115 @@
+//! Reads that wait: first for their read index, then until it is applied.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use base::{Index, limits};
+use member::Read;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use crate::Unserved;
+
+type Sender = oneshot::Sender<Result<(), Unserved>>;
+type Receiver = oneshot::Receiver<Result<(), Unserved>>;
+
+/// Reads that wait.
+#[derive(Debug, Default)]
+pub(crate) struct Barriers(Mutex<Waiting>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    last: u64,
+    /// No read index yet.
+    asked: BTreeMap<Read, (Duration, Sender)>,
+    /// Waiting until this much is applied.
+    known: BTreeMap<(Index, Read), Sender>,
+}
+
+impl Barriers {
+    pub(crate) fn add(&self, deadline: Duration) -> Result<(Read, Receiver), Unserved> {
+        let (sender, receiver) = oneshot::channel();
+        let mut waiting = self.0.lock();
+        if waiting.asked.len() >= limits::PROPOSALS_WAITING_MAX {
+            return Err(Unserved::TooManyRequests);
+        }
+        waiting.last += 1;
+        let read = Read(waiting.last);
+        waiting.asked.insert(read, (deadline, sender));
+        Ok((read, receiver))
+    }
+
+    /// These reads wait for `index` now. Follow with [`Barriers::applied`].
+    pub(crate) fn known(&self, index: Index, reads: Vec<Read>) {
+        let mut waiting = self.0.lock();
+        for read in reads {
+            if let Some((_, sender)) = waiting.asked.remove(&read) {
+                waiting.known.insert((index, read), sender);
+            }
+        }
+    }
+
+    pub(crate) fn applied(&self, applied: Index) {
+        let mut waiting = self.0.lock();
+        if waiting.known.is_empty() {
+            return;
+        }
+        let later = waiting.known.split_off(&(Index(applied.0 + 1), Read(0)));
+        let ready = std::mem::replace(&mut waiting.known, later);
+        drop(waiting);
+        for sender in ready.into_values() {
+            // Whoever went away wants no answer.
+            drop(sender.send(Ok(())));
+        }
+    }
+
+    /// Refuses those whose time is over.
+    pub(crate) fn expire(&self, now: Duration, why: Unserved) {
+        let mut waiting = self.0.lock();
+        while let Some(entry) = waiting.asked.first_entry() {
+            // Reads came in order, and each may take equally long.
+            if entry.get().0 > now {
+                break;
+            }
+            drop(entry.remove().1.send(Err(why)));
+        }
+    }
+
+    pub(crate) fn refuse_all(&self, why: Unserved) {
+        let mut waiting = self.0.lock();
+        for (_, sender) in std::mem::take(&mut waiting.asked).into_values() {
+            drop(sender.send(Err(why)));
+        }
+        for sender in std::mem::take(&mut waiting.known).into_values() {
+            drop(sender.send(Err(why)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_goes_on_once_its_index_is_applied() {
+        let barriers = Barriers::default();
+        let (first, mut one) = barriers.add(Duration::from_secs(1)).unwrap();
+        let (second, mut two) = barriers.add(Duration::from_secs(1)).unwrap();
+        barriers.known(Index(5), vec![first]);
+        barriers.known(Index(6), vec![second]);
+        barriers.applied(Index(5));
+        assert_eq!(one.try_recv(), Ok(Ok(())));
+        assert!(two.try_recv().is_err());
+        barriers.applied(Index(6));
+        assert_eq!(two.try_recv(), Ok(Ok(())));
+    }
+
+    #[test]
+    fn a_read_without_an_index_times_out() {
+        let barriers = Barriers::default();
+        let (_, mut early) = barriers.add(Duration::from_secs(1)).unwrap();
+        let (_, mut late) = barriers.add(Duration::from_secs(2)).unwrap();
+        barriers.expire(Duration::from_secs(1), Unserved::Timeout);
+        assert_eq!(early.try_recv(), Ok(Err(Unserved::Timeout)));
+        assert!(late.try_recv().is_err());
+    }
+}

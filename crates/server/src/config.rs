@@ -1,0 +1,94 @@
+//! What goes into a member and what comes out of it.
+
+use std::{path::PathBuf, time::Duration};
+
+use base::{Index, MemberId, Term, UnixNanos};
+use state::Response;
+
+/// What a member needs to know to start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub name: String,
+    pub data_dir: PathBuf,
+    /// Default: `<data_dir>/member/wal`.
+    pub wal_dir: Option<PathBuf>,
+    /// Name and peer URLs of every member of a new cluster, this one among them. Ignored, with a
+    /// log line, when the data directory already has a member.
+    pub initial_cluster: Vec<(String, Vec<String>)>,
+    pub initial_cluster_token: String,
+    /// `--initial-cluster-state new`.
+    pub new_cluster: bool,
+    pub force_new_cluster: bool,
+    pub peer_urls: Vec<String>,
+    pub client_urls: Vec<String>,
+    pub heartbeat: Duration,
+    pub election: Duration,
+    /// Entries applied between two cuts of the log.
+    pub snapshot_count: u64,
+    pub quota_bytes: u64,
+}
+
+impl Config {
+    /// How long a write or a read index may take (etcd): 5 s, and two elections, since one may be
+    /// lost.
+    pub(crate) fn request_timeout(&self) -> Duration {
+        Duration::from_secs(5) + 2 * self.election
+    }
+}
+
+/// Why a member did not start. Each text is one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(
+        "data directory {path} is in use by another process: stop that one, or choose another \
+         --data-dir"
+    )]
+    InUse { path: String },
+    #[error(
+        "data directory {path} was written by the original etcd ({found}): choose another \
+         --data-dir"
+    )]
+    Original { path: String, found: String },
+    #[error("{0}")]
+    Other(String),
+}
+
+/// Why a request got no answer of its own. Texts are etcd's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unserved {
+    #[error("etcdserver: request timed out")]
+    Timeout,
+    #[error("etcdserver: request timed out, possibly due to previous leader failure")]
+    TimeoutLeaderFailed,
+    /// Overload: answered at once.
+    #[error("etcdserver: too many requests")]
+    TooManyRequests,
+    #[error("etcdserver: request is too large")]
+    TooLarge,
+    #[error("etcdserver: no leader")]
+    NoLeader,
+    #[error("etcdserver: server stopped")]
+    Stopped,
+}
+
+/// The answer to a write, and where the raft log stood.
+#[derive(Clone, Debug)]
+pub struct Done {
+    pub response: Response,
+    pub index: Index,
+    pub term: Term,
+}
+
+/// Where this member stands; from atomics, at no cost.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Status {
+    pub leader: Option<MemberId>,
+    pub is_leader: bool,
+    pub term: Term,
+    /// Raft's committed index.
+    pub committed: Index,
+    pub applied: Index,
+    pub durable: Index,
+    /// When the present leader was first seen.
+    pub leader_since: Option<UnixNanos>,
+}

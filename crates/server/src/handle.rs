@@ -1,0 +1,131 @@
+//! A running member, for all who serve requests.
+
+use std::sync::{
+    Arc,
+    atomic::Ordering::{Acquire, Relaxed},
+};
+
+use base::{Clock, ClusterId, MemberId, UnixNanos, limits};
+use member::Proposal;
+use proto::{
+    Message as _,
+    command::{Command, FORMAT, Op},
+};
+use state::Reader;
+
+use crate::{Done, Figures, Status, Unserved, shared::Shared};
+
+/// A running member, for all who serve requests. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Handle {
+    pub fn member_id(&self) -> MemberId {
+        self.shared.identity.member
+    }
+
+    pub fn cluster_id(&self) -> ClusterId {
+        self.shared.identity.cluster
+    }
+
+    pub fn name(&self) -> &str {
+        &self.shared.config.name
+    }
+
+    pub fn started_at(&self) -> UnixNanos {
+        self.shared.started_at
+    }
+
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.shared.clock
+    }
+
+    pub fn reader(&self) -> &Arc<Reader> {
+        &self.shared.reader
+    }
+
+    pub fn status(&self) -> Status {
+        self.shared.status()
+    }
+
+    pub fn figures(&self) -> Figures {
+        let counters = &self.shared.counters;
+        let (keyspace_bytes, keyspace_bytes_in_use) = self.shared.backend.size();
+        Figures {
+            proposals_pending: self.shared.waiters.waiting() as u64,
+            proposals_failed: counters.proposals_failed.load(Relaxed),
+            proposals_applied: counters.proposals_applied.load(Relaxed),
+            leader_changes: counters.leader_changes.load(Relaxed),
+            wal_fsync: counters.wal_fsync.histogram(),
+            backend_commit: counters.backend_commit.histogram(),
+            keyspace_bytes,
+            keyspace_bytes_in_use,
+            wal_bytes: counters.wal_bytes.load(Relaxed),
+        }
+    }
+
+    /// Proposes a command and waits until it is applied here. Etcd's time limit: 5 s and two
+    /// election timeouts.
+    ///
+    /// Dropping the future leaves the command under way: it may still be applied.
+    pub async fn write(&self, op: Op) -> Result<Done, Unserved> {
+        let shared = &self.shared;
+        if shared.unapplied() > limits::COMMITTED_UNAPPLIED_MAX {
+            return Err(self.count_failed(Unserved::TooManyRequests));
+        }
+        let (id, answer) = shared.waiters.add(shared.now());
+        let command = Command { format: FORMAT, id, op: Some(op) };
+        let refused = if command.encoded_len() > limits::REQUEST_BYTES_MAX {
+            Err(Unserved::TooLarge)
+        } else {
+            shared.inbox.propose(Proposal { id, data: command.encode_to_vec().into() })
+        };
+        if let Err(why) = refused {
+            shared.waiters.refuse([id], why);
+            return Err(self.count_failed(why));
+        }
+        answer.await.unwrap_or(Err(Unserved::Stopped))
+    }
+
+    /// Waits until this member's keyspace holds everything acknowledged before the call, by any
+    /// member (a read index).
+    pub async fn read_barrier(&self) -> Result<(), Unserved> {
+        let shared = &self.shared;
+        if shared.standing.reads_at_once.load(Acquire) {
+            return Ok(());
+        }
+        let deadline = shared.now() + shared.config.request_timeout();
+        let (read, answer) = shared.barriers.add(deadline)?;
+        shared.inbox.read(read)?;
+        answer.await.unwrap_or(Err(Unserved::Stopped))
+    }
+
+    /// Resolves when the member has published itself: it leads or has a leader, and its name and
+    /// client URLs are agreed on.
+    pub async fn ready(&self) {
+        // The sender lives as long as `self`.
+        drop(self.shared.published.subscribe().wait_for(|published| *published).await);
+    }
+
+    /// Resolves when the member cannot go on, with the chain of causes.
+    pub async fn failed(&self) -> String {
+        let mut failed = self.shared.failed.subscribe();
+        match failed.wait_for(Option::is_some).await {
+            Ok(text) => text.clone().unwrap_or_default(),
+            Err(_) => String::new(),
+        }
+    }
+
+    /// Finishes what was accepted, flushes, and stops the threads.
+    pub async fn stop(&self) {
+        self.shared.inbox.stop();
+        drop(self.shared.stopped.subscribe().wait_for(|stopped| *stopped).await);
+    }
+
+    fn count_failed(&self, why: Unserved) -> Unserved {
+        self.shared.counters.proposals_failed.fetch_add(1, Relaxed);
+        why
+    }
+}

@@ -1,0 +1,195 @@
+//! What waits for the raft thread: bounded, taken in batches, one wake-up for each.
+
+use std::{mem, time::Duration};
+
+use base::limits;
+use member::{Progress, Proposal, Read, Ticket};
+use parking_lot::{Condvar, Mutex};
+
+use crate::Unserved;
+
+/// Bytes of proposals that the raft thread takes at once: they are synced as one batch.
+const BATCH_BYTES_MAX: usize = 8 << 20;
+
+/// What waits for the raft thread.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    queue: Mutex<Queue>,
+    wake: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    proposals: Vec<Proposal>,
+    proposal_bytes: usize,
+    work: Work,
+    /// Something waits besides proposals that is worth a wake-up.
+    urgent: bool,
+    stopping: bool,
+}
+
+/// What the raft thread takes at once.
+#[derive(Debug, Default)]
+pub(crate) struct Work {
+    pub(crate) proposals: Vec<Proposal>,
+    pub(crate) reads: Vec<Read>,
+    pub(crate) persisted: Option<Ticket>,
+    pub(crate) progress: Option<Progress>,
+    pub(crate) stopping: bool,
+}
+
+impl Inbox {
+    pub(crate) fn propose(&self, proposal: Proposal) -> Result<(), Unserved> {
+        let mut queue = self.queue.lock();
+        if queue.stopping {
+            return Err(Unserved::Stopped);
+        }
+        let bytes = queue.proposal_bytes + proposal.data.len();
+        if queue.proposals.len() >= limits::PROPOSALS_WAITING_MAX
+            || bytes > limits::PROPOSAL_BYTES_WAITING_MAX
+        {
+            return Err(Unserved::TooManyRequests);
+        }
+        queue.proposal_bytes = bytes;
+        queue.proposals.push(proposal);
+        // The others of a batch find the raft thread woken.
+        if queue.proposals.len() == 1 {
+            self.wake.notify_one();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn read(&self, read: Read) -> Result<(), Unserved> {
+        if self.queue.lock().stopping {
+            return Err(Unserved::Stopped);
+        }
+        self.post(true, |work| work.reads.push(read));
+        Ok(())
+    }
+
+    pub(crate) fn persisted(&self, ticket: Ticket) {
+        self.post(true, |work| work.persisted = Some(ticket));
+    }
+
+    /// `urgent`: the raft thread waits for it; otherwise it will do to tell it when next it wakes.
+    pub(crate) fn progress(&self, progress: Progress, urgent: bool) {
+        self.post(urgent, |work| match &mut work.progress {
+            Some(earlier) => earlier.extend(progress),
+            None => work.progress = Some(progress),
+        });
+    }
+
+    /// Makes the raft thread look around.
+    pub(crate) fn wake(&self) {
+        self.post(true, |_| ());
+    }
+
+    /// No more proposals are taken; those that wait are still carried out.
+    pub(crate) fn stop(&self) {
+        let mut queue = self.queue.lock();
+        queue.stopping = true;
+        queue.urgent = true;
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn has_proposals(&self) -> bool {
+        !self.queue.lock().proposals.is_empty()
+    }
+
+    /// Waits for work, at most `patience`. Proposals count only if they `can_propose`; they wait
+    /// on otherwise.
+    pub(crate) fn take(&self, can_propose: bool, patience: Duration) -> Work {
+        let mut queue = self.queue.lock();
+        if !queue.urgent && !(can_propose && !queue.proposals.is_empty()) {
+            self.wake.wait_for(&mut queue, patience);
+        }
+        queue.urgent = false;
+        let mut work = mem::take(&mut queue.work);
+        work.stopping = queue.stopping;
+        if can_propose {
+            work.proposals = queue.take_proposals();
+        }
+        work
+    }
+
+    /// Takes back the proposals that wait, to refuse them.
+    pub(crate) fn give_up(&self) -> Vec<Proposal> {
+        let mut queue = self.queue.lock();
+        queue.proposal_bytes = 0;
+        mem::take(&mut queue.proposals)
+    }
+
+    fn post(&self, urgent: bool, change: impl FnOnce(&mut Work)) {
+        let mut queue = self.queue.lock();
+        change(&mut queue.work);
+        if urgent && !queue.urgent {
+            queue.urgent = true;
+            self.wake.notify_one();
+        }
+    }
+}
+
+impl Queue {
+    /// All, or as many as make one batch.
+    fn take_proposals(&mut self) -> Vec<Proposal> {
+        if self.proposal_bytes <= BATCH_BYTES_MAX {
+            self.proposal_bytes = 0;
+            return mem::take(&mut self.proposals);
+        }
+        let mut bytes = 0;
+        let fits = |proposal: &&Proposal| {
+            bytes += proposal.data.len();
+            bytes <= BATCH_BYTES_MAX
+        };
+        let count = self.proposals.iter().take_while(fits).count().max(1);
+        let taken: Vec<Proposal> = self.proposals.drain(..count).collect();
+        self.proposal_bytes -= taken.iter().map(|proposal| proposal.data.len()).sum::<usize>();
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proposal(id: u64, bytes: usize) -> Proposal {
+        Proposal { id, data: vec![0; bytes].into() }
+    }
+
+    fn ids(work: &Work) -> Vec<u64> {
+        work.proposals.iter().map(|proposal| proposal.id).collect()
+    }
+
+    #[test]
+    fn proposals_beyond_the_bounds_are_refused_at_once() {
+        let inbox = Inbox::default();
+        for id in 0..limits::PROPOSALS_WAITING_MAX as u64 {
+            inbox.propose(proposal(id, 1)).unwrap();
+        }
+        assert_eq!(inbox.propose(proposal(0, 1)), Err(Unserved::TooManyRequests));
+
+        let inbox = Inbox::default();
+        inbox.propose(proposal(1, limits::PROPOSAL_BYTES_WAITING_MAX)).unwrap();
+        assert_eq!(inbox.propose(proposal(2, 1)), Err(Unserved::TooManyRequests));
+        assert_eq!(ids(&inbox.take(true, Duration::ZERO)), [1]);
+        inbox.propose(proposal(2, 1)).unwrap();
+    }
+
+    #[test]
+    fn a_batch_is_bounded_in_bytes_and_keeps_the_order() {
+        let inbox = Inbox::default();
+        for id in 1..=3 {
+            inbox.propose(proposal(id, BATCH_BYTES_MAX / 2)).unwrap();
+        }
+        assert_eq!(ids(&inbox.take(true, Duration::ZERO)), [1, 2]);
+        assert_eq!(ids(&inbox.take(true, Duration::ZERO)), [3]);
+    }
+
+    #[test]
+    fn proposals_wait_for_a_leader() {
+        let inbox = Inbox::default();
+        inbox.propose(proposal(1, 1)).unwrap();
+        assert!(inbox.take(false, Duration::ZERO).proposals.is_empty());
+        assert_eq!(ids(&inbox.take(true, Duration::ZERO)), [1]);
+    }
+}

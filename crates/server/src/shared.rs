@@ -1,0 +1,172 @@
+//! What the threads of a member and its callers share.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool, AtomicI64, AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
+    },
+    time::Duration,
+};
+
+use backend::Backend;
+use base::{Clock, Index, MemberId, Term, UnixNanos};
+use member::Role;
+use parking_lot::Mutex;
+use state::Reader;
+use tokio::sync::watch;
+use wal::{Identity, Wal};
+
+use crate::{
+    Config, Status, Unserved,
+    barriers::Barriers,
+    failure::Failure,
+    figures::Durations,
+    inbox::Inbox,
+    threads::{apply::ApplyQueue, flusher::FlushSignal},
+    waiters::Waiters,
+};
+
+/// What the threads of a member and its callers share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) identity: Identity,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) started_at: UnixNanos,
+    pub(crate) reader: Arc<Reader>,
+    pub(crate) backend: Arc<Backend>,
+    /// Locked by whoever writes to the log: the raft thread, or the log writer; and to cut it.
+    pub(crate) wal: Mutex<Wal>,
+    pub(crate) inbox: Inbox,
+    pub(crate) waiters: Waiters,
+    pub(crate) barriers: Barriers,
+    pub(crate) apply: ApplyQueue,
+    pub(crate) flush: FlushSignal,
+    pub(crate) standing: Standing,
+    pub(crate) counters: Counters,
+    pub(crate) published: watch::Sender<bool>,
+    pub(crate) failed: watch::Sender<Option<String>>,
+    pub(crate) stopped: watch::Sender<bool>,
+}
+
+/// Where the member stands.
+#[derive(Debug, Default)]
+pub(crate) struct Standing {
+    leader: AtomicU64,
+    leads: AtomicBool,
+    term: AtomicU64,
+    leader_since: AtomicI64,
+    pub(crate) committed: AtomicU64,
+    pub(crate) applied: AtomicU64,
+    /// A read needs no round: this member is alone, and leads.
+    pub(crate) reads_at_once: AtomicBool,
+    /// The raft thread wants to hear at once when this index is applied.
+    pub(crate) awaited: AtomicU64,
+    /// The expiry for which the raft thread will wake by itself.
+    pub(crate) expiry_planned: AtomicI64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) proposals_failed: AtomicU64,
+    pub(crate) proposals_applied: AtomicU64,
+    pub(crate) leader_changes: AtomicU64,
+    pub(crate) wal_fsync: Durations,
+    pub(crate) backend_commit: Durations,
+    pub(crate) wal_bytes: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn now(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
+    /// The member cannot go on: nobody is told of success from here on.
+    pub(crate) fn fail(&self, failure: Failure) {
+        let Failure(text) = failure;
+        let first = self.failed.send_if_modified(|known| {
+            let first = known.is_none();
+            if first {
+                tracing::error!(error = %text, "the member stops");
+                *known = Some(text);
+            }
+            first
+        });
+        if first {
+            self.refuse_all();
+            self.inbox.stop();
+            self.apply.stop();
+            self.flush.stop();
+        }
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.borrow().is_some()
+    }
+
+    pub(crate) fn refuse_all(&self) {
+        let refused = self.waiters.refuse_all(Unserved::Stopped);
+        self.counters.proposals_failed.fetch_add(refused, Relaxed);
+        self.barriers.refuse_all(Unserved::Stopped);
+    }
+
+    pub(crate) fn set_role(&self, role: Role) {
+        let standing = &self.standing;
+        let leader = role.leader.map_or(0, |id| id.0);
+        if standing.leader.swap(leader, Relaxed) != leader && leader != 0 {
+            self.counters.leader_changes.fetch_add(1, Relaxed);
+            standing.leader_since.store(self.clock.wall().0, Relaxed);
+            tracing::info!(leader = %MemberId(leader), term = role.term.0, "elected leader");
+        }
+        standing.leads.store(role.leads, Relaxed);
+        standing.term.store(role.term.0, Relaxed);
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        let standing = &self.standing;
+        let leader = standing.leader.load(Relaxed);
+        let leader = (leader != 0).then_some(MemberId(leader));
+        let since = UnixNanos(standing.leader_since.load(Relaxed));
+        // Applied first: it must not seem to be ahead of what is committed.
+        let applied = Index(standing.applied.load(Acquire));
+        Status {
+            leader,
+            is_leader: standing.leads.load(Relaxed),
+            term: Term(standing.term.load(Relaxed)),
+            committed: Index(standing.committed.load(Acquire)).max(applied),
+            applied,
+            durable: self.backend.durable().index,
+            leader_since: leader.map(|_| since),
+        }
+    }
+
+    /// Committed entries that are not applied yet.
+    pub(crate) fn unapplied(&self) -> u64 {
+        let applied = self.standing.applied.load(Relaxed);
+        self.standing.committed.load(Relaxed).saturating_sub(applied)
+    }
+
+    /// Whether the cluster knows this member's name and URLs, and has a version.
+    pub(crate) fn check_published(&self) {
+        if *self.published.borrow() {
+            return;
+        }
+        let members = self.reader.members();
+        let known = members.members.get(&self.identity.member).is_some_and(|member| {
+            member.name == self.config.name && member.client_urls == self.config.client_urls
+        });
+        if known && self.reader.cluster_version().is_some() {
+            self.published.send_replace(true);
+        }
+    }
+
+    pub(crate) fn set_applied(&self, index: Index) {
+        self.standing.applied.store(index.0, Release);
+    }
+    pub(crate) fn note_wal_bytes(&self, wal: &Wal) {
+        self.counters.wal_bytes.store(wal.bytes(), Relaxed);
+    }
+}

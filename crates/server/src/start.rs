@@ -1,0 +1,182 @@
+//! Starting a member: checks that touch nothing, then the data, then the threads.
+
+mod founding;
+mod original;
+
+use std::{io, path::Path, sync::Arc};
+
+use base::{Clock, Disk};
+use member::{OpenError, Opened, Options, Paths};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::{
+    Config, Handle, StartError,
+    barriers::Barriers,
+    failure::Failure,
+    inbox::Inbox,
+    shared::{Counters, Shared, Standing},
+    threads::{
+        self,
+        apply::{self, ApplyQueue},
+        flusher::{self, FlushSignal},
+        log::{self, LogQueue},
+        raft::{Others, RaftThread},
+    },
+    waiters::Waiters,
+};
+
+/// The storage engine's page cache. Reads that matter come from memory.
+const CACHE_BYTES: usize = 8 << 20;
+/// A segment of the log.
+const SEGMENT_BYTES: u64 = 64 << 20;
+
+/// Starts a member: opens or bootstraps its data directory and starts its threads. Blocks until
+/// the data is open, not until there is a leader. Touches nothing if it fails its checks.
+pub fn start(
+    config: Config,
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+) -> Result<Handle, StartError> {
+    let home = config.data_dir.join("member");
+    let paths = Paths {
+        wal: config.wal_dir.clone().unwrap_or_else(|| home.join("wal")),
+        keyspace: home.join("keyspace"),
+    };
+    original::refuse(disk.as_ref(), &config.data_dir, &paths.wal)?;
+    let found = || founding::bootstrap(&config);
+    if member::exists(disk.as_ref(), &paths).map_err(|error| other(&error))? {
+        tracing::info!(
+            data_dir = %config.data_dir.display(),
+            "the data directory has a member: the flags on the initial cluster are ignored"
+        );
+    } else {
+        found().map_err(StartError::Other)?;
+    }
+    let lock = lock(disk.as_ref(), &home, &config)?;
+    let opened = member::open(&disk, &paths, &options(&config), &found)
+        .map_err(|error| opening(&error, &config))?;
+    run(config, clock, opened, lock)
+}
+
+fn options(config: &Config) -> Options {
+    let heartbeat = config.heartbeat.as_nanos().max(1);
+    let ticks = usize::try_from(config.election.as_nanos() / heartbeat).unwrap_or(usize::MAX);
+    Options {
+        wal: wal::Options { segment_bytes: SEGMENT_BYTES },
+        backend: backend::Options { cache_bytes: CACHE_BYTES },
+        core: member::Config {
+            name: config.name.clone(),
+            client_urls: config.client_urls.clone(),
+            election_ticks: ticks.max(2),
+            heartbeat_ticks: 1,
+            quota_bytes: config.quota_bytes,
+        },
+        force_new_cluster: config.force_new_cluster,
+    }
+}
+
+fn lock(disk: &dyn Disk, home: &Path, config: &Config) -> Result<Box<dyn Send + Sync>, StartError> {
+    let failed = |verb: &str, error: &io::Error| {
+        let path = home.display();
+        let advice = "check --data-dir and its permissions";
+        StartError::Other(format!("{verb} {path}: {error}: {advice}"))
+    };
+    disk.create_dir_all(home).map_err(|error| failed("make directory", &error))?;
+    disk.lock(&home.join("lock")).map_err(|error| {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            return StartError::InUse { path: config.data_dir.display().to_string() };
+        }
+        failed("lock", &error)
+    })
+}
+
+fn opening(error: &OpenError, config: &Config) -> StartError {
+    let Failure(text) = Failure::new(error);
+    StartError::Other(format!("open data directory {}: {text}", config.data_dir.display()))
+}
+
+fn other(error: &dyn std::error::Error) -> StartError {
+    StartError::Other(Failure::new(error).0)
+}
+
+/// Starts the threads.
+fn run(
+    config: Config,
+    clock: Arc<dyn Clock>,
+    opened: Opened,
+    lock: Box<dyn Send + Sync>,
+) -> Result<Handle, StartError> {
+    let Opened { identity, wal, backend, applier, core } = opened;
+    let applied = applier.state().applied().index;
+    let started_at = clock.wall();
+    let shared = Arc::new(Shared {
+        waiters: Waiters::new(first_id(identity.member.0, started_at.0), config.request_timeout()),
+        config,
+        identity,
+        started_at,
+        reader: applier.state().reader(),
+        backend,
+        wal: Mutex::new(wal),
+        inbox: Inbox::default(),
+        barriers: Barriers::default(),
+        apply: ApplyQueue::default(),
+        flush: FlushSignal::default(),
+        standing: Standing::default(),
+        counters: Counters::default(),
+        published: watch::Sender::new(false),
+        failed: watch::Sender::new(None),
+        stopped: watch::Sender::new(false),
+        clock,
+    });
+    shared.set_applied(applied);
+    shared.note_wal_bytes(&shared.wal.lock());
+    let applier = Arc::new(Mutex::new(applier));
+    let log = Arc::new(LogQueue::default());
+    let raft = RaftThread {
+        core,
+        shared: Arc::clone(&shared),
+        applier: Arc::clone(&applier),
+        log: Arc::clone(&log),
+        at_log_writer: None,
+        next_tick: shared.now() + shared.config.heartbeat,
+        stop_by: None,
+    };
+    spawn_all(&shared, &applier, &log, raft, lock)
+        .map_err(|error| StartError::Other(format!("start a thread: {error}")))?;
+    Ok(Handle { shared })
+}
+
+fn spawn_all(
+    shared: &Arc<Shared>,
+    applier: &apply::SharedApplier,
+    log: &Arc<LogQueue>,
+    raft: RaftThread,
+    lock: Box<dyn Send + Sync>,
+) -> io::Result<()> {
+    let (by_log, by_apply, by_flusher) =
+        (Arc::clone(shared), Arc::clone(shared), Arc::clone(shared));
+    let (queue, applier) = (Arc::clone(log), Arc::clone(applier));
+    let others = Others {
+        log: Some(threads::spawn("log", shared, move || log::run(&by_log, &queue))?),
+        apply: Some(threads::spawn("apply", shared, move || apply::run(&by_apply, &applier))?),
+        flusher: Some(threads::spawn("flusher", shared, move || flusher::run(&by_flusher))?),
+        lock,
+    };
+    threads::spawn("raft", shared, move || {
+        raft.run(others);
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// Where the ids of this run's proposals begin: two members, or two runs of one, begin far apart
+/// with high probability.
+fn first_id(member: u64, started_at: i64) -> u64 {
+    // The finalizer of SplitMix64: close inputs lead to outputs far apart.
+    let mut id = member ^ started_at.cast_unsigned();
+    id = (id ^ (id >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    id = (id ^ (id >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    // Room to count up.
+    (id ^ (id >> 31)) >> 1
+}

@@ -1,0 +1,43 @@
+//! The threads that carry out what the core decides.
+
+pub(crate) mod apply;
+pub(crate) mod flusher;
+pub(crate) mod log;
+pub(crate) mod raft;
+
+use std::{
+    io,
+    sync::Arc,
+    thread::{Builder, JoinHandle},
+};
+
+use crate::{failure::Failure, shared::Shared};
+
+/// Starts a named thread. If its body fails, or panics, the member fails.
+pub(crate) fn spawn(
+    name: &'static str,
+    shared: &Arc<Shared>,
+    body: impl FnOnce() -> Result<(), Failure> + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    let guard = Guard { name, shared: Arc::clone(shared) };
+    Builder::new().name(name.to_owned()).spawn(move || {
+        if let Err(failure) = body() {
+            guard.shared.fail(failure);
+        }
+        drop(guard);
+    })
+}
+
+/// Notices a panic. (A release build aborts instead.)
+struct Guard {
+    name: &'static str,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shared.fail(Failure(format!("thread {} panicked", self.name)));
+        }
+    }
+}

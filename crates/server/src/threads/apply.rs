@@ -1,0 +1,189 @@
+//! The apply thread: applies committed batches, answers, tells the watchers; and compacts when
+//! there is time.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
+
+use base::limits;
+use member::{Applier, Progress};
+use parking_lot::{Condvar, Mutex};
+use wal::Entry;
+
+use crate::{failure::Failure, shared::Shared};
+
+/// Entries that are applied before their askers are answered: so that the first of a long backlog
+/// do not wait for the last.
+const SLICE: usize = 256;
+/// Entries up to which the raft thread applies by itself rather than wake the apply thread.
+const INLINE_ENTRIES_MAX: usize = 16;
+/// Rows that one step of compaction removes while nothing waits to be applied.
+const COMPACT_ROWS_IDLE: usize = 256;
+/// And after a batch, for each of its entries: every write condemns one row at most, so that
+/// compaction keeps up even if the apply thread is never idle.
+const COMPACT_ROWS_PER_ENTRY: usize = 2;
+
+/// Committed entries on their way to the keyspace.
+#[derive(Debug, Default)]
+pub(crate) struct ApplyQueue {
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    batches: VecDeque<Vec<Entry>>,
+    /// The apply thread has compaction to do.
+    compacting: bool,
+    stopping: bool,
+}
+
+/// What the apply thread does next.
+enum Next {
+    Apply,
+    Compact,
+    Stop,
+}
+
+impl ApplyQueue {
+    fn push(&self, entries: Vec<Entry>) {
+        self.state.lock().batches.push_back(entries);
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn stop(&self) {
+        self.state.lock().stopping = true;
+        self.wake.notify_one();
+    }
+
+    fn next(&self) -> Next {
+        let mut state = self.state.lock();
+        loop {
+            if !state.batches.is_empty() {
+                return Next::Apply;
+            }
+            if state.stopping {
+                return Next::Stop;
+            }
+            if state.compacting {
+                return Next::Compact;
+            }
+            self.wake.wait(&mut state);
+        }
+    }
+
+    fn pop(&self) -> Option<Vec<Entry>> {
+        self.state.lock().batches.pop_front()
+    }
+
+    fn compact(&self) {
+        let mut state = self.state.lock();
+        state.compacting = true;
+        self.wake.notify_one();
+    }
+}
+
+/// The keyspace's writer, for whoever applies: the apply thread, or the raft thread when nothing
+/// else waits.
+///
+/// Invariant: a batch is taken off the queue only by the holder of the lock, so batches are applied
+/// in order.
+pub(crate) type SharedApplier = Arc<Mutex<Applier>>;
+
+/// The raft thread's end: applies here and now if `quiet`, else hands over to the apply thread.
+pub(crate) fn hand_over(
+    shared: &Shared,
+    applier: &SharedApplier,
+    entries: Vec<Entry>,
+    quiet: bool,
+) -> Result<Option<Progress>, Failure> {
+    let room = shared.backend.tail_bytes() < limits::TAIL_BYTES_MAX / 2;
+    if quiet && room && entries.len() <= INLINE_ENTRIES_MAX {
+        let queue = shared.apply.state.lock();
+        if queue.batches.is_empty()
+            && let Some(mut applier) = applier.try_lock()
+        {
+            drop(queue);
+            return apply(shared, &mut applier, &entries).map(Some);
+        }
+    }
+    shared.apply.push(entries);
+    Ok(None)
+}
+
+pub(crate) fn run(shared: &Arc<Shared>, applier: &SharedApplier) -> Result<(), Failure> {
+    let mut compacted = 0;
+    // What a former run has left undone.
+    shared.apply.compact();
+    loop {
+        let next = shared.apply.next();
+        if shared.has_failed() {
+            return Ok(());
+        }
+        match next {
+            Next::Stop => return Ok(()),
+            Next::Compact => compact(shared, applier, COMPACT_ROWS_IDLE)?,
+            Next::Apply => {
+                let entries = apply_next(shared, applier)?;
+                if shared.apply.state.lock().compacting {
+                    compact(shared, applier, entries * COMPACT_ROWS_PER_ENTRY)?;
+                }
+            }
+        }
+        let now = shared.reader.store().compacted();
+        if now != compacted {
+            compacted = now;
+            shared.apply.compact();
+        }
+    }
+}
+
+/// Applies the next batch; returns how many entries it had.
+fn apply_next(shared: &Shared, applier: &SharedApplier) -> Result<usize, Failure> {
+    shared.flush.wait_for_room(shared);
+    let mut applier = applier.lock();
+    let Some(entries) = shared.apply.pop() else { return Ok(0) };
+    for slice in entries.chunks(SLICE) {
+        let progress = apply(shared, &mut applier, slice)?;
+        let urgent = is_urgent(shared, &progress);
+        shared.inbox.progress(progress, urgent);
+    }
+    Ok(entries.len())
+}
+
+/// Applies, answers, then tells the watchers.
+fn apply(shared: &Shared, applier: &mut Applier, entries: &[Entry]) -> Result<Progress, Failure> {
+    let batch = applier.apply(entries)?;
+    if shared.has_failed() {
+        return Err(Failure("the member has failed".to_owned()));
+    }
+    let applied = batch.progress.applied.index;
+    shared.set_applied(applied);
+    shared.counters.proposals_applied.fetch_add(batch.answers.len() as u64, Relaxed);
+    shared.waiters.answer(batch.answers);
+    shared.barriers.applied(applied);
+    shared.reader.store().publish(&batch.commits);
+    shared.flush.changed(shared);
+    shared.check_published();
+    Ok(batch.progress)
+}
+
+/// Whether the raft thread waits for this, or would sleep past an expiry that is new.
+fn is_urgent(shared: &Shared, progress: &Progress) -> bool {
+    let standing = &shared.standing;
+    let planned = standing.expiry_planned.load(Relaxed);
+    progress.is_urgent()
+        || progress.applied.index.0 >= standing.awaited.load(Relaxed)
+        || shared.reader.next_expiry().is_some_and(|expiry| expiry.0 < planned)
+}
+
+fn compact(shared: &Shared, applier: &SharedApplier, rows: usize) -> Result<(), Failure> {
+    let more = applier.lock().compact_step(rows)?;
+    shared.apply.state.lock().compacting = more;
+    if shared.backend.tail_bytes() > 0 {
+        shared.flush.changed(shared);
+    }
+    shared.flush.wait_for_room(shared);
+    Ok(())
+}
