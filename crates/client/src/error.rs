@@ -95,8 +95,11 @@ pub struct Unavailable {
 impl Unavailable {
     /// One line for each attempt: `error #0: dial tcp 127.0.0.1:2379: …`.
     pub fn detail(&self) -> String {
-        let lines = self.attempts.iter().enumerate();
-        lines.map(|(number, attempt)| format!("error #{number}: {attempt}\n")).collect()
+        let mut lines = String::new();
+        for (number, attempt) in self.attempts.iter().enumerate() {
+            lines += &format!("error #{number}: {attempt}\n");
+        }
+        lines
     }
 }
 

@@ -57,11 +57,11 @@ impl Request {
 
     /// The request as a curl command, in the wording of etcdctl 2.3.8's `--debug`.
     pub(crate) fn curl(&self, url: &str) -> String {
-        let mut text = format!("curl -X {} {url}", self.method);
-        if let Some(body) = &self.body {
+        let command = format!("curl -X {} {url}", self.method);
+        match &self.body {
             // Forms and JSON of ours are text, and the quotes are Go's %q for such.
-            text.push_str(&format!(" -d {:?}", String::from_utf8_lossy(&body.bytes)));
+            Some(body) => format!("{command} -d {:?}", String::from_utf8_lossy(&body.bytes)),
+            None => command,
         }
-        text
     }
 }

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// An idle connection is closed after this long.
-const IDLE_MAX: Duration = Duration::from_secs(60);
+const IDLE_MAX: Duration = Duration::from_mins(1);
 /// A watch may be silent for days: TCP notices a peer that is gone.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 /// How much of a failed answer's body is read for its message.

@@ -1,0 +1,177 @@
+//! From the global flags and the environment to a client that knows its cluster.
+
+use std::time::Duration;
+
+use client::{Client, Config, Credentials, Trace};
+
+use crate::{cli::Globals, failure::Failure, output, password};
+
+const DEFAULT: &str = "http://127.0.0.1:2379,http://127.0.0.1:4001";
+
+/// A client of the cluster, which knows its members' URLs unless `--no-sync` is given.
+pub(crate) async fn connect(globals: &Globals) -> Result<Client, Failure> {
+    let client = build(globals)?;
+    if !globals.no_sync {
+        sync(&client, globals).await?;
+    }
+    if globals.debug {
+        output::note(format_args!("Cluster-Endpoints: {}", listed(&client, ", ")));
+    }
+    Ok(client)
+}
+
+/// A client of the endpoints as given.
+pub(crate) fn connect_without_sync(globals: &Globals) -> Result<Client, Failure> {
+    let client = build(globals)?;
+    if globals.debug {
+        output::note(format_args!("Cluster-Endpoints: {}", listed(&client, ", ")));
+    }
+    Ok(client)
+}
+
+/// Only a cluster that cannot be reached ends the run here: one that does not tell its members,
+/// or publishes no URL that can be used, may well serve the request at the endpoints as given.
+async fn sync(client: &Client, globals: &Globals) -> Result<(), Failure> {
+    if globals.debug {
+        output::note(format_args!(
+            "start to sync cluster using endpoints({})",
+            listed(client, ",")
+        ));
+    }
+    match client.sync().await {
+        Err(error) if error.is_connection() => return Err(Failure::connection(&error)),
+        Err(error) if globals.debug => output::note(format_args!("sync failed: {error}")),
+        Ok(()) | Err(_) => {}
+    }
+    if globals.debug {
+        output::note(format_args!("got endpoints({}) after sync", listed(client, ",")));
+    }
+    Ok(())
+}
+
+fn build(globals: &Globals) -> Result<Client, Failure> {
+    let environment = |name: &str| {
+        let value = std::env::var_os(name)?;
+        Some(value.to_string_lossy().into_owned())
+    };
+    refuse_what_comes_later(globals, environment)?;
+    let config = Config {
+        request_timeout: limit(globals.timeout),
+        total_timeout: limit(globals.total_timeout),
+        credentials: globals.username.as_deref().map(credentials).transpose()?,
+        trace: globals
+            .debug
+            .then(|| Trace::new(|curl| output::note(format_args!("cURL Command: {curl}")))),
+        ..Config::default()
+    };
+    Client::new(&endpoints(globals, environment), config)
+        .map_err(|error| Failure::plain(format!("etcdctl: {error}")))
+}
+
+fn listed(client: &Client, separator: &str) -> String {
+    let endpoints: Vec<String> = client.endpoints().iter().map(ToString::to_string).collect();
+    endpoints.join(separator)
+}
+
+fn limit(flag: Duration) -> Option<Duration> {
+    (!flag.is_zero()).then_some(flag)
+}
+
+/// The flags, then the environment, newest name first; what is empty counts as not given.
+fn endpoints(globals: &Globals, environment: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let flags = [&globals.endpoints, &globals.endpoint, &globals.peers].into_iter().cloned();
+    let variables = ["ETCDCTL_ENDPOINTS", "ETCDCTL_ENDPOINT", "ETCDCTL_PEERS"];
+    let split = |list: &str| -> Vec<String> {
+        let items = list.split(',').map(str::trim).filter(|item| !item.is_empty());
+        items.map(str::to_owned).collect()
+    };
+    let given = flags.chain(variables.map(environment)).flatten().map(|list| split(&list));
+    given.into_iter().find(|list| !list.is_empty()).unwrap_or_else(|| split(DEFAULT))
+}
+
+fn refuse_what_comes_later(
+    globals: &Globals,
+    environment: impl Fn(&str) -> Option<String>,
+) -> Result<(), Failure> {
+    let discovery = globals.discovery_srv.clone().or_else(|| environment("ETCDCTL_DISCOVERY_SRV"));
+    if discovery.is_some_and(|domain| !domain.is_empty()) {
+        return Err(Failure::plain(
+            "etcdctl: discovery by DNS (--discovery-srv) is not supported yet; \
+             name the members with --endpoints",
+        ));
+    }
+    let files = [
+        ("--cert-file", &globals.cert_file),
+        ("--key-file", &globals.key_file),
+        ("--ca-file", &globals.ca_file),
+    ];
+    match files.into_iter().find(|(_, file)| file.is_some()) {
+        Some((flag, _)) => Err(Failure::plain(format!(
+            "etcdctl: {flag} is not supported yet: this version does not speak https"
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn credentials(flag: &str) -> Result<Credentials, Failure> {
+    if let Some((username, password)) = flag.split_once(':') {
+        return Ok(Credentials { username: username.to_owned(), password: password.to_owned() });
+    }
+    let password = password::ask("Password: ").map_err(|problem| {
+        Failure::plain(format!(
+            "etcdctl: cannot ask for the password ({problem}); give it as --username name:password"
+        ))
+    })?;
+    Ok(Credentials { username: flag.to_owned(), password })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    fn globals(flags: &str) -> Globals {
+        let line = format!("etcdctl {flags} ls");
+        let words = line.split_whitespace().map(OsString::from).collect();
+        let grammar = crate::cli::grammar();
+        let words = crate::argv::arrange(&grammar, words).words;
+        Cli::read(grammar, words).expect("reads").globals
+    }
+
+    #[test]
+    fn flags_come_before_the_environment_and_new_names_before_old() {
+        let none = |_: &str| None;
+        let environment = |name: &str| match name {
+            "ETCDCTL_ENDPOINTS" => Some(String::new()),
+            "ETCDCTL_ENDPOINT" => Some("env-b".to_owned()),
+            "ETCDCTL_PEERS" => Some("env-c".to_owned()),
+            _ => None,
+        };
+        assert_eq!(
+            endpoints(&globals(""), none),
+            ["http://127.0.0.1:2379", "http://127.0.0.1:4001"]
+        );
+        assert_eq!(endpoints(&globals(""), environment), ["env-b"]);
+        assert_eq!(endpoints(&globals("-C a,b"), environment), ["a", "b"]);
+        assert_eq!(endpoints(&globals("--peers a --endpoint b"), none), ["b"]);
+        assert_eq!(endpoints(&globals("--endpoint a --endpoints b,,c,"), none), ["b", "c"]);
+    }
+
+    #[test]
+    fn what_comes_later_is_refused() {
+        for flags in ["-D example.com", "--cert-file x", "--key-file x", "--ca-file x"] {
+            assert!(refuse_what_comes_later(&globals(flags), |_| None).is_err(), "{flags}");
+        }
+        let srv = |name: &str| (name == "ETCDCTL_DISCOVERY_SRV").then(|| "a.example".to_owned());
+        assert!(refuse_what_comes_later(&globals(""), srv).is_err());
+        assert!(refuse_what_comes_later(&globals(""), |_| None).is_ok());
+    }
+
+    #[test]
+    fn a_password_may_hold_colons() {
+        let credentials = credentials("root:a:b").expect("complete");
+        assert_eq!((credentials.username.as_str(), credentials.password.as_str()), ("root", "a:b"));
+    }
+}
