@@ -49,7 +49,7 @@ pub enum CoreError {
 
 /// Consensus for one member. After every event, [`Core::step`] until it returns `None`.
 pub struct Core {
-    node: RawNode<Window>,
+    pub(crate) node: RawNode<Window>,
     config: Config,
     /// Gathers what events ask for until the next step.
     effects: Effects,
@@ -226,7 +226,9 @@ impl Core {
         effects.send.extend(ready.take_messages().into_iter().map(PeerMessage));
         for state in ready.take_read_states() {
             let reads = self.reads.answered(&state.request_ctx);
-            effects.reads.push((Index(state.index), reads));
+            if !reads.is_empty() {
+                effects.reads.push((Index(state.index), reads));
+            }
         }
         effects.apply = ready.take_committed_entries().into_iter().map(to_wal).collect();
         self.handed_out = effects.apply.last().map_or(self.handed_out, |entry| entry.index.0);

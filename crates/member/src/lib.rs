@@ -27,3 +27,6 @@ pub use core::{
     Append, Config, Core, CoreError, Effects, PeerMessage, Proposal, Read, Role, Ticket,
 };
 pub use open::{OpenError, Opened, Options, Paths, exists, open};
+
+#[cfg(test)]
+mod script_tests;
