@@ -1,0 +1,91 @@
+//! What a server printed, and which of its lines are complaints.
+
+use std::{
+    io::Read,
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
+};
+
+/// WARN and ERROR lines that a test need not announce, each with the reason why it may come.
+const EXPECTED: &[(&str, &str)] = &[];
+
+/// What a process has printed so far, gathered while it runs.
+#[derive(Clone, Default)]
+pub struct Log {
+    bytes: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Log {
+    /// Gathers from `source` until it ends.
+    pub fn gather(&self, mut source: impl Read + Send + 'static) -> JoinHandle<()> {
+        let bytes = Arc::clone(&self.bytes);
+        std::thread::spawn(move || {
+            let mut chunk = [0; 4096];
+            while let Ok(read @ 1..) = source.read(&mut chunk) {
+                bytes.lock().expect("nobody panics in here").extend_from_slice(&chunk[..read]);
+            }
+        })
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes.lock().expect("nobody panics in here")).into_owned()
+    }
+
+    /// The whole lines so far.
+    pub fn lines(&self) -> Vec<String> {
+        let text = self.text();
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole.lines().map(str::to_owned).collect()
+    }
+
+    pub fn contains(&self, text: &str) -> bool {
+        self.text().contains(text)
+    }
+
+    /// The complaints that neither this file nor the test has listed.
+    pub fn unlisted_complaints(&self, allowed: &[String]) -> Vec<String> {
+        let listed = |line: &String| {
+            EXPECTED.iter().any(|(text, _)| line.contains(text))
+                || allowed.iter().any(|text| line.contains(text.as_str()))
+        };
+        self.lines().into_iter().filter(|line| complains(line) && !listed(line)).collect()
+    }
+}
+
+/// Whether a log line is of level WARN or worse, in any of the formats that `etcd` can log in.
+fn complains(line: &str) -> bool {
+    // The level stands at the front, and a client's text further on must not count as one.
+    let front: String = line.chars().take(60).collect();
+    let words = ["WARN", "ERROR", "FATAL", "PANIC", "panicked at"];
+    let json = ["\"level\":\"warn", "\"level\":\"error", "\"level\":\"fatal", "\"level\":\"panic"];
+    let letters = [" W | ", " E | ", " C | "];
+    let mut marks = words.iter().chain(&json).chain(&letters);
+    marks.any(|mark| front.contains(mark) || json.contains(mark) && line.contains(mark))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_complaint_is_known_by_its_level_and_not_by_a_clients_words() {
+        let check = |line: &str, expected: bool| assert_eq!(complains(line), expected, "{line}");
+        check("2026-11-23T12:00:00.000Z  WARN server: slow disk", true);
+        check("2026-11-23T12:00:00.000Z ERROR etcd: cannot listen", true);
+        check("2026-11-23T12:00:00.000Z  INFO server: ready to serve client requests", false);
+        check("thread 'main' panicked at crates/etcd/src/main.rs:1:1:", true);
+        check("{\"level\":\"warn\",\"ts\":\"2026\",\"msg\":\"slow\"}", true);
+        check("{\"level\":\"info\",\"msg\":\"wrote\",\"key\":\"WARN\"}", true);
+        check("2026-11-23 12:00:00.123456 W | etcdserver: read-only range request took long", true);
+        let quoting = format!("2026-11-23T12:00:00.000Z INFO {} ERROR", "x".repeat(60));
+        check(&quoting, false);
+    }
+
+    #[test]
+    fn a_listed_complaint_is_no_complaint() {
+        let log = Log::default();
+        log.gather("INFO a\nWARN b 1\nWARN c\n".as_bytes()).join().expect("it ends");
+        assert_eq!(log.unlisted_complaints(&["b 1".to_owned()]), ["WARN c"]);
+        assert_eq!(log.unlisted_complaints(&[]).len(), 2);
+    }
+}

@@ -1,0 +1,305 @@
+//! One server process, with a data directory, ports and a log of its own.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tempfile::TempDir;
+
+use crate::{Answer, Connection, Request, binaries, logs::Log, ports};
+
+/// From the start of the process to its first answer; generous, since tests share the machine.
+const START_LIMIT: Duration = Duration::from_secs(30);
+/// From SIGTERM to the end of the process.
+const STOP_LIMIT: Duration = Duration::from_secs(15);
+
+/// How to start a member.
+#[derive(Clone, Debug)]
+pub struct Start {
+    binary: PathBuf,
+    original: bool,
+    flags: Vec<String>,
+    environment: Vec<(String, String)>,
+    data_dir: Option<PathBuf>,
+    client_port: u16,
+    peer_port: u16,
+}
+
+impl Start {
+    /// The server under test, on free ports.
+    pub fn new() -> Self {
+        Self::of(binaries::etcd(), binaries::is_original())
+    }
+
+    /// Debian's etcd 3.4 with its v2 API on.
+    pub fn original(binary: PathBuf) -> Self {
+        Self::of(binary, true)
+    }
+
+    fn of(binary: PathBuf, original: bool) -> Self {
+        let (client_port, peer_port) = (ports::free(), ports::free());
+        let (flags, environment, data_dir) = (Vec::new(), Vec::new(), None);
+        Self { binary, original, flags, environment, data_dir, client_port, peer_port }
+    }
+
+    #[must_use]
+    pub fn flag(mut self, flag: &str) -> Self {
+        self.flags.push(flag.to_owned());
+        self
+    }
+
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A data directory that outlives the member, instead of one that goes with it.
+    #[must_use]
+    pub fn data_dir(mut self, path: &Path) -> Self {
+        self.data_dir = Some(path.to_owned());
+        self
+    }
+
+    #[must_use]
+    pub fn client_port(mut self, port: u16) -> Self {
+        self.client_port = port;
+        self
+    }
+
+    /// The command line, without anything being started.
+    pub fn command(&self, data_dir: &Path) -> Command {
+        let client = format!("http://127.0.0.1:{}", self.client_port);
+        let peer = format!("http://127.0.0.1:{}", self.peer_port);
+        let mut command = Command::new(&self.binary);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("ETCD_") {
+                command.env_remove(name);
+            }
+        }
+        command.arg("--data-dir").arg(data_dir);
+        command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
+        command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
+        command.args(["--initial-cluster", &format!("default={peer}")]);
+        if self.original {
+            command.arg("--enable-v2=true");
+        }
+        command.args(&self.flags);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Starts the process, and waits until it serves and its cluster has a version.
+    pub fn start(self) -> Member {
+        let mut member = self.spawn();
+        member.wait_until_ready();
+        member
+    }
+
+    /// Starts the process and waits for nothing.
+    pub fn spawn(self) -> Member {
+        let own =
+            self.data_dir.is_none().then(|| tempfile::tempdir().expect("/tmp can be written"));
+        let given = self.data_dir.clone();
+        let data_dir = given.or_else(|| own.as_ref().map(|dir| dir.path().join("data")));
+        let data_dir = data_dir.expect("one of the two is there");
+        let (log, allowed) = (Log::default(), Vec::new());
+        let checks_log = !self.original;
+        let mut member = Member {
+            start: self,
+            data_dir,
+            _own: own,
+            child: None,
+            gatherers: Vec::new(),
+            log,
+            allowed,
+            checks_log,
+        };
+        member.launch();
+        member
+    }
+}
+
+impl Default for Start {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A server process. It ends with this value, and then no complaint may stand in its log that the
+/// test did not allow.
+pub struct Member {
+    start: Start,
+    data_dir: PathBuf,
+    _own: Option<TempDir>,
+    child: Option<Child>,
+    gatherers: Vec<JoinHandle<()>>,
+    log: Log,
+    allowed: Vec<String>,
+    checks_log: bool,
+}
+
+impl Member {
+    /// A member that serves, with the default settings.
+    pub fn start() -> Self {
+        Start::new().start()
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.start.client_port))
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address())
+    }
+
+    pub fn peer_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.start.peer_port)
+    }
+
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("the process runs").id()
+    }
+
+    /// Expects complaints with this text in the log.
+    pub fn allow(&mut self, complaint: &str) {
+        self.allowed.push(complaint.to_owned());
+    }
+
+    pub fn connect(&self) -> Connection {
+        Connection::open(self.address()).expect("the member accepts connections")
+    }
+
+    /// Asks on a connection of its own.
+    pub fn ask(&self, request: &Request) -> Answer {
+        self.connect().ask(request).unwrap_or_else(|problem| panic!("{request:?}: {problem}"))
+    }
+
+    pub fn get(&self, target: &str) -> Answer {
+        self.ask(&Request::get(target))
+    }
+
+    /// Writes a key and gives the index of the write.
+    pub fn put(&self, key: &str, value: &str) -> u64 {
+        let answer = self.ask(&Request::put(&format!("/v2/keys{key}"), value));
+        answer.expect(&[200, 201]).index()
+    }
+
+    /// `kill -9`, and waits for the end.
+    pub fn kill(&mut self) {
+        self.signal(Signal::SIGKILL);
+        self.reap(STOP_LIMIT);
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid().cast_signed()), signal).expect("the process runs");
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal(Signal::SIGTERM);
+        self.reap(STOP_LIMIT)
+    }
+
+    /// Starts the process again on the same directory and ports; it must have ended.
+    pub fn restart(&mut self) {
+        self.launch();
+        self.wait_until_ready();
+    }
+
+    /// Starts the process again and waits for nothing.
+    pub fn launch(&mut self) {
+        assert!(self.child.is_none(), "the process still runs");
+        let mut command = self.start.command(&self.data_dir);
+        let child = command.spawn();
+        let mut child = child.unwrap_or_else(|problem| panic!("{command:?}: {problem}"));
+        self.gatherers = vec![
+            self.log.gather(child.stdout.take().expect("stdout is piped")),
+            self.log.gather(child.stderr.take().expect("stderr is piped")),
+        ];
+        self.child = Some(child);
+    }
+
+    /// Waits until it serves and its cluster has a version: from then on nobody but the test
+    /// moves the index.
+    pub fn wait_until_ready(&mut self) {
+        let deadline = Instant::now() + START_LIMIT;
+        while !self.is_ready() {
+            let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+            if let Some(status) = ended {
+                self.reap(STOP_LIMIT);
+                panic!("etcd ended ({status}) before it served:\n{}", self.log.text());
+            }
+            assert!(Instant::now() < deadline, "not up in time:\n{}", self.log.text());
+            std::thread::sleep(Duration::from_millis(3));
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        let ask = |target| Connection::open(self.address())?.ask(&Request::get(target));
+        let has_version = ask("/version")
+            .is_ok_and(|version| version.status == 200 && !version.text().contains("not_decided"));
+        has_version && ask("/v2/keys/").is_ok_and(|answer| answer.status == 200)
+    }
+
+    /// Waits for the end of the process, which must come by itself within `limit`.
+    pub fn reap(&mut self, limit: Duration) -> ExitStatus {
+        let mut child = self.child.take().expect("the process runs");
+        let deadline = Instant::now() + limit;
+        let status = loop {
+            if let Some(status) = child.try_wait().expect("a child can be waited for") {
+                break status;
+            }
+            if deadline < Instant::now() {
+                end(&mut child);
+                panic!("the process did not end within {limit:?}:\n{}", self.log.text());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        for gatherer in self.gatherers.drain(..) {
+            gatherer.join().expect("gathering does not panic");
+        }
+        status
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            end(child);
+        }
+        for gatherer in self.gatherers.drain(..) {
+            gatherer.join().expect("gathering does not panic");
+        }
+        if std::thread::panicking() {
+            // Shown by libtest with the failure.
+            eprintln!("--- log of etcd on {} ---\n{}", self.address(), self.log.text());
+        } else if self.checks_log {
+            let complaints = self.log.unlisted_complaints(&self.allowed);
+            assert!(complaints.is_empty(), "etcd complained in its log: {complaints:#?}");
+        }
+    }
+}
+
+fn end(child: &mut Child) {
+    // It may have ended by itself meanwhile: both calls then say so, and that is fine.
+    drop((child.kill(), child.wait()));
+}
