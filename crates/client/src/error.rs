@@ -1,6 +1,10 @@
 //! What can go wrong between a client and a cluster.
 
-use std::{fmt, io, time::Duration};
+use std::{
+    fmt::{self, Write as _},
+    io,
+    time::Duration,
+};
 
 use crate::endpoint::{BadEndpoint, Endpoint};
 
@@ -97,7 +101,8 @@ impl Unavailable {
     pub fn detail(&self) -> String {
         let mut lines = String::new();
         for (number, attempt) in self.attempts.iter().enumerate() {
-            lines += &format!("error #{number}: {attempt}\n");
+            // Writing to a String does not fail.
+            writeln!(lines, "error #{number}: {attempt}").ok();
         }
         lines
     }
