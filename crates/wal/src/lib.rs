@@ -4,12 +4,39 @@
 //! such offset a bad record is rot and the member stops; above it the log is cut at the first bad
 //! record. CRCs chain and are seeded with the segment's id. A failed sync is final.
 //!
-//! CONTRACT (author: fill in; keep the signatures unless there is a strong reason).
+//! Invariants:
+//! - A segment and its name are durable, and all of the segment before it is synced, before the
+//!   first record goes into it. So only the last segment can end in a torn record.
+//! - All entries of a segment lie above the index that its header names. An append that goes back
+//!   behind it begins a new segment. So a cut needs only the headers, and what stands before the
+//!   first kept entry never changes its term.
+//! - Segments are removed oldest first, each durably before the next: there is never a gap.
 
-use std::{path::{Path, PathBuf}, sync::Arc};
+mod format;
+mod read;
+mod record;
+mod recover;
+mod scan;
+mod terms;
+#[cfg(test)]
+mod tests;
 
-use base::{ClusterId, Disk, Index, MemberId, Term};
+use std::{
+    collections::VecDeque,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use base::{ClusterId, Disk, File, Index, MemberId, Open, Term};
 use bytes::Bytes;
+
+use crate::{
+    format::{HEADER_BYTES, Header, Name},
+    record::{Batch, ENTRY_BYTES_MAX, TooLarge},
+    recover::Found,
+    terms::Terms,
+};
 
 /// Whose log this is; written into every segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +54,7 @@ pub struct HardState {
     pub commit: Index,
 }
 
+/// An entry of the log. Data and context together are at most 64 MiB.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub index: Index,
@@ -39,82 +67,370 @@ pub struct Entry {
 
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// A new segment is begun once the current one is longer. Default 64 MiB; small in tests.
+    /// A new segment is begun when a batch would make the current one longer; the space is
+    /// reserved from the start. Default 64 MiB; small in tests.
     pub segment_bytes: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { segment_bytes: 64 << 20 }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("{verb} {path}: {source}")]
-    Io { verb: &'static str, path: PathBuf, source: std::io::Error },
+    Io { verb: &'static str, path: PathBuf, source: io::Error },
     /// A record that was promised is bad: restore the member from the others or from a backup.
-    #[error("{path}: the log is damaged at byte {offset}, in a part that had been synced: {what}. Restore this member from a backup, or remove it and add it again")]
+    #[error(
+        "{path}: the log is damaged at byte {offset}, in a part that had been synced: {what}. \
+         Restore this member from a backup, or remove it and add it again"
+    )]
     Rot { path: PathBuf, offset: u64, what: String },
     /// Not a log of ours, or of a newer format.
     #[error("{path}: {what}")]
     Foreign { path: PathBuf, what: String },
 }
 
+impl Error {
+    fn io(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { verb, path: path.to_path_buf(), source }
+    }
+}
+
 /// What opening found: everything from the first kept entry on.
 #[derive(Debug, Default)]
 pub struct Recovered {
+    /// The last one that was appended; its commit is at most the last entry's index.
     pub hard_state: HardState,
     /// Index and term before the first of `entries`.
     pub before: (Index, Term),
+    /// Without gaps.
     pub entries: Vec<Entry>,
 }
 
 /// The log, open for appending. One thread's (the log writer's).
 #[derive(Debug)]
-pub struct Wal {}
+pub struct Wal {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    identity: Identity,
+    options: Options,
+    /// Older segments, oldest first; their ids go up by one, to that of `current`.
+    closed: VecDeque<Segment>,
+    current: Current,
+    hard_state: HardState,
+    terms: Terms,
+    batch: Batch,
+    failed: bool,
+}
 
-#[allow(unused_variables, reason = "contract")]
+/// A segment's file.
+#[derive(Clone, Copy, Debug)]
+struct Segment {
+    id: u64,
+    /// All its entries lie above.
+    before: Index,
+    bytes: u64,
+}
+
+/// The segment that is appended to.
+#[derive(Debug)]
+struct Current {
+    segment: Segment,
+    file: Arc<dyn File>,
+    /// The CRC of the header, with which all others begin.
+    seed: u32,
+    /// The CRC of the last record.
+    crc: u32,
+    /// Where the next record goes.
+    end: u64,
+    /// Up to here the segment survives a loss of power.
+    synced: u64,
+}
+
 impl Wal {
-    /// Makes a new log in a directory that must be empty or missing; synced, with its directory,
-    /// before this returns.
+    /// Makes a new log in a directory that must be missing or hold no log; synced, with its
+    /// directory, before this returns.
     pub fn create(
         disk: Arc<dyn Disk>,
         dir: &Path,
         identity: Identity,
         options: Options,
     ) -> Result<Self, Error> {
-        unimplemented!()
+        let listing = recover::list(&*disk, dir)?;
+        if !listing.segments.is_empty() {
+            return Err(Error::io("create a log in", dir)(io::ErrorKind::AlreadyExists.into()));
+        }
+        disk.create_dir_all(dir).map_err(Error::io("create", dir))?;
+        remove_half_made(&*disk, dir, &listing.half_made)?;
+        let header = Header {
+            id: 1,
+            identity,
+            before: (Index(0), Term(0)),
+            hard_state: HardState::default(),
+            previous_end: 0,
+            previous_crc: 0,
+        };
+        let current = Current::make(&*disk, dir, &header, options.segment_bytes)?;
+        Ok(Self {
+            disk,
+            dir: dir.to_path_buf(),
+            identity,
+            options,
+            closed: VecDeque::new(),
+            current,
+            hard_state: header.hard_state,
+            terms: Terms::new(header.before),
+            batch: Batch::default(),
+            failed: false,
+        })
     }
 
     /// Opens a log and mends what a crash may have left (a torn tail, a half-made or half-removed
     /// segment). `None` if the directory holds no log (or only one whose making never finished).
+    ///
+    /// What is returned is durable. A directory that holds something else, or a damaged log, is
+    /// left as it is.
     pub fn open(
         disk: Arc<dyn Disk>,
         dir: &Path,
         options: Options,
     ) -> Result<Option<(Self, Recovered)>, Error> {
-        unimplemented!()
+        let listing = recover::list(&*disk, dir)?;
+        let Some(found) = recover::recover(&*disk, dir, &listing.segments)? else {
+            return Ok(None);
+        };
+        let Found { mut segments, identity, tail, recovered } = found;
+        let Some(segment) = segments.pop() else { return Ok(None) };
+        let file = recover::mend(&*disk, &dir.join(Name::segment(segment.id)), &tail)?;
+        remove_half_made(&*disk, dir, &listing.half_made)?;
+        // The process may have died, with the power on, between a change of names and its sync.
+        disk.sync_dir(dir).map_err(Error::io("sync", dir))?;
+
+        let mut terms = Terms::new(recovered.before);
+        let fits = recovered.entries.iter().all(|entry| terms.put(entry.index, entry.term));
+        debug_assert!(fits, "recovery has checked the order");
+        let wal = Self {
+            disk,
+            dir: dir.to_path_buf(),
+            identity,
+            options,
+            closed: segments.into(),
+            current: Current {
+                segment,
+                file,
+                seed: tail.seed,
+                crc: tail.crc,
+                end: tail.end,
+                synced: tail.end,
+            },
+            hard_state: recovered.hard_state,
+            terms,
+            batch: Batch::default(),
+            failed: false,
+        };
+        Ok(Some((wal, recovered)))
     }
 
     pub fn identity(&self) -> Identity {
-        unimplemented!()
+        self.identity
     }
 
     /// Adds a batch, in order. An entry at an index that the log has already replaces it and all
-    /// after it. Nothing is promised until [`Wal::sync`].
-    pub fn append(&mut self, hard_state: Option<HardState>, entries: &[Entry]) -> Result<(), Error> {
-        unimplemented!()
+    /// after it. Nothing is promised until [`Wal::sync`]; but from now on a crash may lose the
+    /// entries that were replaced.
+    ///
+    /// An error of kind `InvalidInput` says that an entry is larger than 64 MiB, leaves a gap, goes
+    /// back to a lower term than the entry before it has, or replaces what has been cut.
+    pub fn append(
+        &mut self,
+        hard_state: Option<HardState>,
+        entries: &[Entry],
+    ) -> Result<(), Error> {
+        self.unless_failed(|wal| wal.append_batch(hard_state, entries))
     }
 
     /// Returns once everything appended so far survives a loss of power. After an error the log
     /// refuses all further use.
     pub fn sync(&mut self) -> Result<(), Error> {
-        unimplemented!()
+        self.unless_failed(Self::sync_current)
     }
 
     /// Forgets entries up to and including `index`, as far as whole segments allow, in an order
-    /// that a crash cannot harm. `index` must be durable in the keyspace.
+    /// that a crash cannot harm. `index` must be durable in the keyspace, and in the log.
     pub fn cut(&mut self, index: Index) -> Result<(), Error> {
-        unimplemented!()
+        self.unless_failed(|wal| wal.cut_segments(index))
     }
 
-    /// Bytes of all segments on disk.
+    /// Bytes of all segments on disk, with what is reserved.
     pub fn bytes(&self) -> u64 {
-        unimplemented!()
+        self.closed.iter().map(|segment| segment.bytes).sum::<u64>() + self.current.segment.bytes
     }
+
+    /// A failure may have left less on disk than this process believes: none is survived.
+    fn unless_failed<T>(
+        &mut self,
+        f: impl FnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        if self.failed {
+            let source = io::Error::other("an earlier failure has closed the log");
+            return Err(Error::io("use", &self.dir)(source));
+        }
+        let result = f(self);
+        self.failed = result.is_err();
+        result
+    }
+
+    fn append_batch(
+        &mut self,
+        hard_state: Option<HardState>,
+        entries: &[Entry],
+    ) -> Result<(), Error> {
+        if hard_state.is_none() && entries.is_empty() {
+            return Ok(());
+        }
+        let floor = floor(self.terms.last(), entries);
+        let Some(term) = self.terms.term(floor) else {
+            return Err(self.invalid("an entry replaces what has been cut"));
+        };
+        self.encode(hard_state.as_ref(), entries)?;
+        let length = self.batch.bytes().len() as u64;
+        let full = self.current.end > HEADER_BYTES as u64
+            && self.current.end + length > self.options.segment_bytes;
+        if full || floor < self.current.segment.before {
+            self.begin_segment((floor, term))?;
+        }
+        if let Some(hard_state) = hard_state {
+            self.hard_state = hard_state;
+        }
+        self.write()
+    }
+
+    /// Makes records of a batch, and remembers the terms of its entries.
+    fn encode(&mut self, hard_state: Option<&HardState>, entries: &[Entry]) -> Result<(), Error> {
+        self.batch.clear();
+        let in_order = |a: &Entry, b: &Entry| b.index.0.checked_sub(1) == Some(a.index.0);
+        let mut runs = entries.chunk_by(in_order);
+        let mut run = runs.next().unwrap_or_default();
+        let mut hard_state = hard_state;
+        while hard_state.is_some() || !run.is_empty() {
+            if !run.iter().all(|entry| self.terms.put(entry.index, entry.term)) {
+                return Err(self.invalid("an entry does not go on from the one before it"));
+            }
+            let pushed = self.batch.push(hard_state.take(), run);
+            pushed.map_err(|TooLarge| {
+                self.invalid(format!("an entry is larger than {ENTRY_BYTES_MAX} bytes"))
+            })?;
+            run = runs.next().unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<(), Error> {
+        let Current { segment, file, seed, crc, end, synced } = &mut self.current;
+        *crc = self.batch.seal(*seed, *crc, *end, *synced);
+        let path = || self.dir.join(Name::segment(segment.id));
+        let written = file.write_at(self.batch.bytes(), *end);
+        written.map_err(|source| Error::io("write", &path())(source))?;
+        *end += self.batch.bytes().len() as u64;
+        segment.bytes = segment.bytes.max(*end);
+        Ok(())
+    }
+
+    fn sync_current(&mut self) -> Result<(), Error> {
+        let current = &mut self.current;
+        if current.synced < current.end {
+            let path = || self.dir.join(Name::segment(current.segment.id));
+            current.file.sync().map_err(|source| Error::io("sync", &path())(source))?;
+            current.synced = current.end;
+        }
+        Ok(())
+    }
+
+    /// Goes on in a new segment, whose entries will all lie above `before`. What is above it in
+    /// older segments counts no more.
+    fn begin_segment(&mut self, before: (Index, Term)) -> Result<(), Error> {
+        self.sync_current()?;
+        let header = Header {
+            id: self.current.segment.id + 1,
+            identity: self.identity,
+            before,
+            hard_state: self.hard_state,
+            previous_end: self.current.end,
+            previous_crc: self.current.crc,
+        };
+        let length = (HEADER_BYTES + self.batch.bytes().len()) as u64;
+        let bytes = self.options.segment_bytes.max(length);
+        let next = Current::make(&*self.disk, &self.dir, &header, bytes)?;
+        self.closed.push_back(std::mem::replace(&mut self.current, next).segment);
+        Ok(())
+    }
+
+    fn cut_segments(&mut self, index: Index) -> Result<(), Error> {
+        if index > self.terms.last() {
+            return Err(self.invalid("the entry to cut at is not in the log"));
+        }
+        // The last segment that begins at or below the index: all later ones begin above it, so
+        // none of them goes back behind what this one holds.
+        let segments = self.closed.iter().chain([&self.current.segment]);
+        let fitting = segments.enumerate().filter(|(_, segment)| segment.before <= index);
+        let Some((gone, first)) = fitting.last() else { return Ok(()) };
+        let before = first.before;
+        for _ in 0..gone {
+            let Some(oldest) = self.closed.front() else { break };
+            let path = self.dir.join(Name::segment(oldest.id));
+            self.disk.remove(&path).map_err(Error::io("remove", &path))?;
+            self.disk.sync_dir(&self.dir).map_err(Error::io("sync", &self.dir))?;
+            self.closed.pop_front();
+        }
+        self.terms.cut(before);
+        Ok(())
+    }
+
+    fn invalid(&self, what: impl Into<String>) -> Error {
+        let source = io::Error::new(io::ErrorKind::InvalidInput, what.into());
+        Error::io("use", &self.dir)(source)
+    }
+}
+
+impl Current {
+    /// Makes a segment, of `bytes`; it and its name are durable when this returns.
+    ///
+    /// It gets its name only once its header is synced: a segment with a bad header is rot.
+    fn make(disk: &dyn Disk, dir: &Path, header: &Header, bytes: u64) -> Result<Self, Error> {
+        let (sector, crc) = header.encode();
+        let half_made = dir.join(Name::half_made(header.id));
+        let file = disk.open(&half_made, Open::Create).map_err(Error::io("create", &half_made))?;
+        let bytes = bytes.max(sector.len() as u64);
+        file.allocate(bytes).map_err(Error::io("reserve space for", &half_made))?;
+        file.write_at(&sector, 0).map_err(Error::io("write", &half_made))?;
+        file.sync().map_err(Error::io("sync", &half_made))?;
+        let path = dir.join(Name::segment(header.id));
+        disk.rename(&half_made, &path).map_err(Error::io("rename", &half_made))?;
+        disk.sync_dir(dir).map_err(Error::io("sync", dir))?;
+        let end = sector.len() as u64;
+        Ok(Self {
+            segment: Segment { id: header.id, before: header.before.0, bytes },
+            file,
+            seed: crc,
+            crc,
+            end,
+            synced: end,
+        })
+    }
+}
+
+/// The highest index, not above `last`, that a batch leaves as it is.
+fn floor(last: Index, entries: &[Entry]) -> Index {
+    entries.iter().fold(last, |floor, entry| floor.min(Index(entry.index.0.saturating_sub(1))))
+}
+
+fn remove_half_made(disk: &dyn Disk, dir: &Path, names: &[String]) -> Result<(), Error> {
+    for name in names {
+        let path = dir.join(name);
+        disk.remove(&path).map_err(Error::io("remove", &path))?;
+    }
+    Ok(())
 }

@@ -56,6 +56,19 @@ fn unsynced_sectors_are_lost_independently() {
 }
 
 #[test]
+fn what_is_overwritten_may_have_reached_the_disk_before() {
+    let seen = outcomes(|seed| {
+        let disk = disk(seed);
+        let file = put(&disk, "/d/f", b"a");
+        file.write_at(b"b", 0).unwrap();
+        file.write_at(b"c", 0).unwrap();
+        disk.crash();
+        get(&disk, "/d/f").unwrap()
+    });
+    assert_eq!(seen, ["a", "b", "c"].map(|text| text.as_bytes().to_vec()).into());
+}
+
+#[test]
 fn an_unsynced_length_may_be_lost() {
     let grown = outcomes(|seed| {
         let disk = disk(seed);
@@ -284,7 +297,18 @@ fn what_a_failed_sync_has_lost_no_later_sync_brings_back() {
     });
     assert_eq!(seen.len(), 4);
 
-    // But writing it again does.
+    // What was written after it lasts as ever, and so does the lost part once it is written again.
+    for seed in 0..50 {
+        let disk = disk(seed);
+        let file = put(&disk, "/d/f", &[b'a'; 2 * SECTOR]);
+        file.write_at(b"b", 0).unwrap();
+        disk.fail_next_sync();
+        file.sync().unwrap_err();
+        file.write_at(b"c", SECTOR as u64).unwrap();
+        file.sync().unwrap();
+        disk.crash();
+        assert_eq!(get(&disk, "/d/f").unwrap()[SECTOR], b'c');
+    }
     for seed in 0..50 {
         let disk = disk(seed);
         let file = put(&disk, "/d/f", b"a");

@@ -1,0 +1,258 @@
+//! What a directory holds, found by reading alone: [`crate::Wal::open`] mends afterwards, once it
+//! is certain that the log is ours and sound.
+
+use std::{io, path::Path, sync::Arc};
+
+use base::{Disk, File, Index, Open, Term};
+
+use crate::{
+    Error, Identity, Recovered, Segment,
+    format::{BadHeader, HEADER_BYTES, Header, Name},
+    read::Reader,
+    record::Record,
+    scan::Scan,
+};
+
+/// What stands in the directory of a log.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    /// Ids, ascending.
+    pub(crate) segments: Vec<u64>,
+    pub(crate) half_made: Vec<String>,
+}
+
+/// A log that is ours and sound, up to the end of its last segment.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// In order of their ids.
+    pub(crate) segments: Vec<Segment>,
+    pub(crate) identity: Identity,
+    pub(crate) tail: Tail,
+    pub(crate) recovered: Recovered,
+}
+
+/// The end of the last segment.
+#[derive(Debug)]
+pub(crate) struct Tail {
+    pub(crate) seed: u32,
+    /// The CRC of the last good record.
+    pub(crate) crc: u32,
+    /// Up to here the segment is known to have been synced.
+    pub(crate) promised: u64,
+    /// Where the good records end; at or above `promised`.
+    pub(crate) end: u64,
+    /// From here on there are only zeros; at or above `end`.
+    pub(crate) zeros_from: u64,
+}
+
+/// Lists a directory, which may be missing.
+pub(crate) fn list(disk: &dyn Disk, dir: &Path) -> Result<Listing, Error> {
+    let mut listing = Listing::default();
+    if !disk.exists(dir).map_err(Error::io("look for", dir))? {
+        return Ok(listing);
+    }
+    for name in disk.list(dir).map_err(Error::io("list", dir))? {
+        match Name::parse(&name) {
+            Name::Segment(id) => listing.segments.push(id),
+            Name::HalfMade => listing.half_made.push(name),
+            Name::OriginalEtcd => {
+                return Err(Error::Foreign {
+                    path: dir.join(name),
+                    what: "this is a log of the original etcd, which is not read here; \
+                           choose another data directory"
+                        .to_owned(),
+                });
+            }
+            Name::Other => {}
+        }
+    }
+    listing.segments.sort_unstable();
+    Ok(listing)
+}
+
+/// Reads the log with these segments; `None` if there are none.
+pub(crate) fn recover(disk: &dyn Disk, dir: &Path, ids: &[u64]) -> Result<Option<Found>, Error> {
+    let headers = headers(disk, dir, ids)?;
+    let mut log = Log::default();
+    let mut segments = Vec::new();
+    let mut tail = None;
+    for (position, (header, seed)) in headers.iter().enumerate() {
+        let path = dir.join(Name::segment(header.id));
+        let reader = open(disk, &path)?;
+        segments.push(Segment { id: header.id, before: header.before.0, bytes: reader.len() });
+        log.begin(header, position == 0).map_err(|what| rot(&path, 0, what))?;
+        let scan = Scan::new(reader, *seed);
+        match headers.get(position + 1) {
+            Some((next, _)) => read_closed(&path, scan, &mut log, next)?,
+            None => tail = Some(read_last(&path, scan, &mut log, *seed)?),
+        }
+    }
+    let identity = headers.last().map(|(header, _)| header.identity);
+    let found = tail.zip(identity);
+    Ok(found.map(|(tail, identity)| Found { segments, identity, tail, recovered: log.finish() }))
+}
+
+/// Reads a segment that was synced as a whole before `next` was begun.
+fn read_closed(path: &Path, mut scan: Scan, log: &mut Log, next: &Header) -> Result<(), Error> {
+    let bad = scan.records(log, Some(next.previous_end)).map_err(Error::io("read", path))?;
+    match bad {
+        Some(what) => Err(rot(path, scan.at, what)),
+        None if scan.crc == next.previous_crc => Ok(()),
+        None => Err(rot(path, scan.at, "the next segment goes on from something else")),
+    }
+}
+
+/// Reads the last segment, which may end anyhow.
+///
+/// Nothing above what a head says was synced has been promised to anyone, and a power loss keeps
+/// its sectors in any order: the log ends at the first bad record, good ones behind it or not.
+/// Below, a bad record is rot.
+fn read_last(path: &Path, mut scan: Scan, log: &mut Log, seed: u32) -> Result<Tail, Error> {
+    let bad = scan.records(log, None).map_err(Error::io("read", path))?;
+    let zeros_from = scan.rest().map_err(Error::io("read", path))?;
+    if scan.at < scan.promised {
+        return Err(rot(path, scan.at, bad.unwrap_or_default()));
+    }
+    let Scan { crc, promised, at: end, .. } = scan;
+    Ok(Tail { seed, crc, promised, end, zeros_from })
+}
+
+fn rot(path: &Path, offset: u64, what: &str) -> Error {
+    Error::Rot { path: path.to_path_buf(), offset, what: what.to_owned() }
+}
+
+/// The headers of all segments, each with its CRC, once they are known to belong together.
+fn headers(disk: &dyn Disk, dir: &Path, ids: &[u64]) -> Result<Vec<(Header, u32)>, Error> {
+    let mut headers: Vec<(Header, u32)> = Vec::new();
+    for &id in ids {
+        let path = dir.join(Name::segment(id));
+        let (header, crc) = header(disk, &path, id)?;
+        if let Some((previous, _)) = headers.last() {
+            if previous.id.checked_add(1) != Some(id) {
+                let path = dir.join(Name::segment(previous.id.saturating_add(1)));
+                let what = format!("it is missing, though {} is there", Name::segment(id));
+                return Err(rot(&path, 0, &what));
+            }
+            if previous.identity != header.identity {
+                let what = "it belongs to another member or cluster than the segment before it";
+                return Err(Error::Foreign { path, what: what.to_owned() });
+            }
+        }
+        headers.push((header, crc));
+    }
+    Ok(headers)
+}
+
+fn header(disk: &dyn Disk, path: &Path, id: u64) -> Result<(Header, u32), Error> {
+    let mut reader = open(disk, path)?;
+    let sector = reader.piece(0).map_err(Error::io("read", path))?;
+    let sector = sector.get(..HEADER_BYTES).unwrap_or(sector);
+    Header::decode(id, sector).map_err(|bad| match bad {
+        BadHeader::Foreign => Error::Foreign {
+            path: path.to_path_buf(),
+            what: "this is no raft log; choose another data directory".to_owned(),
+        },
+        BadHeader::Version(version) => Error::Foreign {
+            path: path.to_path_buf(),
+            what: format!("its format is {version}, newer than this version can read; upgrade"),
+        },
+        BadHeader::Rot => rot(path, 0, "the segment's header is not what was written"),
+    })
+}
+
+fn open(disk: &dyn Disk, path: &Path) -> Result<Reader, Error> {
+    disk.open(path, Open::Read).and_then(Reader::new).map_err(Error::io("open", path))
+}
+
+/// The log as far as it has been read.
+#[derive(Default)]
+pub(crate) struct Log {
+    recovered: Recovered,
+    /// All entries of the segment lie above.
+    floor: Index,
+}
+
+impl Log {
+    fn last(&self) -> (Index, Term) {
+        let last = self.recovered.entries.last();
+        last.map_or(self.recovered.before, |entry| (entry.index, entry.term))
+    }
+
+    /// Drops all entries above `index`.
+    fn truncate(&mut self, index: Index) {
+        let kept = index.0.saturating_sub(self.recovered.before.0.0);
+        self.recovered.entries.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
+    }
+
+    fn begin(&mut self, header: &Header, first: bool) -> Result<(), &'static str> {
+        if first || header.before.0 < self.recovered.before.0 {
+            // What was read so far is left from an unfinished cut: it removes the oldest segment
+            // first, and this one goes back behind the beginning of those.
+            self.recovered.entries.clear();
+            self.recovered.before = header.before;
+        }
+        self.truncate(header.before.0);
+        if self.last() != header.before {
+            return Err("it does not go on from the entries before it");
+        }
+        self.floor = header.before.0;
+        self.recovered.hard_state = header.hard_state;
+        Ok(())
+    }
+
+    pub(crate) fn apply(&mut self, record: Record) -> Result<(), &'static str> {
+        if let Some(hard_state) = record.hard_state {
+            self.recovered.hard_state = hard_state;
+        }
+        let Some(first) = record.entries.first() else { return Ok(()) };
+        // Inside the record, indexes go up by one and terms never down.
+        let before = first.index.0.checked_sub(1).map(Index).ok_or("an entry has no index")?;
+        if before < self.floor || before > self.last().0 {
+            return Err("its entries do not go on from those before it");
+        }
+        self.truncate(before);
+        if first.term < self.last().1 {
+            return Err("its entries go back to an older term");
+        }
+        self.recovered.entries.extend(record.entries);
+        Ok(())
+    }
+
+    fn finish(mut self) -> Recovered {
+        // A hard state may have outlived the entries that were appended with it.
+        let last = self.last().0;
+        let hard_state = &mut self.recovered.hard_state;
+        hard_state.commit = hard_state.commit.min(last);
+        self.recovered
+    }
+}
+
+/// Opens the last segment for appending, after mending its end: see [`crate::Wal::open`].
+pub(crate) fn mend(disk: &dyn Disk, path: &Path, tail: &Tail) -> Result<Arc<dyn File>, Error> {
+    let file = disk.open(path, Open::Write).map_err(Error::io("open", path))?;
+    rewrite(&file, tail).map_err(Error::io("mend", path))?;
+    file.sync().map_err(Error::io("sync", path))?;
+    Ok(file)
+}
+
+fn rewrite(file: &Arc<dyn File>, tail: &Tail) -> io::Result<()> {
+    // If the process died after a failed sync, what was read may be in memory only, and the kernel
+    // believes that it has written it: only writing it again makes it last.
+    let mut reader = Reader::new(Arc::clone(file))?;
+    let mut at = tail.promised;
+    while at < tail.end {
+        let piece = reader.piece(at)?;
+        let left = usize::try_from(tail.end - at).unwrap_or(usize::MAX);
+        let piece = piece.get(..left).unwrap_or(piece);
+        file.write_at(piece, at)?;
+        at += piece.len() as u64;
+    }
+    let zeros = vec![0; 64 << 10];
+    while at < tail.zeros_from {
+        let left = usize::try_from(tail.zeros_from - at).unwrap_or(usize::MAX);
+        let piece = zeros.get(..left).unwrap_or(&zeros);
+        file.write_at(piece, at)?;
+        at += piece.len() as u64;
+    }
+    Ok(())
+}
