@@ -1,14 +1,30 @@
 //! Applies committed entries, one by one, in order.
 
+mod conf;
+mod reader;
+
 use std::sync::Arc;
 
-use backend::{Applied, Backend};
-use base::{MemberId, UnixNanos};
+use backend::{Applied, Backend, Table};
 use bytes::Bytes;
-use mvcc::{Commit, Store};
-use proto::command::Command;
+use mvcc::{Commit, ReadError, Writer};
+use prost::Message as _;
+use proto::command::{
+    ClusterVersion, Command, Compact, FORMAT, KeysMethod, KeysWrite, Op, Publish,
+};
 
-use crate::{keys, membership::Members};
+pub use self::{conf::membership_change, reader::Reader};
+use crate::{keys, membership};
+
+/// Rows of the table `Meta`.
+mod meta {
+    pub(super) const MEMBERS: &str = "state.members";
+    pub(super) const CLUSTER_VERSION: &str = "state.cluster_version";
+    pub(super) const CONF_STATE: &str = "state.conf_state";
+    /// There once something was written through v2: from then on a v3 write of many keys takes a
+    /// number for each.
+    pub(super) const V2_WRITTEN: &str = "state.v2_written";
+}
 
 /// The answer to whoever proposed the command.
 #[derive(Clone, Debug)]
@@ -24,12 +40,17 @@ pub enum Response {
 /// Something after which this member must not go on: it may differ from the others.
 #[derive(Debug, thiserror::Error)]
 pub enum Fatal {
-    #[error("entry {index}: its command has format {format}, newer than this build knows ({known}): upgrade this member")]
+    #[error(
+        "entry {index}: its command has format {format}, newer than this build knows ({known}): \
+         upgrade this member"
+    )]
     UnknownFormat { index: u64, format: u32, known: u32 },
     #[error("entry {index}: its command cannot be decoded: {text}")]
     Undecodable { index: u64, text: String },
+    #[error("entry {index} was to be applied again, after entry {applied}")]
+    Again { index: u64, applied: u64 },
     #[error(transparent)]
-    Read(#[from] mvcc::ReadError),
+    Read(#[from] ReadError),
 }
 
 /// What applying one entry gave.
@@ -44,101 +65,150 @@ pub struct Outcome {
 
 /// The replicated state; the apply thread's.
 #[derive(Debug)]
-pub struct State {}
+pub struct State {
+    writer: Writer,
+    backend: Arc<Backend>,
+    reader: Arc<Reader>,
+    v2_written: bool,
+}
 
-#[allow(unused_variables, reason = "contract")]
 impl State {
     pub fn open(backend: Arc<Backend>) -> Result<Self, Fatal> {
-        unimplemented!()
+        let writer = Writer::open(Arc::clone(&backend))?;
+        let members = match writer.meta(meta::MEMBERS)? {
+            Some(row) => membership::decode(&row)
+                .map_err(|error| damaged(meta::MEMBERS, &error.to_string()))?,
+            None => membership::Members::default(),
+        };
+        let version = match writer.meta(meta::CLUSTER_VERSION)? {
+            Some(row) => {
+                let text = String::from_utf8(row.into())
+                    .map_err(|error| damaged(meta::CLUSTER_VERSION, &error.to_string()))?;
+                Some(text)
+            }
+            None => None,
+        };
+        let v2_written = writer.meta(meta::V2_WRITTEN)?.is_some();
+        let reader = Arc::new(Reader::new(Arc::clone(writer.store()), members, version));
+        Ok(Self { writer, backend, reader, v2_written })
     }
 
     pub fn reader(&self) -> Arc<Reader> {
-        unimplemented!()
+        Arc::clone(&self.reader)
     }
 
     /// The last entry whose changes this state includes.
     pub fn applied(&self) -> Applied {
-        unimplemented!()
+        self.backend.applied()
     }
 
     /// Applies a normal entry. An empty one (a new leader's) only moves `applied`.
+    ///
+    /// Deterministic: the outcome and all that is stored follow from the entries so far.
     pub fn apply(&mut self, at: Applied, command: &[u8]) -> Result<Outcome, Fatal> {
-        unimplemented!()
+        self.check_is_new(at)?;
+        let outcome = if command.is_empty() {
+            Outcome { id: 0, response: Response::Done, commits: Vec::new() }
+        } else {
+            let (id, op) = decode(at, command)?;
+            let (response, commits) = self.run(at, op)?;
+            Outcome { id, response, commits }
+        };
+        self.writer.finish_entry(at);
+        Ok(outcome)
     }
 
-    /// Applies a configuration change: the members table, and raft's ConfState (opaque bytes) as it
-    /// is afterwards, in the same write. `context` is an encoded [`proto::command::Member`].
-    pub fn apply_conf_change(
+    fn check_is_new(&self, at: Applied) -> Result<(), Fatal> {
+        let applied = self.applied().index;
+        if at.index > applied {
+            return Ok(());
+        }
+        Err(Fatal::Again { index: at.index.0, applied: applied.0 })
+    }
+
+    fn run(&mut self, at: Applied, op: Op) -> Result<(Response, Vec<Arc<Commit>>), Fatal> {
+        match op {
+            Op::Keys(write) => self.apply_keys(at, &write),
+            Op::Expire(command) => {
+                let commits = keys::expire(&mut self.writer, self.reader.key_stats(), command)?;
+                let expired = u32::try_from(commits.len()).unwrap_or(u32::MAX);
+                Ok((Response::Expired(expired), commits))
+            }
+            Op::Publish(publish) => Ok((self.apply_publish(publish), Vec::new())),
+            Op::ClusterVersion(version) => Ok((self.apply_version(version), Vec::new())),
+            Op::Compact(compact) => Ok((self.apply_compact(compact)?, Vec::new())),
+        }
+    }
+
+    fn apply_keys(
         &mut self,
         at: Applied,
-        change: membership_change::Change,
-        conf_state: Bytes,
-    ) -> Result<Outcome, Fatal> {
-        unimplemented!()
+        write: &KeysWrite,
+    ) -> Result<(Response, Vec<Arc<Commit>>), Fatal> {
+        let method = KeysMethod::try_from(write.method)
+            .map_err(|error| undecodable(at, &error.to_string()))?;
+        let written = keys::write(&mut self.writer, self.reader.key_stats(), method, write)?;
+        if written.commit.is_some() && !self.v2_written {
+            self.v2_written = true;
+            self.writer.set_meta(meta::V2_WRITTEN, Some(Bytes::from_static(b"1")));
+        }
+        Ok((Response::Keys(written.answer), written.commit.into_iter().collect()))
     }
 
-    /// Raft's ConfState (opaque bytes) at [`State::applied`]; `None` in a fresh store.
-    pub fn conf_state(&self) -> Result<Option<Bytes>, Fatal> {
-        unimplemented!()
+    fn apply_publish(&mut self, publish: Publish) -> Response {
+        let mut members = (*self.reader.members()).clone();
+        if members.publish(publish) {
+            self.set_members(members);
+        }
+        Response::Done
+    }
+
+    fn apply_version(&mut self, version: ClusterVersion) -> Response {
+        let row = Bytes::from(version.version.clone().into_bytes());
+        self.writer.set_meta(meta::CLUSTER_VERSION, Some(row));
+        self.reader.set_cluster_version(version.version);
+        Response::Done
+    }
+
+    fn apply_compact(&mut self, compact: Compact) -> Result<Response, Fatal> {
+        match self.writer.compact(compact.revision) {
+            Ok(()) => Ok(Response::Done),
+            Err(error @ (ReadError::Compacted | ReadError::Future)) => {
+                Ok(Response::Refused(error.to_string()))
+            }
+            Err(error @ ReadError::Backend(_)) => Err(error.into()),
+        }
+    }
+
+    fn set_members(&mut self, members: membership::Members) {
+        self.writer.set_meta(meta::MEMBERS, Some(membership::encode(&members)));
+        self.reader.set_members(members);
     }
 
     /// One small step of compaction; true if there is more to do now.
     pub fn compact_step(&mut self, rows: usize) -> Result<bool, Fatal> {
-        unimplemented!()
+        Ok(self.writer.compact_step(rows)?)
     }
 }
 
-/// The kinds of configuration change.
-pub mod membership_change {
-    use base::MemberId;
-    use proto::command::Member;
-
-    #[derive(Clone, Debug)]
-    pub enum Change {
-        Add(Member),
-        Update(Member),
-        Remove(MemberId),
+/// The proposal's id, and what is to be done.
+fn decode(at: Applied, command: &[u8]) -> Result<(u64, Op), Fatal> {
+    let command = Command::decode(command).map_err(|error| undecodable(at, &error.to_string()))?;
+    if command.format > FORMAT {
+        let index = at.index.0;
+        return Err(Fatal::UnknownFormat { index, format: command.format, known: FORMAT });
     }
+    let op = command.op.ok_or_else(|| undecodable(at, "no operation that this build knows"))?;
+    Ok((command.id, op))
 }
 
-/// What every thread may read.
-#[derive(Debug)]
-pub struct Reader {}
-
-#[allow(unused_variables, reason = "contract")]
-impl Reader {
-    pub fn store(&self) -> &Arc<Store> {
-        unimplemented!()
-    }
-
-    /// A snapshot of the members as applied.
-    pub fn members(&self) -> Arc<Members> {
-        unimplemented!()
-    }
-
-    /// As `major.minor.patch`; `None` before agreement.
-    pub fn cluster_version(&self) -> Option<String> {
-        unimplemented!()
-    }
-
-    /// Counters of `/v2/stats/store`.
-    pub fn key_stats(&self) -> &keys::Stats {
-        unimplemented!()
-    }
-
-    /// The nearest v2 expiry, for the leader's timer.
-    pub fn next_expiry(&self) -> Option<UnixNanos> {
-        unimplemented!()
-    }
-
-    /// The revision to compact at, if history has outgrown its bounds (a quarter of `quota_bytes`,
-    /// or [`base::limits::HISTORY_REVISIONS_MAX`]); the leader proposes it.
-    pub fn compaction_due(&self, quota_bytes: u64) -> Option<i64> {
-        unimplemented!()
-    }
-
-    /// Whether this member was removed.
-    pub fn is_removed(&self, member: MemberId) -> bool {
-        unimplemented!()
-    }
+fn undecodable(at: Applied, text: &str) -> Fatal {
+    Fatal::Undecodable { index: at.index.0, text: text.to_owned() }
 }
+
+fn damaged(row: &str, text: &str) -> Fatal {
+    ReadError::from(backend::Error::damaged(Table::Meta, row.as_bytes(), text)).into()
+}
+
+#[cfg(test)]
+mod tests;

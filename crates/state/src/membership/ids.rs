@@ -1,0 +1,28 @@
+//! Ids as etcd computes them, so that every initial member finds the same ones by itself.
+
+use base::{ClusterId, MemberId};
+use sha1::{Digest as _, Sha1};
+
+/// The id of a member that is there from the bootstrap, as etcd computes it: the first eight bytes
+/// of SHA-1 over its sorted peer URLs and the cluster's token.
+pub fn bootstrap_member_id(peer_urls: &[String], token: &str) -> MemberId {
+    let mut urls: Vec<&str> = peer_urls.iter().map(String::as_str).collect();
+    urls.sort_unstable();
+    MemberId(first_eight(urls.into_iter().chain([token]).map(str::as_bytes)))
+}
+
+/// The cluster's id as etcd computes it: the first eight bytes of SHA-1 over the sorted member ids.
+pub fn bootstrap_cluster_id(members: &[MemberId]) -> ClusterId {
+    let mut ids: Vec<u64> = members.iter().map(|member| member.0).collect();
+    ids.sort_unstable();
+    ClusterId(first_eight(ids.into_iter().map(u64::to_be_bytes)))
+}
+
+/// The start of SHA-1 over all parts, as a number.
+fn first_eight<T: AsRef<[u8]>>(parts: impl Iterator<Item = T>) -> u64 {
+    let mut hash = Sha1::new();
+    for part in parts {
+        hash.update(part);
+    }
+    hash.finalize().iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
