@@ -1,6 +1,6 @@
 //! The file, through `redb`: opening, committing, snapshots.
 
-use std::{ffi::OsString, io, path::Path, sync::Arc};
+use std::{collections::BTreeMap, ffi::OsString, io, ops::Bound, path::Path, sync::Arc};
 
 use base::{Disk, File, Index, Open, Term};
 use bytes::Bytes;
@@ -116,36 +116,8 @@ impl Engine {
     /// Writes a generation durably, all or none.
     pub(crate) fn commit(&self, generation: &Generation) -> Result<(), Error> {
         let transaction = self.begin()?;
-        self.write(&transaction, generation)
-            .map_err(|error| failed("write to", &self.path, &error))?;
+        write(&transaction, generation).map_err(|error| failed("write to", &self.path, &error))?;
         transaction.commit().map_err(|error| failed("commit to", &self.path, &error))
-    }
-
-    fn write(
-        &self,
-        transaction: &WriteTransaction,
-        generation: &Generation,
-    ) -> Result<(), redb::Error> {
-        let (mut gained, mut lost) = (0, 0);
-        for table in Table::ALL {
-            let mut rows = transaction.open_table(definition(table))?;
-            for (key, value) in generation.rows(table) {
-                let before = match value {
-                    Some(value) => {
-                        gained += key.len() + value.len();
-                        rows.insert(key.as_ref(), value.as_ref())?
-                    }
-                    None => rows.remove(key.as_ref())?,
-                };
-                lost += before.map_or(0, |before| key.len() + before.value().len());
-            }
-        }
-        let mut meta = transaction.open_table(definition(Table::Meta))?;
-        let used = meta.get(USED_KEY)?.and_then(|row| number(row.value())).unwrap_or(0);
-        let used = (used + gained as u64).saturating_sub(lost as u64);
-        meta.insert(USED_KEY, used.to_be_bytes().as_slice())?;
-        meta.insert(APPLIED_KEY, encode_applied(generation.applied()).as_slice())?;
-        Ok(())
     }
 
     /// The tables as the last commit left them.
@@ -162,6 +134,63 @@ impl Engine {
             path: self.path.clone(),
         })
     }
+}
+
+fn write(transaction: &WriteTransaction, generation: &Generation) -> Result<(), redb::Error> {
+    let mut bytes = Bytecount::default();
+    for table in Table::ALL {
+        let mut file = transaction.open_table(definition(table))?;
+        write_table(&mut file, generation.rows(table), &mut bytes)?;
+    }
+    let mut meta = transaction.open_table(definition(Table::Meta))?;
+    let used = meta.get(USED_KEY)?.and_then(|row| number(row.value())).unwrap_or(0);
+    let used = (used + bytes.gained).saturating_sub(bytes.lost);
+    meta.insert(USED_KEY, used.to_be_bytes().as_slice())?;
+    meta.insert(APPLIED_KEY, encode_applied(generation.applied()).as_slice())?;
+    Ok(())
+}
+
+/// Bytes of the rows that came and went.
+#[derive(Default)]
+struct Bytecount {
+    gained: u64,
+    lost: u64,
+}
+
+/// Revisions only grow, so almost all rows go behind the table's last one. Those are appended
+/// through a cursor, which fills its pages; inserting them one by one would split page after page
+/// in the middle, and leave all of them half empty.
+fn write_table(
+    file: &mut redb::Table<'_, &'static [u8], &'static [u8]>,
+    rows: &BTreeMap<Bytes, Option<Bytes>>,
+    bytes: &mut Bytecount,
+) -> Result<(), redb::Error> {
+    let last = file.last()?.map(|(key, _)| key.value().to_vec());
+    let split = last.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+    let within = last
+        .as_deref()
+        .map(|last| rows.range::<[u8], _>((Bound::Unbounded, Bound::Included(last))));
+    for (key, value) in within.into_iter().flatten() {
+        let before = match value {
+            Some(value) => file.insert(key.as_ref(), value.as_ref())?,
+            None => file.remove(key.as_ref())?,
+        };
+        bytes.gained += value.as_ref().map_or(0, |value| row_bytes(key, value));
+        bytes.lost += before.map_or(0, |before| row_bytes(key, before.value()));
+    }
+    let mut end = file.upper_bound_mut(Bound::<&[u8]>::Unbounded)?;
+    for (key, value) in rows.range::<[u8], _>((split, Bound::Unbounded)) {
+        if let Some(value) = value {
+            end.insert_before(key.as_ref(), value.as_ref())?;
+            bytes.gained += row_bytes(key, value);
+        }
+    }
+    end.close()?;
+    Ok(())
+}
+
+fn row_bytes(key: &[u8], value: &[u8]) -> u64 {
+    (key.len() + value.len()) as u64
 }
 
 /// The name of the file while it is being made.

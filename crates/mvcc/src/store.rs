@@ -131,6 +131,11 @@ impl Store {
             return Ok(Some(record));
         }
         let Some(row) = self.row(revision)? else { return Ok(None) };
+        if row.record.value.len() == row.value_len {
+            let record = Arc::new(row.record);
+            self.cache.insert(&record);
+            return Ok(Some(record));
+        }
         let Some(value) = self.value(revision, row.value_len)? else {
             // Compaction removes both in one step: between the two reads, or this is damage.
             return match self.row(revision)? {
@@ -154,13 +159,14 @@ impl Store {
         Ok(Some(codec::decode(&key, &row)?))
     }
 
+    /// A value that does not lie in the record's row; `None` if a piece is missing.
     fn value(&self, revision: Revision, len: usize) -> Result<Option<Bytes>, ReadError> {
         let mut whole = BytesMut::new();
         for (at, piece) in codec::pieces(len).enumerate() {
             let key = codec::piece_key(revision, at);
             let Some(row) = self.backend.get(Table::Values, &key)? else { return Ok(None) };
             if row.len() != piece.len() {
-                return Err(damaged(Table::Values, revision, "the value has another length"));
+                return Err(damaged(Table::Values, revision, "a piece has another length"));
             }
             if piece.len() == len {
                 return Ok(Some(row));

@@ -1,8 +1,10 @@
 //! How a record lies in the tables.
 //!
-//! `Records`: revision to `format, flags, action`, varints, and the name as the rest. `Values`:
-//! revision to the value, if it is not empty; a large one in pieces, so that it fills the storage
-//! engine's pages (one of 4 KB would take two of them) and needs no run of free pages.
+//! `Records`: revision to `format, flags, action`, varints, the value if it is small, and the name
+//! as the rest. `Values`: revision to any other value; a large one in pieces, so that they fill the
+//! storage engine's pages (one of 4 KB would take two of them) and need no runs of free pages.
+
+use std::ops::Range;
 
 use backend::{Change, Table};
 use base::{Revision, UnixNanos};
@@ -12,11 +14,16 @@ use crate::record::{Action, Kind, Record, record_bytes};
 
 /// The first byte of a row of `Records`.
 const FORMAT: u8 = 1;
-/// A value's piece. Four rows of this size, with their keys and the engine's bookkeeping, fill a
-/// page of 4 KB.
-pub(crate) const PIECE_BYTES: usize = 1_000;
-/// A value up to this size is one row.
-const WHOLE_BYTES_MAX: usize = 1_400;
+/// A value up to this size lies in the record's own row: one row to read instead of two, and to
+/// open costs little more.
+const INLINE_BYTES_MAX: usize = 128;
+/// Four rows with such a piece, with their keys and the engine's bookkeeping, fill a page of 4 KB.
+const QUARTER_PAGE_BYTES: usize = 990;
+/// One row with such a piece fills a page.
+const PAGE_BYTES: usize = 4_064;
+/// Values from here on are cut into whole pages, as far as they go; smaller ones would leave too
+/// much of their last page empty.
+const PAGED_BYTES_MIN: usize = 12 << 10;
 
 mod flag {
     pub(super) const DIR: u8 = 1;
@@ -28,10 +35,10 @@ mod flag {
     pub(super) const KNOWN: u8 = (1 << 6) - 1;
 }
 
-/// A row of `Records`: a [`Record`] without its value.
+/// A row of `Records`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
-    /// Its value is empty here.
+    /// Its value is empty here if it has pieces.
     pub(crate) record: Record,
     pub(crate) value_len: usize,
 }
@@ -67,10 +74,14 @@ fn put(table: Table, key: Bytes, value: Bytes) -> Change {
     Change { table, key, value: Some(value) }
 }
 
-/// The pieces that a value of this length is cut into; none if it is empty.
-pub(crate) fn pieces(value_len: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
-    let size = if value_len <= WHOLE_BYTES_MAX { WHOLE_BYTES_MAX } else { PIECE_BYTES };
-    (0..value_len).step_by(size).map(move |from| from..value_len.min(from + size))
+/// The pieces that a value of this length is cut into; none if it lies in the record's row.
+pub(crate) fn pieces(value_len: usize) -> impl Iterator<Item = Range<usize>> {
+    let start = if value_len <= INLINE_BYTES_MAX { value_len } else { 0 };
+    let paged = if value_len >= PAGED_BYTES_MIN { value_len / PAGE_BYTES * PAGE_BYTES } else { 0 };
+    let cut = move |from: usize, to: usize, size: usize| {
+        (from..to).step_by(size).map(move |at| at..to.min(at + size))
+    };
+    cut(start, paged, PAGE_BYTES).chain(cut(paged.max(start), value_len, QUARTER_PAGE_BYTES))
 }
 
 /// The key of a value's piece: the revision, and from the second piece on its number.
@@ -95,7 +106,8 @@ fn encode_row(record: &Record) -> Bytes {
         (record.created_index != created_expected, flag::CREATED_INDEX),
     ];
     let flags = flags.into_iter().filter(|(set, _)| *set).fold(0, |all, (_, bit)| all | bit);
-    let mut row = BytesMut::with_capacity(24 + record.name.len());
+    let mut row =
+        BytesMut::with_capacity(32 + record.name.len() + record.value.len().min(INLINE_BYTES_MAX));
     row.put_slice(&[FORMAT, flags, action_number(record.action)]);
     put_varint(&mut row, record.value.len() as u64);
     if !record.deleted {
@@ -113,6 +125,9 @@ fn encode_row(record: &Record) -> Bytes {
     }
     if record.created_index != created_expected {
         put_varint(&mut row, record.created_index.cast_unsigned());
+    }
+    if record.value.len() <= INLINE_BYTES_MAX {
+        row.put_slice(&record.value);
     }
     row.put_slice(&record.name);
     row.freeze()
@@ -152,12 +167,14 @@ impl Head {
         let lease = if self.has(flag::LEASE) { number()? } else { 0 };
         let expiry = if self.has(flag::EXPIRY) { Some(UnixNanos(number()?)) } else { None };
         let created_index = if self.has(flag::CREATED_INDEX) { number()? } else { create_revision };
+        let inline = if value_len <= INLINE_BYTES_MAX { value_len } else { 0 };
+        let (value, name) = rest.split_at_checked(inline)?;
         let record = Record {
             kind: if self.has(flag::DIR) { Kind::Dir } else { Kind::Key },
-            name: row.slice_ref(rest),
+            name: row.slice_ref(name),
             revision: self.revision,
             deleted,
-            value: Bytes::new(),
+            value: row.slice_ref(value),
             create_revision,
             version,
             lease,
