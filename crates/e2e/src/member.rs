@@ -30,7 +30,9 @@ pub struct Start {
     environment: Vec<(String, String)>,
     data_dir: Option<PathBuf>,
     client_port: u16,
-    peer_port: u16,
+    peer_url: String,
+    /// Whether the test gives name, URLs and cluster itself.
+    bare: bool,
 }
 
 impl Start {
@@ -46,8 +48,9 @@ impl Start {
 
     fn of(binary: PathBuf, original: bool) -> Self {
         let (client_port, peer_port) = (ports::free(), ports::free());
-        let (flags, environment, data_dir) = (Vec::new(), Vec::new(), None);
-        Self { binary, original, flags, environment, data_dir, client_port, peer_port }
+        let peer_url = format!("http://127.0.0.1:{peer_port}");
+        let (flags, environment, data_dir, bare) = (Vec::new(), Vec::new(), None, false);
+        Self { binary, original, flags, environment, data_dir, client_port, peer_url, bare }
     }
 
     #[must_use]
@@ -75,10 +78,23 @@ impl Start {
         self
     }
 
+    #[must_use]
+    pub fn peer_url(mut self, url: &str) -> Self {
+        url.clone_into(&mut self.peer_url);
+        self
+    }
+
+    /// Leaves name, URLs and cluster to the flags that the test gives.
+    #[must_use]
+    pub fn bare(mut self) -> Self {
+        self.bare = true;
+        self
+    }
+
     /// The command line, without anything being started.
     pub fn command(&self, data_dir: &Path) -> Command {
         let client = format!("http://127.0.0.1:{}", self.client_port);
-        let peer = format!("http://127.0.0.1:{}", self.peer_port);
+        let peer = &self.peer_url;
         let mut command = Command::new(&self.binary);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("ETCD_") {
@@ -86,9 +102,11 @@ impl Start {
             }
         }
         command.arg("--data-dir").arg(data_dir);
-        command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
-        command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
-        command.args(["--initial-cluster", &format!("default={peer}")]);
+        if !self.bare {
+            command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
+            command.args(["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]);
+            command.args(["--initial-cluster", &format!("default={peer}")]);
+        }
         if self.original {
             command.arg("--enable-v2=true");
         }
@@ -162,8 +180,8 @@ impl Member {
         format!("http://{}", self.address())
     }
 
-    pub fn peer_url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.start.peer_port)
+    pub fn peer_url(&self) -> &str {
+        &self.start.peer_url
     }
 
     pub fn data_dir(&self) -> &Path {
