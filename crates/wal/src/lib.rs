@@ -291,11 +291,15 @@ impl Wal {
         if hard_state.is_none() && entries.is_empty() {
             return Ok(());
         }
-        let floor = floor(self.terms.last(), entries);
+        let runs = kept_runs(entries);
+        let first = runs.first().and_then(|run| run.first());
+        let last = self.terms.last();
+        // The highest index that the batch leaves as it is.
+        let floor = first.map_or(last, |entry| last.min(Index(entry.index.0.saturating_sub(1))));
         let Some(term) = self.terms.term(floor) else {
             return Err(self.invalid("an entry replaces what has been cut"));
         };
-        self.encode(hard_state.as_ref(), entries)?;
+        self.encode(hard_state.as_ref(), &runs)?;
         let length = self.batch.bytes().len() as u64;
         let full = self.current.end > HEADER_BYTES as u64
             && self.current.end + length > self.options.segment_bytes;
@@ -309,21 +313,18 @@ impl Wal {
     }
 
     /// Makes records of a batch, and remembers the terms of its entries.
-    fn encode(&mut self, hard_state: Option<&HardState>, entries: &[Entry]) -> Result<(), Error> {
+    fn encode(&mut self, hard_state: Option<&HardState>, runs: &[&[Entry]]) -> Result<(), Error> {
         self.batch.clear();
-        let in_order = |a: &Entry, b: &Entry| b.index.0.checked_sub(1) == Some(a.index.0);
-        let mut runs = entries.chunk_by(in_order);
-        let mut run = runs.next().unwrap_or_default();
+        if runs.is_empty() {
+            self.batch.push(hard_state, &[]).map_err(|error| self.too_large(error))?;
+        }
         let mut hard_state = hard_state;
-        while hard_state.is_some() || !run.is_empty() {
+        for run in runs {
             if !run.iter().all(|entry| self.terms.put(entry.index, entry.term)) {
                 return Err(self.invalid("an entry does not go on from the one before it"));
             }
             let pushed = self.batch.push(hard_state.take(), run);
-            pushed.map_err(|TooLarge| {
-                self.invalid(format!("an entry is larger than {ENTRY_BYTES_MAX} bytes"))
-            })?;
-            run = runs.next().unwrap_or_default();
+            pushed.map_err(|error| self.too_large(error))?;
         }
         Ok(())
     }
@@ -389,6 +390,10 @@ impl Wal {
         Ok(())
     }
 
+    fn too_large(&self, _: TooLarge) -> Error {
+        self.invalid(format!("an entry is larger than {ENTRY_BYTES_MAX} bytes"))
+    }
+
     fn invalid(&self, what: impl Into<String>) -> Error {
         let source = io::Error::new(io::ErrorKind::InvalidInput, what.into());
         Error::io("use", &self.dir)(source)
@@ -422,9 +427,18 @@ impl Current {
     }
 }
 
-/// The highest index, not above `last`, that a batch leaves as it is.
-fn floor(last: Index, entries: &[Entry]) -> Index {
-    entries.iter().fold(last, |floor, entry| floor.min(Index(entry.index.0.saturating_sub(1))))
+/// The entries that no later one of their batch replaces, in runs whose indexes go up by one.
+fn kept_runs(entries: &[Entry]) -> Vec<&[Entry]> {
+    let in_order = |a: &Entry, b: &Entry| b.index.0.checked_sub(1) == Some(a.index.0);
+    let mut runs = Vec::new();
+    let mut replaced = Index(u64::MAX);
+    for run in entries.chunk_by(in_order).rev() {
+        let kept = run.partition_point(|entry| entry.index < replaced);
+        runs.extend(run.get(..kept).filter(|run| !run.is_empty()));
+        replaced = replaced.min(run.first().map_or(replaced, |entry| entry.index));
+    }
+    runs.reverse();
+    runs
 }
 
 fn remove_half_made(disk: &dyn Disk, dir: &Path, names: &[String]) -> Result<(), Error> {

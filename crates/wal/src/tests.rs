@@ -1,5 +1,7 @@
 //! The log through its public face: what it keeps, refuses, mends and will not touch.
 
+use std::fmt::Write as _;
+
 use base::disk::MemDisk;
 
 use super::*;
@@ -428,7 +430,7 @@ fn hex(bytes: &[u8]) -> String {
         let hex: Vec<String> = line.iter().map(|byte| format!("{byte:02x}")).collect();
         let shown = |byte: &u8| if byte.is_ascii_graphic() { char::from(*byte) } else { '.' };
         let shown: String = line.iter().map(shown).collect();
-        text += &format!("{:04x}  {}  {shown}\n", number * 16, hex.join(" "));
+        writeln!(text, "{:04x}  {}  {shown}", number * 16, hex.join(" ")).unwrap();
     }
     text
 }
