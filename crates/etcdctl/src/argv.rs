@@ -24,7 +24,7 @@ pub(crate) struct Arranged {
 
 /// Arranges arguments, the program's name first, by a grammar that has been built.
 ///
-/// A flag that nobody knows stays as it is, so that clap can name it.
+/// A flag that nobody knows stays in place, so that clap can name it.
 pub(crate) fn arrange(grammar: &Command, arguments: Vec<OsString>) -> Arranged {
     let mut words = arguments.into_iter();
     let mut line = Line::new(grammar, words.next());
@@ -87,7 +87,7 @@ impl<'g> Line<'g> {
         let (flag, target) = match (found, find_flag(self.root, name)) {
             (Some(flag), _) => (flag, &mut self.flags),
             (None, Some(flag)) => (flag, &mut self.globals),
-            (None, None) => return self.flags.push(word.to_owned()),
+            (None, None) => return self.flags.push(unknown_flag(word, name)),
         };
         if flag.get_action().takes_values() {
             let value = value.map(OsStr::to_owned).or_else(|| words.next());
@@ -123,6 +123,16 @@ fn looks_like_flag(word: &OsStr) -> bool {
         [b'-', second, ..] => !second.is_ascii_digit(),
         _ => false,
     }
+}
+
+/// With two dashes if it has a long name, so that clap names it whole.
+fn unknown_flag(word: &OsStr, name: &[u8]) -> OsString {
+    let mut spelled = OsString::new();
+    if name.len() > 1 && !word.as_bytes().starts_with(b"--") {
+        spelled.push("-");
+    }
+    spelled.push(word);
+    spelled
 }
 
 /// `--name=value` as its name and value.
@@ -227,7 +237,7 @@ mod tests {
     #[test]
     fn what_nobody_knows_is_left_for_clap_to_name() {
         for (given, wanted) in [
-            ("etcdctl get -nonsense k", "etcdctl get -nonsense -- k"),
+            ("etcdctl get -nonsense k", "etcdctl get --nonsense -- k"),
             ("etcdctl nonsense -a b", "etcdctl nonsense -a b"),
             ("etcdctl member nonsense -x y", "etcdctl member nonsense -x y"),
             ("etcdctl set k v --ttl", "etcdctl set --ttl -- k v"),

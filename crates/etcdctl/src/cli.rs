@@ -103,7 +103,7 @@ pub(crate) fn answer(outcome: &clap::Error) -> ExitCode {
     // A reader who left early is no failure of ours.
     if outcome.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         // clap takes this for an error; the original prints its help and is content.
-        crate::output::line(outcome.render()).ok();
+        crate::output::line(outcome.render().to_string().trim_end()).ok();
         return ExitCode::SUCCESS;
     }
     outcome.print().ok();
