@@ -15,12 +15,14 @@ pub(crate) struct Reader {
     buffer: Vec<u8>,
     /// Where in the file the buffer's first byte stands.
     start: u64,
+    /// How much of the buffer has been read.
+    filled: usize,
 }
 
 impl Reader {
     pub(crate) fn new(file: Arc<dyn File>) -> io::Result<Self> {
         let len = file.len()?;
-        Ok(Self { file, len, buffer: Vec::new(), start: 0 })
+        Ok(Self { file, len, buffer: Vec::new(), start: 0, filled: 0 })
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -35,9 +37,13 @@ impl Reader {
         }
         if self.buffered(at, length).is_none() {
             let left = usize::try_from(left).unwrap_or(usize::MAX);
-            self.buffer.resize(length.max(PIECE_BYTES).min(left), 0);
-            self.start = at;
-            self.file.read_exact_at(&mut self.buffer, at)?;
+            let wanted = length.max(PIECE_BYTES).min(left);
+            if self.buffer.len() < wanted {
+                self.buffer = vec![0; wanted];
+            }
+            (self.start, self.filled) = (at, wanted);
+            let buffer = self.buffer.get_mut(..wanted).unwrap_or_default();
+            self.file.read_exact_at(buffer, at)?;
         }
         Ok(self.buffered(at, length))
     }
@@ -50,6 +56,6 @@ impl Reader {
 
     fn buffered(&self, at: u64, length: usize) -> Option<&[u8]> {
         let from = usize::try_from(at.checked_sub(self.start)?).ok()?;
-        self.buffer.get(from..from.checked_add(length)?)
+        self.buffer.get(..self.filled)?.get(from..from.checked_add(length)?)
     }
 }

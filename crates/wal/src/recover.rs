@@ -78,7 +78,8 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, ids: &[u64]) -> Result<Option
     let mut tail = None;
     for (position, (header, seed)) in headers.iter().enumerate() {
         let path = dir.join(Name::segment(header.id));
-        let reader = open(disk, &path)?;
+        let file = disk.open(&path, Open::Read).map_err(Error::io("open", &path))?;
+        let reader = Reader::new(file).map_err(Error::io("open", &path))?;
         segments.push(Segment { id: header.id, before: header.before.0, bytes: reader.len() });
         log.begin(header, position == 0).map_err(|what| rot(&path, 0, what))?;
         let scan = Scan::new(reader, *seed);
@@ -144,10 +145,10 @@ fn headers(disk: &dyn Disk, dir: &Path, ids: &[u64]) -> Result<Vec<(Header, u32)
 }
 
 fn header(disk: &dyn Disk, path: &Path, id: u64) -> Result<(Header, u32), Error> {
-    let mut reader = open(disk, path)?;
-    let sector = reader.piece(0).map_err(Error::io("read", path))?;
-    let sector = sector.get(..HEADER_BYTES).unwrap_or(sector);
-    Header::decode(id, sector).map_err(|bad| match bad {
+    let file = disk.open(path, Open::Read).map_err(Error::io("open", path))?;
+    let mut sector = [0; HEADER_BYTES];
+    let length = file.read_at(&mut sector, 0).map_err(Error::io("read", path))?;
+    Header::decode(id, sector.get(..length).unwrap_or_default()).map_err(|bad| match bad {
         BadHeader::Foreign => Error::Foreign {
             path: path.to_path_buf(),
             what: "this is no raft log; choose another data directory".to_owned(),
@@ -158,10 +159,6 @@ fn header(disk: &dyn Disk, path: &Path, id: u64) -> Result<(Header, u32), Error>
         },
         BadHeader::Rot => rot(path, 0, "the segment's header is not what was written"),
     })
-}
-
-fn open(disk: &dyn Disk, path: &Path) -> Result<Reader, Error> {
-    disk.open(path, Open::Read).and_then(Reader::new).map_err(Error::io("open", path))
 }
 
 /// The log as far as it has been read.
