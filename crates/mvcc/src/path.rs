@@ -30,7 +30,7 @@ pub fn is_hidden(from: &[u8], path: &[u8]) -> bool {
 }
 
 /// Whether `path` lies strictly below the directory `dir`.
-pub(crate) fn is_below(dir: &[u8], path: &[u8]) -> bool {
+pub fn is_below(dir: &[u8], path: &[u8]) -> bool {
     if dir == b"/" {
         return path.len() > 1;
     }

@@ -185,6 +185,20 @@ impl State {
         self.reader.set_members(members);
     }
 
+    /// A write as v3 makes it, in an entry of its own.
+    #[cfg(test)]
+    pub(crate) fn apply_v3(
+        &mut self,
+        at: Applied,
+        write: impl FnOnce(&mut mvcc::Txn<'_>),
+    ) -> Result<Option<Arc<Commit>>, Fatal> {
+        let mut txn = self.writer.begin();
+        write(&mut txn);
+        let commit = txn.commit()?;
+        self.writer.finish_entry(at);
+        Ok(commit)
+    }
+
     /// One small step of compaction; true if there is more to do now.
     pub fn compact_step(&mut self, rows: usize) -> Result<bool, Fatal> {
         Ok(self.writer.compact_step(rows)?)
@@ -209,6 +223,3 @@ fn undecodable(at: Applied, text: &str) -> Fatal {
 fn damaged(row: &str, text: &str) -> Fatal {
     ReadError::from(backend::Error::damaged(Table::Meta, row.as_bytes(), text)).into()
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,1 +1,217 @@
+//! The replicated state as its users see it.
 
+mod applying;
+mod model;
+mod recorded;
+mod scripts;
+mod shared_keyspace;
+
+use std::{
+    path::Path,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use backend::{Applied, Backend, Options};
+use base::{Disk as _, Index, Term, UnixNanos, disk::MemDisk};
+use bytes::Bytes;
+use mvcc::{Action, Commit, Kind, Store, Txn, store::Put};
+use proto::{
+    Message as _,
+    command::{Command, FORMAT, KeysMethod, KeysWrite, Op},
+};
+
+use crate::{
+    Response, State,
+    apply::{Fatal, Outcome},
+    keys::{self, Error, Event, Failure, Node, Step, Watcher},
+};
+
+/// Times in tests count from here, in seconds.
+const T0: i64 = 1_600_000_000;
+
+fn time(seconds: i64) -> UnixNanos {
+    UnixNanos((T0 + seconds) * 1_000_000_000)
+}
+
+/// A state on a disk in memory.
+struct Fixture {
+    disk: MemDisk,
+    backend: Arc<Backend>,
+    state: State,
+    entry: u64,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self::open(MemDisk::new(1))
+    }
+
+    fn open(disk: MemDisk) -> Self {
+        disk.create_dir_all(Path::new("/data")).unwrap();
+        let options = Options { cache_bytes: 1 << 20 };
+        let file = Path::new("/data/keyspace");
+        let backend = Arc::new(Backend::open(Arc::new(disk.clone()), file, options).unwrap());
+        let state = State::open(Arc::clone(&backend)).unwrap();
+        let entry = state.applied().index.0;
+        Self { disk, backend, state, entry }
+    }
+
+    fn flush(&self) {
+        while self.backend.durable() < self.backend.applied() || self.backend.tail_bytes() > 0 {
+            self.backend.flush().unwrap();
+        }
+    }
+
+    fn reopen(self) -> Self {
+        self.flush();
+        let disk = self.disk.clone();
+        drop(self);
+        Self::open(disk)
+    }
+
+    fn store(&self) -> Arc<Store> {
+        Arc::clone(self.state.reader().store())
+    }
+
+    /// The place of the next entry.
+    fn next(&mut self) -> Applied {
+        self.entry += 1;
+        Applied { index: Index(self.entry), term: Term(1) }
+    }
+
+    fn try_apply(&mut self, op: Op) -> Result<Outcome, Fatal> {
+        let at = self.next();
+        let command = Command { format: FORMAT, id: 7, op: Some(op) };
+        let outcome = self.state.apply(at, &command.encode_to_vec())?;
+        self.store().publish(&outcome.commits);
+        Ok(outcome)
+    }
+
+    fn apply(&mut self, op: Op) -> Outcome {
+        self.try_apply(op).unwrap()
+    }
+
+    fn write(&mut self, write: KeysWrite) -> Result<Event, Failure> {
+        match self.apply(Op::Keys(write)).response {
+            Response::Keys(answer) => answer,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn v3(&mut self, write: impl FnOnce(&mut Txn<'_>)) -> Option<Arc<Commit>> {
+        let at = self.next();
+        let commit = self.state.apply_v3(at, write).unwrap();
+        if let Some(commit) = &commit {
+            self.store().publish(&[Arc::clone(commit)]);
+        }
+        commit
+    }
+
+    /// A put through v3.
+    fn put(&mut self, key: &[u8], value: &str) {
+        self.v3(|txn| put(txn, key, value, 0));
+    }
+
+    /// A deletion through v3.
+    fn delete(&mut self, key: &[u8]) {
+        self.v3(|txn| txn.delete(Kind::Key, key, Action::None, true));
+    }
+
+    fn get(&self, path: &str) -> Result<Node, Failure> {
+        refused(keys::get(&self.store(), &Bytes::copy_from_slice(path.as_bytes()), false))
+            .map(|found| found.node)
+    }
+
+    /// Everything that a listing tells, in order.
+    fn list(&self, path: &str, recursive: bool) -> Vec<Step> {
+        let path = Bytes::copy_from_slice(path.as_bytes());
+        let mut listing = keys::get(&self.store(), &path, recursive).unwrap().listing.unwrap();
+        std::iter::from_fn(|| listing.next_step().unwrap()).collect()
+    }
+
+    fn watch(&self, path: &str, recursive: bool, since: u64) -> Result<Watcher, Failure> {
+        let path = Bytes::copy_from_slice(path.as_bytes());
+        refused(keys::watch(&self.store(), &path, recursive, since))
+    }
+}
+
+fn put(txn: &mut Txn<'_>, key: &[u8], value: &str, lease: i64) {
+    txn.put(Put {
+        kind: Kind::Key,
+        name: Bytes::copy_from_slice(key),
+        value: Bytes::copy_from_slice(value.as_bytes()),
+        lease,
+        expiry: None,
+        new_node: false,
+        action: Action::None,
+        told: true,
+    });
+}
+
+fn refused<T>(result: Result<T, Error>) -> Result<T, Failure> {
+    result.map_err(|error| match error {
+        Error::Refused(failure) => failure,
+        Error::Read(error) => panic!("{error}"),
+    })
+}
+
+/// The events that a watch has now.
+fn drain(watcher: &mut Watcher) -> Vec<Event> {
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut events = Vec::new();
+    while let Poll::Ready(event) = watcher.poll_next(&mut cx) {
+        events.push(refused(event).unwrap());
+    }
+    events
+}
+
+fn request(method: KeysMethod, path: &str) -> KeysWrite {
+    KeysWrite {
+        method: method.into(),
+        path: Bytes::copy_from_slice(path.as_bytes()),
+        ..KeysWrite::default()
+    }
+}
+
+fn set(path: &str, value: &str) -> KeysWrite {
+    let value = Bytes::copy_from_slice(value.as_bytes());
+    KeysWrite { value, ..request(KeysMethod::Set, path) }
+}
+
+fn mkdir(path: &str) -> KeysWrite {
+    KeysWrite { dir: true, ..request(KeysMethod::Set, path) }
+}
+
+fn remove(path: &str, recursive: bool) -> KeysWrite {
+    KeysWrite { dir: true, recursive, ..request(KeysMethod::Delete, path) }
+}
+
+/// As short as it goes: `/a "value" m3 c2 +10s`, with a slash behind directories and `+10s` being
+/// the expiry.
+fn show_node(node: &Node) -> String {
+    let mut text = String::from_utf8(node.key.to_vec()).unwrap();
+    if node.dir {
+        text.push('/');
+    }
+    if let Some(value) = &node.value {
+        text += &format!(" {:?}", String::from_utf8_lossy(value));
+    }
+    text += &format!(" m{} c{}", node.modified_index, node.created_index);
+    if let Some(UnixNanos(expiry)) = node.expiry {
+        text += &format!(" {:+}s", expiry / 1_000_000_000 - T0);
+    }
+    text
+}
+
+fn show_event(event: &Event) -> String {
+    let created = if event.created { " created" } else { "" };
+    let prev = event.prev_node.as_ref();
+    let prev = prev.map_or_else(String::new, |prev| format!(" <- {}", show_node(prev)));
+    format!("[{}] {:?}{created}: {}{prev}", event.index, event.action, show_node(&event.node))
+}
+
+fn show_failure(failure: &Failure) -> String {
+    let Failure { code, cause, index } = failure;
+    format!("[{index}] {} {}: {cause}", code.number(), code.message())
+}

@@ -29,9 +29,23 @@ impl Store {
                 self.collect(&mut found, Kind::Key, from, to.as_deref(), |_| true, false)?;
             }
             Interest::Path { path, recursive } => {
-                self.path_history(&mut found, path, *recursive)?;
+                self.path_history(&mut found, path, *recursive, false)?;
             }
         }
+        Ok(found.mains.into_iter().collect())
+    }
+
+    /// As [`Store::history`] for a recursive path interest, if nothing were hidden: what 2.3.8
+    /// tells of the past.
+    pub fn history_with_hidden(
+        &self,
+        path: &[u8],
+        from: i64,
+        to: i64,
+        limit: usize,
+    ) -> Result<Vec<i64>, ReadError> {
+        let mut found = Found { from, to, limit, mains: BTreeSet::new() };
+        self.path_history(&mut found, path, true, true)?;
         Ok(found.mains.into_iter().collect())
     }
 
@@ -40,6 +54,7 @@ impl Store {
         found: &mut Found,
         path: &[u8],
         recursive: bool,
+        with_hidden: bool,
     ) -> Result<(), ReadError> {
         {
             let index = self.index.read();
@@ -60,7 +75,9 @@ impl Store {
         if recursive {
             let (from, to) = (path::prefix(path), path::prefix_end(path));
             let visible = |name: &[u8]| {
-                path::is_below(path, name) && path::is_path(name) && !path::is_hidden(path, name)
+                path::is_below(path, name)
+                    && path::is_path(name)
+                    && (with_hidden || !path::is_hidden(path, name))
             };
             for kind in [Kind::Key, Kind::Dir] {
                 self.collect(found, kind, &from, Some(&to), visible, true)?;
