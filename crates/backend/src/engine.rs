@@ -40,6 +40,7 @@ impl Engine {
             Self::create(disk, path, options)?;
         }
         let file = disk.open(path, Open::Write).map_err(io("open"))?;
+        cut_to_pages(file.as_ref()).map_err(io("cut"))?;
         let engine = Self::open_file(file, path, options)?;
         engine.check_format()?;
         Ok(engine)
@@ -191,6 +192,21 @@ fn write_table(
 
 fn row_bytes(key: &[u8], value: &[u8]) -> u64 {
     (key.len() + value.len()) as u64
+}
+
+/// A power loss while the file grew can leave any length in between, and the engine refuses one
+/// that is not of whole pages. Nothing lies there yet: it syncs the new length before it uses it.
+fn cut_to_pages(file: &dyn File) -> io::Result<()> {
+    const PAGE_BYTES: u64 = 4_096;
+    const MAGIC: &[u8; 4] = b"redb";
+    let len = file.len()?;
+    let mut magic = [0; MAGIC.len()];
+    let ours = file.read_at(&mut magic, 0)? == MAGIC.len() && magic == *MAGIC;
+    if len.is_multiple_of(PAGE_BYTES) || !ours {
+        return Ok(());
+    }
+    file.set_len(len - len % PAGE_BYTES)?;
+    file.sync()
 }
 
 /// The name of the file while it is being made.

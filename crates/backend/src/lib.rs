@@ -13,7 +13,7 @@ mod engine;
 mod scan;
 mod tail;
 
-use std::{path::Path, sync::Arc};
+use std::{fmt, path::Path, sync::Arc};
 
 use base::{Disk, Index, Term};
 use bytes::Bytes;
@@ -21,7 +21,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::{
     engine::{Engine, Snapshot},
-    tail::{Generation, Tail},
+    tail::{Found, Generation, Tail},
 };
 
 /// The tables. Keys of a table are ordered by their bytes.
@@ -101,8 +101,15 @@ pub enum Error {
 impl Error {
     /// For the layers above, which know what a row should look like.
     pub fn damaged(table: Table, key: &[u8], text: impl Into<String>) -> Self {
-        let key = key.iter().map(|byte| format!("{byte:02x}")).collect();
-        Self::Damaged { table, key, text: text.into() }
+        Self::Damaged { table, key: Hex(key).to_string(), text: text.into() }
+    }
+}
+
+struct Hex<'a>(&'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -134,6 +141,10 @@ impl Backend {
     ///
     /// A file that is being made has another name until it is whole, so a crash leaves either no
     /// file or a good one.
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "the callers' shape; nothing is kept of it yet"
+    )]
     pub fn open(disk: Arc<dyn Disk>, path: &Path, options: Options) -> Result<Self, Error> {
         let engine = Engine::open(disk.as_ref(), path, &options)?;
         let file = Arc::new(engine.snapshot()?);
@@ -149,8 +160,10 @@ impl Backend {
     pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, Error> {
         let file = {
             let state = self.state.read();
-            if let Some(found) = state.tail.get(table, key) {
-                return Ok(found);
+            match state.tail.get(table, key) {
+                Found::Put(value) => return Ok(Some(value)),
+                Found::Deleted => return Ok(None),
+                Found::Nothing => {}
             }
             Arc::clone(&state.file)
         };
@@ -176,7 +189,7 @@ impl Backend {
                 (state.tail.overlay(table, &from, to, wanted), Arc::clone(&state.file))
             };
             let end = overlay.complete_to.as_deref().or(to);
-            file.merge(table, &from, end, &overlay.rows, wanted, &mut rows)?;
+            rows.extend(file.merge(table, (&from, end), &overlay.rows, wanted)?);
             match overlay.complete_to {
                 Some(next) if rows.len() < limit => from = next,
                 _ => break,
@@ -250,3 +263,6 @@ impl State {
         (std::mem::replace(&mut self.file, file), self.tail.retire())
     }
 }
+
+#[cfg(test)]
+mod tests;

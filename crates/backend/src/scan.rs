@@ -9,38 +9,35 @@ use crate::{Error, Table, engine::Snapshot};
 type Row = (Bytes, Bytes);
 
 impl Snapshot {
-    /// Appends to `into` at most `limit` rows with `from <= key < to`, those of `overlay` in place
-    /// of the file's.
+    /// At most `limit` rows with `from <= key < to`, those of `overlay` in place of the file's.
     pub(crate) fn merge(
         &self,
         table: Table,
-        from: &[u8],
-        to: Option<&[u8]>,
+        (from, to): (&[u8], Option<&[u8]>),
         overlay: &BTreeMap<Bytes, Option<Bytes>>,
         limit: usize,
-        into: &mut Vec<Row>,
-    ) -> Result<(), Error> {
-        let end = into.len().saturating_add(limit);
+    ) -> Result<Vec<Row>, Error> {
+        let mut rows = Vec::new();
         let mut file = self.range(table, from, to)?.peekable();
         for (key, value) in overlay {
-            while into.len() < end
+            while rows.len() < limit
                 && let Some(row) = next_before(&mut file, key)?
             {
-                into.push(row);
+                rows.push(row);
             }
-            if into.len() >= end {
-                return Ok(());
+            if rows.len() >= limit {
+                return Ok(rows);
             }
             if let Some(value) = value {
-                into.push((key.clone(), value.clone()));
+                rows.push((key.clone(), value.clone()));
             }
         }
-        while into.len() < end
+        while rows.len() < limit
             && let Some(row) = file.next()
         {
-            into.push(row?);
+            rows.push(row?);
         }
-        Ok(())
+        Ok(rows)
     }
 }
 

@@ -87,6 +87,15 @@ pub(crate) struct Tail {
     sealed_bytes: usize,
 }
 
+/// What the tail knows of a row.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    Put(Bytes),
+    Deleted,
+    /// Ask the file.
+    Nothing,
+}
+
 /// The tail's rows in a range.
 #[derive(Debug)]
 pub(crate) struct Overlay {
@@ -112,9 +121,12 @@ impl Tail {
         self.newest.applied
     }
 
-    /// `Some(None)`: deleted here. `None`: ask the file.
-    pub(crate) fn get(&self, table: Table, key: &[u8]) -> Option<Option<Bytes>> {
-        self.newest_first().find_map(|generation| generation.rows(table).get(key)).cloned()
+    pub(crate) fn get(&self, table: Table, key: &[u8]) -> Found {
+        match self.newest_first().find_map(|generation| generation.rows(table).get(key)) {
+            Some(Some(value)) => Found::Put(value.clone()),
+            Some(None) => Found::Deleted,
+            None => Found::Nothing,
+        }
     }
 
     fn newest_first(&self) -> impl Iterator<Item = &Generation> {
@@ -134,7 +146,7 @@ impl Tail {
         }
     }
 
-    fn seal(&mut self) {
+    pub(crate) fn seal(&mut self) {
         let next = Generation { applied: self.newest.applied, ..Generation::default() };
         let sealed = std::mem::replace(&mut self.newest, next);
         self.sealed_bytes += sealed.bytes;
