@@ -38,7 +38,7 @@ fn instead(argv: &[&str]) -> Option<Instead> {
         ["get", "-o", "extended", ..] | ["get", "--output=extended", ..] => {
             Some(Instead::As(&["--output", "extended", "get", "/k1"]))
         }
-        ["-o", "nonsense", ..] | ["unknown-command"] => Some(Instead::Refused),
+        ["unknown-command"] => Some(Instead::Refused),
         _ => None,
     }
 }

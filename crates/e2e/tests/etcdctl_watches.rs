@@ -43,6 +43,8 @@ fn a_watch_goes_on_over_a_restart_and_loses_nothing() {
     member.put("/w/a", "1");
     expect(&watch, &["[set] /w/a", "1"]);
     member.kill();
+    // Long enough for the watch to find nobody there.
+    std::thread::sleep(Duration::from_millis(700));
     member.restart();
     member.put("/w/b", "2");
     member.put("/w/c", "3");

@@ -153,3 +153,14 @@ async fn values_of_any_bytes_are_sent() {
     let request = &server.requests()[0];
     assert!(request.ends_with("\r\n\r\nvalue=%FF+a%26b"), "{request}");
 }
+
+#[tokio::test]
+async fn calls_and_watches_can_be_spawned() {
+    let server = Server::start(vec![key("v", 1), key("w", 2)]).await;
+    let client = client(&[&server]);
+    let task = tokio::spawn(async move {
+        client.get("/k", &Get::default()).await?;
+        client.watch("/k", client::Watch::default()).next().await
+    });
+    assert_eq!(task.await.unwrap().unwrap().node.value.as_deref(), Some("w"));
+}

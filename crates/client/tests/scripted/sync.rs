@@ -1,6 +1,6 @@
 //! Endpoints from the members' list, and asking a single member for its health.
 
-use client::{Client, Config, Error, Get};
+use client::{Client, Config, Error, Get, Stats, Version};
 
 use crate::server::{Server, client, key, nobody, reply};
 
@@ -96,4 +96,24 @@ async fn a_member_is_added_once_and_refusals_are_in_the_servers_words() {
     let body = "\r\n\r\n{\"peerURLs\":[\"http://p:2\"]}";
     assert!(server.requests()[0].contains("content-type: application/json\r\n"));
     assert!(server.requests()[0].ends_with(body));
+}
+
+#[tokio::test]
+async fn version_and_statistics_are_read() {
+    let server = Server::start(vec![
+        reply(200, 0, r#"{"etcdserver":"3.6.1","etcdcluster":"3.6.0"}"#),
+        reply(200, 0, r#"{"getsSuccess":3}"#),
+        reply(200, 0, r#"{"name":"default"}"#),
+        reply(403, 0, r#"{"message":"not current leader"}"#),
+    ])
+    .await;
+    let client = client(&[&server]);
+    let version = Version { server: "3.6.1".to_owned(), cluster: "3.6.0".to_owned() };
+    assert_eq!(client.version().await.unwrap(), version);
+    assert_eq!(client.stats(Stats::Store).await.unwrap()["getsSuccess"], 3);
+    assert_eq!(client.stats(Stats::Own).await.unwrap()["name"], "default");
+    let error = client.stats(Stats::Leader).await.unwrap_err();
+    assert_eq!(error.to_string(), "not current leader");
+    let paths = ["/version", "/v2/stats/store", "/v2/stats/self", "/v2/stats/leader"];
+    assert_eq!(server.targets(), paths.map(|path| format!("GET {path}")));
 }
