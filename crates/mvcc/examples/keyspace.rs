@@ -49,7 +49,12 @@ impl Keyspace {
             move || {
                 while !stop.load(Ordering::Relaxed) {
                     if backend.tail_bytes() >= limits::TAIL_FLUSH_BYTES {
+                        let start = Instant::now();
+                        let tail = backend.tail_bytes();
                         backend.flush().unwrap();
+                        if std::env::var("V").is_ok() {
+                            println!("flush of {tail} took {:?}", start.elapsed());
+                        }
                     } else {
                         thread::sleep(Duration::from_millis(2));
                     }

@@ -1,1 +1,189 @@
-//! Watching.
+//! Who hears what, and what it costs.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+};
+
+use base::limits::WATCHER_COMMITS_WAITING_MAX;
+use bytes::Bytes;
+
+use super::{Fixture, put};
+use crate::{Action, Interest, Kind, ReadError, Watcher, store::Put};
+
+#[derive(Default)]
+struct Counter(AtomicUsize);
+
+impl Wake for Counter {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn exact(path: &str) -> Interest {
+    Interest::Path { path: Bytes::copy_from_slice(path.as_bytes()), recursive: false }
+}
+
+fn recursive(path: &str) -> Interest {
+    Interest::Path { path: Bytes::copy_from_slice(path.as_bytes()), recursive: true }
+}
+
+fn keys(from: &str, to: &str) -> Interest {
+    let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+    Interest::Keys { from: bytes(from), to: Some(bytes(to)) }
+}
+
+/// All that a watcher has to say now.
+fn drain(watcher: &mut Watcher, waker: &Waker) -> Vec<i64> {
+    let mut told = Vec::new();
+    let mut cx = Context::from_waker(waker);
+    while let Poll::Ready(commit) = watcher.poll_next(&mut cx) {
+        told.push(commit.unwrap().main);
+    }
+    told
+}
+
+fn now(watcher: &mut Watcher) -> Vec<i64> {
+    drain(watcher, Waker::noop())
+}
+
+/// The writes of the story, as `(revision, who must hear of it)`.
+#[test]
+fn live_and_history_tell_the_same_to_each_interest() {
+    let interests = [
+        exact("/a/b"),
+        recursive("/a"),
+        recursive("/"),
+        recursive("/a/_h"),
+        exact("/a/never/was"),
+        recursive("/other"),
+        keys("/a/b", "/a/b\0"),
+        keys("/a/", "/a0"),
+    ];
+    let expected: [&[i64]; 8] =
+        [&[3, 6], &[2, 3, 6], &[2, 3, 6, 7], &[4, 6], &[6], &[7], &[3, 5, 6], &[3, 4, 5, 6]];
+    let mut f = Fixture::new();
+    let mut live: Vec<_> =
+        interests.iter().map(|interest| f.store().watch(interest.clone(), 1).unwrap()).collect();
+    f.put_as(put(Kind::Dir, "/a", "")); // 2
+    f.put("/a/b", "1"); // 3
+    f.put("/a/_h/x", "1"); // 4
+    f.put_as(Put { told: false, ..put(Kind::Key, "/a/b", "refreshed") }); // 5
+    let mut txn = f.writer.begin();
+    txn.delete(Kind::Dir, b"/a", Action::Delete, true);
+    txn.delete(Kind::Key, b"/a/b", Action::Delete, false);
+    txn.delete(Kind::Key, b"/a/_h/x", Action::Delete, false);
+    let commit = txn.commit().unwrap().unwrap(); // 6
+    f.finish();
+    f.store().publish(&[commit]);
+    f.put("/other/x", "1"); // 7
+    for ((interest, live), expected) in interests.iter().zip(&mut live).zip(expected) {
+        assert_eq!(now(live), expected, "live: {interest:?}");
+        let mut late = f.store().watch(interest.clone(), 1).unwrap();
+        assert_eq!(now(&mut late), expected, "history: {interest:?}");
+        let mut half = f.store().watch(interest.clone(), 4).unwrap();
+        let rest: Vec<_> = expected.iter().copied().filter(|main| *main >= 4).collect();
+        assert_eq!(now(&mut half), rest, "from 4: {interest:?}");
+    }
+}
+
+#[test]
+fn a_full_mailbox_falls_back_to_history() {
+    let mut f = Fixture::new();
+    let mut watcher = f.store().watch(exact("/a"), 2).unwrap();
+    assert_eq!(now(&mut watcher), []);
+    let count = i64::try_from(WATCHER_COMMITS_WAITING_MAX).unwrap() * 3;
+    for value in 0..count {
+        f.put("/a", &value.to_string());
+    }
+    assert_eq!(now(&mut watcher), (2..count + 2).collect::<Vec<_>>());
+    f.put("/a", "live again");
+    assert_eq!(now(&mut watcher), [count + 2]);
+}
+
+#[test]
+fn a_watcher_that_lost_what_was_compacted_ends_and_a_quiet_one_does_not() {
+    let mut f = Fixture::new();
+    let mut busy = f.store().watch(exact("/a"), 2).unwrap();
+    let mut quiet = f.store().watch(exact("/quiet"), 2).unwrap();
+    assert_eq!((now(&mut busy), now(&mut quiet)), (vec![], vec![]));
+    for value in 0..200 {
+        f.put("/a", &value.to_string());
+    }
+    f.compact(200).unwrap();
+    let mut cx = Context::from_waker(Waker::noop());
+    let ended = loop {
+        match busy.poll_next(&mut cx) {
+            Poll::Ready(Ok(_)) => {}
+            Poll::Ready(Err(error)) => break error,
+            Poll::Pending => panic!("it should have ended"),
+        }
+    };
+    assert!(matches!(ended, ReadError::Compacted));
+    let last = f.put("/quiet", "");
+    assert_eq!(now(&mut quiet), [last]);
+    assert!(matches!(f.store().watch(exact("/a"), 199), Err(ReadError::Compacted)));
+    let mut at_it = f.store().watch(exact("/a"), 200).unwrap();
+    assert_eq!(now(&mut at_it), [200, 201]);
+}
+
+#[test]
+fn a_watcher_of_the_future_waits_for_it() {
+    let mut f = Fixture::new();
+    let mut watcher = f.store().watch(exact("/a"), 4).unwrap();
+    let counter = Arc::new(Counter::default());
+    let waker = Waker::from(Arc::clone(&counter));
+    assert_eq!(drain(&mut watcher, &waker), []);
+    f.put("/a", "2");
+    f.put("/a", "3");
+    assert_eq!(counter.0.load(Ordering::Relaxed), 0);
+    assert_eq!(watcher.position(), 4);
+    f.put("/a", "4");
+    assert_eq!(counter.0.load(Ordering::Relaxed), 1);
+    assert_eq!(drain(&mut watcher, &waker), [4]);
+}
+
+#[test]
+fn one_write_wakes_those_whom_it_concerns_and_nobody_else() {
+    let mut f = Fixture::new();
+    let mut watch = |interest: Interest| {
+        let mut watcher = f.store().watch(interest, 2).unwrap();
+        let counter = Arc::new(Counter::default());
+        assert_eq!(drain(&mut watcher, &Waker::from(Arc::clone(&counter))), []);
+        (watcher, counter)
+    };
+    let many = |interest: &dyn Fn(usize) -> Interest, watch: &mut dyn FnMut(Interest) -> _| {
+        (0..10_000).map(|number| watch(interest(number))).collect::<Vec<_>>()
+    };
+    let same = many(&|_| exact("/same"), &mut watch);
+    let distinct = many(&|number| exact(&format!("/distinct/{number}")), &mut watch);
+    let above = watch(recursive("/distinct"));
+    assert_eq!(f.store().watchers(), 20_001);
+    let woken = |watchers: &[(Watcher, Arc<Counter>)]| {
+        watchers.iter().filter(|(_, counter)| counter.0.load(Ordering::Relaxed) > 0).count()
+    };
+    f.put("/distinct/7", "");
+    assert_eq!((woken(&same), woken(&distinct), woken(&[above])), (0, 1, 1));
+    f.put("/same", "");
+    assert_eq!((woken(&same), woken(&distinct)), (10_000, 1));
+    f.delete(Kind::Dir, "/distinct");
+    assert_eq!((woken(&same), woken(&distinct)), (10_000, 10_000));
+    drop((same, distinct));
+    assert_eq!(f.store().watchers(), 0);
+}
+
+#[test]
+fn a_quiet_key_is_found_without_a_look_at_the_others() {
+    let mut f = Fixture::new();
+    f.put("/quiet", "1");
+    for number in 0..3_000 {
+        f.put(&format!("/busy/{}", number % 7), "");
+    }
+    assert_eq!(f.store().history(&exact("/quiet"), 1, i64::MAX, 9).unwrap(), [2]);
+    assert_eq!(f.store().history(&exact("/quiet"), 3, i64::MAX, 9).unwrap(), []);
+    let busy = f.store().history(&recursive("/busy"), 3_000, 3_002, 2).unwrap();
+    assert_eq!(busy, [3_000, 3_001]);
+}
