@@ -60,7 +60,7 @@ pub(crate) struct Set {
 pub(crate) struct Mk {
     #[command(flatten)]
     entry: Entry,
-    /// Make it below the directory <KEY>, with a name that sorts behind all made before
+    /// Make it below the directory `KEY`, with a name that sorts behind all made before
     #[arg(long)]
     in_order: bool,
 }
