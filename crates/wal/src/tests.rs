@@ -332,6 +332,25 @@ fn a_missing_or_damaged_segment_is_rot() {
 }
 
 #[test]
+fn a_segment_of_another_history_does_not_fit() {
+    let history = |data: u8| {
+        let disk = MemDisk::new(1);
+        let mut wal = create(&disk);
+        fill(&mut wal, 1..=3);
+        wal.append(None, &[entry(4, 1, vec![data; 1000])]).unwrap();
+        fill(&mut wal, 5..=7);
+        disk
+    };
+    let (disk, other) = (history(1), history(2));
+    let mut bytes = vec![0; 4096];
+    let file = other.open(&segment(2), Open::Read).unwrap();
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    disk.open(&segment(2), Open::Write).unwrap().write_at(&bytes, 0).unwrap();
+    let error = try_open(&disk).unwrap_err();
+    assert!(matches!(&error, Error::Rot { path, .. } if *path == segment(2)), "{error}");
+}
+
+#[test]
 fn after_a_failure_the_log_is_closed_and_opening_makes_whole_what_is_found() {
     for seed in 0..50 {
         let disk = MemDisk::new(seed);

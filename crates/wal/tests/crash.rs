@@ -275,6 +275,24 @@ fn what_was_synced_survives_the_power_failing_in_any_operation() {
 }
 
 #[test]
+fn what_opening_found_survives_after_the_process_was_killed_in_any_operation() {
+    for seed in 0..40 {
+        for operations in 0..80 {
+            let mut run = Run::new(seed);
+            run.disk.fail_after(operations);
+            run.until_it_fails();
+            // The power stays on: what was written is there, synced or not.
+            run.disk = run.disk.fork(seed);
+            let opened = Wal::open(Arc::new(run.disk.clone()), dir(), run.options).unwrap();
+            if let Some((wal, found)) = opened {
+                run.accept(wal, &found);
+                run.recover(false);
+            }
+        }
+    }
+}
+
+#[test]
 fn what_opening_found_survives_a_sync_that_failed_before() {
     for seed in 0..500 {
         let mut run = Run::new(seed);
