@@ -185,7 +185,13 @@ impl Connection {
     }
 
     pub fn receive(&mut self) -> io::Result<Answer> {
-        let mut answer = self.receive_head()?;
+        let head = self.receive_head()?;
+        self.receive_rest(head)
+    }
+
+    /// The rest of an answer whose head was read before.
+    pub fn receive_rest(&mut self, head: Answer) -> io::Result<Answer> {
+        let mut answer = head;
         if self.head_asked || answer.status == 204 || answer.status == 304 {
             return Ok(answer);
         }
@@ -245,6 +251,14 @@ impl Connection {
         let silent = self.read.is_empty() && self.fill().is_err_and(|problem| timed_out(&problem));
         self.set_patience(PATIENCE);
         silent
+    }
+
+    /// Whether nothing has come up to now.
+    pub fn has_nothing(&self) -> bool {
+        self.stream.set_nonblocking(true).expect("a socket can be told not to wait");
+        let nothing = self.stream.peek(&mut [0]).is_err_and(|problem| timed_out(&problem));
+        self.stream.set_nonblocking(false).expect("a socket can be told to wait");
+        self.read.is_empty() && nothing
     }
 
     fn receive_line_block(&mut self) -> io::Result<String> {

@@ -7,6 +7,7 @@
 
 pub mod binaries;
 pub mod http;
+pub mod limits;
 pub mod logs;
 pub mod member;
 pub mod ports;

@@ -33,6 +33,8 @@ pub struct Start {
     peer_url: String,
     /// Whether the test gives name, URLs and cluster itself.
     bare: bool,
+    /// Whether the test gives the data directory as well.
+    only_flags: bool,
 }
 
 impl Start {
@@ -49,8 +51,17 @@ impl Start {
     fn of(binary: PathBuf, original: bool) -> Self {
         let (client_port, peer_port) = (ports::free(), ports::free());
         let peer_url = format!("http://127.0.0.1:{peer_port}");
-        let (flags, environment, data_dir, bare) = (Vec::new(), Vec::new(), None, false);
-        Self { binary, original, flags, environment, data_dir, client_port, peer_url, bare }
+        Self {
+            binary,
+            original,
+            flags: Vec::new(),
+            environment: Vec::new(),
+            data_dir: None,
+            client_port,
+            peer_url,
+            bare: false,
+            only_flags: false,
+        }
     }
 
     #[must_use]
@@ -91,6 +102,14 @@ impl Start {
         self
     }
 
+    /// Leaves everything, the data directory too, to the flags that the test gives.
+    #[must_use]
+    pub fn only_flags(mut self) -> Self {
+        self.bare = true;
+        self.only_flags = true;
+        self
+    }
+
     /// The command line, without anything being started.
     pub fn command(&self, data_dir: &Path) -> Command {
         let client = format!("http://127.0.0.1:{}", self.client_port);
@@ -101,13 +120,15 @@ impl Start {
                 command.env_remove(name);
             }
         }
-        command.arg("--data-dir").arg(data_dir);
+        if !self.only_flags {
+            command.arg("--data-dir").arg(data_dir);
+        }
         if !self.bare {
             command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
             command.args(["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]);
             command.args(["--initial-cluster", &format!("default={peer}")]);
         }
-        if self.original {
+        if self.original && !self.only_flags {
             command.arg("--enable-v2=true");
         }
         command.args(&self.flags);
@@ -276,6 +297,11 @@ impl Member {
         let has_version = ask("/version")
             .is_ok_and(|version| version.status == 200 && !version.text().contains("not_decided"));
         has_version && ask("/v2/keys/").is_ok_and(|answer| answer.status == 200)
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        let child = self.child.as_mut().expect("the process was not reaped");
+        child.try_wait().expect("a child can be waited for").is_some()
     }
 
     /// Waits for the end of the process, which must come by itself within `limit`.
