@@ -49,12 +49,7 @@ impl Keyspace {
             move || {
                 while !stop.load(Ordering::Relaxed) {
                     if backend.tail_bytes() >= limits::TAIL_FLUSH_BYTES {
-                        let start = Instant::now();
-                        let tail = backend.tail_bytes();
                         backend.flush().unwrap();
-                        if std::env::var("V").is_ok() {
-                            println!("flush of {tail} took {:?}", start.elapsed());
-                        }
                     } else {
                         thread::sleep(Duration::from_millis(2));
                     }
@@ -131,7 +126,7 @@ fn resident() -> u64 {
 }
 
 fn mb(bytes: u64) -> String {
-    format!("{}.{} MB", bytes >> 20, (bytes & 0xf_ffff) * 10 >> 20)
+    format!("{}.{} MB", bytes >> 20, ((bytes & 0xf_ffff) * 10) >> 20)
 }
 
 fn rate(count: usize, since: Instant) -> String {

@@ -14,7 +14,7 @@ pub(crate) use self::{
     points::{Point, Points},
 };
 use crate::{
-    record::{Kind, Record},
+    record::{Kind, Record, codec::Row},
     store::Usage,
 };
 
@@ -132,21 +132,15 @@ impl Index {
         revision.main < target && points.live_at(target) != Some(revision)
     }
 
-    /// Removes a point if a compaction at `target` condemns it; `bytes` are its record's.
-    pub(crate) fn sweep(
-        &mut self,
-        kind: Kind,
-        name: &[u8],
-        revision: Revision,
-        bytes: u64,
-        target: i64,
-    ) -> bool {
-        if !self.is_condemned(kind, name, revision, target) {
+    /// Removes a record's point if a compaction at `target` condemns it.
+    pub(crate) fn sweep(&mut self, row: &Row, target: i64) -> bool {
+        let Record { kind, name, revision, .. } = &row.record;
+        if !self.is_condemned(*kind, name, *revision, target) {
             return false;
         }
-        self.names_mut(kind).remove(name, revision);
+        self.names_mut(*kind).remove(name, *revision);
         self.usage.history_records -= 1;
-        self.usage.history_bytes -= bytes;
+        self.usage.history_bytes -= row.bytes();
         true
     }
 

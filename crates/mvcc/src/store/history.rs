@@ -26,7 +26,8 @@ impl Store {
         let mut found = Found { from, to, limit, mains: BTreeSet::new() };
         match interest {
             Interest::Keys { from, to } => {
-                self.collect(&mut found, Kind::Key, from, to.as_deref(), |_| true, false)?;
+                let names = Names { kind: Kind::Key, from, to: to.as_deref(), told_only: false };
+                self.collect(&mut found, &names, |_| true)?;
             }
             Interest::Path { path, recursive } => {
                 self.path_history(&mut found, path, *recursive, false)?;
@@ -80,7 +81,8 @@ impl Store {
                     && (with_hidden || !path::is_hidden(path, name))
             };
             for kind in [Kind::Key, Kind::Dir] {
-                self.collect(found, kind, &from, Some(&to), visible, true)?;
+                let names = Names { kind, from: &from, to: Some(&to), told_only: true };
+                self.collect(found, &names, visible)?;
             }
         }
         Ok(())
@@ -90,27 +92,33 @@ impl Store {
     fn collect(
         &self,
         found: &mut Found,
-        kind: Kind,
-        from: &[u8],
-        to: Option<&[u8]>,
+        asked: &Names<'_>,
         wanted: impl Fn(&[u8]) -> bool,
-        told_only: bool,
     ) -> Result<(), ReadError> {
-        let mut from = Some(from.to_vec());
+        let mut from = Some(asked.from.to_vec());
         while let Some(start) = from {
             let index = self.index.read();
             found.check(&index)?;
-            let mut names = index.names(kind).range(&start, to);
+            let mut names = index.names(asked.kind).range(&start, asked.to);
             for (name, points) in names.by_ref().take(NAMES_PER_HOLD) {
                 // Most names were quiet, and are passed by without a look at their form.
                 if points.newest().revision().main >= found.from && wanted(name) {
-                    found.add(points, told_only, false);
+                    found.add(points, asked.told_only, false);
                 }
             }
             from = names.next().map(|(name, _)| name.to_vec());
         }
         Ok(())
     }
+}
+
+/// A range of names of one kind.
+struct Names<'a> {
+    kind: Kind,
+    from: &'a [u8],
+    to: Option<&'a [u8]>,
+    /// Only what v2 tells.
+    told_only: bool,
 }
 
 /// The smallest `limit` revisions so far.

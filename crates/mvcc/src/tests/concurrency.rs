@@ -15,7 +15,7 @@ use super::{Fixture, put};
 use crate::{Interest, Kind, ReadError, Store};
 
 const PAIRS: usize = 10;
-const WRITES: i64 = 3_000;
+const WRITES: i64 = 2_000;
 
 /// What each reader saw, so that a test in which nobody read anything fails.
 #[derive(Default)]
@@ -111,8 +111,8 @@ fn write(f: &mut Fixture, number: i64, compact: bool) {
     let pair = usize::try_from(number * 7).unwrap() % PAIRS;
     let mut txn = f.writer.begin();
     for side in ["l", "r"] {
-        // Large enough that some come from the file.
-        let value = format!("{number:0200}");
+        // Of one pair in ten so large that no cache takes them.
+        let value = if pair == 0 { format!("{number:034000}") } else { format!("{number:0200}") };
         txn.put(put(Kind::Key, &format!("/{side}/{pair}"), &value));
     }
     let commit = txn.commit().unwrap().unwrap();

@@ -82,7 +82,7 @@ fn writes() -> impl Strategy<Value = Vec<Write>> {
     let value = prop_oneof![8 => 0..80_usize, 1 => 1_300..1_500_usize, 1 => 1_900..5_000_usize];
     let told = prop::bool::weighted(0.8);
     let put = (kind.clone(), 0..NAMES.len(), value, prop::option::of(0..9_i64), any::<bool>());
-    let put = (put, told.clone()).prop_map(|((kind, name, value, expiry, new), told)| Write::Put {
+    let put = (put, told).prop_map(|((kind, name, value, expiry, new), told)| Write::Put {
         kind,
         name,
         value,
@@ -152,16 +152,8 @@ impl Model {
         for (sub, write) in writes.iter().enumerate() {
             let revision = Revision::new(main, u32::try_from(sub).unwrap());
             let live = self.live(main);
-            let record = match write {
-                Write::Put { kind, name, .. } => {
-                    let old = live.get(&(*kind, NAMES[*name])).copied();
-                    written(write, revision, old)
-                }
-                Write::Delete { kind, name, .. } => {
-                    let old = live.get(&(*kind, NAMES[*name])).copied();
-                    written(write, revision, old)
-                }
-            };
+            let (Write::Put { kind, name, .. } | Write::Delete { kind, name, .. }) = write;
+            let record = written(write, revision, live.get(&(*kind, NAMES[*name])).copied());
             self.log.push(record);
         }
         self.revision = main;

@@ -187,3 +187,14 @@ fn a_quiet_key_is_found_without_a_look_at_the_others() {
     let busy = f.store().history(&recursive("/busy"), 3_000, 3_002, 2).unwrap();
     assert_eq!(busy, [3_000, 3_001]);
 }
+
+#[test]
+fn the_past_can_be_asked_for_hidden_names_too() {
+    let mut f = Fixture::new();
+    f.put("/a/_h/x", "1"); // 2
+    f.put("/a/b", "1"); // 3
+    f.put("/_top", "1"); // 4
+    assert_eq!(f.store().history(&recursive("/a"), 1, 9, 9).unwrap(), [3]);
+    assert_eq!(f.store().history_with_hidden(b"/a", 1, 9, 9).unwrap(), [2, 3]);
+    assert_eq!(f.store().history_with_hidden(b"/", 3, 9, 9).unwrap(), [3, 4]);
+}

@@ -88,10 +88,10 @@ impl Writer {
             rows.iter().map(|(key, row)| codec::decode(key, row)).collect::<Result<_, _>>()?;
         let mut index = self.store.index.write();
         for row in rows {
-            let (record, bytes) = (&row.record, row.bytes());
-            if index.sweep(record.kind, &record.name, record.revision, bytes, target) {
-                codec::encode_removal(record.revision, row.value_len, changes);
-                self.store.cache.remove(record.revision);
+            if index.sweep(&row, target) {
+                let revision = row.record.revision;
+                codec::encode_removal(revision, row.value_len, changes);
+                self.store.cache.remove(revision);
             }
         }
         Ok(())

@@ -148,6 +148,8 @@ impl<'a> Txn<'a> {
         writes.map(|write| write.record.as_ref()).filter(move |record| below(&record.name))
     }
 
+    /// Writes a name. Whether it is new, and its numbers, follow from what is there.
+    #[allow(clippy::needless_pass_by_value, reason = "built for this call alone")]
     pub fn put(&mut self, put: Put) {
         let before = self.predecessor(put.kind, &put.name);
         let revision = self.next_revision();
