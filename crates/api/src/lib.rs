@@ -1,41 +1,22 @@
 //! What clients speak: the v2 API, and what operators ask (health, metrics, version).
 //!
-//! CONTRACT (author: fill in; keep the signatures unless there is a strong reason).
+//! The only crate that knows the wire format of HTTP and JSON.
+//!
+//! - `serve`: listeners, connections, their limits and their end
+//! - `route`: from path and method to a handler
+//! - `v2`: keys, members and statistics; `ops`: version, health, metrics, log level
+//! - `peers`: what the peer port answers
+//! - `reply`, `body`: how answers are made and sent
 
-use server::Handle;
+mod body;
+mod context;
+mod ops;
+mod peers;
+mod reply;
+mod route;
+mod serve;
+mod v2;
+mod watchdog;
 
-/// How the API behaves.
-#[derive(Clone, Debug, Default)]
-pub struct Config {
-    /// `--cors`: allowed origins; `*` for all.
-    pub cors: Vec<String>,
-    /// `--enable-pprof` is not offered; `--debug` is the log's.
-    pub max_connections: usize,
-}
-
-/// Changes the log level at run time (`PUT /config/local/log`): takes `DEBUG`, `INFO`, …; false if
-/// unknown.
-pub type SetLogLevel = std::sync::Arc<dyn Fn(&str) -> bool + Send + Sync>;
-
-/// Serves the client API on a bound listener until `stop` resolves; then accepts no more, lets
-/// running requests finish for a bounded time, ends watches, and returns.
-pub async fn serve_clients(
-    listener: tokio::net::TcpListener,
-    handle: Handle,
-    config: Config,
-    set_log_level: SetLogLevel,
-    stop: tokio::sync::watch::Receiver<bool>,
-) {
-    let _ = (listener, handle, config, set_log_level, stop);
-    unimplemented!()
-}
-
-/// Serves the peer port: for one member `/members`, `/version`, `/raft/probing`.
-pub async fn serve_peers(
-    listener: tokio::net::TcpListener,
-    handle: Handle,
-    stop: tokio::sync::watch::Receiver<bool>,
-) {
-    let _ = (listener, handle, stop);
-    unimplemented!()
-}
+pub use context::{Config, SetLogLevel};
+pub use serve::{serve_clients, serve_peers};

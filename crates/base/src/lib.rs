@@ -9,6 +9,7 @@ pub mod disk;
 pub mod ids;
 pub mod limits;
 pub mod revision;
+pub mod version;
 
 pub use clock::{Clock, OsClock, UnixNanos};
 pub use code::Code;

@@ -1,0 +1,61 @@
+//! The bodies of answers: whole ones, and two that are made while they are sent.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+
+use crate::v2::{listing::ListingBody, watch::WatchBody};
+
+/// The body of an answer.
+pub(crate) enum ReplyBody {
+    /// Known beforehand; `None` once sent.
+    Whole(Option<Bytes>),
+    /// Events, as they happen.
+    Watch(Box<WatchBody>),
+    /// A directory too large to be held in memory.
+    Listing(Box<ListingBody>),
+}
+
+impl ReplyBody {
+    pub(crate) const EMPTY: Self = Self::Whole(None);
+
+    pub(crate) fn whole(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        Self::Whole((!bytes.is_empty()).then_some(bytes))
+    }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let next = match &mut *self {
+            Self::Whole(bytes) => Poll::Ready(bytes.take()),
+            Self::Watch(watch) => watch.poll_chunk(cx),
+            Self::Listing(listing) => Poll::Ready(listing.next_chunk()),
+        };
+        next.map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Self::Watch(_) | Self::Listing(_) => SizeHint::default(),
+        }
+    }
+}

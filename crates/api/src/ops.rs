@@ -1,0 +1,8 @@
+//! What operators and their tools ask.
+
+pub(crate) mod health;
+pub(crate) mod log_level;
+pub(crate) mod metrics;
+mod process;
+pub(crate) mod vars;
+pub(crate) mod version;

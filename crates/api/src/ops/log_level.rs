@@ -1,0 +1,36 @@
+//! `/config/local/log`: another log level while the member runs.
+
+use http::{Method, Request, StatusCode};
+use hyper::body::Incoming;
+use serde::Deserialize;
+
+use crate::{
+    context::Context,
+    reply::{self, Reply},
+    v2::upload,
+};
+
+#[derive(Deserialize)]
+struct Wanted {
+    #[serde(rename = "Level", alias = "level", default)]
+    level: String,
+}
+
+pub(crate) async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
+    if *request.method() != Method::PUT {
+        return reply::method_not_allowed("PUT");
+    }
+    let body = match upload::read(request).await {
+        Ok(body) => body,
+        Err(reply) => return reply,
+    };
+    let Ok(Wanted { level }) = serde_json::from_slice(&body) else {
+        return reply::message(StatusCode::BAD_REQUEST, "Invalid json body");
+    };
+    if !(context.set_log_level)(&level.to_uppercase()) {
+        let text = format!("Invalid log level {level}");
+        return reply::message(StatusCode::BAD_REQUEST, &text);
+    }
+    tracing::info!(level, "the log level was set");
+    reply::empty(StatusCode::NO_CONTENT)
+}

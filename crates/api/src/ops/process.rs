@@ -1,0 +1,63 @@
+//! What Linux knows of this process.
+
+use std::fs;
+
+/// Figures of this process; zero where the system does not tell.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Process {
+    /// User and system time.
+    pub(crate) cpu_seconds: f64,
+    pub(crate) resident_bytes: u64,
+    pub(crate) virtual_bytes: u64,
+    pub(crate) open_fds: u64,
+    pub(crate) max_fds: u64,
+    pub(crate) threads: u64,
+}
+
+/// Ticks of a second in `/proc`: fixed by Linux's ABI.
+const TICKS: f64 = 100.0;
+
+pub(crate) fn read() -> Process {
+    let mut process = Process::default();
+    if let Ok(stat) = fs::read_to_string("/proc/self/stat") {
+        // The name in parentheses may hold spaces.
+        let fields = stat.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
+        let mut ticks = fields.split_ascii_whitespace().skip(11).map_while(|f| f.parse().ok());
+        let (user, system): (u32, u32) = (ticks.next().unwrap_or(0), ticks.next().unwrap_or(0));
+        process.cpu_seconds = (f64::from(user) + f64::from(system)) / TICKS;
+    }
+    if let Ok(status) = fs::read_to_string("/proc/self/status") {
+        for line in status.lines() {
+            let mut words = line.split_ascii_whitespace();
+            let name = words.next().unwrap_or_default();
+            let number: u64 = words.next().and_then(|word| word.parse().ok()).unwrap_or(0);
+            match name {
+                "VmRSS:" => process.resident_bytes = number * 1024,
+                "VmSize:" => process.virtual_bytes = number * 1024,
+                "Threads:" => process.threads = number,
+                _ => {}
+            }
+        }
+    }
+    if let Ok(fds) = fs::read_dir("/proc/self/fd") {
+        process.open_fds = fds.count() as u64;
+    }
+    if let Ok(limits) = fs::read_to_string("/proc/self/limits") {
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+        let soft = line.and_then(|line| line.split_ascii_whitespace().next());
+        process.max_fds = soft.and_then(|soft| soft.parse().ok()).unwrap_or(0);
+    }
+    process
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn linux_tells_of_this_process() {
+        let process = super::read();
+        assert!(process.resident_bytes > 1 << 20);
+        assert!(process.virtual_bytes >= process.resident_bytes);
+        assert!(process.open_fds >= 3 && process.open_fds <= process.max_fds);
+        assert!(process.threads >= 1);
+    }
+}

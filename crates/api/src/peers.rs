@@ -1,0 +1,59 @@
+//! What the peer port answers to those who look in: proxies, other members, operators.
+//!
+//! Raft's messages join with the second member.
+
+use base::UnixNanos;
+use http::{Method, Request, StatusCode};
+use hyper::body::Incoming;
+use server::Handle;
+
+use crate::{
+    ops,
+    reply::{self, Reply, X_ETCD_CLUSTER_ID},
+    v2::{json, members::write_strings},
+};
+
+pub(crate) fn answer(handle: &Handle, request: &Request<Incoming>) -> Reply {
+    let method = request.method();
+    match request.uri().path() {
+        "/version" => ops::version::answer(handle, method),
+        "/members" | "/raft/probing" if *method != Method::GET => reply::method_not_allowed("GET"),
+        "/members" => members(handle),
+        "/raft/probing" => probing(handle.clock().wall()),
+        _ => reply::not_found(),
+    }
+}
+
+/// As 2.3.8 lists them between members: ids are numbers.
+fn members(handle: &Handle) -> Reply {
+    let mut body = Vec::from(*b"[");
+    for (at, member) in handle.reader().members().members.values().enumerate() {
+        if at > 0 {
+            body.push(b',');
+        }
+        body.extend_from_slice(format!("{{\"id\":{},\"peerURLs\":", member.id.0).as_bytes());
+        write_strings(&mut body, &member.peer_urls);
+        if !member.name.is_empty() {
+            body.extend_from_slice(b",\"name\":");
+            json::write_string(&mut body, member.name.as_bytes());
+        }
+        if !member.client_urls.is_empty() {
+            body.extend_from_slice(b",\"clientURLs\":");
+            write_strings(&mut body, &member.client_urls);
+        }
+        body.push(b'}');
+    }
+    body.extend_from_slice(b"]\n");
+    let mut reply = reply::json(StatusCode::OK, String::from_utf8_lossy(&body).into_owned());
+    if let Ok(id) = http::HeaderValue::from_str(&handle.cluster_id().to_string()) {
+        reply.headers_mut().insert(X_ETCD_CLUSTER_ID, id);
+    }
+    reply
+}
+
+fn probing(now: UnixNanos) -> Reply {
+    let mut body = Vec::from(*b"{\"OK\":true,\"Now\":\"");
+    json::write_time(&mut body, now);
+    body.extend_from_slice(b"\"}\n");
+    reply::text(StatusCode::OK, String::from_utf8_lossy(&body).into_owned())
+}

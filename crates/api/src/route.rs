@@ -1,0 +1,165 @@
+//! From path and method to a handler, with what Go's mux and etcd's CORS do on the way.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, StatusCode, header};
+use hyper::body::Incoming;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
+
+use crate::{
+    context::Context,
+    ops,
+    reply::{self, Reply},
+    v2,
+};
+
+/// What Go leaves as it is in the path of a URL, besides letters and digits.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b'/')
+    .remove(b':')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b'@');
+
+/// Answers a request on the client port.
+pub(crate) async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
+    if context.config.cors.is_empty() && request.method() != Method::OPTIONS {
+        return answer_plain(context, request).await;
+    }
+    let allowed = allowed_origin(context, &request);
+    let mut reply = if request.method() == Method::OPTIONS {
+        reply::empty(StatusCode::OK)
+    } else {
+        answer_plain(context, request).await
+    };
+    if let Some(origin) = allowed {
+        let headers = reply.headers_mut();
+        let methods = HeaderValue::from_static("POST, GET, OPTIONS, PUT, DELETE");
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        let allow = HeaderValue::from_static("accept, content-type, authorization");
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allow);
+    }
+    reply
+}
+
+fn allowed_origin(context: &Context, request: &Request<Incoming>) -> Option<HeaderValue> {
+    let allowed = &context.config.cors;
+    if allowed.iter().any(|one| one == "*") {
+        return Some(HeaderValue::from_static("*"));
+    }
+    let origin = request.headers().get(header::ORIGIN)?;
+    allowed.iter().any(|one| one.as_bytes() == origin.as_bytes()).then(|| origin.clone())
+}
+
+async fn answer_plain(context: &Context, request: Request<Incoming>) -> Reply {
+    let raw = request.uri().path().as_bytes();
+    if has_bad_escape(raw) {
+        return reply::text(StatusCode::BAD_REQUEST, "400 Bad Request: bad escape in the path\n");
+    }
+    let path: Cow<'_, [u8]> = percent_decode(raw).into();
+    if !is_clean(&path) {
+        return redirect(&path, &request);
+    }
+    if let Some(key) = path.strip_prefix(b"/v2/keys")
+        && (key.is_empty() || key.starts_with(b"/"))
+    {
+        let key = state::keys::clean(key);
+        return v2::keys::answer(context, request, key).await;
+    }
+    let path = Bytes::copy_from_slice(&path);
+    other(context, request, &path).await
+}
+
+async fn other(context: &Context, request: Request<Incoming>, path: &[u8]) -> Reply {
+    if let Some(rest) = path.strip_prefix(b"/v2/members")
+        && (rest.is_empty() || rest.starts_with(b"/"))
+    {
+        let rest = String::from_utf8_lossy(rest.strip_prefix(b"/").unwrap_or(rest)).into_owned();
+        return v2::members::answer(context, request, &rest).await;
+    }
+    let method = request.method().clone();
+    match path {
+        b"/v2/machines" => v2::members::machines(context, &method),
+        b"/v2/stats/self" => v2::stats::of_self(context, &method),
+        b"/v2/stats/leader" => v2::stats::of_leader(context, &method),
+        b"/v2/stats/store" => v2::stats::of_store(context, &method),
+        b"/v2/auth/enable" => v2::auth::enabled(&method),
+        b"/version" => ops::version::answer(&context.handle, &method),
+        b"/health" => ops::health::answer(context, &method).await,
+        b"/metrics" => ops::metrics::answer(context, &method),
+        b"/debug/vars" => ops::vars::answer(context, &method),
+        b"/config/local/log" => ops::log_level::answer(context, request).await,
+        path if path.starts_with(b"/v2/auth/") => v2::auth::answer(),
+        _ => reply::not_found(),
+    }
+}
+
+fn redirect(path: &[u8], request: &Request<Incoming>) -> Reply {
+    let mut clean = state::keys::clean(path).to_vec();
+    if path.ends_with(b"/") && clean != b"/" {
+        clean.push(b'/');
+    }
+    let mut location = percent_encode(&clean, ESCAPED).to_string();
+    if let Some(query) = request.uri().query() {
+        location.push('?');
+        location.push_str(query);
+    }
+    reply::moved(&location, matches!(*request.method(), Method::GET | Method::HEAD))
+}
+
+/// Whether Go's mux would serve this path as it is: rooted, without empty, `.` or `..` segments,
+/// save for a slash at its end.
+fn is_clean(path: &[u8]) -> bool {
+    let Some(rest) = path.strip_prefix(b"/") else { return false };
+    let rest = rest.strip_suffix(b"/").unwrap_or(rest);
+    if rest.is_empty() {
+        return path == b"/";
+    }
+    if memchr::memmem::find(path, b"//").is_none() && memchr::memmem::find(path, b"/.").is_none() {
+        return true;
+    }
+    rest.split(|byte| *byte == b'/').all(|segment| !matches!(segment, b"" | b"." | b".."))
+}
+
+/// Whether some `%` is not followed by two hex digits: Go refuses such a path.
+pub(crate) fn has_bad_escape(text: &[u8]) -> bool {
+    memchr::memchr_iter(b'%', text).any(|at| {
+        let hex = text.get(at + 1..at + 3);
+        !hex.is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_clean_if_go_would_not_redirect() {
+        for clean in ["/", "/a", "/a/", "/a/b", "/.a", "/a/..b/", "/a.b"] {
+            assert!(is_clean(clean.as_bytes()), "{clean}");
+        }
+        for unclean in ["", "a", "//", "/a//", "/a//b", "/./a", "/a/.", "/a/..", "/a/../b", "/./"] {
+            assert!(!is_clean(unclean.as_bytes()), "{unclean}");
+        }
+    }
+
+    #[test]
+    fn an_escape_needs_two_hex_digits() {
+        for good in ["", "a", "%2f", "%2Fx%00"] {
+            assert!(!has_bad_escape(good.as_bytes()), "{good}");
+        }
+        for bad in ["%", "a%", "%2", "%2x", "%zz", "%%41"] {
+            assert!(has_bad_escape(bad.as_bytes()), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The v2 API of etcd 2.3.8.
+
+pub(crate) mod auth;
+mod failure;
+mod form;
+pub(crate) mod json;
+pub(crate) mod keys;
+pub(crate) mod listing;
+pub(crate) mod members;
+mod parameters;
+pub(crate) mod stats;
+pub(crate) mod upload;
+pub(crate) mod watch;

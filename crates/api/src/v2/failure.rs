@@ -1,0 +1,56 @@
+//! Errors of the keys API.
+
+use base::Code;
+use http::{HeaderValue, Response, StatusCode, header};
+use server::Unserved;
+use state::keys::{self, Failure};
+
+use super::json;
+use crate::{
+    body::ReplyBody,
+    context::Context,
+    reply::{JSON, Reply, X_ETCD_CLUSTER_ID, X_ETCD_INDEX},
+};
+
+/// A request whose form is wrong: 2.3.8 shows index 0 then.
+pub(crate) fn form(code: Code, cause: impl Into<String>) -> Failure {
+    Failure { code, cause: cause.into(), index: 0 }
+}
+
+pub(crate) fn answer(context: &Context, failure: &Failure) -> Reply {
+    let status = StatusCode::from_u16(failure.code.http_status());
+    answer_with(context, failure, status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
+}
+
+/// What became of a request that got no answer of its own: code 300, and at once 503 if the
+/// member cannot keep up.
+pub(crate) fn unserved(context: &Context, why: Unserved) -> Reply {
+    let status = match why {
+        Unserved::TooManyRequests | Unserved::Stopped => StatusCode::SERVICE_UNAVAILABLE,
+        Unserved::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Unserved::Timeout | Unserved::TimeoutLeaderFailed | Unserved::NoLeader => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
+    };
+    answer_with(context, &form(Code::RaftInternal, why.to_string()), status)
+}
+
+/// A read's error.
+pub(crate) fn read(context: &Context, error: &keys::Error) -> Reply {
+    match error {
+        keys::Error::Refused(failure) => answer(context, failure),
+        keys::Error::Read(error) => answer(context, &form(Code::RaftInternal, error.to_string())),
+    }
+}
+
+fn answer_with(context: &Context, failure: &Failure, status: StatusCode) -> Reply {
+    let mut body = Vec::with_capacity(96 + failure.cause.len());
+    json::write_failure(&mut body, failure);
+    let mut reply = Response::new(ReplyBody::whole(body));
+    *reply.status_mut() = status;
+    let headers = reply.headers_mut();
+    headers.insert(header::CONTENT_TYPE, JSON);
+    headers.insert(X_ETCD_CLUSTER_ID, context.cluster_id.clone());
+    headers.insert(X_ETCD_INDEX, HeaderValue::from(failure.index));
+    reply
+}

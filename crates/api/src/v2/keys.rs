@@ -1,0 +1,240 @@
+//! `/v2/keys`: from a request to the keyspace and back.
+
+use std::time::Duration;
+
+use base::{Code, UnixNanos, limits};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use proto::command::Op;
+use server::Done;
+use state::{
+    Response as Applied,
+    keys::{self, Action, Event, Failure, Found},
+};
+
+use super::{
+    failure,
+    form::Form,
+    json,
+    listing::{self, ListingBody},
+    parameters::Parameters,
+    upload,
+    watch::WatchBody,
+};
+use crate::{
+    body::ReplyBody,
+    context::Context,
+    ops::metrics::Kind,
+    reply::{self, JSON, Reply, X_ETCD_CLUSTER_ID, X_ETCD_INDEX, X_RAFT_INDEX, X_RAFT_TERM},
+};
+
+const ALLOWED: &str = "HEAD,GET,PUT,POST,DELETE";
+
+/// Answers a request about this (clean) path.
+pub(crate) async fn answer(context: &Context, request: Request<Incoming>, path: Bytes) -> Reply {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    if !reads && !matches!(*request.method(), Method::PUT | Method::POST | Method::DELETE) {
+        return with_cluster(context, reply::method_not_allowed(ALLOWED));
+    }
+    if path.len() > limits::KEY_BYTES_MAX {
+        let text = format!("414 URI Too Long: a key has at most {} bytes\n", limits::KEY_BYTES_MAX);
+        return with_cluster(context, reply::text(StatusCode::URI_TOO_LONG, text));
+    }
+    let (method, query) = (request.method().clone(), request.uri().query().map(str::to_owned));
+    let body = match read_form(request).await {
+        Ok(body) => body,
+        Err(reply) => return with_cluster(context, reply),
+    };
+    let parsed = parse(&method, body.as_deref(), query.as_deref().unwrap_or_default());
+    match parsed {
+        Err(failure) => failure::answer(context, &failure),
+        Ok(parameters) if reads => read(context, &method, path, parameters).await,
+        Ok(parameters) => write(context, &method, path, parameters).await,
+    }
+}
+
+fn with_cluster(context: &Context, mut reply: Reply) -> Reply {
+    reply.headers_mut().insert(X_ETCD_CLUSTER_ID, context.cluster_id.clone());
+    reply
+}
+
+/// The body, if it is a form that this method has. Others are not looked at (and hyper reads on
+/// past what is short).
+async fn read_form(request: Request<Incoming>) -> Result<Option<Bytes>, Reply> {
+    let has_form = matches!(*request.method(), Method::PUT | Method::POST)
+        && request.headers().get(header::CONTENT_TYPE).is_some_and(is_form);
+    let bytes = upload::read(request).await?;
+    Ok(has_form.then_some(bytes))
+}
+
+fn is_form(content_type: &HeaderValue) -> bool {
+    let value = content_type.as_bytes();
+    let end = memchr::memchr(b';', value).unwrap_or(value.len());
+    let (value, _) = value.split_at(end);
+    value.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+}
+
+fn parse(method: &Method, body: Option<&[u8]>, query: &str) -> Result<Parameters, Failure> {
+    let mut form = Form::default();
+    let bad = |text| failure::form(Code::InvalidForm, text);
+    form.add(body.unwrap_or_default()).map_err(bad)?;
+    form.add(query.as_bytes()).map_err(bad)?;
+    Parameters::parse(method, &form)
+}
+
+async fn read(context: &Context, method: &Method, path: Bytes, parameters: Parameters) -> Reply {
+    if parameters.wait && !parameters.quorum {
+        return watch(context, &path, &parameters);
+    }
+    let kind = if parameters.quorum { Kind::QuorumGet } else { Kind::Get };
+    let began = context.counters.received(kind, &context.handle);
+    if parameters.quorum
+        && let Err(why) = context.handle.read_barrier().await
+    {
+        context.counters.failed(kind, Code::RaftInternal);
+        return failure::unserved(context, why);
+    }
+    match context.handle.reader().get(&path, parameters.recursive) {
+        Ok(found) => {
+            let reply = found_reply(context, found, *method == Method::HEAD);
+            context.counters.succeeded(kind, began, &context.handle);
+            reply
+        }
+        Err(error) => {
+            context.counters.failed(kind, code(&error));
+            failure::read(context, &error)
+        }
+    }
+}
+
+fn code(error: &keys::Error) -> Code {
+    match error {
+        keys::Error::Refused(failure) => failure.code,
+        keys::Error::Read(_) => Code::RaftInternal,
+    }
+}
+
+fn found_reply(context: &Context, found: Found, is_head: bool) -> Reply {
+    let now = context.handle.clock().wall();
+    let Found { node, index, listing } = found;
+    let value_bytes = node.value.as_ref().map_or(0, Bytes::len);
+    let mut out = Vec::with_capacity(160 + node.key.len() + value_bytes);
+    let body = match listing {
+        None => {
+            out.extend_from_slice(b"{\"action\":\"get\",\"node\":");
+            json::write_node(&mut out, &node, now);
+            out.extend_from_slice(b"}\n");
+            ReplyBody::whole(out)
+        }
+        Some(listing) => match ListingBody::new(node, listing, now).begin() {
+            listing::Begun::Whole(bytes) => ReplyBody::whole(bytes),
+            // Nobody would read it.
+            listing::Begun::Long(_) if is_head => ReplyBody::EMPTY,
+            listing::Begun::Long(body) => ReplyBody::Listing(body),
+            listing::Begun::Failed(error) => {
+                return failure::read(context, &keys::Error::Read(error));
+            }
+        },
+    };
+    event_reply(context, StatusCode::OK, index, context.standing(), body)
+}
+
+fn watch(context: &Context, path: &Bytes, parameters: &Parameters) -> Reply {
+    let store = context.handle.reader().store();
+    context.counters.watch();
+    match keys::watch(store, path, parameters.recursive, parameters.wait_index) {
+        Err(error) => failure::read(context, &error),
+        Ok(watcher) => {
+            let index = watcher.index();
+            let clock = context.handle.clock();
+            let body =
+                WatchBody::new(watcher, parameters.stream, clock.clone(), context.stop.clone());
+            let body = ReplyBody::Watch(Box::new(body));
+            event_reply(context, StatusCode::OK, index, context.standing(), body)
+        }
+    }
+}
+
+async fn write(context: &Context, method: &Method, path: Bytes, parameters: Parameters) -> Reply {
+    let kind = match *method {
+        Method::PUT => Kind::Put,
+        Method::POST => Kind::Post,
+        _ => Kind::Delete,
+    };
+    let began = context.counters.received(kind, &context.handle);
+    let now = context.handle.clock().wall();
+    let expiry = parameters.ttl.map(|ttl| now.saturating_add(Duration::from_secs(ttl)).0);
+    let without_values = parameters.no_value_on_success;
+    let write = parameters.write(method, path, expiry);
+    match context.handle.write(Op::Keys(write)).await {
+        Err(why) => {
+            context.counters.failed(kind, Code::RaftInternal);
+            failure::unserved(context, why)
+        }
+        Ok(Done { response: Applied::Keys(Ok(event)), index, term }) => {
+            context.counters.succeeded(kind, began, &context.handle);
+            let now = context.handle.clock().wall();
+            written(context, &event, (index.0, term.0), now, without_values)
+        }
+        Ok(Done { response: Applied::Keys(Err(failure)), .. }) => {
+            context.counters.failed(kind, failure.code);
+            failure::answer(context, &failure)
+        }
+        Ok(Done { response, .. }) => {
+            // Only the keys' own answer belongs to such a command.
+            tracing::error!(?response, "a write got the answer of another command");
+            let text = "the answer of another command";
+            failure::answer(context, &failure::form(Code::RaftInternal, text))
+        }
+    }
+}
+
+fn written(
+    context: &Context,
+    event: &Event,
+    raft: (u64, u64),
+    now: UnixNanos,
+    without_values: bool,
+) -> Reply {
+    let bytes = |node: &keys::Node| node.key.len() + node.value.as_ref().map_or(0, Bytes::len);
+    let length = bytes(&event.node) + event.prev_node.as_ref().map_or(0, bytes);
+    let mut out = Vec::with_capacity(256 + length);
+    // Deletes show their node all the same.
+    let without_values = without_values
+        && matches!(
+            event.action,
+            Action::Set | Action::Create | Action::Update | Action::CompareAndSwap
+        );
+    json::write_event(&mut out, event, now, without_values);
+    let status = if event.created { StatusCode::CREATED } else { StatusCode::OK };
+    event_reply(context, status, event.index, raft, ReplyBody::whole(out))
+}
+
+/// `raft`: index and term.
+fn event_reply(
+    context: &Context,
+    status: StatusCode,
+    index: u64,
+    raft: (u64, u64),
+    body: ReplyBody,
+) -> Reply {
+    let mut reply = Response::new(body);
+    *reply.status_mut() = status;
+    let headers = reply.headers_mut();
+    headers.reserve(5);
+    headers.insert(header::CONTENT_TYPE, JSON);
+    headers.insert(X_ETCD_CLUSTER_ID, context.cluster_id.clone());
+    headers.insert(X_ETCD_INDEX, HeaderValue::from(index));
+    headers.insert(X_RAFT_INDEX, HeaderValue::from(raft.0));
+    headers.insert(X_RAFT_TERM, HeaderValue::from(raft.1));
+    reply
+}
+
+impl Context {
+    /// Raft's committed index and term.
+    fn standing(&self) -> (u64, u64) {
+        let status = self.handle.status();
+        (status.committed.0, status.term.0)
+    }
+}

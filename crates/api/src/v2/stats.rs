@@ -1,0 +1,127 @@
+//! `/v2/stats`: what this member has done.
+
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+
+use base::UnixNanos;
+use http::{Method, StatusCode};
+
+use super::json;
+use crate::{
+    context::Context,
+    reply::{self, Reply},
+};
+
+/// `/v2/stats/store`.
+pub(crate) fn of_store(context: &Context, method: &Method) -> Reply {
+    if *method != Method::GET {
+        return reply::method_not_allowed("GET");
+    }
+    let reader = context.handle.reader();
+    let stats = reader.key_stats();
+    let counters = [
+        ("getsSuccess", &stats.gets_success),
+        ("getsFail", &stats.gets_fail),
+        ("setsSuccess", &stats.sets_success),
+        ("setsFail", &stats.sets_fail),
+        ("deleteSuccess", &stats.delete_success),
+        ("deleteFail", &stats.delete_fail),
+        ("updateSuccess", &stats.update_success),
+        ("updateFail", &stats.update_fail),
+        ("createSuccess", &stats.create_success),
+        ("createFail", &stats.create_fail),
+        ("compareAndSwapSuccess", &stats.compare_and_swap_success),
+        ("compareAndSwapFail", &stats.compare_and_swap_fail),
+        ("compareAndDeleteSuccess", &stats.compare_and_delete_success),
+        ("compareAndDeleteFail", &stats.compare_and_delete_fail),
+        ("expireCount", &stats.expire_count),
+    ];
+    let mut body = String::from("{");
+    for (name, counter) in counters {
+        let count = counter.load(Relaxed);
+        body.push_str(&format!("\"{name}\":{count},"));
+    }
+    body.push_str(&format!("\"watchers\":{}}}", reader.store().watchers()));
+    reply::json(StatusCode::OK, body)
+}
+
+/// `/v2/stats/self`. Rates are left out where they are zero, as they are without other members.
+pub(crate) fn of_self(context: &Context, method: &Method) -> Reply {
+    if *method != Method::GET {
+        return reply::method_not_allowed("GET");
+    }
+    let handle = &context.handle;
+    let status = handle.status();
+    let state = if status.is_leader { "StateLeader" } else { "StateFollower" };
+    let leader = status.leader.map(|id| id.to_string()).unwrap_or_default();
+    let since = status.leader_since.unwrap_or(handle.started_at());
+    let uptime = go_duration(since.until(handle.clock().wall()));
+    let mut body = Vec::from(*b"{\"name\":");
+    json::write_string(&mut body, handle.name().as_bytes());
+    let id = handle.member_id();
+    body.extend_from_slice(format!(",\"id\":\"{id}\",\"state\":\"{state}\"").as_bytes());
+    body.extend_from_slice(b",\"startTime\":\"");
+    json::write_time(&mut body, handle.started_at());
+    let info = format!("\",\"leaderInfo\":{{\"leader\":\"{leader}\",\"uptime\":\"{uptime}\"");
+    body.extend_from_slice(info.as_bytes());
+    body.extend_from_slice(b",\"startTime\":\"");
+    json::write_time(&mut body, status.leader_since.unwrap_or(UnixNanos(0)));
+    body.extend_from_slice(b"\"},\"recvAppendRequestCnt\":0,\"sendAppendRequestCnt\":0}");
+    reply::json(StatusCode::OK, String::from_utf8_lossy(&body).into_owned())
+}
+
+/// `/v2/stats/leader`: the followers' latencies, of whom there are none yet.
+pub(crate) fn of_leader(context: &Context, method: &Method) -> Reply {
+    if *method != Method::GET {
+        return reply::method_not_allowed("GET");
+    }
+    if !context.handle.status().is_leader {
+        return reply::message(StatusCode::FORBIDDEN, "not current leader");
+    }
+    let id = context.handle.member_id();
+    reply::json(StatusCode::OK, format!("{{\"leader\":\"{id}\",\"followers\":{{}}}}"))
+}
+
+/// A duration as Go prints it: `1h2m3.5s`, `4.2ms`, `7µs`.
+fn go_duration(duration: Duration) -> String {
+    let nanos = duration.as_nanos();
+    let decimals = |whole: u128, rest: u128, digits: usize, unit: &str| {
+        let rest = format!("{rest:0digits$}");
+        let rest = rest.trim_end_matches('0');
+        let point = if rest.is_empty() { "" } else { "." };
+        format!("{whole}{point}{rest}{unit}")
+    };
+    match nanos {
+        0 => "0s".to_owned(),
+        1..1_000 => format!("{nanos}ns"),
+        1_000..1_000_000 => decimals(nanos / 1_000, nanos % 1_000, 3, "µs"),
+        1_000_000..1_000_000_000 => decimals(nanos / 1_000_000, nanos % 1_000_000, 6, "ms"),
+        _ => {
+            let seconds = nanos / 1_000_000_000;
+            let tail = decimals(seconds % 60, nanos % 1_000_000_000, 9, "s");
+            match (seconds / 3600, seconds / 60 % 60) {
+                (0, 0) => tail,
+                (0, minutes) => format!("{minutes}m{tail}"),
+                (hours, minutes) => format!("{hours}h{minutes}m{tail}"),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_printed_as_go_does() {
+        let check = |nanos: u64, expected: &str| {
+            assert_eq!(go_duration(Duration::from_nanos(nanos)), expected);
+        };
+        check(0, "0s");
+        check(999, "999ns");
+        check(7_000, "7µs");
+        check(4_200_000, "4.2ms");
+        check(1_000_000_000, "1s");
+        check(3_723_500_000_000, "1h2m3.5s");
+        check(60_000_000_001, "1m0.000000001s");
+    }
+}

@@ -1,0 +1,88 @@
+//! Reading a request's body, within bounds of size and time.
+
+use std::time::Duration;
+
+use base::limits;
+use bytes::{Bytes, BytesMut};
+use http::{Request, StatusCode, header};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
+use tokio::time;
+
+use crate::reply::{self, Reply};
+
+/// How long a client may take over a body.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// A body that is too large is read up to here and thrown away, so that the client, who sends
+/// first and listens then, gets to read the answer.
+const DISCARDED_BYTES_MAX: usize = 8 << 20;
+
+/// The whole body; or the answer for whoever sends too much, or too slowly.
+pub(crate) async fn read(request: Request<Incoming>) -> Result<Bytes, Reply> {
+    let waits = request.headers().contains_key(header::EXPECT);
+    let mut body = request.into_body();
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    let announced = body.size_hint().lower();
+    if announced > limits::REQUEST_BYTES_MAX as u64 && waits {
+        // It has not begun to send.
+        return Err(reply::and_close(too_large()));
+    }
+    match time::timeout(PATIENCE, collect(&mut body)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(Bad::TooLarge { at_end: true })) => Err(too_large()),
+        Ok(Err(Bad::TooLarge { at_end: false })) => Err(reply::and_close(too_large())),
+        Ok(Err(Bad::Broken)) => {
+            let text = "400 Bad Request: the body is broken\n";
+            Err(reply::and_close(reply::text(StatusCode::BAD_REQUEST, text)))
+        }
+        Err(_) => {
+            let text = "408 Request Timeout: the body took too long\n";
+            Err(reply::and_close(reply::text(StatusCode::REQUEST_TIMEOUT, text)))
+        }
+    }
+}
+
+enum Bad {
+    TooLarge { at_end: bool },
+    Broken,
+}
+
+async fn collect(body: &mut Incoming) -> Result<Bytes, Bad> {
+    let mut first: Option<Bytes> = None;
+    let mut rest = BytesMut::new();
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Bad::Broken)?;
+        let Ok(data) = frame.into_data() else { continue };
+        length += data.len();
+        if length > DISCARDED_BYTES_MAX {
+            return Err(Bad::TooLarge { at_end: false });
+        }
+        if length > limits::REQUEST_BYTES_MAX {
+            rest = BytesMut::new();
+            first = None;
+            continue;
+        }
+        // Most bodies come in one piece, which needs no copy.
+        match first.take() {
+            None if rest.is_empty() => first = Some(data),
+            None => rest.extend_from_slice(&data),
+            Some(earlier) => {
+                rest.extend_from_slice(&earlier);
+                rest.extend_from_slice(&data);
+            }
+        }
+    }
+    if length > limits::REQUEST_BYTES_MAX {
+        return Err(Bad::TooLarge { at_end: true });
+    }
+    Ok(first.unwrap_or_else(|| rest.freeze()))
+}
+
+fn too_large() -> Reply {
+    let most = limits::REQUEST_BYTES_MAX;
+    let text = format!("413 Payload Too Large: at most {most} bytes\n");
+    reply::text(StatusCode::PAYLOAD_TOO_LARGE, text)
+}
