@@ -83,7 +83,10 @@ fn wrong_flags_are_refused_in_one_line_with_nothing_touched() {
     check(&["--listen-client-urls", "nonsense"], &["listen-client-urls", "nonsense"]);
     check(&["--listen-client-urls", "ftp://127.0.0.1:1"], &["listen-client-urls", "ftp"]);
     check(&["--listen-peer-urls", "http://127.0.0.1"], &["listen-peer-urls"]);
-    check(&["--advertise-client-urls", "http://127.0.0.1:99999"], &["advertise-client-urls"]);
+    if !binaries::is_original() {
+        let nowhere = "http://127.0.0.1:99999";
+        check(&["--advertise-client-urls", nowhere], &["advertise-client-urls", nowhere]);
+    }
     check(&["--election-timeout", "often"], &["election-timeout", "often"]);
     check(&["--election-timeout", "10"], &["election-timeout"]);
     check(&["--initial-cluster-state", "maybe"], &["initial-cluster-state", "maybe"]);
@@ -164,6 +167,9 @@ fn what_looks_like_the_data_of_real_etcd_is_refused_and_stays_as_it_was() {
 
 #[test]
 fn killed_at_any_moment_of_its_first_start_a_member_starts_the_second_time() {
+    if binaries::is_original() {
+        return; // It hangs for ever when it was killed between two of its first syncs.
+    }
     let rounds = e2e::count("RETCD_KILLS", 15);
     let seed = e2e::count("RETCD_SEED", fastrand::u64(..));
     println!("RETCD_SEED={seed}");
@@ -251,6 +257,9 @@ fn a_flag_is_good_with_one_dash_or_two_in_the_environment_and_in_a_file() {
     assert_eq!(name_of(named("three").flag("--name=three")), "three");
     assert_eq!(name_of(named("four").flag("-name=four")), "four");
     assert_eq!(name_of(named("five").env("ETCD_NAME", "five")), "five");
+    if binaries::is_original() {
+        return; // 3.4 refuses to choose between the two; 2.3.8 chooses as we do.
+    }
     let both = named("flag").flag("--name=flag").env("ETCD_NAME", "environment");
     assert_eq!(name_of(both), "flag", "the command line wins");
 }
