@@ -191,7 +191,7 @@ fn remove(path: &str, recursive: bool) -> KeysWrite {
 /// the expiry.
 fn show_node(node: &Node) -> String {
     let mut text = String::from_utf8(node.key.to_vec()).unwrap();
-    if node.dir {
+    if node.dir && node.key != "/" {
         text.push('/');
     }
     if let Some(value) = &node.value {

@@ -74,3 +74,64 @@ fn look_back(store: &Store, record: &Record) -> Result<Option<Node>, ReadError> 
     let is_new = matches!(record.action, Action::Set | Action::Create);
     Ok((!is_new).then(|| Node::implied_dir(record.name.clone())))
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn record(name: &'static str, sub: u32, told: bool) -> Record {
+        Record {
+            kind: Kind::Key,
+            name: Bytes::from_static(name.as_bytes()),
+            revision: Revision::new(10, sub),
+            deleted: false,
+            value: Bytes::new(),
+            create_revision: 10,
+            version: 1,
+            lease: 0,
+            created_index: 10,
+            expiry: None,
+            action: Action::None,
+            told,
+        }
+    }
+
+    fn commit(advance: i64) -> Commit {
+        let records = vec![
+            record("/a", 0, true),
+            record("no path", 1, true),
+            record("/b", 2, false),
+            record("/c", 3, true),
+            record("/d", 4, true),
+        ];
+        Commit { main: 10, advance, records }
+    }
+
+    fn indexes(commit: &Commit) -> Vec<(i64, &[u8])> {
+        told(commit).map(|(at, record)| (at, record.name.as_ref())).collect()
+    }
+
+    #[test]
+    fn the_events_of_a_v3_write_count_up_to_its_revision() {
+        let expected: [(i64, &[u8]); 3] = [(8, b"/a"), (9, b"/c"), (10, b"/d")];
+        assert_eq!(indexes(&commit(3)), expected);
+    }
+
+    #[test]
+    fn where_v2_has_never_written_they_all_have_that_revision() {
+        let expected: [(i64, &[u8]); 3] = [(10, b"/a"), (10, b"/c"), (10, b"/d")];
+        assert_eq!(indexes(&commit(1)), expected);
+    }
+
+    /// So that a client can go on at `modifiedIndex + 1` and miss nothing.
+    #[test]
+    fn an_event_between_came_into_being_and_was_modified_at_its_own_index() {
+        let commit = commit(3);
+        let (at, record) = told(&commit).next().unwrap();
+        let event = event(record, at, None);
+        let Event { index, node, .. } = &event;
+        assert_eq!((*index, node.modified_index, node.created_index), (8, 8, 8));
+    }
+}
