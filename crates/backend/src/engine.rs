@@ -13,6 +13,8 @@ use crate::{Applied, Error, Options, Table, tail::Generation};
 
 /// The newest format of the file that this build writes, and knows.
 const FORMAT: u32 = 1;
+/// What is appended through one cursor.
+const APPEND_BYTES_MAX: u64 = 256 << 10;
 /// Rows of `Meta` that are the backend's own.
 const FORMAT_KEY: &[u8] = b"\0format";
 const APPLIED_KEY: &[u8] = b"\0applied";
@@ -179,14 +181,22 @@ fn write_table(
         bytes.gained += value.as_ref().map_or(0, |value| row_bytes(key, value));
         bytes.lost += before.map_or(0, |before| row_bytes(key, before.value()));
     }
-    let mut end = file.upper_bound_mut(Bound::<&[u8]>::Unbounded)?;
-    for (key, value) in rows.range::<[u8], _>((split, Bound::Unbounded)) {
-        if let Some(value) = value {
-            end.insert_before(key.as_ref(), value.as_ref())?;
-            bytes.gained += row_bytes(key, value);
+    let mut behind = rows.range::<[u8], _>((split, Bound::Unbounded)).peekable();
+    while behind.peek().is_some() {
+        let mut end = file.upper_bound_mut(Bound::<&[u8]>::Unbounded)?;
+        // The cursor holds copies until it is closed.
+        let mut held = 0;
+        while held < APPEND_BYTES_MAX
+            && let Some((key, value)) = behind.next()
+        {
+            if let Some(value) = value {
+                end.insert_before(key.as_ref(), value.as_ref())?;
+                held += row_bytes(key, value);
+            }
         }
+        end.close()?;
+        bytes.gained += held;
     }
-    end.close()?;
     Ok(())
 }
 

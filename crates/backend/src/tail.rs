@@ -18,6 +18,9 @@ use crate::{Applied, Change, Table};
 /// What a row costs beside its bytes: map node, two `Bytes`, two allocations.
 const ROW_BYTES: usize = 128;
 
+/// Rows that a scan takes from a generation at once, at least.
+const ROWS_PER_HOLD: usize = 256;
+
 type Rows = BTreeMap<Bytes, Option<Bytes>>;
 
 /// A run of whole entries.
@@ -174,7 +177,8 @@ impl Tail {
         Some(retired)
     }
 
-    /// The newest state of the rows in a range, at most about `limit` of each generation.
+    /// The newest state of the rows in a range; of each generation at most `limit` rows, or some
+    /// more, so that a run of deletions does not take a hold of the lock for each few of them.
     pub(crate) fn overlay(
         &self,
         table: Table,
@@ -190,7 +194,7 @@ impl Tail {
         }
         for generation in self.newest_first() {
             let mut range = generation.rows(table).range::<[u8], _>(bounds);
-            for (key, value) in range.by_ref().take(limit) {
+            for (key, value) in range.by_ref().take(limit.max(ROWS_PER_HOLD)) {
                 rows.entry(key.clone()).or_insert_with(|| value.clone());
             }
             if let Some((next, _)) = range.next()

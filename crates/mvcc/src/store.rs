@@ -140,7 +140,7 @@ impl Store {
             // Compaction removes both in one step: between the two reads, or this is damage.
             return match self.row(revision)? {
                 None => Ok(None),
-                Some(_) => Err(damaged(Table::Values, revision, "the value is missing")),
+                Some(_) => Err(damaged(Table::Values, revision, "the value is not whole")),
             };
         };
         let record = Arc::new(Record { value, ..row.record });
@@ -159,22 +159,21 @@ impl Store {
         Ok(Some(codec::decode(&key, &row)?))
     }
 
-    /// A value that does not lie in the record's row; `None` if a piece is missing.
+    /// A value that does not lie in the record's row; `None` if it is not whole.
     fn value(&self, revision: Revision, len: usize) -> Result<Option<Bytes>, ReadError> {
-        let mut whole = BytesMut::new();
-        for (at, piece) in codec::pieces(len).enumerate() {
-            let key = codec::piece_key(revision, at);
-            let Some(row) = self.backend.get(Table::Values, &key)? else { return Ok(None) };
-            if row.len() != piece.len() {
-                return Err(damaged(Table::Values, revision, "a piece has another length"));
-            }
-            if piece.len() == len {
-                return Ok(Some(row));
-            }
-            whole.reserve(len - piece.start);
-            whole.extend_from_slice(&row);
+        let count = codec::pieces(len).count();
+        let first = codec::piece_key(revision, 0);
+        if count == 1 {
+            let value = self.backend.get(Table::Values, &first)?;
+            return Ok(value.filter(|value| value.len() == len));
         }
-        Ok(Some(whole.freeze()))
+        let end = codec::piece_key(revision, count);
+        let rows = self.backend.scan(Table::Values, &first, Some(&end), count)?;
+        let mut whole = BytesMut::with_capacity(len);
+        for (_, piece) in &rows {
+            whole.extend_from_slice(piece);
+        }
+        Ok((rows.len() == count && whole.len() == len).then(|| whole.freeze()))
     }
 
     /// The newest record of `name` at or before `at` (0: now); `None` if there is none or it is
