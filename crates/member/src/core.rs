@@ -124,6 +124,15 @@ impl Core {
         self.is_alone() && self.leads() && self.node.raft.commit_to_current_term()
     }
 
+    /// Whether everything is applied here that was acknowledged before this member began to lead,
+    /// or, if another leads, that this member has heard of.
+    pub fn is_settled(&self) -> bool {
+        if self.leads() {
+            return self.duties.settled;
+        }
+        self.can_propose() && self.applied_index() == self.node.raft.raft_log.committed
+    }
+
     pub fn committed(&self) -> Index {
         Index(self.node.raft.raft_log.committed)
     }

@@ -17,13 +17,15 @@ pub fn flush_due(tail_bytes: usize, waiting: Duration) -> bool {
 pub struct Cutter {
     /// Entries between two cuts (`--snapshot-count`).
     every: u64,
+    /// Entries that stay behind a cut: [`ENTRIES_KEPT`], or few in simulation.
+    kept: u64,
     last: Index,
 }
 
 impl Cutter {
     /// `durable`: where the keyspace stood when it was opened.
-    pub fn new(snapshot_count: u64, durable: Index) -> Self {
-        Self { every: snapshot_count.max(1), last: durable }
+    pub fn new(snapshot_count: u64, kept: u64, durable: Index) -> Self {
+        Self { every: snapshot_count.max(1), kept, last: durable }
     }
 
     /// After a flush: up to where the log may go now, if it is time.
@@ -32,7 +34,7 @@ impl Cutter {
             return None;
         }
         self.last = durable;
-        let cut = durable.0.saturating_sub(ENTRIES_KEPT);
+        let cut = durable.0.saturating_sub(self.kept);
         (cut > 0).then_some(Index(cut))
     }
 }
@@ -51,11 +53,11 @@ mod tests {
 
     #[test]
     fn the_log_is_cut_once_enough_entries_have_passed_and_less_a_margin() {
-        let mut cutter = Cutter::new(10_000, Index(100));
+        let mut cutter = Cutter::new(10_000, ENTRIES_KEPT, Index(100));
         assert_eq!(cutter.due(Index(10_099)), None);
         assert_eq!(cutter.due(Index(10_100)), Some(Index(5_100)));
         assert_eq!(cutter.due(Index(10_101)), None);
-        let mut often = Cutter::new(10, Index(0));
+        let mut often = Cutter::new(10, ENTRIES_KEPT, Index(0));
         assert_eq!(often.due(Index(20)), None, "nothing lies below the margin yet");
     }
 }

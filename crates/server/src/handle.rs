@@ -102,8 +102,9 @@ impl Handle {
         answer.await.unwrap_or(Err(Unserved::Stopped))
     }
 
-    /// Resolves when the member has published itself: it leads or has a leader, and its name and
-    /// client URLs are agreed on.
+    /// Resolves when the member has published itself: it leads or has a leader, what was
+    /// acknowledged by former runs is applied, and its name and client URLs are agreed on. Serve
+    /// clients from then on.
     pub async fn ready(&self) {
         // The sender lives as long as `self`.
         drop(self.shared.published.subscribe().wait_for(|published| *published).await);

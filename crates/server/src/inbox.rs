@@ -79,11 +79,6 @@ impl Inbox {
         });
     }
 
-    /// Makes the raft thread look around.
-    pub(crate) fn wake(&self) {
-        self.post(true, |_| ());
-    }
-
     /// No more proposals are taken; those that wait are still carried out.
     pub(crate) fn stop(&self) {
         let mut queue = self.queue.lock();

@@ -1,1 +1,432 @@
-//! Stories of whole members.
+//! Stories of whole members: on a disk in memory that can fail, and on files.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::await_holding_lock,
+    reason = "tests wait in real time and look at real files"
+)]
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use base::{Clock, Disk, Index, OsClock, OsDisk, UnixNanos, disk::MemDisk, limits};
+use bytes::Bytes;
+use mvcc::Kind;
+use proto::command::{KeysMethod, KeysWrite, Op};
+use state::Response;
+use tokio::runtime::Runtime;
+
+use crate::{Config, Handle, StartError, Unserved, start};
+
+fn config(dir: &Path) -> Config {
+    let url = || "http://localhost:2380".to_owned();
+    Config {
+        name: "default".to_owned(),
+        data_dir: dir.to_owned(),
+        wal_dir: None,
+        initial_cluster: vec![("default".to_owned(), vec![url()])],
+        initial_cluster_token: "etcd-cluster".to_owned(),
+        new_cluster: true,
+        force_new_cluster: false,
+        peer_urls: vec![url()],
+        client_urls: vec!["http://localhost:2379".to_owned()],
+        heartbeat: Duration::from_millis(100),
+        election: Duration::from_secs(1),
+        snapshot_count: 10_000,
+        quota_bytes: limits::QUOTA_BYTES_DEFAULT,
+    }
+}
+
+fn mem_config() -> Config {
+    config(Path::new("/data"))
+}
+
+fn start_on(disk: &Arc<dyn Disk>, config: Config) -> Result<Handle, StartError> {
+    start(config, Arc::clone(disk), Arc::new(OsClock::new()))
+}
+
+fn mem() -> (MemDisk, Arc<dyn Disk>) {
+    let disk = MemDisk::new(1);
+    (disk.clone(), Arc::new(disk))
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+}
+
+fn set(path: &str, value: &str) -> Op {
+    Op::Keys(KeysWrite {
+        method: KeysMethod::Set.into(),
+        path: Bytes::copy_from_slice(path.as_bytes()),
+        value: Bytes::copy_from_slice(value.as_bytes()),
+        ..KeysWrite::default()
+    })
+}
+
+fn set_until(path: &str, expiry: UnixNanos) -> Op {
+    match set(path, "x") {
+        Op::Keys(write) => Op::Keys(KeysWrite { expiry: Some(expiry.0), ..write }),
+        other => other,
+    }
+}
+
+fn read(handle: &Handle, path: &str) -> Option<String> {
+    let record = handle.reader().store().get(Kind::Key, path.as_bytes(), 0).unwrap()?;
+    Some(String::from_utf8(record.value.to_vec()).unwrap())
+}
+
+/// The index at which v2 has the write.
+fn written(response: &Response) -> u64 {
+    match response {
+        Response::Keys(Ok(event)) => event.node.modified_index,
+        other => panic!("not a write that succeeded: {other:?}"),
+    }
+}
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < Duration::from_secs(10), "never: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_write_is_applied_answered_and_there_after_a_restart() {
+    let (_, disk) = mem();
+    runtime().block_on(async {
+        let handle = start_on(&disk, mem_config()).unwrap();
+        handle.ready().await;
+        let first = handle.write(set("/a", "1")).await.unwrap();
+        let second = handle.write(set("/a", "2")).await.unwrap();
+        assert_eq!(written(&second.response), written(&first.response) + 1);
+        assert_eq!(second.index, Index(first.index.0 + 1));
+        handle.read_barrier().await.unwrap();
+        assert_eq!(read(&handle, "/a").as_deref(), Some("2"));
+        let status = handle.status();
+        assert!(status.is_leader && status.leader == Some(handle.member_id()));
+        handle.stop().await;
+        assert_eq!(handle.write(set("/a", "3")).await.unwrap_err(), Unserved::Stopped);
+
+        let again = start_on(&disk, mem_config()).unwrap();
+        assert_eq!(again.member_id(), handle.member_id());
+        again.ready().await;
+        assert_eq!(read(&again, "/a").as_deref(), Some("2"));
+        let third = again.write(set("/b", "3")).await.unwrap();
+        assert_eq!(written(&third.response), written(&second.response) + 1);
+        again.stop().await;
+    });
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_loss_of_power_at_any_time() {
+    for seed in 0..20 {
+        let disk = MemDisk::new(seed);
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let handle = start_on(&shared, mem_config()).unwrap();
+        let writes = 1 + seed * 7;
+        runtime().block_on(async {
+            for n in 0..writes {
+                handle.write(set(&format!("/k{n}"), "v")).await.unwrap();
+            }
+        });
+        // The other process goes on on the old disk, and knows nothing of this one.
+        let after = disk.fork(seed);
+        after.crash();
+        let after: Arc<dyn Disk> = Arc::new(after);
+        let again = start_on(&after, mem_config()).unwrap();
+        runtime().block_on(async {
+            again.ready().await;
+            for n in 0..writes {
+                assert!(read(&again, &format!("/k{n}")).is_some(), "seed {seed} lost write {n}");
+            }
+            again.stop().await;
+            handle.stop().await;
+        });
+    }
+}
+
+#[test]
+fn a_failed_sync_stops_the_member_and_nobody_is_told_of_success_any_more() {
+    let (mem, disk) = mem();
+    let handle = start_on(&disk, mem_config()).unwrap();
+    runtime().block_on(async {
+        handle.ready().await;
+        handle.write(set("/before", "1")).await.unwrap();
+        mem.fail_next_sync();
+        let answers: Vec<_> =
+            (0..10).map(|n| spawn_write(&handle, set(&format!("/after{n}"), "1"))).collect();
+        for answer in answers {
+            assert_eq!(answer.await.unwrap().unwrap_err(), Unserved::Stopped);
+        }
+        let why = handle.failed().await;
+        assert!(why.contains("the sync failed"), "{why}");
+        handle.stop().await;
+        assert_eq!(handle.write(set("/later", "1")).await.unwrap_err(), Unserved::Stopped);
+    });
+}
+
+#[test]
+fn beyond_the_bounds_requests_are_refused_at_once() {
+    let (_, disk) = mem();
+    let handle = start_on(&disk, mem_config()).unwrap();
+    runtime().block_on(async {
+        handle.ready().await;
+        // The log is busy: one write waits for it, and whatever comes then waits for the one.
+        let wal = handle.shared.wal.lock();
+        let mut waiting = vec![spawn_write(&handle, set("/a", "first"))];
+        tokio::task::yield_now().await;
+        wait_until("the raft thread takes it", || !handle.shared.inbox.has_proposals());
+        for n in 0..limits::PROPOSALS_WAITING_MAX {
+            waiting.push(spawn_write(&handle, set("/a", &n.to_string())));
+        }
+        while handle.shared.waiters.waiting() < waiting.len() {
+            tokio::task::yield_now().await;
+        }
+        let began = Instant::now();
+        assert_eq!(handle.write(set("/b", "x")).await.unwrap_err(), Unserved::TooManyRequests);
+        assert!(began.elapsed() < Duration::from_millis(100));
+        drop(wal);
+        for write in waiting {
+            write.await.unwrap().unwrap();
+        }
+        assert_eq!(handle.figures().proposals_failed, 1);
+        handle.stop().await;
+    });
+}
+
+#[test]
+fn a_command_that_is_too_large_is_refused() {
+    let (_, disk) = mem();
+    let handle = start_on(&disk, mem_config()).unwrap();
+    runtime().block_on(async {
+        let large = "x".repeat(limits::REQUEST_BYTES_MAX);
+        assert_eq!(handle.write(set("/a", &large)).await.unwrap_err(), Unserved::TooLarge);
+        handle.stop().await;
+    });
+}
+
+#[test]
+fn a_client_that_goes_away_costs_nothing() {
+    let (_, disk) = mem();
+    let handle = start_on(&disk, mem_config()).unwrap();
+    runtime().block_on(async {
+        handle.ready().await;
+        let write = spawn_write(&handle, set("/gone", "1"));
+        tokio::task::yield_now().await;
+        write.abort();
+        handle.write(set("/b", "1")).await.unwrap();
+        assert_eq!(handle.shared.waiters.waiting(), 0);
+        assert_eq!(read(&handle, "/gone").as_deref(), Some("1"));
+        handle.stop().await;
+    });
+}
+
+#[test]
+fn a_key_goes_within_50_ms_of_its_time() {
+    let (_, disk) = mem();
+    let handle = start_on(&disk, mem_config()).unwrap();
+    runtime().block_on(async {
+        handle.ready().await;
+        let clock = Arc::clone(handle.clock());
+        // At different distances from the ticks.
+        for millis in [30, 130, 175, 250, 310] {
+            let expiry = clock.wall().saturating_add(Duration::from_millis(millis));
+            handle.write(set_until("/short", expiry)).await.unwrap();
+            // The nearer of two counts, whichever came first.
+            let later = expiry.saturating_add(Duration::from_secs(60));
+            handle.write(set_until("/long", later)).await.unwrap();
+            wait_until("it expires", || read(&handle, "/short").is_none());
+            let now = clock.wall();
+            assert!(now >= expiry, "{millis} ms: too early");
+            assert!(expiry.until(now) < Duration::from_millis(50), "{millis} ms: too late");
+        }
+        assert!(read(&handle, "/long").is_some());
+        handle.stop().await;
+    });
+}
+
+#[test]
+fn an_idle_member_writes_nothing() {
+    let (mem, disk) = mem();
+    let handle = start_on(&disk, mem_config()).unwrap();
+    runtime().block_on(async {
+        handle.ready().await;
+        handle.write(set("/a", "1")).await.unwrap();
+    });
+    wait_until("all is flushed", || handle.status().durable == handle.status().applied);
+    let operations = mem.operations();
+    std::thread::sleep(Duration::from_millis(1_500));
+    assert_eq!(mem.operations(), operations);
+    runtime().block_on(handle.stop());
+    assert_eq!(mem.operations(), operations, "nothing is left to do when stopping");
+}
+
+#[test]
+fn a_data_directory_serves_one_process() {
+    let (_, disk) = mem();
+    let handle = start_on(&disk, mem_config()).unwrap();
+    let second = start_on(&disk, mem_config()).unwrap_err();
+    assert!(matches!(second, StartError::InUse { .. }), "{second}");
+    runtime().block_on(handle.stop());
+    runtime().block_on(start_on(&disk, mem_config()).unwrap().stop());
+}
+
+#[test]
+fn data_of_the_original_is_left_alone() {
+    let wal = "member/wal/0000000000000000-0000000000000000.wal";
+    for found in [wal, "member/snap/db", "member/snap/0000000000000002-0000000000000005.snap"] {
+        let (mem, disk) = mem();
+        let path = Path::new("/data").join(found);
+        disk.create_dir_all(path.parent().unwrap()).unwrap();
+        disk.open(&path, base::Open::Create).unwrap();
+        let operations = mem.operations();
+        let error = start_on(&disk, mem_config()).unwrap_err();
+        assert!(error.to_string().contains(found), "{error}");
+        assert_eq!(mem.operations(), operations, "{found}: something was touched");
+    }
+    let (mem, disk) = mem();
+    disk.create_dir_all(Path::new("/data/proxy")).unwrap();
+    let operations = mem.operations();
+    assert!(matches!(start_on(&disk, mem_config()), Err(StartError::Original { .. })));
+    assert_eq!(mem.operations(), operations);
+}
+
+#[test]
+fn flags_that_do_not_fit_together_are_refused_with_nothing_touched() {
+    let url = |port: u16| format!("http://localhost:{port}");
+    let row = |name: &str, port| (name.to_owned(), vec![url(port)]);
+    let base = mem_config();
+    let cases = [
+        (
+            Config { name: "other".to_owned(), ..base.clone() },
+            "couldn't find local name \"other\" in the initial cluster configuration",
+        ),
+        (
+            Config { peer_urls: vec![url(7001)], ..base.clone() },
+            "--initial-cluster has default=http://localhost:2380 but missing from \
+             --initial-advertise-peer-urls=http://localhost:7001",
+        ),
+        (
+            Config { peer_urls: vec![url(2380), url(7001)], ..base.clone() },
+            "--initial-advertise-peer-urls has http://localhost:7001 but missing from \
+             --initial-cluster=default=http://localhost:2380",
+        ),
+        (
+            Config { initial_cluster: vec![row("default", 2380), row("b", 2380)], ..base.clone() },
+            "duplicate url http://localhost:2380",
+        ),
+        (
+            Config { initial_cluster: vec![row("default", 2380), row("b", 2381)], ..base.clone() },
+            "clusters of one member",
+        ),
+        (Config { new_cluster: false, ..base }, "--initial-cluster-state existing"),
+    ];
+    for (config, text) in cases {
+        let (mem, disk) = mem();
+        let error = start_on(&disk, config).unwrap_err().to_string();
+        assert!(error.contains(text), "{error}");
+        assert!(!error.contains('\n'), "{error}");
+        assert_eq!(mem.operations(), 0, "{text}");
+    }
+}
+
+#[test]
+fn a_member_that_is_there_ignores_the_initial_cluster() {
+    let (_, disk) = mem();
+    let first = start_on(&disk, mem_config()).unwrap();
+    runtime().block_on(first.stop());
+    let config = Config {
+        initial_cluster: vec![("x".to_owned(), vec!["http://y:1".to_owned()])],
+        initial_cluster_token: "another".to_owned(),
+        ..mem_config()
+    };
+    let again = start_on(&disk, config).unwrap();
+    assert_eq!(again.member_id(), first.member_id());
+    assert_eq!(again.cluster_id(), first.cluster_id());
+    runtime().block_on(again.stop());
+}
+
+#[test]
+fn founding_a_member_survives_a_loss_of_power_at_every_step() {
+    let (mem, disk) = mem();
+    let handle = start_on(&disk, mem_config()).unwrap();
+    runtime().block_on(async {
+        handle.ready().await;
+        handle.stop().await;
+    });
+    let steps = mem.operations();
+    assert!(steps > 10);
+    for step in 0..steps {
+        let disk = MemDisk::new(step);
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        disk.fail_after(step);
+        // It may fail at once, or after a while, or have just been done.
+        if let Ok(handle) = start_on(&shared, mem_config()) {
+            runtime().block_on(async {
+                tokio::select! {
+                    () = handle.ready() => {}
+                    _ = handle.failed() => {}
+                }
+                handle.stop().await;
+            });
+        }
+        disk.crash();
+        let again = start_on(&shared, mem_config())
+            .unwrap_or_else(|error| panic!("after step {step}: {error}"));
+        runtime().block_on(async {
+            again.ready().await;
+            again.write(set("/a", "1")).await.unwrap();
+            again.stop().await;
+        });
+    }
+}
+
+#[test]
+fn a_fresh_member_is_ready_within_100_ms() {
+    let dir = real_dir();
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    let began = Instant::now();
+    let handle = start_on(&disk, config(&dir.path().join("m"))).unwrap();
+    runtime().block_on(handle.ready());
+    let took = began.elapsed();
+    runtime().block_on(handle.stop());
+    assert!(took < Duration::from_millis(100), "{took:?}");
+}
+
+#[test]
+fn a_member_lives_on_real_files() {
+    let dir = real_dir();
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    let config = Config { snapshot_count: 50, ..config(&dir.path().join("m")) };
+    for round in 0..3 {
+        let handle = start_on(&disk, config.clone()).unwrap();
+        runtime().block_on(async {
+            handle.ready().await;
+            for n in 0..100 {
+                handle.write(set(&format!("/{round}/{n}"), "v")).await.unwrap();
+            }
+            handle.stop().await;
+            assert_eq!(handle.status().durable, handle.status().applied);
+        });
+    }
+    let handle = start_on(&disk, config).unwrap();
+    for round in 0..3 {
+        assert!((0..100).all(|n| read(&handle, &format!("/{round}/{n}")).is_some()));
+    }
+    runtime().block_on(handle.stop());
+}
+
+/// On the disk of the repository: the one under `/tmp` may be memory.
+fn real_dir() -> tempfile::TempDir {
+    let target: PathBuf = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target").into();
+    tempfile::tempdir_in(target).unwrap()
+}
+
+fn spawn_write(handle: &Handle, op: Op) -> tokio::task::JoinHandle<Result<crate::Done, Unserved>> {
+    let handle = handle.clone();
+    tokio::spawn(async move { handle.write(op).await })
+}

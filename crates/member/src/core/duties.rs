@@ -18,7 +18,7 @@ pub(crate) struct Duties {
     /// Where the entry of this leader's own term stands: it does its duties once that is applied,
     /// since only then it knows all that former leaders have committed. `None`: it does not lead.
     pub(crate) settled_at: Option<u64>,
-    settled: bool,
+    pub(crate) settled: bool,
     /// By kind: the index at which the proposal stands.
     in_flight: [Option<u64>; Duty::COUNT],
     /// Ticks since this member last told its name.
@@ -32,10 +32,11 @@ enum Duty {
     Expire,
     Compact,
     ClusterVersion,
+    Publish,
 }
 
 impl Duty {
-    const COUNT: usize = 3;
+    const COUNT: usize = 4;
 }
 
 impl Duties {
@@ -61,6 +62,12 @@ impl Duties {
                 *slot = None;
                 self.looked = false;
             }
+        }
+    }
+
+    fn took_off(&mut self, duty: Duty, index: u64) {
+        if let Some(slot) = self.in_flight.get_mut(duty as usize) {
+            *slot = Some(index);
         }
     }
 
@@ -110,10 +117,8 @@ fn once(core: &mut Core, duty: Duty, op: Op) {
     if core.duties.in_flight.get(slot).is_some_and(Option::is_some) {
         return;
     }
-    if send(core, op)
-        && let Some(slot) = core.duties.in_flight.get_mut(slot)
-    {
-        *slot = Some(core.node.raft.raft_log.last_index());
+    if send(core, op) {
+        core.duties.took_off(duty, core.node.raft.raft_log.last_index());
     }
 }
 
@@ -136,6 +141,9 @@ fn publish(core: &mut Core, reader: &Reader) {
     };
     if send(core, Op::Publish(publish)) {
         core.duties.since_publish = Some(0);
+        if core.leads() {
+            core.duties.took_off(Duty::Publish, core.node.raft.raft_log.last_index());
+        }
     }
 }
 

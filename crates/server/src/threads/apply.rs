@@ -78,9 +78,9 @@ impl ApplyQueue {
     }
 
     fn compact(&self) {
-        let mut state = self.state.lock();
-        state.compacting = true;
-        self.wake.notify_one();
+        if !std::mem::replace(&mut self.state.lock().compacting, true) {
+            self.wake.notify_one();
+        }
     }
 }
 
@@ -113,7 +113,6 @@ pub(crate) fn hand_over(
 }
 
 pub(crate) fn run(shared: &Arc<Shared>, applier: &SharedApplier) -> Result<(), Failure> {
-    let mut compacted = 0;
     // What a former run has left undone.
     shared.apply.compact();
     loop {
@@ -130,11 +129,6 @@ pub(crate) fn run(shared: &Arc<Shared>, applier: &SharedApplier) -> Result<(), F
                     compact(shared, applier, entries * COMPACT_ROWS_PER_ENTRY)?;
                 }
             }
-        }
-        let now = shared.reader.store().compacted();
-        if now != compacted {
-            compacted = now;
-            shared.apply.compact();
         }
     }
 }
@@ -165,7 +159,9 @@ fn apply(shared: &Shared, applier: &mut Applier, entries: &[Entry]) -> Result<Pr
     shared.barriers.applied(applied);
     shared.reader.store().publish(&batch.commits);
     shared.flush.changed(shared);
-    shared.check_published();
+    if shared.reader.store().is_compacting() {
+        shared.apply.compact();
+    }
     Ok(batch.progress)
 }
 

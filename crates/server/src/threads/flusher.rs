@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use base::limits;
-use member::upkeep::{Cutter, flush_due};
+use member::upkeep::{Cutter, ENTRIES_KEPT, flush_due};
 use parking_lot::{Condvar, Mutex};
 
 use crate::{failure::Failure, shared::Shared};
@@ -82,7 +82,8 @@ impl FlushSignal {
 }
 
 pub(crate) fn run(shared: &Arc<Shared>) -> Result<(), Failure> {
-    let mut cutter = Cutter::new(shared.config.snapshot_count, shared.backend.durable().index);
+    let durable = shared.backend.durable().index;
+    let mut cutter = Cutter::new(shared.config.snapshot_count, ENTRIES_KEPT, durable);
     loop {
         let stopping = shared.flush.wait(shared);
         if shared.has_failed() {

@@ -126,6 +126,9 @@ impl RaftThread {
         while let Some(effects) = self.core.step() {
             self.carry_out_step(effects)?;
         }
+        if self.core.is_settled() {
+            self.shared.check_published();
+        }
         let at_once = self.core.reads_at_once();
         self.shared.standing.reads_at_once.store(at_once, Release);
         Ok(())
