@@ -1,0 +1,66 @@
+//! All that the outside world has seen and done: it survives every loss of power.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use base::{Index, Term, UnixNanos};
+use bytes::Bytes;
+use member::Answer;
+use mvcc::Commit;
+use proto::command::{KeysWrite, Op};
+use state::Response;
+use wal::Entry;
+
+/// All that the outside world has seen and done.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct History {
+    /// By the proposal's id.
+    pub(crate) sent: BTreeMap<u64, KeysWrite>,
+    /// By the value, which no two requests share.
+    pub(crate) values: BTreeMap<Bytes, u64>,
+    pub(crate) acknowledged: BTreeMap<u64, Acknowledged>,
+    /// Every entry that was ever handed out to be applied, as it was the first time.
+    pub(crate) entries: BTreeMap<u64, Entry>,
+    /// What each of them gave.
+    pub(crate) outcomes: BTreeMap<u64, Vec<Arc<Commit>>>,
+    /// All that ever was at a revision.
+    pub(crate) commits: BTreeMap<i64, Arc<Commit>>,
+    /// The highest entry that a flush has reported to be durable.
+    pub(crate) durable: Index,
+    /// The last term of which something was synced before the member was opened.
+    pub(crate) led: Term,
+    pub(crate) now: UnixNanos,
+}
+
+/// What a client was told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Acknowledged {
+    /// Where its command stands in the log.
+    pub(crate) index: Index,
+    /// The revision that it made; `None` if it was refused.
+    pub(crate) revision: Option<i64>,
+}
+
+impl History {
+    pub(crate) fn send(&mut self, write: KeysWrite) -> (u64, Op) {
+        let id = self.sent.len() as u64 + 1;
+        if !write.value.is_empty() {
+            self.values.insert(write.value.clone(), id);
+        }
+        self.sent.insert(id, write.clone());
+        (id, Op::Keys(write))
+    }
+
+    pub(crate) fn acknowledge(&mut self, answer: &Answer) {
+        let revision = match &answer.response {
+            Response::Keys(Ok(event)) => i64::try_from(event.node.modified_index).ok(),
+            Response::Keys(Err(_)) | Response::Expired(_) | Response::Done => None,
+            Response::Refused(_) => None,
+        };
+        self.acknowledged.insert(answer.id, Acknowledged { index: answer.index, revision });
+    }
+
+    /// The highest log index that was acknowledged to anybody.
+    pub(crate) fn last_acknowledged(&self) -> Index {
+        self.acknowledged.values().map(|one| one.index).max().unwrap_or_default()
+    }
+}
