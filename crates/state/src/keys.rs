@@ -22,6 +22,8 @@ use bytes::Bytes;
 pub use mvcc::Action;
 use mvcc::ReadError;
 
+#[cfg(test)]
+pub(crate) use self::get::get_while;
 pub(crate) use self::{expire::expire, write::write};
 pub use self::{
     get::{Found, get},

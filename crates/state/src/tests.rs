@@ -93,10 +93,9 @@ impl Fixture {
     }
 
     fn write(&mut self, write: KeysWrite) -> Result<Event, Failure> {
-        match self.apply(Op::Keys(write)).response {
-            Response::Keys(answer) => answer,
-            other => panic!("{other:?}"),
-        }
+        let outcome = self.apply(Op::Keys(write));
+        let Response::Keys(answer) = outcome.response else { panic!("{outcome:?}") };
+        answer
     }
 
     fn v3(&mut self, write: impl FnOnce(&mut Txn<'_>)) -> Option<Arc<Commit>> {

@@ -19,7 +19,7 @@ pub mod membership_change {
 }
 
 impl State {
-    /// Applies a configuration change: the members table, and raft's ConfState (opaque bytes) as it
+    /// Applies a configuration change: the members table, and raft's `ConfState` (opaque bytes) as it
     /// is afterwards, in the same write.
     ///
     /// A change that [`Members::check`](crate::membership::Members::check) refuses leaves the
@@ -46,7 +46,7 @@ impl State {
         Ok(Outcome { id: 0, response, commits: Vec::new() })
     }
 
-    /// Raft's ConfState (opaque bytes) at [`State::applied`]; `None` in a fresh store.
+    /// Raft's `ConfState` (opaque bytes) at [`State::applied`]; `None` in a fresh store.
     pub fn conf_state(&self) -> Result<Option<Bytes>, Fatal> {
         Ok(self.writer.meta(meta::CONF_STATE)?)
     }

@@ -29,6 +29,16 @@ pub struct Found {
 /// `path` is a clean one: see [`clean`](super::clean). Counts nothing:
 /// [`Reader::get`](crate::Reader::get) does.
 pub fn get(store: &Arc<Store>, path: &Bytes, recursive: bool) -> Result<Found, Error> {
+    get_while(store, path, recursive, || ())
+}
+
+/// [`get`], with what a test lets happen between looking a node up and reading it.
+pub(crate) fn get_while(
+    store: &Arc<Store>,
+    path: &Bytes,
+    recursive: bool,
+    mut meanwhile: impl FnMut(),
+) -> Result<Found, Error> {
     let mut pin = None;
     for _ in 0..ATTEMPTS_MAX {
         let (revision, place) = {
@@ -42,6 +52,7 @@ pub fn get(store: &Arc<Store>, path: &Bytes, recursive: bool) -> Result<Found, E
             pin = Some(store.pin());
             continue;
         }
+        meanwhile();
         let node = match place {
             Place::Dir(None) => Node::implied_dir(path.clone()),
             Place::File(head) | Place::Dir(Some(head)) => match store.record(head)? {

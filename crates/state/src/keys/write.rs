@@ -71,13 +71,8 @@ impl Write<'_> {
             // The API cleans them: it is a bug there.
             return Err(self.refuse(Code::InvalidForm, "the path is not a clean one"));
         }
-        if path == "/" {
-            match method {
-                KeysMethod::CreateInOrder => {}
-                // Here alone 2.3.8 forgets to ask for the root.
-                KeysMethod::CompareAndDelete => return Err(self.refuse(Code::NotFile, "")),
-                _ => return Err(self.refuse(Code::RootReadOnly, "/")),
-            }
+        if path == "/" && method != KeysMethod::CreateInOrder {
+            return Err(self.refuse_root(method));
         }
         match method {
             KeysMethod::Set => self.set(path),
@@ -255,6 +250,14 @@ impl Write<'_> {
     fn expiry(&self) -> Option<UnixNanos> {
         // On the wire of 2.3.8, 0 is "none".
         self.request.expiry.filter(|expiry| *expiry != 0).map(UnixNanos)
+    }
+
+    fn refuse_root(&self, method: KeysMethod) -> Error {
+        // Here alone 2.3.8 forgets to ask for the root, and finds a directory without a name.
+        if method == KeysMethod::CompareAndDelete {
+            return self.refuse(Code::NotFile, "");
+        }
+        self.refuse(Code::RootReadOnly, "/")
     }
 
     fn refuse_at(&self, code: Code, path: &[u8]) -> Error {

@@ -133,77 +133,49 @@ impl Model {
             (_, Ok(tree)) => Some(tree),
         };
         let is_dir = matches!(prev, Some(Tree::Dir(..)));
-        match method {
-            KeysMethod::Set if is_dir => return Err((102, path)),
-            KeysMethod::Update if is_dir && !request.value.is_empty() => return Err((102, path)),
-            CompareAndSwap | CompareAndDelete => self.compare(&path, prev.as_ref(), request)?,
-            Delete if is_dir => self.check_removal(&path, prev.as_ref(), request)?,
-            _ => {}
+        let has_value = method == KeysMethod::Update && !request.value.is_empty();
+        if is_dir && (method == KeysMethod::Set || has_value) {
+            return Err((102, path));
+        }
+        if matches!(method, CompareAndSwap | CompareAndDelete) {
+            compare(&path, prev.as_ref(), request)?;
+        }
+        if method == Delete {
+            check_removal(&path, prev.as_ref(), request)?;
         }
         self.index = next;
-        let prev_node = prev.as_ref().map(|tree| node_of(&path, tree));
         if matches!(method, Delete | CompareAndDelete) {
             let action = if method == Delete { Action::Delete } else { Action::CompareAndDelete };
-            return Ok(self.remove(&path, action, prev_node));
+            let prev = prev.as_ref().map(|tree| node_of(&path, tree));
+            return Ok(self.remove(&path, action, prev));
         }
-        Ok(self.store(method, &path, prev, prev_node, request))
-    }
-
-    fn compare(&self, path: &str, prev: Option<&Tree>, request: &KeysWrite) -> Result<(), Refused> {
-        let Some(Tree::File(file)) = prev else { return Err((102, path.to_owned())) };
-        let mut wrong = Vec::new();
-        if let Some(value) = &request.prev_value
-            && value != file.value.as_bytes()
-        {
-            wrong.push(format!("[{} != {}]", String::from_utf8_lossy(value), file.value));
-        }
-        if request.prev_index != 0 && request.prev_index != file.modified {
-            wrong.push(format!("[{} != {}]", request.prev_index, file.modified));
-        }
-        if wrong.is_empty() { Ok(()) } else { Err((101, wrong.join(" "))) }
-    }
-
-    fn check_removal(
-        &self,
-        path: &str,
-        prev: Option<&Tree>,
-        request: &KeysWrite,
-    ) -> Result<(), Refused> {
-        let Some(Tree::Dir(_, children)) = prev else { return Ok(()) };
-        match (request.recursive, request.dir) {
-            (true, _) => Ok(()),
-            (false, false) => Err((102, path.to_owned())),
-            (false, true) if children.is_empty() => Ok(()),
-            (false, true) => Err((108, path.to_owned())),
-        }
+        Ok(self.store(method, &path, prev.as_ref(), request))
     }
 
     fn store(
         &mut self,
         method: KeysMethod,
         path: &str,
-        prev: Option<Tree>,
-        prev_node: Option<Node>,
+        prev: Option<&Tree>,
         request: &KeysWrite,
     ) -> Event {
         let (action, makes) = match method {
             KeysMethod::Set => (Action::Set, true),
             KeysMethod::Create | KeysMethod::CreateInOrder => (Action::Create, true),
             KeysMethod::Update => (Action::Update, false),
-            _ => (Action::CompareAndSwap, false),
+            KeysMethod::CompareAndSwap => (Action::CompareAndSwap, false),
+            KeysMethod::Delete | KeysMethod::CompareAndDelete => panic!("stores nothing"),
         };
         let refresh = request.refresh && action != Action::Create;
         let (modified, mut expiry) = (self.index, request.expiry.map(|at| at / 1_000_000_000 - T0));
         if makes {
-            let above = |dir: &&str| is_under(path, dir);
-            let parents: Vec<_> = self.parents(path).into_iter().collect();
-            for dir in parents.iter().map(String::as_str).filter(above) {
+            for dir in parents(path) {
                 let new = Dir { created: modified, expiry: None };
-                self.dirs.entry(dir.to_owned()).or_insert(new);
+                self.dirs.entry(dir).or_insert(new);
             }
             expiry = expiry.filter(|at| *at >= 946_684_800 - T0);
         }
-        let (old_value, old_created) = match &prev {
+        let (old_value, old_created) = match prev {
             Some(Tree::File(file)) => (file.value.clone(), Some(file.created)),
             Some(Tree::Dir(dir, _)) => (String::new(), dir.as_ref().map(|dir| dir.created)),
             None => (String::new(), None),
@@ -223,22 +195,12 @@ impl Model {
             Tree::File(file)
         };
         let node = Node { modified_index: modified, ..node_of(path, &tree) };
+        let prev_node = prev.map(|tree| node_of(path, tree));
         let event = self.tell(action, node, prev_node, false);
         if refresh {
             self.told.pop();
         }
         event
-    }
-
-    fn parents(&self, path: &str) -> Vec<String> {
-        let mut parents = Vec::new();
-        let mut walked = String::new();
-        for segment in segments(path) {
-            walked = format!("{walked}/{segment}");
-            parents.push(walked.clone());
-        }
-        parents.pop();
-        parents
     }
 
     /// Ends what `prev` is, a file or a directory with all below; the index has moved already.
@@ -326,6 +288,41 @@ impl Model {
         };
         heard.map(cut).collect()
     }
+}
+
+fn compare(path: &str, prev: Option<&Tree>, request: &KeysWrite) -> Result<(), Refused> {
+    let Some(Tree::File(file)) = prev else { return Err((102, path.to_owned())) };
+    let mut wrong = Vec::new();
+    if let Some(value) = &request.prev_value
+        && value != file.value.as_bytes()
+    {
+        wrong.push(format!("[{} != {}]", String::from_utf8_lossy(value), file.value));
+    }
+    if request.prev_index != 0 && request.prev_index != file.modified {
+        wrong.push(format!("[{} != {}]", request.prev_index, file.modified));
+    }
+    if wrong.is_empty() { Ok(()) } else { Err((101, wrong.join(" "))) }
+}
+
+fn check_removal(path: &str, prev: Option<&Tree>, request: &KeysWrite) -> Result<(), Refused> {
+    let Some(Tree::Dir(_, children)) = prev else { return Ok(()) };
+    match (request.recursive, request.dir) {
+        (true, _) => Ok(()),
+        (false, false) => Err((102, path.to_owned())),
+        (false, true) if children.is_empty() => Ok(()),
+        (false, true) => Err((108, path.to_owned())),
+    }
+}
+
+fn parents(path: &str) -> Vec<String> {
+    let mut parents = Vec::new();
+    let mut walked = String::new();
+    for segment in segments(path) {
+        walked = format!("{walked}/{segment}");
+        parents.push(walked.clone());
+    }
+    parents.pop();
+    parents
 }
 
 /// Makes the directories on the way; whatever would come below a file is out of reach.

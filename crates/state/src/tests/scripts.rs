@@ -90,10 +90,10 @@ impl Script {
             expiry: words.number("ttl").map(|ttl| time(ttl).0),
             ..request(method, words.at(0))
         }));
-        match outcome.response {
-            Response::Keys(Ok(event)) => self.say(show_event(&event)),
-            Response::Keys(Err(failure)) => self.say(show_failure(&failure)),
-            other => panic!("{other:?}"),
+        let Response::Keys(answer) = outcome.response else { panic!("{outcome:?}") };
+        match answer {
+            Ok(event) => self.say(show_event(&event)),
+            Err(failure) => self.say(show_failure(&failure)),
         }
         self.trace(&outcome.commits);
     }
@@ -175,7 +175,9 @@ impl Script {
             let events = drain(watcher);
             lines.extend(events.iter().map(|event| format!("{name} hears {}", show_event(event))));
         }
-        lines.into_iter().for_each(|line| self.say(line));
+        for line in lines {
+            self.say(line);
+        }
     }
 
     fn compact(&mut self, words: &Words<'_>) {
@@ -264,8 +266,7 @@ fn show_record(record: &Record) -> String {
 fn play(script: &str) -> String {
     let mut play =
         Script { fixture: Some(Fixture::new()), watches: BTreeMap::new(), out: String::new() };
-    let mut lines = script.lines().peekable();
-    while let Some(line) = lines.next() {
+    for line in script.lines() {
         if let Some(command) = line.strip_prefix("> ") {
             play.say(line);
             play.run(command);

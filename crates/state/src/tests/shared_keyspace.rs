@@ -65,7 +65,7 @@ fn keys_that_v2_cannot_name_do_not_exist_for_it() {
 fn a_leased_key_has_no_expiry_and_ends_as_expired() {
     let mut fixture = Fixture::new();
     let mut watcher = fixture.watch("/l", false, 1).unwrap();
-    fixture.v3(|txn| self::put(txn, b"/l", "1", 42));
+    fixture.v3(|txn| put(txn, b"/l", "1", 42));
     assert_eq!(fixture.get("/l").unwrap().expiry, None);
     fixture.v3(|txn| txn.delete(Kind::Key, b"/l", Action::Expire, true));
     let actions: Vec<_> = drain(&mut watcher).iter().map(|event| event.action).collect();
@@ -81,7 +81,7 @@ fn a_v2_write_takes_a_key_off_its_lease() {
     ];
     for write in writes {
         let mut fixture = Fixture::new();
-        fixture.v3(|txn| self::put(txn, b"/l", "1", 42));
+        fixture.v3(|txn| put(txn, b"/l", "1", 42));
         fixture.write(write).unwrap();
         assert_eq!(fixture.store().get(Kind::Key, b"/l", 0).unwrap().unwrap().lease, 0);
     }
@@ -112,7 +112,7 @@ fn a_listing_of_many_pages_gives_every_child_once_and_in_order() {
         for child in 0..300 {
             let depth = child % 3;
             let name = format!("/d/{child:03}{}", "/x".repeat(depth));
-            self::put(txn, name.as_bytes(), "1", 0);
+            put(txn, name.as_bytes(), "1", 0);
             names.insert(name);
         }
     });
@@ -120,9 +120,9 @@ fn a_listing_of_many_pages_gives_every_child_once_and_in_order() {
     let children: Vec<Bytes> = fixture
         .list("/d", false)
         .into_iter()
-        .map(|step| match step {
-            Step::Leaf(node) => node.key,
-            other => panic!("{other:?}"),
+        .map(|step| {
+            let Step::Leaf(node) = step else { panic!("{step:?}") };
+            node.key
         })
         .collect();
     let expected: Vec<String> = (0..300).map(|child| format!("/d/{child:03}")).collect();
@@ -172,6 +172,49 @@ fn a_listing_stays_at_its_revision() {
     assert_eq!(fixture.store().usage().history_records, 0);
 }
 
+fn overwrite_and_compact(fixture: &mut Fixture, value: &str) {
+    fixture.write(set("/a", value)).unwrap();
+    let revision = fixture.store().revision();
+    fixture.apply(Op::Compact(proto::command::Compact { revision }));
+    while fixture.state.compact_step(100).unwrap() {}
+}
+
+#[test]
+fn a_file_that_went_while_it_was_looked_up_is_looked_up_again() {
+    let mut fixture = Fixture::new();
+    overwrite_and_compact(&mut fixture, "0");
+    let (store, path) = (fixture.store(), Bytes::from_static(b"/a"));
+    let mut times = 0;
+    let found = keys::get_while(&store, &path, false, || {
+        times += 1;
+        if times < 5 {
+            overwrite_and_compact(&mut fixture, &times.to_string());
+        }
+    });
+    assert_eq!(times, 5);
+    assert_eq!(show_node(&found.unwrap().node), "/a \"4\" m6 c6");
+    // Into a directory, too.
+    fixture.write(set("/a", "5")).unwrap();
+    let mut once = true;
+    let found = keys::get_while(&store, &path, false, || {
+        if std::mem::take(&mut once) {
+            fixture.write(remove("/a", false)).unwrap();
+            overwrite_and_compact(&mut fixture, "6");
+            fixture.write(mkdir("/a")).unwrap();
+            let revision = fixture.store().revision();
+            fixture.apply(Op::Compact(proto::command::Compact { revision }));
+            while fixture.state.compact_step(100).unwrap() {}
+        }
+    });
+    let found = found.unwrap();
+    assert!(found.node.dir && found.listing.is_some());
+    assert_eq!(found.index, index(&fixture));
+}
+
+fn index(fixture: &Fixture) -> u64 {
+    fixture.store().revision().try_into().unwrap()
+}
+
 /// A file that is overwritten and compacted all the time is found all the time.
 #[test]
 fn a_get_never_misses_a_file_that_is_there() {
@@ -180,19 +223,18 @@ fn a_get_never_misses_a_file_that_is_there() {
     let store = fixture.store();
     let path = Bytes::from_static(b"/a");
     std::thread::scope(|scope| {
-        let reader = scope.spawn(|| {
+        let read = || {
             let mut last = 0;
-            for _ in 0..20_000 {
+            for _ in 0..10_000 {
                 let found = keys::get(&store, &path, false).unwrap();
                 assert!(found.node.modified_index >= last && found.index >= last);
                 last = found.node.modified_index;
             }
-        });
-        while !reader.is_finished() {
-            let revision = fixture.store().revision();
-            fixture.write(set("/a", "x")).unwrap();
-            fixture.apply(Op::Compact(proto::command::Compact { revision: revision + 1 }));
-            while fixture.state.compact_step(100).unwrap() {}
+        };
+        // More than there are cores, so that they are stopped between two of their steps.
+        let readers = [0; 6].map(|_| scope.spawn(read));
+        while readers.iter().any(|reader| !reader.is_finished()) {
+            overwrite_and_compact(&mut fixture, "x");
         }
     });
 }
