@@ -1,2 +1,136 @@
-//! Placeholder until its author writes it.
-fn main() {}
+//! Load for any etcd with the v2 API, and comparisons in one run: `bench --help`.
+//!
+//! - `load`: many connections, one kind of request; `connection`, `histogram`: its parts
+//! - `process`: a server under test, and what Linux says it costs
+//! - `compare`: ours, the original and a no-op service in turn; `noop`: that service
+//! - `overwrite`, `poll`, `wake`: memory, disk and watchers over a long time
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a load generator measures real time, and prints what it found"
+)]
+
+mod compare;
+mod connection;
+mod histogram;
+mod load;
+mod noop;
+mod overwrite;
+mod poll;
+mod process;
+mod wake;
+
+use std::{net::SocketAddr, process::ExitCode, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+use load::{Load, Verb};
+
+#[derive(Parser)]
+#[command(name = "bench", about = "Load for any etcd with the v2 API")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// PUT as fast as the connections allow.
+    Put(LoadArgs),
+    /// GET as fast as the connections allow; the keys are written first.
+    Get(LoadArgs),
+    /// Serve a fixed answer like that of a GET: the most that this machine can reach.
+    Noop {
+        #[arg(long, default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+    },
+    /// Measure our server, the original and the no-op service in turn, in one run.
+    Compare(compare::Options),
+    /// Overwrite a few keys very often, and show memory and disk on the way.
+    Overwrite(overwrite::Options),
+    /// Poll quiet keys with an old `waitIndex`, and with none, and compare the costs.
+    Poll(poll::Options),
+    /// Wait on very many keys at once, and measure how soon one write wakes those concerned.
+    Wake(wake::Options),
+}
+
+#[derive(Args, Clone)]
+struct LoadArgs {
+    #[arg(long, default_value = "127.0.0.1:2379")]
+    endpoint: SocketAddr,
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+    #[arg(long, default_value_t = 64)]
+    value_bytes: usize,
+    /// Keys that the requests go round.
+    #[arg(long, default_value_t = 1000)]
+    keys: usize,
+    /// Key length in bytes, padded; 0: as short as can be.
+    #[arg(long, default_value_t = 0)]
+    key_bytes: usize,
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+    /// Stop after so many requests rather than after a time.
+    #[arg(long)]
+    count: Option<u64>,
+    /// The server's process id, to show what a request costs it.
+    #[arg(long)]
+    pid: Option<u32>,
+}
+
+impl LoadArgs {
+    fn load(&self, verb: Verb) -> Load {
+        Load {
+            endpoint: self.endpoint,
+            verb,
+            connections: self.connections,
+            value_bytes: self.value_bytes,
+            keys: self.keys,
+            key_bytes: self.key_bytes,
+            ttl: None,
+            duration: Duration::from_secs_f64(self.seconds),
+            count: self.count,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    process::raise_file_limit();
+    match command {
+        Command::Put(args) => one(&args, Verb::Put),
+        Command::Get(args) => {
+            load::fill(&args.load(Verb::Get))?;
+            one(&args, Verb::Get)
+        }
+        Command::Noop { listen } => noop::serve(listen),
+        Command::Compare(options) => compare::run(&options),
+        Command::Overwrite(options) => overwrite::run(&options),
+        Command::Poll(options) => poll::run(&options),
+        Command::Wake(options) => wake::run(&options),
+    }
+}
+
+fn one(args: &LoadArgs, verb: Verb) -> anyhow::Result<()> {
+    let before = args.pid.map(process::cpu_seconds).transpose()?;
+    let report = load::run(&args.load(verb))?;
+    println!("{report}");
+    if let (Some(pid), Some(before)) = (args.pid, before) {
+        let cpu = process::cpu_seconds(pid)? - before;
+        println!(
+            "server: {:.1} us of CPU per request, {:.1} MB resident",
+            cpu * 1e6 / report.requests(),
+            process::resident_megabytes(pid)?
+        );
+    }
+    Ok(())
+}

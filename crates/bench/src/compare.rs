@@ -1,0 +1,234 @@
+//! Ours, the original and a no-op service in turn, round after round, in one run.
+
+use std::{
+    fs,
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+
+use crate::{
+    load::{self, Load, Verb},
+    process::Server,
+};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Our server.
+    #[arg(long, default_value = "target/release/etcd")]
+    ours: PathBuf,
+    /// The original, 3.4 (with v2), if it is to be compared.
+    #[arg(long)]
+    against: Option<PathBuf>,
+    /// Where the data goes: the disk under test.
+    #[arg(long, default_value = "target")]
+    under: PathBuf,
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Of each measurement.
+    #[arg(long, default_value_t = 4.0)]
+    seconds: f64,
+    #[arg(long, value_delimiter = ',', default_value = "1,64,256")]
+    connections: Vec<usize>,
+    #[arg(long, value_delimiter = ',', default_value = "64,256")]
+    value_bytes: Vec<usize>,
+}
+
+/// One measurement of one server.
+#[derive(Clone, Copy, Default)]
+struct Figures {
+    rate: f64,
+    /// Microseconds.
+    p50: f64,
+    p99: f64,
+    p999: f64,
+    /// Microseconds of the server's time per request.
+    cpu: f64,
+}
+
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    for &value_bytes in &options.value_bytes {
+        for &connections in &options.connections {
+            for verb in [Verb::Put, Verb::Get] {
+                compare(options, verb, connections, value_bytes)?;
+            }
+        }
+    }
+    one_write(options)?;
+    idle(options)
+}
+
+/// The servers to compare; the no-op service only stands beside GET.
+fn servers(options: &Options, verb: Verb) -> anyhow::Result<Vec<(&'static str, Server)>> {
+    let mut servers = vec![("ours", Server::start(&options.ours, &options.under)?)];
+    if let Some(against) = &options.against {
+        servers.push(("original", Server::start(against, &options.under)?));
+    }
+    if verb == Verb::Get {
+        servers.push(("no-op", Server::start_noop()?));
+    }
+    Ok(servers)
+}
+
+fn compare(
+    options: &Options,
+    verb: Verb,
+    connections: usize,
+    value_bytes: usize,
+) -> anyhow::Result<()> {
+    println!("\n{verb:?}, {connections} connections, {value_bytes} bytes:");
+    let servers = servers(options, verb)?;
+    let mut all = vec![Vec::new(); servers.len()];
+    for round in 0..options.rounds {
+        for ((name, server), found) in servers.iter().zip(&mut all) {
+            let load = Load {
+                endpoint: server.endpoint,
+                verb,
+                connections,
+                value_bytes,
+                keys: 1000,
+                key_bytes: 0,
+                ttl: None,
+                duration: Duration::from_secs_f64(options.seconds),
+                count: None,
+            };
+            if verb == Verb::Get && round == 0 && *name != "no-op" {
+                load::fill(&load)?;
+            }
+            found.push(measure(server, &load)?);
+        }
+    }
+    println!("| server | requests/s | p50 us | p99 us | p99.9 us | CPU us/request |");
+    println!("|---|---|---|---|---|---|");
+    for ((name, _), found) in servers.iter().zip(&all) {
+        let of = |figure: fn(&Figures) -> f64| median(found.iter().map(figure).collect());
+        println!(
+            "| {name} | {:.0} | {:.0} | {:.0} | {:.0} | {:.1} |",
+            of(|f| f.rate),
+            of(|f| f.p50),
+            of(|f| f.p99),
+            of(|f| f.p999),
+            of(|f| f.cpu)
+        );
+    }
+    for ((name, _), found) in servers.iter().zip(&all).skip(1) {
+        let ratio = |figure: fn(&Figures) -> f64| {
+            let ours = all.first().into_iter().flatten();
+            median(ours.zip(found).map(|(o, f)| figure(o) / figure(f)).collect())
+        };
+        println!(
+            "ours / {name}: rate {:.2}, p99 {:.2}, CPU {:.2}",
+            ratio(|f| f.rate),
+            ratio(|f| f.p99),
+            ratio(|f| f.cpu)
+        );
+    }
+    Ok(())
+}
+
+fn measure(server: &Server, load: &Load) -> anyhow::Result<Figures> {
+    let before = server.cpu_seconds()?;
+    let report = load::run(load)?;
+    anyhow::ensure!(report.failed == 0, "{} requests failed", report.failed);
+    Ok(Figures {
+        rate: report.rate(),
+        p50: report.quantile(0.5),
+        p99: report.quantile(0.99),
+        p999: report.quantile(0.999),
+        cpu: (server.cpu_seconds()? - before) * 1e6 / report.requests(),
+    })
+}
+
+/// One write at a time, against what it cannot do without: a bare sync and an HTTP round trip.
+fn one_write(options: &Options) -> anyhow::Result<()> {
+    let ours = Server::start(&options.ours, &options.under)?;
+    let noop = Server::start_noop()?;
+    let load = |server: &Server, verb| Load {
+        endpoint: server.endpoint,
+        verb,
+        connections: 1,
+        value_bytes: 64,
+        keys: 1000,
+        key_bytes: 0,
+        ttl: None,
+        duration: Duration::from_secs_f64(options.seconds / 2.0),
+        count: None,
+    };
+    let mut ratios = Vec::new();
+    println!("\none connection: PUT p50 against a bare fdatasync and a no-op round trip (us):");
+    println!("| PUT | fdatasync | no-op | ratio |");
+    println!("|---|---|---|---|");
+    for _ in 0..options.rounds.max(5) {
+        let put = load::run(&load(&ours, Verb::Put))?.quantile(0.5);
+        let sync = bare_sync(&options.under, Duration::from_secs_f64(options.seconds / 4.0))?;
+        let round_trip = load::run(&load(&noop, Verb::Get))?.quantile(0.5);
+        let ratio = put / (sync + round_trip);
+        println!("| {put:.0} | {sync:.0} | {round_trip:.0} | {ratio:.2} |");
+        ratios.push(ratio);
+    }
+    println!("median ratio {:.2}", median(ratios));
+    Ok(())
+}
+
+/// The median time of an fdatasync after 200 bytes into a file whose space is reserved, in
+/// microseconds.
+fn bare_sync(under: &Path, duration: Duration) -> anyhow::Result<f64> {
+    const LENGTH: u64 = 64 << 20;
+    let dir = tempfile::TempDir::new_in(under)?;
+    let file = fs::File::create(dir.path().join("sync"))?;
+    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, LENGTH)?;
+    file.sync_all()?;
+    let mut times = Vec::new();
+    let began = Instant::now();
+    let mut at = 0;
+    while began.elapsed() < duration {
+        file.write_all_at(&[7; 200], at)?;
+        at = (at + 200) % (LENGTH - 200);
+        let from = Instant::now();
+        file.sync_data()?;
+        times.push(from.elapsed().as_secs_f64() * 1e6);
+    }
+    Ok(median(times))
+}
+
+/// What a server costs that has nothing to do; how soon it starts; what 100,000 keys take.
+fn idle(options: &Options) -> anyhow::Result<()> {
+    let mut starts = Vec::new();
+    for _ in 0..10 {
+        starts.push(Server::start(&options.ours, &options.under)?.started_in.as_secs_f64() * 1e3);
+    }
+    println!("\nstart on an empty directory to the first answer: median {:.1} ms", median(starts));
+    let server = Server::start(&options.ours, &options.under)?;
+    std::thread::sleep(Duration::from_secs(1));
+    let (before, began) = (server.cpu_seconds()?, Instant::now());
+    std::thread::sleep(Duration::from_secs(10));
+    let idle = (server.cpu_seconds()? - before) / began.elapsed().as_secs_f64() * 100.0;
+    println!("idle: {idle:.2}% of a CPU, {:.1} MB resident", server.resident_megabytes()?);
+    load::fill(&Load {
+        endpoint: server.endpoint,
+        verb: Verb::Put,
+        connections: 64,
+        value_bytes: 64,
+        keys: 100_000,
+        key_bytes: 64,
+        ttl: None,
+        duration: Duration::ZERO,
+        count: None,
+    })?;
+    let at_once = server.resident_megabytes()?;
+    std::thread::sleep(Duration::from_secs(5));
+    println!(
+        "100,000 keys of 64 bytes with 64-byte values: {at_once:.1} MB resident at once, {:.1} MB \
+         after 5 s; {:.1} MB on disk",
+        server.resident_megabytes()?,
+        server.disk_megabytes()
+    );
+    Ok(())
+}
+
+pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+}

@@ -1,0 +1,170 @@
+//! A server under test, and what Linux says it costs.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use rustix::process::{Pid, Resource, Rlimit, Signal};
+use tempfile::TempDir;
+
+/// Ticks of a second in `/proc`: fixed by Linux's ABI.
+const TICKS: f64 = 100.0;
+/// How long a server may take to start.
+const START_PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running server. Dropping it kills it and removes its data.
+pub(crate) struct Server {
+    pub(crate) endpoint: SocketAddr,
+    child: Child,
+    _data: TempDir,
+    data_dir: PathBuf,
+    /// From its start to its first answer.
+    pub(crate) started_in: Duration,
+}
+
+impl Server {
+    /// Starts an etcd, ours or the original, on an empty directory below `under`.
+    pub(crate) fn start(binary: &Path, under: &Path) -> anyhow::Result<Self> {
+        let data = TempDir::new_in(under)?;
+        let data_dir = data.path().join("data");
+        let (client, peer) = (free_port()?, free_port()?);
+        let (client_url, peer_url) = (format!("http://{client}"), format!("http://{peer}"));
+        let log = fs::File::create(data.path().join("log"))?;
+        let is_ours = !version(binary)?.contains("etcd Version: 3.4");
+        let mut command = Command::new(binary);
+        command
+            .arg("--data-dir")
+            .arg(&data_dir)
+            .args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url])
+            .args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url])
+            .args(["--initial-cluster", &format!("default={peer_url}")])
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        if !is_ours {
+            command.arg("--enable-v2=true");
+        }
+        let began = Instant::now();
+        let child = command.spawn().with_context(|| format!("start {}", binary.display()))?;
+        let started_in = wait_until_up(client, began)?;
+        Ok(Self { endpoint: client, child, _data: data, data_dir, started_in })
+    }
+
+    /// Starts the no-op service: this program again.
+    pub(crate) fn start_noop() -> anyhow::Result<Self> {
+        let data = TempDir::new()?;
+        let began = Instant::now();
+        let mut child = Command::new(std::env::current_exe()?)
+            .arg("noop")
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("start the no-op service")?;
+        let mut line = String::new();
+        let stdout = child.stdout.take().context("stdout of the no-op service")?;
+        BufReader::new(stdout).read_line(&mut line)?;
+        let endpoint = line.trim().parse().context("address of the no-op service")?;
+        let data_dir = data.path().to_path_buf();
+        Ok(Self { endpoint, child, _data: data, data_dir, started_in: began.elapsed() })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn cpu_seconds(&self) -> anyhow::Result<f64> {
+        cpu_seconds(self.pid())
+    }
+
+    pub(crate) fn resident_megabytes(&self) -> anyhow::Result<f64> {
+        resident_megabytes(self.pid())
+    }
+
+    /// What the data takes on disk.
+    pub(crate) fn disk_megabytes(&self) -> f64 {
+        disk_megabytes(&self.data_dir)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(pid) = i32::try_from(self.pid()).ok().and_then(Pid::from_raw) {
+            rustix::process::kill_process(pid, Signal::KILL).ok();
+        }
+        self.child.wait().ok();
+    }
+}
+
+fn version(binary: &Path) -> anyhow::Result<String> {
+    let output = Command::new(binary)
+        .arg("--version")
+        .output()
+        .with_context(|| format!("run {} --version", binary.display()))?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn free_port() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+/// Until `/health` (which needs a leader) says yes.
+fn wait_until_up(endpoint: SocketAddr, began: Instant) -> anyhow::Result<Duration> {
+    use std::io::{Read as _, Write as _};
+    while began.elapsed() < START_PATIENCE {
+        if let Ok(mut stream) = TcpStream::connect(endpoint) {
+            let mut answer = String::new();
+            let request = format!("GET /v2/keys/ HTTP/1.0\r\nHost: {endpoint}\r\n\r\n");
+            if stream.write_all(request.as_bytes()).is_ok()
+                && stream.read_to_string(&mut answer).is_ok()
+                && answer.contains(" 200 ")
+            {
+                return Ok(began.elapsed());
+            }
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    bail!("{endpoint} did not come up within {START_PATIENCE:?}")
+}
+
+/// User and system time of a process so far.
+pub(crate) fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields = stat.rsplit_once(')').context("/proc/PID/stat")?.1;
+    let mut ticks = fields.split_ascii_whitespace().skip(11).map(str::parse::<u32>);
+    let (Some(user), Some(system)) = (ticks.next(), ticks.next()) else {
+        bail!("/proc/{pid}/stat is too short")
+    };
+    Ok((f64::from(user?) + f64::from(system?)) / TICKS)
+}
+
+pub(crate) fn resident_megabytes(pid: u32) -> anyhow::Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+    let kilobytes: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
+    Ok(kilobytes / 1024.0)
+}
+
+fn disk_megabytes(dir: &Path) -> f64 {
+    use std::os::unix::fs::MetadataExt as _;
+    let Ok(entries) = fs::read_dir(dir) else { return 0.0 };
+    entries
+        .flatten()
+        .map(|entry| match entry.metadata() {
+            Ok(found) if found.is_dir() => disk_megabytes(&entry.path()),
+            #[allow(clippy::cast_precision_loss, reason = "a size")]
+            Ok(found) => found.blocks() as f64 * 512.0 / 1e6,
+            Err(_) => 0.0,
+        })
+        .sum()
+}
+
+/// Ten thousand connections need as many descriptors.
+pub(crate) fn raise_file_limit() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let most = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    rustix::process::setrlimit(Resource::Nofile, most).ok();
+}
