@@ -1,2 +1,67 @@
-//! Placeholder until its author writes it.
-fn main() {}
+//! The server's binary: flags and configuration, then a member and its APIs.
+
+mod announce;
+mod config;
+mod descriptors;
+mod flags;
+mod listen;
+mod logging;
+mod serve;
+mod signals;
+mod version;
+
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use config::{Command, Config, Refusal};
+use serve::Ended;
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    match config::gather(&arguments, &config::environment()) {
+        Ok(Command::Help) => print(&flags::help()),
+        Ok(Command::Version) => print(&version::text()),
+        Ok(Command::Start(config)) => start(*config),
+        Err(refusal) => {
+            complain(&refusal.to_string());
+            match refusal {
+                Refusal::Usage(_) => ExitCode::from(2),
+                Refusal::Conflict(_) => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+fn start(config: Config) -> ExitCode {
+    let set_log_level = match logging::start(&config.logging) {
+        Ok(set_log_level) => set_log_level,
+        Err(reason) => {
+            complain(&reason);
+            return ExitCode::FAILURE;
+        }
+    };
+    match serve::run(config, &set_log_level) {
+        Ok(Ended::Signal(signal)) => signals::end_by(signal),
+        // Said by whoever failed.
+        Ok(Ended::Failed) => ExitCode::FAILURE,
+        Err(reason) => {
+            tracing::error!(target: "etcdmain", "{reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print(text: &str) -> ExitCode {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// For what goes wrong before there is a log.
+fn complain(reason: &str) {
+    // With standard error closed there is nobody to tell.
+    drop(writeln!(io::stderr().lock(), "etcd: {reason}"));
+}

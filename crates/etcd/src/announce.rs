@@ -1,0 +1,40 @@
+//! What the log says once a member serves, in the wording by which supervisors and test harnesses
+//! know the original to be up.
+
+use base::version;
+use server::Handle;
+
+/// What the cluster agrees to speak, as the original shows it: major and minor.
+fn cluster_version() -> &'static str {
+    version::CLUSTER.rsplit_once('.').map_or(version::CLUSTER, |(short, _)| short)
+}
+
+/// Logs the wordings of 2.3, of 3.4, and of 3.5 on; tells systemd.
+pub(crate) fn ready(handle: &Handle, client_urls: &[String], addresses: &[String]) {
+    let (agreed, name, cluster) = (cluster_version(), handle.name(), handle.cluster_id());
+    let urls = client_urls.join(" ");
+    tracing::info!(
+        target: "etcdserver",
+        "published {{Name:{name} ClientURLs:[{urls}]}} to cluster {cluster}"
+    );
+    tracing::info!(target: "etcdserver", "set the initial cluster version to {agreed}");
+    tracing::info!(target: "etcdserver/api", "enabled capabilities for version {agreed}");
+    tracing::info!(target: "embed", "ready to serve client requests");
+    for address in addresses {
+        tracing::info!(target: "embed", "serving insecure client requests on {address}");
+    }
+    notify(sd_notify::NotifyState::Ready);
+}
+
+/// Tells systemd that the end has begun.
+pub(crate) fn stopping(signal: i32) {
+    let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
+    tracing::info!(target: "etcdmain", "received {name}, shutting down...");
+    notify(sd_notify::NotifyState::Stopping);
+}
+
+fn notify(state: sd_notify::NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(target: "etcdmain", %error, "cannot notify systemd");
+    }
+}

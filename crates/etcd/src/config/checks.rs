@@ -1,0 +1,179 @@
+//! From the values of the flags to a configuration that makes sense as a whole.
+
+use std::{path::PathBuf, time::Duration};
+
+use base::limits;
+
+use super::{
+    Config, Defaults, Listen, Refusal, cluster,
+    given::Given,
+    urls::{self, Url},
+};
+use crate::logging;
+
+const ELECTION_MILLIS_MAX: u64 = 50_000;
+/// The ports of etcd 0.4, on which etcd 2 still listens when it is not told otherwise.
+const LEGACY_PORTS: [u16; 2] = [4001, 7001];
+
+pub(super) fn config(mut given: Given) -> Result<Config, Refusal> {
+    let defaults = Defaults {
+        client_urls: !given.is_set("advertise-client-urls"),
+        peer_urls: !given.is_set("initial-advertise-peer-urls"),
+        initial_cluster: given.text("initial-cluster").is_empty(),
+    };
+    if given.is_set("listen-client-urls") && defaults.client_urls {
+        return Err(conflict(format!(
+            "--advertise-client-urls is required when {} is set: give the URLs under which clients \
+             reach this member",
+            given.show("listen-client-urls")
+        )));
+    }
+    let listen_clients = listen(&given, "listen-client-urls")?;
+    let listen_peers = listen(&given, "listen-peer-urls")?;
+    distinct(&listen_clients, &listen_peers)?;
+    let member = member(&given)?;
+    let logging = logging::settings(&mut given).map_err(conflict)?;
+    if !given.is_set("data-dir") {
+        let path = member.data_dir.display();
+        given.warn(format!("no --data-dir is given: using ./{path}"));
+    }
+    Ok(Config {
+        member,
+        cors: list(given.text("cors")),
+        listen_clients,
+        listen_peers,
+        reuse_port: given.switch("socket-reuse-port"),
+        logging,
+        warnings: given.take_warnings(),
+        defaults,
+    })
+}
+
+fn member(given: &Given) -> Result<server::Config, Refusal> {
+    let name = name(given)?;
+    let peer_urls = parsed(given, "initial-advertise-peer-urls")?;
+    let (heartbeat, election) = pace(given)?;
+    let initial_cluster = match given.text("initial-cluster") {
+        "" => cluster::alone(&name, &peer_urls),
+        text => cluster::parse(text).map_err(|reason| {
+            conflict(format!("{} \"{text}\": {reason}", given.show("initial-cluster")))
+        })?,
+    };
+    let snapshot_count = given.count("snapshot-count");
+    Ok(server::Config {
+        data_dir: data_dir(given, &name),
+        wal_dir: Some(given.text("wal-dir")).filter(|dir| !dir.is_empty()).map(PathBuf::from),
+        initial_cluster,
+        initial_cluster_token: given.text("initial-cluster-token").to_owned(),
+        new_cluster: given.text("initial-cluster-state") == "new",
+        force_new_cluster: given.switch("force-new-cluster"),
+        peer_urls: urls::texts(&peer_urls),
+        client_urls: urls::texts(&parsed(given, "advertise-client-urls")?),
+        heartbeat,
+        election,
+        snapshot_count: if snapshot_count == 0 { 10_000 } else { snapshot_count },
+        quota_bytes: quota(given.number("quota-backend-bytes")),
+        name,
+    })
+}
+
+fn name(given: &Given) -> Result<String, Refusal> {
+    let name = given.text("name");
+    if name.is_empty() || name.contains(['=', ',', '/', '\0']) || name.contains(char::is_control) {
+        return Err(conflict(format!(
+            "{} \"{name}\": give a name without '=', ',' and '/', since --initial-cluster and the \
+             data directory's name contain it",
+            given.show("name")
+        )));
+    }
+    Ok(name.to_owned())
+}
+
+fn data_dir(given: &Given, name: &str) -> PathBuf {
+    match given.text("data-dir") {
+        "" => PathBuf::from(format!("{name}.etcd")),
+        dir => PathBuf::from(dir),
+    }
+}
+
+/// Heartbeat and election timeout.
+fn pace(given: &Given) -> Result<(Duration, Duration), Refusal> {
+    let heartbeat = given.count("heartbeat-interval");
+    let election = given.count("election-timeout");
+    if heartbeat == 0 {
+        return Err(conflict(format!("{} must be above 0", given.show("heartbeat-interval"))));
+    }
+    let shown = format!("{} [{election}ms]", given.show("election-timeout"));
+    if heartbeat.saturating_mul(5) > election {
+        return Err(conflict(format!(
+            "{shown} should be at least 5 times --heartbeat-interval [{heartbeat}ms]: give {} or \
+             more",
+            heartbeat.saturating_mul(5)
+        )));
+    }
+    if election > ELECTION_MILLIS_MAX {
+        return Err(conflict(format!("{shown} is too long: give {ELECTION_MILLIS_MAX} or less")));
+    }
+    Ok((Duration::from_millis(heartbeat), Duration::from_millis(election)))
+}
+
+fn quota(bytes: i64) -> u64 {
+    match bytes {
+        0 => limits::QUOTA_BYTES_DEFAULT,
+        // Negative: no bound, as in etcd.
+        bytes => u64::try_from(bytes).unwrap_or(u64::MAX),
+    }
+}
+
+fn listen(given: &Given, flag: &'static str) -> Result<Vec<Listen>, Refusal> {
+    let is_default = !given.is_set(flag);
+    let mut listens = Vec::new();
+    for url in parsed(given, flag)? {
+        let shown = given.show(flag);
+        if url.is_https() {
+            return Err(conflict(format!(
+                "{shown} {url}: TLS is not supported yet: give an http URL"
+            )));
+        }
+        if url.bind_address().is_none() {
+            return Err(conflict(format!(
+                "{shown}: expected IP in URL for binding ({url}): give an IP of this machine, \
+                 0.0.0.0 or localhost"
+            )));
+        }
+        let is_legacy_default = is_default && LEGACY_PORTS.contains(&url.port());
+        listens.push(Listen { url, flag, is_legacy_default });
+    }
+    Ok(listens)
+}
+
+/// Nobody can listen twice on one address.
+fn distinct(clients: &[Listen], peers: &[Listen]) -> Result<(), Refusal> {
+    let all: Vec<&Listen> = clients.iter().chain(peers).collect();
+    for (at, one) in all.iter().enumerate() {
+        let same = |other: &&&Listen| other.url.bind_address() == one.url.bind_address();
+        if let Some(other) = all.iter().skip(at + 1).find(same)
+            && one.url.port() != 0
+        {
+            return Err(conflict(format!(
+                "--{} {} and --{} {} are the same address: give each its own port",
+                one.flag, one.url, other.flag, other.url
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn parsed(given: &Given, flag: &'static str) -> Result<Vec<Url>, Refusal> {
+    urls::parse_list(given.text(flag))
+        .map_err(|reason| conflict(format!("{}: {reason}", given.show(flag))))
+}
+
+fn list(text: &str) -> Vec<String> {
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    parts.map(str::to_owned).collect()
+}
+
+fn conflict(text: String) -> Refusal {
+    Refusal::Conflict(text)
+}

@@ -1,0 +1,45 @@
+//! `ETCD_*` variables: they count where the command line says nothing.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Refusal,
+    given::{Given, Source},
+    value,
+};
+use crate::flags;
+
+/// Adds what the environment has to what the command line has.
+pub(super) fn add(
+    mut given: Given,
+    environment: &BTreeMap<String, String>,
+) -> Result<Given, Refusal> {
+    let mut known = BTreeMap::new();
+    for flag in flags::all() {
+        known.insert(flag.variable(), flag);
+    }
+    for (variable, value) in environment.range("ETCD_".to_owned()..) {
+        if !variable.starts_with("ETCD_") {
+            break;
+        }
+        match known.get(variable) {
+            // The original, too, leaves this one alone: a script's own ETCD_VERSION is common.
+            Some(flag) if flag.name == "version" => {
+                given.warn(format!("environment variable {variable} is not used"));
+            }
+            Some(_) if value.is_empty() => {}
+            Some(flag) if given.is_set(flag.name) => given.warn(format!(
+                "recognized environment variable {variable}, but unused: --{} is given",
+                flag.name
+            )),
+            Some(flag) => {
+                value::check(flag, value).map_err(|advice| {
+                    Refusal::Conflict(format!("invalid value \"{value}\" for {variable}: {advice}"))
+                })?;
+                given.set(flag.name, value.clone(), Source::Environment);
+            }
+            None => given.warn(format!("unrecognized environment variable {variable}={value}")),
+        }
+    }
+    Ok(given)
+}

@@ -1,0 +1,143 @@
+//! `--config-file`: YAML with the names of the flags as keys, as etcd 3 has it.
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde_json::Value;
+
+use super::{
+    Refusal,
+    given::{Given, Source},
+    value,
+};
+use crate::flags::{self, Kind};
+
+/// Two sections of the file have keys of their own; here are the flags that these stand for.
+const SECTIONS: &[(&str, &[(&str, &str)])] = &[
+    (
+        "client-transport-security",
+        &[
+            ("cert-file", "cert-file"),
+            ("key-file", "key-file"),
+            ("client-cert-file", "client-cert-file"),
+            ("client-key-file", "client-key-file"),
+            ("client-cert-auth", "client-cert-auth"),
+            ("trusted-ca-file", "trusted-ca-file"),
+            ("ca-file", "ca-file"),
+            ("crl-file", "client-crl-file"),
+            ("auto-tls", "auto-tls"),
+            ("allowed-hostname", "client-cert-allowed-hostname"),
+        ],
+    ),
+    (
+        "peer-transport-security",
+        &[
+            ("cert-file", "peer-cert-file"),
+            ("key-file", "peer-key-file"),
+            ("client-cert-file", "peer-client-cert-file"),
+            ("client-key-file", "peer-client-key-file"),
+            ("client-cert-auth", "peer-client-cert-auth"),
+            ("trusted-ca-file", "peer-trusted-ca-file"),
+            ("ca-file", "peer-ca-file"),
+            ("crl-file", "peer-crl-file"),
+            ("auto-tls", "peer-auto-tls"),
+            ("allowed-cn", "peer-cert-allowed-cn"),
+            ("allowed-hostname", "peer-cert-allowed-hostname"),
+            ("skip-client-san-verification", "peer-skip-client-san-verification"),
+        ],
+    ),
+];
+
+pub(super) fn read(path: &Path) -> Result<Given, Refusal> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Refusal::Conflict(format!("read --config-file {}: {error}", path.display()))
+    })?;
+    parse(&text, path)
+}
+
+fn parse(text: &str, path: &Path) -> Result<Given, Refusal> {
+    let mut given = Given::default();
+    for (key, value) in mapping(text, path)? {
+        let section = SECTIONS.iter().find(|(name, _)| *name == key);
+        match (section, value) {
+            (_, Value::Null) => {}
+            (Some((name, keys)), Value::Object(inner)) => {
+                for (key, value) in inner {
+                    let flag = keys.iter().find(|(inside, _)| *inside == key);
+                    let written = format!("{name}.{key}");
+                    set(&mut given, path, (&written, flag.map(|(_, flag)| *flag)), &value)?;
+                }
+            }
+            (Some(_), _) => return Err(refuse(path, &key, "give keys and values")),
+            (None, value) => set(&mut given, path, (&key, Some(&key)), &value)?,
+        }
+    }
+    Ok(given)
+}
+
+fn mapping(text: &str, path: &Path) -> Result<BTreeMap<String, Value>, Refusal> {
+    // A file of comments only is an empty mapping.
+    // Of the words for true and false only two are taken as such: `y` may be somebody's name.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    let parsed: Result<Option<BTreeMap<String, Value>>, _> =
+        serde_saphyr::from_str_with_options(text, options);
+    parsed.map(Option::unwrap_or_default).map_err(|error| {
+        let first = error.to_string();
+        let first = first.lines().next().unwrap_or("no YAML").to_owned();
+        Refusal::Conflict(format!("read --config-file {}: {first}", path.display()))
+    })
+}
+
+/// Takes one value. Keys that no flag has are left out with a warning, since the original skips
+/// them.
+fn set(
+    given: &mut Given,
+    path: &Path,
+    (written, name): (&str, Option<&str>),
+    value: &Value,
+) -> Result<(), Refusal> {
+    let Some(flag) = name.and_then(flags::find) else {
+        let hint = flags::nearest(written).map(|near| format!(": did you mean {near}?"));
+        let hint = hint.unwrap_or_default();
+        given.warn(format!("unrecognized key {written} in {}{hint}", path.display()));
+        return Ok(());
+    };
+    let Some(text) = scalar(value) else {
+        return Err(refuse(path, written, "give one value, or a list of values"));
+    };
+    let text = match (flag.kind, text.to_ascii_lowercase().as_str()) {
+        (Kind::Switch, "yes" | "on" | "y") => "true".to_owned(),
+        (Kind::Switch, "no" | "off" | "n") => "false".to_owned(),
+        _ => text,
+    };
+    // `data-dir:` and `data-dir: ""` mean the default.
+    if text.is_empty() {
+        return Ok(());
+    }
+    value::check(flag, &text).map_err(|advice| {
+        refuse(path, written, &format!("\"{text}\" is no value for it: {advice}"))
+    })?;
+    given.set(flag.name, text, Source::File(path.to_owned()));
+    Ok(())
+}
+
+/// A value as it would stand on the command line; a list with commas between.
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => Some(String::new()),
+        Value::Bool(value) => Some(value.to_string()),
+        Value::Number(value) => Some(value.to_string()),
+        Value::String(value) => Some(value.clone()),
+        Value::Array(values) => {
+            let values: Option<Vec<_>> = values.iter().map(scalar).collect();
+            values.map(|values| values.join(","))
+        }
+        Value::Object(_) => None,
+    }
+}
+
+fn refuse(path: &Path, key: &str, advice: &str) -> Refusal {
+    Refusal::Conflict(format!("{key} in {}: {advice}", path.display()))
+}
+
+#[cfg(test)]
+mod tests;

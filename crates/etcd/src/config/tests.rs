@@ -1,0 +1,270 @@
+//! Claims about whole configurations: what the three sources say together.
+
+use std::{io::Write as _, time::Duration};
+
+use super::*;
+
+fn gathered(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Command, Refusal> {
+    let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+    let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    gather(&arguments, &environment.iter().map(pair).collect())
+}
+
+fn configured(arguments: &[&str], environment: &[(&str, &str)]) -> Config {
+    match gathered(arguments, environment) {
+        Ok(Command::Start(config)) => *config,
+        other => panic!("{arguments:?}: {other:?}"),
+    }
+}
+
+fn refused(arguments: &[&str], environment: &[(&str, &str)]) -> (bool, String) {
+    let refusal = gathered(arguments, environment).unwrap_err();
+    let text = refusal.to_string();
+    assert!(!text.contains('\n'), "more than a line: {text}");
+    (matches!(refusal, Refusal::Usage(_)), text)
+}
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+fn urls(listens: &[Listen]) -> Vec<&str> {
+    listens.iter().map(|listen| listen.url.as_str()).collect()
+}
+
+#[test]
+fn without_flags_the_defaults_are_those_of_etcd_2() {
+    let config = configured(&[], &[]);
+    let member = &config.member;
+    assert_eq!(member.name, "default");
+    assert_eq!(member.data_dir.to_str(), Some("default.etcd"));
+    assert_eq!(member.wal_dir, None);
+    assert_eq!(member.snapshot_count, 10_000);
+    assert_eq!(member.heartbeat, Duration::from_millis(100));
+    assert_eq!(member.election, Duration::from_secs(1));
+    assert_eq!(member.quota_bytes, 2 << 30);
+    assert!(member.new_cluster && !member.force_new_cluster);
+    assert_eq!(member.initial_cluster_token, "etcd-cluster");
+    let peers = ["http://localhost:2380", "http://localhost:7001"];
+    let clients = ["http://localhost:2379", "http://localhost:4001"];
+    assert_eq!(urls(&config.listen_peers), peers);
+    assert_eq!(urls(&config.listen_clients), clients);
+    assert_eq!(member.peer_urls, peers);
+    assert_eq!(member.client_urls, clients);
+    let all = ("default".to_owned(), peers.map(str::to_owned).to_vec());
+    assert_eq!(member.initial_cluster, [all]);
+    assert_eq!(config.warnings, ["no --data-dir is given: using ./default.etcd"]);
+}
+
+#[test]
+fn the_guides_command_line_is_understood() {
+    let line = "-name etcd0 -advertise-client-urls http://10.0.0.1:2379,http://10.0.0.1:4001 \
+                -listen-client-urls http://0.0.0.0:2379,http://0.0.0.0:4001 \
+                -initial-advertise-peer-urls http://10.0.0.1:2380 \
+                -listen-peer-urls http://0.0.0.0:2380 -initial-cluster-token etcd-cluster-1 \
+                -initial-cluster etcd0=http://10.0.0.1:2380 -initial-cluster-state new";
+    let config = configured(&line.split_whitespace().collect::<Vec<_>>(), &[]);
+    assert_eq!(config.member.name, "etcd0");
+    assert_eq!(config.member.data_dir.to_str(), Some("etcd0.etcd"));
+    let expected = ("etcd0".to_owned(), vec!["http://10.0.0.1:2380".to_owned()]);
+    assert_eq!(config.member.initial_cluster, [expected]);
+    assert!(config.listen_clients.iter().all(|listen| !listen.is_legacy_default));
+}
+
+#[test]
+fn a_flag_is_written_with_one_dash_or_two_and_with_a_blank_or_an_equals_sign() {
+    for line in [&["-name", "x"][..], &["--name", "x"], &["-name=x"], &["--name=x"]] {
+        assert_eq!(configured(line, &[]).member.name, "x", "{line:?}");
+    }
+    // The last one counts, and a value may look like a flag.
+    assert_eq!(configured(&["--name=x", "--name=y"], &[]).member.name, "y");
+    assert_eq!(configured(&["--name", "-x"], &[]).member.name, "-x");
+    for line in
+        [&["--force-new-cluster"][..], &["-force-new-cluster=T"], &["--force-new-cluster=1"]]
+    {
+        assert!(configured(line, &[]).member.force_new_cluster, "{line:?}");
+    }
+    assert!(!configured(&["--force-new-cluster=false"], &[]).member.force_new_cluster);
+}
+
+#[test]
+fn a_wrong_command_line_is_refused_with_advice() {
+    let check = |line: &[&str], is_usage: bool, part: &str| {
+        let (usage, text) = refused(line, &[]);
+        assert!(text.contains(part), "{line:?}: {text}");
+        assert_eq!(usage, is_usage, "{line:?}: {text}");
+    };
+    check(&["--nam=x"], true, "unknown flag --nam: did you mean --name?");
+    check(&["--frobnicate"], true, "unknown flag --frobnicate; see 'etcd --help'");
+    check(&["--name"], true, "--name needs a value");
+    check(&["stray"], false, "\"stray\" is not a valid flag");
+    check(&["--debug", "true"], false, "\"true\" is not a valid flag");
+    check(&["--", "--name=x"], false, "\"--name=x\" is not a valid flag");
+    check(&["gateway", "start"], false, "etcd gateway is not supported yet");
+    check(&["---name"], false, "not a valid flag");
+    check(&["--snapshot-count=-1"], true, "invalid value \"-1\" for --snapshot-count");
+    check(&["--debug=2"], true, "give true or false");
+    check(&["--initial-cluster-state=old"], true, "give one of new, existing");
+    check(&["--listen-peer-urls=localhost:2380"], true, "write http://localhost:2380");
+    check(&["--addr=localhost:4001"], true, "give IP:port");
+    check(&["--peers=10.0.0.1:7001"], false, "no longer supported: use --initial-cluster");
+}
+
+#[test]
+fn flags_that_do_not_go_together_are_refused_with_advice() {
+    let check = |line: &[&str], part: &str| {
+        let (usage, text) = refused(line, &[]);
+        assert!(!usage && text.contains(part), "{line:?}: {text}");
+    };
+    let clients = "--listen-client-urls=http://127.0.0.1:1";
+    check(&[clients], "--advertise-client-urls is required when --listen-client-urls is set");
+    check(&["--election-timeout=499"], "at least 5 times --heartbeat-interval [100ms]");
+    check(&["--election-timeout=50001"], "is too long: give 50000 or less");
+    check(&["--heartbeat-interval=0"], "must be above 0");
+    check(&["--listen-peer-urls=http://infra0:2380"], "expected IP in URL for binding");
+    check(&["--listen-peer-urls=https://127.0.0.1:2380"], "TLS is not supported yet");
+    check(&["--listen-peer-urls=http://localhost:2379"], "are the same address");
+    check(&["--initial-cluster=x"], "is no name=URL");
+    check(&["--name="], "give a name");
+    check(&["--name=a,b"], "give a name");
+    check(&["--addr=10.0.0.1:1", "--advertise-client-urls=http://x:1"], "set only one of --addr");
+    check(&["--log-package-levels=x"], "is no package=LEVEL");
+}
+
+#[test]
+fn what_belongs_to_later_features_is_refused_unless_it_says_nothing() {
+    let check = |flag: &str, feature: &str| {
+        let (usage, text) = refused(&[flag], &[]);
+        let expected = format!("{feature} is not supported yet: leave it out");
+        assert!(!usage && text.contains(&expected), "{text}");
+    };
+    check("--cert-file=server.crt", "TLS");
+    check("--client-cert-auth", "TLS");
+    check("--peer-auto-tls", "TLS");
+    check("--discovery=https://discovery.etcd.io/1", "discovery");
+    check("--discovery-srv=example.com", "discovery");
+    check("--proxy=on", "proxy mode");
+    check("--auth-token=jwt,pub-key=x", "this kind of token");
+    check("--unsafe-no-fsync", "running without fsync");
+    for flag in ["--cert-file=", "--client-cert-auth=false", "--proxy=off", "--auth-token=simple"] {
+        configured(&[flag], &[]);
+    }
+}
+
+#[test]
+fn what_has_no_effect_is_told() {
+    let check = |flag: &str, expected: &str| {
+        let warnings = configured(&["--data-dir=d", flag], &[]).warnings;
+        assert!(warnings.iter().any(|warning| warning.contains(expected)), "{flag}: {warnings:?}");
+    };
+    check("--max-wals=9", "--max-wals has no effect: the raft log is cut by");
+    check("--enable-pprof", "--enable-pprof has no effect");
+    check("--enable-v2=false", "the v2 API is always served");
+    check("--cluster-active-size=9", "no longer supported: ignored");
+    check("-vv", "no longer supported: ignored");
+    check("--log-package-levels=nobody=DEBUG", "there is no package \"nobody\"");
+    let silent = ["--max-wals=5", "--enable-v2", "--enable-v2=1", "--pre-vote=true"];
+    for flag in silent {
+        assert!(configured(&["--data-dir=d", flag], &[]).warnings.is_empty(), "{flag}");
+    }
+}
+
+#[test]
+fn names_of_etcd_0_4_lead_to_those_of_today() {
+    let config = configured(&["-addr=10.0.0.1:4001", "-peer-addr", "10.0.0.1:7001"], &[]);
+    assert_eq!(config.member.client_urls, ["http://10.0.0.1:4001"]);
+    assert_eq!(config.member.peer_urls, ["http://10.0.0.1:7001"]);
+    assert_eq!(urls(&config.listen_clients), ["http://[::]:4001"]);
+    assert_eq!(urls(&config.listen_peers), ["http://[::]:7001"]);
+    let deprecated = "--addr is deprecated: use --advertise-client-urls".to_owned();
+    assert!(config.warnings.contains(&deprecated), "{:?}", config.warnings);
+    let both = configured(&["-addr=10.0.0.1:4001", "-bind-addr=127.0.0.1:4001"], &[]);
+    assert_eq!(urls(&both.listen_clients), ["http://127.0.0.1:4001"]);
+}
+
+#[test]
+fn the_environment_counts_where_the_command_line_says_nothing() {
+    let environment = [
+        ("ETCD_NAME", "of-environment"),
+        ("ETCD_SNAPSHOT_COUNT", "7"),
+        ("ETCD_DEBUG", "1"),
+        ("ETCD_CORS", ""),
+        ("ETCDCTL_ENDPOINTS", "http://x:1"),
+        ("HOME", "/root"),
+    ];
+    let config = configured(&["--name=of-line", "--data-dir=d"], &environment);
+    assert_eq!(config.member.name, "of-line");
+    assert_eq!(config.member.snapshot_count, 7);
+    let expected = "recognized environment variable ETCD_NAME, but unused: --name is given";
+    assert_eq!(config.warnings, [expected]);
+    assert_eq!(configured(&[], &environment).member.name, "of-environment");
+}
+
+#[test]
+fn an_unknown_variable_is_told_and_a_wrong_value_refused() {
+    let check = |variable: (&str, &str), expected: &str| {
+        let warnings = configured(&["--data-dir=d"], &[variable]).warnings;
+        assert_eq!(warnings, [expected]);
+    };
+    check(
+        ("ETCD_SERVICE_HOST", "10.0.0.1"),
+        "unrecognized environment variable ETCD_SERVICE_HOST=10.0.0.1",
+    );
+    check(("ETCD_VERSION", "v2.3.8"), "environment variable ETCD_VERSION is not used");
+    let (_, text) = refused(&[], &[("ETCD_ELECTION_TIMEOUT", "1s")]);
+    assert_eq!(text, "invalid value \"1s\" for ETCD_ELECTION_TIMEOUT: give a number");
+    let (_, text) = refused(&[], &[("ETCD_CERT_FILE", "x")]);
+    assert_eq!(text, "ETCD_CERT_FILE: TLS is not supported yet: leave it out");
+}
+
+#[test]
+fn a_file_stands_alone() {
+    let file = file("name: of-file\nheartbeat-interval: 50\nelection-timeout: 250\n");
+    let path = file.path().to_str().unwrap();
+    let config = configured(&["--config-file", path, "--name=x"], &[("ETCD_DATA_DIR", "y")]);
+    assert_eq!(config.member.name, "of-file");
+    assert_eq!(config.member.data_dir.to_str(), Some("of-file.etcd"));
+    assert_eq!(config.member.election, Duration::from_millis(250));
+    let ignored = "alone: ignored --name, ETCD_DATA_DIR";
+    assert!(config.warnings[0].ends_with(ignored), "{:?}", config.warnings);
+    let by_variable = configured(&[], &[("ETCD_CONFIG_FILE", path)]);
+    assert_eq!(by_variable.member.name, "of-file");
+    let (_, text) = refused(&["--config-file=/no/such/file"], &[]);
+    assert!(text.starts_with("read --config-file /no/such/file: "), "{text}");
+}
+
+#[test]
+fn help_and_version_come_before_all_else() {
+    for line in [&["--help"][..], &["-h"], &["--name=x", "-help", "stray"]] {
+        assert!(matches!(gathered(line, &[]), Ok(Command::Help)), "{line:?}");
+    }
+    assert!(matches!(gathered(&["--version"], &[]), Ok(Command::Version)));
+    assert!(matches!(gathered(&["-version", "--cert-file=x"], &[]), Ok(Command::Version)));
+}
+
+#[test]
+fn a_legacy_port_that_is_left_out_is_not_advertised_unless_the_user_says_so() {
+    let mut config = configured(&[], &[]);
+    for listen in config.listen_clients.clone().iter().chain(&config.listen_peers.clone()) {
+        if listen.is_legacy_default {
+            config.leave_out(&listen.url);
+        }
+    }
+    assert_eq!(config.member.client_urls, ["http://localhost:2379"]);
+    assert_eq!(config.member.peer_urls, ["http://localhost:2380"]);
+    assert_eq!(config.member.initial_cluster[0].1, ["http://localhost:2380"]);
+
+    let mut config = configured(&["--advertise-client-urls=http://localhost:4001"], &[]);
+    let legacy = config.listen_clients.iter().find(|listen| listen.is_legacy_default).cloned();
+    config.leave_out(&legacy.unwrap().url);
+    assert_eq!(config.member.client_urls, ["http://localhost:4001"]);
+}
+
+#[test]
+fn zero_means_the_default_where_it_does_in_etcd() {
+    assert_eq!(configured(&["--snapshot-count=0"], &[]).member.snapshot_count, 10_000);
+    assert_eq!(configured(&["--quota-backend-bytes=-1"], &[]).member.quota_bytes, u64::MAX);
+    assert_eq!(configured(&["--quota-backend-bytes=9"], &[]).member.quota_bytes, 9);
+}

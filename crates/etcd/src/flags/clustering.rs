@@ -1,0 +1,84 @@
+//! Flags on the cluster: what members tell each other and how they find each other.
+
+use super::{Fate, Flag, Kind, idle, later, used};
+
+const DISCOVERY: &str = "discovery";
+const V2V3: &str = "v2 and v3 share one keyspace: leave it out";
+const PROXY: &str = "there is no proxy yet";
+const ALONE: &str = "with one member there is no quorum to lose";
+
+pub(super) const FLAGS: &[Flag] = &[
+    used(
+        "advertise-client-urls",
+        Kind::Urls,
+        "http://localhost:2379,http://localhost:4001",
+        "URLs that clients are told to use.",
+    ),
+    used(
+        "initial-advertise-peer-urls",
+        Kind::Urls,
+        "http://localhost:2380,http://localhost:7001",
+        "URLs that other members are told to use.",
+    ),
+    used(
+        "initial-cluster",
+        Kind::Text,
+        "",
+        "Members of a new cluster, as name=URL,name=URL (default: this one at its advertised URLs).",
+    ),
+    used(
+        "initial-cluster-state",
+        Kind::OneOf(&["new", "existing"]),
+        "new",
+        "Found a cluster ('new') or join one that runs ('existing', not supported yet).",
+    ),
+    used(
+        "initial-cluster-token",
+        Kind::Text,
+        "etcd-cluster",
+        "Tells clusters apart that were founded with the same flags.",
+    ),
+    idle("strict-reconfig-check", Kind::Switch, "false", ALONE),
+    idle("pre-vote", Kind::Switch, "true", "elections always begin with a pre-vote"),
+    idle("initial-election-tick-advance", Kind::Switch, "true", "one member elects itself at once"),
+    idle("raft-read-timeout", Kind::Text, "5s", "there are no peers yet"),
+    idle("raft-write-timeout", Kind::Text, "5s", "there are no peers yet"),
+    idle("max-learners", Kind::Count, "1", "there are no learners yet"),
+    later("discovery", Kind::Text, "", DISCOVERY),
+    later("discovery-srv", Kind::Text, "", DISCOVERY),
+    later("discovery-srv-name", Kind::Text, "", DISCOVERY),
+    later("discovery-proxy", Kind::Text, "", DISCOVERY),
+    later("discovery-endpoints", Kind::Text, "", DISCOVERY),
+    later("discovery-token", Kind::Text, "", DISCOVERY),
+    later("discovery-cacert", Kind::Text, "", DISCOVERY),
+    later("discovery-cert", Kind::Text, "", DISCOVERY),
+    later("discovery-key", Kind::Text, "", DISCOVERY),
+    later("discovery-user", Kind::Text, "", DISCOVERY),
+    later("discovery-password", Kind::Text, "", DISCOVERY),
+    later("discovery-insecure-skip-tls-verify", Kind::Switch, "false", DISCOVERY),
+    idle("discovery-insecure-transport", Kind::Switch, "true", "there is no discovery yet"),
+    idle("discovery-dial-timeout", Kind::Text, "2s", "there is no discovery yet"),
+    idle("discovery-request-timeout", Kind::Text, "5s", "there is no discovery yet"),
+    idle("discovery-keepalive-time", Kind::Text, "2s", "there is no discovery yet"),
+    idle("discovery-keepalive-timeout", Kind::Text, "6s", "there is no discovery yet"),
+    // Without --discovery there is nothing to fall back from: either word is fine.
+    used(
+        "discovery-fallback",
+        Kind::OneOf(&["exit", "proxy"]),
+        "proxy",
+        "What to do when discovery fails (not supported yet).",
+    ),
+    later("proxy", Kind::OneOf(&["off", "readonly", "on"]), "off", "proxy mode"),
+    idle("proxy-failure-wait", Kind::Count, "5000", PROXY),
+    idle("proxy-refresh-interval", Kind::Count, "30000", PROXY),
+    idle("proxy-dial-timeout", Kind::Count, "1000", PROXY),
+    idle("proxy-write-timeout", Kind::Count, "5000", PROXY),
+    idle("proxy-read-timeout", Kind::Count, "0", PROXY),
+    Flag {
+        name: "experimental-enable-v2v3",
+        kind: Kind::Text,
+        default: "",
+        fate: Fate::Gone(V2V3),
+    },
+    idle("v2-deprecation", Kind::Text, "write-only", "the v2 API stays"),
+];

@@ -1,0 +1,43 @@
+//! Flags on what is logged, how and where to.
+
+use super::{Flag, Kind, later, used};
+
+pub(super) const FLAGS: &[Flag] = &[
+    used("debug", Kind::Switch, "false", "Log at level debug."),
+    used(
+        "log-level",
+        Kind::OneOf(&["debug", "info", "warn", "error", "panic", "fatal"]),
+        "info",
+        "Log what is of this level or above.",
+    ),
+    used(
+        "log-package-levels",
+        Kind::Text,
+        "",
+        "Levels of single packages, as etcdmain=CRITICAL,etcdserver=DEBUG.",
+    ),
+    used(
+        "logger",
+        Kind::OneOf(&["capnslog", "zap"]),
+        "capnslog",
+        "Lines as of etcd 2.3 ('capnslog') or as of 3.5 ('zap').",
+    ),
+    used(
+        "log-format",
+        Kind::OneOf(&["json", "console"]),
+        "json",
+        "Form of zap's lines; given alone, it chooses zap.",
+    ),
+    used(
+        "log-outputs",
+        Kind::Text,
+        "default",
+        "Where to log: default, stderr, stdout, systemd/journal (stderr, which journald reads), or \
+         files, separated by commas.",
+    ),
+    later("enable-log-rotation", Kind::Switch, "false", "log rotation"),
+    later("log-rotation-config-json", Kind::Text, ROTATION, "log rotation"),
+];
+
+const ROTATION: &str =
+    r#"{"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false}"#;

@@ -1,0 +1,158 @@
+//! From a configuration to a member that serves, and to its end.
+
+use std::{num::NonZero, sync::Arc, time::Duration};
+
+use base::{OsClock, OsDisk};
+use server::Handle;
+use tokio::{net::TcpListener, runtime::Runtime, sync::watch, task::JoinSet};
+
+use crate::{
+    announce,
+    config::Config,
+    descriptors,
+    listen::{self, Listeners},
+    signals::Signals,
+    version,
+};
+
+/// What running requests and the last flush may take after a signal; a second signal ends all.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Network tasks left over after that are dropped, not waited for.
+const RUNTIME_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// Why a member that served does no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    Signal(i32),
+    Failed,
+}
+
+/// Starts a member and serves until a signal or a failure ends it. The error is one line.
+///
+/// Ports come first: a start that fails for a port leaves no trace on disk.
+pub(crate) fn run(mut config: Config, set_log_level: &api::SetLogLevel) -> Result<Ended, String> {
+    let runtime = runtime().map_err(|error| format!("start the network threads: {error}"))?;
+    let entered = runtime.enter();
+    let max_connections = descriptors::connections_max();
+    let listeners = listen::open(&mut config)?;
+    let signals = Signals::install().map_err(|error| format!("listen for signals: {error}"))?;
+    let handle = start(&config)?;
+    let api_config = api::Config {
+        cors: config.cors,
+        // The limit is for each listener.
+        max_connections: (max_connections / listeners.clients.len().max(1)).max(1),
+    };
+    let serving = Serving {
+        client_urls: config.member.client_urls,
+        addresses: listeners.clients.iter().filter_map(address).collect(),
+        apis: Apis::serve(listeners, &handle, &api_config, set_log_level),
+        handle,
+        signals,
+    };
+    drop(entered);
+    let ended = runtime.block_on(serving.until_the_end());
+    runtime.shutdown_timeout(RUNTIME_TIMEOUT);
+    Ok(ended)
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(cores.max(2)).thread_name("network").enable_all().build()
+}
+
+fn address(listener: &TcpListener) -> Option<String> {
+    listener.local_addr().ok().map(|address| address.to_string())
+}
+
+/// Says what there is to say about version and flags, and starts the member.
+fn start(config: &Config) -> Result<Handle, String> {
+    for line in version::lines() {
+        tracing::info!(target: "etcdmain", "{line}");
+    }
+    for warning in &config.warnings {
+        tracing::warn!(target: "etcdmain", "{warning}");
+    }
+    let member = &config.member;
+    tracing::info!(
+        target: "etcdmain",
+        name = %member.name,
+        data_dir = %member.data_dir.display(),
+        "starting a member"
+    );
+    let started = server::start(member.clone(), Arc::new(OsDisk), Arc::new(OsClock::new()));
+    started.map_err(|error| error.to_string())
+}
+
+/// A member with its APIs.
+struct Serving {
+    handle: Handle,
+    client_urls: Vec<String>,
+    addresses: Vec<String>,
+    apis: Apis,
+    signals: Signals,
+}
+
+impl Serving {
+    async fn until_the_end(mut self) -> Ended {
+        let mut is_ready = false;
+        let signal = loop {
+            tokio::select! {
+                () = self.handle.ready(), if !is_ready => {
+                    is_ready = true;
+                    announce::ready(&self.handle, &self.client_urls, &self.addresses);
+                }
+                reason = self.handle.failed() => {
+                    tracing::error!(target: "etcdmain", "the member cannot go on: {reason}");
+                    return Ended::Failed;
+                }
+                signal = self.signals.first() => break signal,
+            }
+        };
+        announce::stopping(signal);
+        if tokio::time::timeout(STOP_TIMEOUT, self.stop()).await.is_err() {
+            let seconds = STOP_TIMEOUT.as_secs();
+            tracing::warn!(target: "etcdmain", "not all requests ended within {seconds} s");
+        }
+        Ended::Signal(signal)
+    }
+
+    /// Requests that were accepted get their answers before the member stops.
+    async fn stop(self) {
+        self.apis.stop().await;
+        self.handle.stop().await;
+    }
+}
+
+/// One task for each port.
+struct Apis {
+    tasks: JoinSet<()>,
+    stop: watch::Sender<bool>,
+}
+
+impl Apis {
+    fn serve(
+        listeners: Listeners,
+        handle: &Handle,
+        config: &api::Config,
+        set_log_level: &api::SetLogLevel,
+    ) -> Self {
+        let (stop, stopping) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        for listener in listeners.peers {
+            tasks.spawn(api::serve_peers(listener, handle.clone(), stopping.clone()));
+        }
+        for listener in listeners.clients {
+            let set_log_level = api::SetLogLevel::clone(set_log_level);
+            let (handle, config, stopping) = (handle.clone(), config.clone(), stopping.clone());
+            tasks.spawn(api::serve_clients(listener, handle, config, set_log_level, stopping));
+        }
+        Self { tasks, stop }
+    }
+
+    /// Returns when all running requests have ended, as the APIs bound it.
+    async fn stop(self) {
+        self.stop.send_replace(true);
+        self.tasks.join_all().await;
+    }
+}
