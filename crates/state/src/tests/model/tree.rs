@@ -1,0 +1,368 @@
+//! The model: what v2 sees as a tree, what v3 sees as a map, and all that v2 tells as a list.
+
+use std::collections::BTreeMap;
+
+use super::super::*;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct File {
+    pub(super) value: String,
+    pub(super) created: u64,
+    pub(super) modified: u64,
+    pub(super) expiry: Option<i64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Dir {
+    pub(super) created: u64,
+    pub(super) expiry: Option<i64>,
+}
+
+/// What v2 sees.
+#[derive(Clone, Debug)]
+pub(super) enum Tree {
+    File(File),
+    Dir(Option<Dir>, BTreeMap<String, Tree>),
+}
+
+/// Something that v2 tells.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    pub(super) event: Event,
+    /// The end of a directory, of which all below hear.
+    pub(super) ends_dir: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Model {
+    pub(super) keys: BTreeMap<String, File>,
+    pub(super) dirs: BTreeMap<String, Dir>,
+    pub(super) index: u64,
+    pub(super) compacted: u64,
+    pub(super) told: Vec<Told>,
+}
+
+pub(super) type Refused = (u16, String);
+
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter(|segment| !segment.is_empty())
+}
+
+/// Written without a look at `mvcc::path`.
+fn v2_can_name(key: &str) -> bool {
+    key.starts_with('/') && key.split('/').skip(1).all(|part| !matches!(part, "" | "." | ".."))
+}
+
+fn is_under(path: &str, dir: &str) -> bool {
+    dir == "/" && path != "/" || path.starts_with(&format!("{dir}/"))
+}
+
+pub(super) fn node_of(key: &str, tree: &Tree) -> Node {
+    let (value, dir, expiry, modified_index, created_index) = match tree {
+        Tree::File(file) => {
+            (Some(file.value.clone()), false, file.expiry, file.modified, file.created)
+        }
+        Tree::Dir(Some(dir), _) => (None, true, dir.expiry, dir.created, dir.created),
+        Tree::Dir(None, _) => (None, true, None, 0, 0),
+    };
+    let (key, value) = (key.to_owned().into(), value.map(Bytes::from));
+    Node { key, value, dir, expiry: expiry.map(time), modified_index, created_index }
+}
+
+impl Model {
+    pub(super) fn new() -> Self {
+        let (keys, dirs, told) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        Self { keys, dirs, index: 1, compacted: 0, told }
+    }
+
+    pub(super) fn tree(&self) -> Tree {
+        let mut root = Tree::Dir(None, BTreeMap::new());
+        for (path, dir) in &self.dirs {
+            put_in(&mut root, path, Tree::Dir(Some(dir.clone()), BTreeMap::new()));
+        }
+        // A key hides what lies below it; shorter keys come first.
+        for (path, file) in self.keys.iter().filter(|(path, _)| v2_can_name(path)) {
+            put_in(&mut root, path, Tree::File(file.clone()));
+        }
+        root
+    }
+
+    /// Down from the root, as `internalGet` of 2.3.8.
+    pub(super) fn find(&self, path: &str) -> Result<Tree, Refused> {
+        let mut here = self.tree();
+        let mut walked = String::new();
+        for segment in segments(path) {
+            let Tree::Dir(_, mut children) = here else { return Err((104, walked)) };
+            walked = format!("{walked}/{segment}");
+            here = children.remove(segment).ok_or((100, walked.clone()))?;
+        }
+        Ok(here)
+    }
+
+    fn tell(&mut self, action: Action, node: Node, prev: Option<Node>, ends_dir: bool) -> Event {
+        let created = action == Action::Create || action == Action::Set && prev.is_none();
+        let event = Event { action, node, prev_node: prev, index: self.index, created };
+        self.told.push(Told { event: event.clone(), ends_dir });
+        event
+    }
+
+    pub(super) fn write(
+        &mut self,
+        method: KeysMethod,
+        request: &KeysWrite,
+    ) -> Result<Event, Refused> {
+        use KeysMethod::{CompareAndDelete, CompareAndSwap, Create, CreateInOrder, Delete};
+        let mut path = String::from_utf8(request.path.to_vec()).unwrap();
+        let next = self.index + 1;
+        if method == CreateInOrder {
+            path = format!("{}/{next:020}", path.trim_end_matches('/'));
+        }
+        if path == "/" {
+            let compares = method == CompareAndDelete;
+            return Err(if compares { (102, String::new()) } else { (107, path) });
+        }
+        let found = self.find(&path);
+        let is_missing = matches!(&found, Err((100, _)));
+        let prev = match (method, found) {
+            (Create | CreateInOrder, Ok(_)) => return Err((105, path)),
+            (Create | CreateInOrder, Err(_)) if is_missing => None,
+            (KeysMethod::Set, Err(_)) if is_missing && !request.refresh => None,
+            (_, Err(refused)) => return Err(refused),
+            (_, Ok(tree)) => Some(tree),
+        };
+        let is_dir = matches!(prev, Some(Tree::Dir(..)));
+        let has_value = method == KeysMethod::Update && !request.value.is_empty();
+        if is_dir && (method == KeysMethod::Set || has_value) {
+            return Err((102, path));
+        }
+        if matches!(method, CompareAndSwap | CompareAndDelete) {
+            compare(&path, prev.as_ref(), request)?;
+        }
+        if method == Delete {
+            check_removal(&path, prev.as_ref(), request)?;
+        }
+        self.index = next;
+        if matches!(method, Delete | CompareAndDelete) {
+            let action = if method == Delete { Action::Delete } else { Action::CompareAndDelete };
+            let prev = prev.as_ref().map(|tree| node_of(&path, tree));
+            return Ok(self.remove(&path, action, prev));
+        }
+        Ok(self.store(method, &path, prev.as_ref(), request))
+    }
+
+    fn store(
+        &mut self,
+        method: KeysMethod,
+        path: &str,
+        prev: Option<&Tree>,
+        request: &KeysWrite,
+    ) -> Event {
+        let (action, makes) = match method {
+            KeysMethod::Set => (Action::Set, true),
+            KeysMethod::Create | KeysMethod::CreateInOrder => (Action::Create, true),
+            KeysMethod::Update => (Action::Update, false),
+            KeysMethod::CompareAndSwap => (Action::CompareAndSwap, false),
+            KeysMethod::Delete | KeysMethod::CompareAndDelete => panic!("stores nothing"),
+        };
+        let refresh = request.refresh && action != Action::Create;
+        let (modified, mut expiry) = (self.index, request.expiry.map(|at| at / 1_000_000_000 - T0));
+        if makes {
+            for dir in parents(path) {
+                let new = Dir { created: modified, expiry: None };
+                self.dirs.entry(dir).or_insert(new);
+            }
+            expiry = expiry.filter(|at| *at >= 946_684_800 - T0);
+        }
+        let (old_value, old_created) = match prev {
+            Some(Tree::File(file)) => (file.value.clone(), Some(file.created)),
+            Some(Tree::Dir(dir, _)) => (String::new(), dir.as_ref().map(|dir| dir.created)),
+            None => (String::new(), None),
+        };
+        let created = old_created.filter(|_| !makes).unwrap_or(modified);
+        let makes_dir = makes && request.dir || matches!(prev, Some(Tree::Dir(..)));
+        let tree = if makes_dir {
+            self.keys.remove(path);
+            let dir = Dir { created, expiry };
+            self.dirs.insert(path.to_owned(), dir.clone());
+            Tree::Dir(Some(dir), BTreeMap::new())
+        } else {
+            let given = String::from_utf8(request.value.to_vec()).unwrap();
+            let value = if refresh { old_value } else { given };
+            let file = File { value, created, modified, expiry };
+            self.keys.insert(path.to_owned(), file.clone());
+            Tree::File(file)
+        };
+        let node = Node { modified_index: modified, ..node_of(path, &tree) };
+        let prev_node = prev.map(|tree| node_of(path, tree));
+        let event = self.tell(action, node, prev_node, false);
+        if refresh {
+            self.told.pop();
+        }
+        event
+    }
+
+    /// Ends what `prev` is, a file or a directory with all below; the index has moved already.
+    fn remove(&mut self, path: &str, action: Action, prev: Option<Node>) -> Event {
+        let prev = prev.unwrap();
+        if prev.dir {
+            self.dirs.retain(|name, _| name != path && !is_under(name, path));
+            self.keys.retain(|name, _| !(v2_can_name(name) && is_under(name, path)));
+        } else {
+            self.keys.remove(path);
+        }
+        let node = Node { value: None, expiry: None, modified_index: self.index, ..prev.clone() };
+        let ends_dir = prev.dir;
+        self.tell(action, node, Some(prev), ends_dir)
+    }
+
+    pub(super) fn expire(&mut self, up_to: i64, max: usize) -> u32 {
+        for count in 0..max {
+            let keys = self.keys.iter().filter_map(|(name, file)| {
+                Some((file.expiry.filter(|at| *at <= up_to)?, name.clone(), false))
+            });
+            let dirs = self.dirs.iter().filter_map(|(name, dir)| {
+                Some((dir.expiry.filter(|at| *at <= up_to)?, name.clone(), true))
+            });
+            let Some((_, name, is_dir)) = keys.chain(dirs).min() else {
+                return u32::try_from(count).unwrap();
+            };
+            self.index += 1;
+            let tree = if is_dir {
+                Tree::Dir(self.dirs.get(&name).cloned(), BTreeMap::new())
+            } else {
+                Tree::File(self.keys[&name].clone())
+            };
+            let prev = node_of(&name, &tree);
+            self.remove(&name, Action::Expire, Some(prev));
+        }
+        u32::try_from(max).unwrap()
+    }
+
+    pub(super) fn v3(&mut self, changes: &[(String, Option<String>)], lapse: bool) {
+        self.index += 1;
+        for (key, value) in changes {
+            let prev = self.keys.get(key).cloned();
+            let prev_node = prev.as_ref().map(|file| node_of(key, &Tree::File(file.clone())));
+            let (action, node) = if let Some(value) = value {
+                let created = prev.as_ref().map_or(self.index, |prev| prev.created);
+                let (value, modified) = (value.clone(), self.index);
+                let file = File { value, created, modified, expiry: None };
+                self.keys.insert(key.clone(), file.clone());
+                (Action::Set, node_of(key, &Tree::File(file)))
+            } else {
+                self.keys.remove(key);
+                let gone = prev_node.clone().unwrap();
+                let modified_index = self.index;
+                let action = if lapse { Action::Expire } else { Action::Delete };
+                (action, Node { value: None, expiry: None, modified_index, ..gone })
+            };
+            if v2_can_name(key) {
+                self.tell(action, node, prev_node, false);
+            }
+        }
+    }
+
+    /// What a watch hears that began when the store stood at `begin`. What lies below
+    /// `prev_from` has lost what was there before.
+    pub(super) fn heard(
+        &self,
+        watch: &Watch,
+        since: u64,
+        begin: u64,
+        prev_from: u64,
+    ) -> Vec<Event> {
+        let heard = self.told.iter().filter(|told| {
+            let key = std::str::from_utf8(&told.event.node.key).unwrap();
+            let below = watch.recursive && is_under(key, watch.path);
+            let rest = key.strip_prefix(watch.path).unwrap_or("");
+            let hidden = segments(rest).any(|segment| segment.starts_with('_'));
+            let is_past = told.event.index <= begin;
+            told.event.index >= since
+                && (key == watch.path
+                    || below && (!hidden || is_past)
+                    || told.ends_dir && is_under(watch.path, key))
+        });
+        let cut = |told: &Told| {
+            let mut event = told.event.clone();
+            if event.index <= prev_from {
+                event.prev_node = None;
+                event.created = matches!(event.action, Action::Create | Action::Set);
+            }
+            event
+        };
+        heard.map(cut).collect()
+    }
+}
+
+fn compare(path: &str, prev: Option<&Tree>, request: &KeysWrite) -> Result<(), Refused> {
+    let Some(Tree::File(file)) = prev else { return Err((102, path.to_owned())) };
+    let mut wrong = Vec::new();
+    if let Some(value) = &request.prev_value
+        && value != file.value.as_bytes()
+    {
+        wrong.push(format!("[{} != {}]", String::from_utf8_lossy(value), file.value));
+    }
+    if request.prev_index != 0 && request.prev_index != file.modified {
+        wrong.push(format!("[{} != {}]", request.prev_index, file.modified));
+    }
+    if wrong.is_empty() { Ok(()) } else { Err((101, wrong.join(" "))) }
+}
+
+fn check_removal(path: &str, prev: Option<&Tree>, request: &KeysWrite) -> Result<(), Refused> {
+    let Some(Tree::Dir(_, children)) = prev else { return Ok(()) };
+    match (request.recursive, request.dir) {
+        (true, _) => Ok(()),
+        (false, false) => Err((102, path.to_owned())),
+        (false, true) if children.is_empty() => Ok(()),
+        (false, true) => Err((108, path.to_owned())),
+    }
+}
+
+fn parents(path: &str) -> Vec<String> {
+    let mut parents = Vec::new();
+    let mut walked = String::new();
+    for segment in segments(path) {
+        walked = format!("{walked}/{segment}");
+        parents.push(walked.clone());
+    }
+    parents.pop();
+    parents
+}
+
+/// Makes the directories on the way; whatever would come below a file is out of reach.
+fn put_in(root: &mut Tree, path: &str, what: Tree) {
+    let mut here = root;
+    let mut segments = segments(path).peekable();
+    while let Some(segment) = segments.next() {
+        let Tree::Dir(_, children) = here else { return };
+        if segments.peek().is_none() {
+            children.insert(segment.to_owned(), what);
+            return;
+        }
+        here =
+            children.entry(segment.to_owned()).or_insert_with(|| Tree::Dir(None, BTreeMap::new()));
+    }
+}
+
+/// The visible part, as a listing tells it.
+pub(super) fn steps(path: &str, tree: &Tree, recursive: bool, into: &mut Vec<Step>) {
+    let Tree::Dir(_, children) = tree else { return };
+    // By full path, which is the order of names as long as the directory is one.
+    for (name, child) in children.iter().filter(|(name, _)| !name.starts_with('_')) {
+        let path = format!("{}/{name}", path.trim_end_matches('/'));
+        let node = node_of(&path, child);
+        if recursive && node.dir {
+            into.push(Step::Enter(node));
+            steps(&path, child, recursive, into);
+            into.push(Step::Leave);
+        } else {
+            into.push(Step::Leaf(node));
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Watch {
+    pub(super) path: &'static str,
+    pub(super) recursive: bool,
+}
