@@ -79,3 +79,55 @@ fn explain(listen: &Listen, address: SocketAddr, error: &io::Error) -> String {
     };
     format!("cannot listen on {url}: {advice}")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::config::{self, Command};
+
+    fn configured(arguments: &[String]) -> Config {
+        let arguments: Vec<_> = arguments.iter().map(std::ffi::OsString::from).collect();
+        match config::gather(&arguments, &BTreeMap::new()) {
+            Ok(Command::Start(config)) => *config,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn on(port: u16) -> Vec<String> {
+        let url = format!("http://127.0.0.1:{port}");
+        let flags = ["listen-client-urls", "advertise-client-urls"].map(|flag| (flag, url.clone()));
+        let any = ("listen-peer-urls", "http://127.0.0.1:0".to_owned());
+        flags.into_iter().chain([any]).map(|(flag, url)| format!("--{flag}={url}")).collect()
+    }
+
+    #[tokio::test]
+    async fn a_taken_port_that_nobody_asked_for_is_left_out_with_a_warning() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let mut config = configured(&on(port));
+        let error = open(&mut config).unwrap_err();
+        assert!(error.contains(&format!("port {port} is in use")), "{error}");
+        // The same port as a default of ours.
+        for listen in &mut config.listen_clients {
+            listen.is_legacy_default = true;
+        }
+        config.warnings.clear();
+        let listeners = open(&mut config).unwrap();
+        assert_eq!((listeners.clients.len(), listeners.peers.len()), (0, 1));
+        assert_eq!(config.warnings.len(), 1);
+        assert!(config.warnings[0].contains(&format!("port {port} is in use: going on without")));
+    }
+
+    #[tokio::test]
+    async fn a_port_can_be_shared_on_request() {
+        let mut first = configured(&on(0));
+        first.reuse_port = true;
+        let held = open(&mut first).unwrap();
+        let port = held.clients[0].local_addr().unwrap().port();
+        assert!(open(&mut configured(&on(port))).is_err());
+        let mut second = configured(&[on(port), vec!["--socket-reuse-port".to_owned()]].concat());
+        assert!(open(&mut second).is_ok());
+    }
+}

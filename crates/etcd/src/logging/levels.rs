@@ -83,7 +83,10 @@ impl Levels {
             LevelFilter::TRACE => LevelFilter::TRACE,
             base => base.min(LevelFilter::WARN),
         };
-        let ours = OURS.iter().map(|part| (*part, self.base));
+        // The raft library tells much, and dumps whole configurations: what matters of it the
+        // server says in a line of its own.
+        let raft = if self.base == LevelFilter::INFO { LevelFilter::WARN } else { self.base };
+        let ours = OURS.iter().map(|part| (*part, if *part == "raft" { raft } else { self.base }));
         // Of two levels for one part, the later one counts.
         Targets::new().with_default(foreign).with_targets(ours).with_targets(self.parts.clone())
     }
@@ -141,6 +144,17 @@ mod tests {
         assert!(!targets.would_enable("raft", &Level::WARN));
         assert!(!targets.would_enable("hyper", &Level::INFO));
         assert!(targets.would_enable("hyper", &Level::WARN));
+    }
+
+    #[test]
+    fn raft_says_little_unless_it_is_asked() {
+        let says = |base, packages, level| {
+            Levels::new(base, packages).unwrap().0.targets().would_enable("raft", &level)
+        };
+        assert!(!says("info", "", Level::INFO));
+        assert!(says("info", "", Level::WARN));
+        assert!(says("info", "raft=INFO", Level::INFO));
+        assert!(says("debug", "", Level::DEBUG));
     }
 
     #[test]
