@@ -210,28 +210,26 @@ fn window(log: Recovered, applier: &Applier, applied: Index) -> Window {
     Window::new(hard_state, applier.configuration().state(), before, entries, applied.0)
 }
 
-/// Replaces what is not committed by entries that remove all other members, committed at once.
+/// Ends the log with entries that remove all other members, and takes all of it as committed.
 ///
 /// So the cluster that follows has an ordinary log, which replays to the same members wherever
-/// the member crashes.
+/// the member crashes. What the log holds may have been acknowledged, whether or not it says so:
+/// nothing of it is dropped.
 fn force_alone(wal: &mut Wal, log: &mut Recovered, applier: &Applier) -> Result<(), OpenError> {
     let mut configuration =
         Configuration::decode(Some(&encoded(applier))).map_err(ApplyError::from)?;
-    let commit = log.hard_state.commit;
-    let from = applier.state().applied().index;
-    for entry in log.entries.iter().filter(|entry| entry.index > from && entry.index <= commit) {
-        if entry.kind != 0 {
-            let change = conf::decode(entry).map_err(ApplyError::from)?;
-            configuration.apply(entry.index.0, &change).map_err(ApplyError::from)?;
-        }
+    let applied = applier.state().applied().index;
+    for entry in log.entries.iter().filter(|entry| entry.index > applied && entry.kind != 0) {
+        let change = conf::decode(entry).map_err(ApplyError::from)?;
+        configuration.apply(entry.index.0, &change).map_err(ApplyError::from)?;
     }
     let own = wal.identity().member.0;
+    let last = Index(log.before.0.0 + log.entries.len() as u64);
     if !configuration.state().voters.contains(&own) {
         let text = "this member has no vote in its cluster, so it cannot go on alone".to_owned();
-        return Err(ApplyError::from(ConfError::Refused { index: commit.0, text }).into());
+        return Err(ApplyError::from(ConfError::Refused { index: last.0, text }).into());
     }
-    log.entries.retain(|entry| entry.index <= commit);
-    let removals = removals(&configuration, own, commit, log.hard_state.term);
+    let removals = removals(&configuration, own, last, log.hard_state.term);
     let Some(last) = removals.last().map(|entry| entry.index) else { return Ok(()) };
     log.hard_state.commit = last;
     wal.append(Some(log.hard_state), &removals)?;
@@ -258,3 +256,6 @@ fn removals(known: &Configuration, own: u64, after: Index, term: Term) -> Vec<En
 fn encoded(applier: &Applier) -> Bytes {
     prost::Message::encode_to_vec(&applier.configuration().state()).into()
 }
+
+#[cfg(test)]
+mod tests;

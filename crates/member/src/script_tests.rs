@@ -3,12 +3,17 @@
 //! A script in `testscripts/` is a list of blocks: a line that begins with `>` is a command, the
 //! lines below it are what the core wanted done. `REWRITE=1 cargo test -p member` writes them anew.
 
-#![allow(clippy::disallowed_methods, reason = "tests read their scripts from files")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::too_many_arguments,
+    reason = "tests read their scripts from files"
+)]
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
 
 use backend::Applied;
 use base::{Index, MemberId, Term};
+use bytes::Bytes;
 use prost::Message as _;
 use raft::eraftpb::{ConfState, Entry as RaftEntry, HardState, Message, MessageType};
 use wal::Entry;
@@ -158,7 +163,7 @@ impl Stage {
         };
         let conf = ConfState::from((words.numbers("voters"), words.numbers("learners")));
         *self = Self { applied: words.number("applied"), ..Self::new() };
-        let entries = words.list("log").into_iter().map(|text| entry(text)).collect();
+        let entries = words.list("log").into_iter().map(entry).collect();
         self.start(words.number("id"), state, conf, words.position("before"), entries);
     }
 
@@ -304,7 +309,7 @@ fn entry(text: &str) -> Entry {
     let (place, data) = text.split_once(':').unwrap();
     let (index, term) = position(place);
     let data = data.to_owned().into();
-    Entry { index: Index(index), term: Term(term), kind: 0, data, context: Default::default() }
+    Entry { index: Index(index), term: Term(term), kind: 0, data, context: Bytes::default() }
 }
 
 fn show_entry(entry: &RaftEntry) -> String {

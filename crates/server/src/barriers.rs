@@ -57,8 +57,7 @@ impl Barriers {
         let ready = std::mem::replace(&mut waiting.known, later);
         drop(waiting);
         for sender in ready.into_values() {
-            // Whoever went away wants no answer.
-            drop(sender.send(Ok(())));
+            answer(sender, Ok(()));
         }
     }
 
@@ -70,18 +69,24 @@ impl Barriers {
             if entry.get().0 > now {
                 break;
             }
-            drop(entry.remove().1.send(Err(why)));
+            answer(entry.remove().1, Err(why));
         }
     }
 
     pub(crate) fn refuse_all(&self, why: Unserved) {
         let mut waiting = self.0.lock();
         for (_, sender) in std::mem::take(&mut waiting.asked).into_values() {
-            drop(sender.send(Err(why)));
+            answer(sender, Err(why));
         }
         for sender in std::mem::take(&mut waiting.known).into_values() {
-            drop(sender.send(Err(why)));
+            answer(sender, Err(why));
         }
+    }
+}
+
+fn answer(sender: Sender, what: Result<(), Unserved>) {
+    if sender.send(what).is_err() {
+        tracing::trace!("whoever wanted to read has gone away");
     }
 }
 

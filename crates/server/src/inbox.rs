@@ -95,7 +95,7 @@ impl Inbox {
     /// on otherwise.
     pub(crate) fn take(&self, can_propose: bool, patience: Duration) -> Work {
         let mut queue = self.queue.lock();
-        if !queue.urgent && !(can_propose && !queue.proposals.is_empty()) {
+        if !queue.urgent && (!can_propose || queue.proposals.is_empty()) {
             self.wake.wait_for(&mut queue, patience);
         }
         queue.urgent = false;

@@ -33,6 +33,7 @@ const SEGMENT_BYTES: u64 = 64 << 20;
 
 /// Starts a member: opens or bootstraps its data directory and starts its threads. Blocks until
 /// the data is open, not until there is a leader. Touches nothing if it fails its checks.
+#[allow(clippy::needless_pass_by_value, reason = "the member takes the disk for itself")]
 pub fn start(
     config: Config,
     disk: Arc<dyn Disk>,

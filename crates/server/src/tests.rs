@@ -3,6 +3,7 @@
 #![allow(
     clippy::disallowed_methods,
     clippy::await_holding_lock,
+    clippy::wildcard_enum_match_arm,
     reason = "tests wait in real time and look at real files"
 )]
 
@@ -12,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use base::{Clock, Disk, Index, OsClock, OsDisk, UnixNanos, disk::MemDisk, limits};
+use base::{Disk, Index, OsClock, OsDisk, UnixNanos, disk::MemDisk, limits};
 use bytes::Bytes;
 use mvcc::Kind;
 use proto::command::{KeysMethod, KeysWrite, Op};
@@ -69,7 +70,7 @@ fn set(path: &str, value: &str) -> Op {
 fn set_until(path: &str, expiry: UnixNanos) -> Op {
     match set(path, "x") {
         Op::Keys(write) => Op::Keys(KeysWrite { expiry: Some(expiry.0), ..write }),
-        other => other,
+        _ => panic!("not a write to keys"),
     }
 }
 
@@ -237,7 +238,7 @@ fn a_key_goes_within_50_ms_of_its_time() {
             let expiry = clock.wall().saturating_add(Duration::from_millis(millis));
             handle.write(set_until("/short", expiry)).await.unwrap();
             // The nearer of two counts, whichever came first.
-            let later = expiry.saturating_add(Duration::from_secs(60));
+            let later = expiry.saturating_add(Duration::from_mins(1));
             handle.write(set_until("/long", later)).await.unwrap();
             wait_until("it expires", || read(&handle, "/short").is_none());
             let now = clock.wall();

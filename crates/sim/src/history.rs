@@ -53,8 +53,10 @@ impl History {
     pub(crate) fn acknowledge(&mut self, answer: &Answer) {
         let revision = match &answer.response {
             Response::Keys(Ok(event)) => i64::try_from(event.node.modified_index).ok(),
-            Response::Keys(Err(_)) | Response::Expired(_) | Response::Done => None,
-            Response::Refused(_) => None,
+            Response::Keys(Err(_))
+            | Response::Expired(_)
+            | Response::Done
+            | Response::Refused(_) => None,
         };
         self.acknowledged.insert(answer.id, Acknowledged { index: answer.index, revision });
     }

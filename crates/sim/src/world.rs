@@ -211,7 +211,7 @@ impl World {
             }
             Action::Apply => return self.apply(),
             Action::TellApplied => self.member.tell_applied(),
-            Action::Flush => self.flush()?,
+            Action::Flush => self.flush(),
             Action::Compact => {
                 self.compact();
                 Ok(())
@@ -325,23 +325,19 @@ impl World {
         Ok(())
     }
 
-    fn flush(&mut self) -> Result<Result<(), Failed>, Violation> {
-        match self.member.flush(self.options.sabotage) {
-            Ok(cut) => {
-                self.report.cuts += u64::from(cut);
-                let durable = self.member.backend.durable().index;
-                self.trace.step("flush", format!("durable {durable}, cut: {cut}"));
-                self.history.durable = self.history.durable.max(durable);
-                Ok(Ok(()))
-            }
-            Err(error) => Ok(Err(error)),
-        }
+    fn flush(&mut self) -> Result<(), Failed> {
+        let cut = self.member.flush(self.options.sabotage)?;
+        self.report.cuts += u64::from(cut);
+        let durable = self.member.backend.durable().index;
+        self.trace.step("flush", format!("durable {durable}, cut: {cut}"));
+        self.history.durable = self.history.durable.max(durable);
+        Ok(())
     }
 
     /// A client compacts history.
     fn compact(&mut self) {
-        let store = self.member.applier.state().reader().store().clone();
-        let (from, to) = (store.compacted(), store.revision());
+        let reader = self.member.applier.state().reader();
+        let (from, to) = (reader.store().compacted(), reader.store().revision());
         if !self.member.core.can_propose() || from >= to {
             return;
         }
@@ -361,10 +357,10 @@ impl World {
 
     /// Hands a watcher its next commit; false if there is none.
     fn watch(&mut self, at: usize) -> Result<bool, Violation> {
-        let store = self.member.applier.state().reader().store().clone();
+        let reader = self.member.applier.state().reader();
         let Some(watcher) = self.watchers.get_mut(at) else { return Ok(false) };
         let before = watcher.position;
-        let Some(commit) = watcher.next(&store)? else { return Ok(false) };
+        let Some(commit) = watcher.next(reader.store())? else { return Ok(false) };
         let from = watcher.position.max(before);
         self.trace.step("watch", format!("watcher {at}: revision {}", commit.main));
         invariants::watchers::is_next(&self.history, from, &commit)?;
@@ -403,7 +399,7 @@ impl World {
         if killed {
             self.disk = next;
         } else {
-            let spare = self.open(&next)?;
+            let spare = open(&next)?;
             drop(std::mem::replace(&mut self.member, spare));
         }
         self.reopen()
@@ -416,7 +412,7 @@ impl World {
             watcher.disconnect();
         }
         let disk = self.disk.clone();
-        self.member = self.open(&disk)?;
+        self.member = open(&disk)?;
         let applied = self.member.backend.durable().index;
         self.trace.step("open", format!("keyspace at {applied}"));
         invariants::durable::stays(&self.history, applied)?;
@@ -425,16 +421,16 @@ impl World {
         self.duties();
         self.check_terms()
     }
+}
 
-    fn open(&self, disk: &MemDisk) -> Result<Running, Violation> {
-        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-        loop {
-            match Running::open(&shared) {
-                Ok(member) => return Ok(member),
-                // The power may fail again while the member is being opened.
-                Err(_) if disk.failed() => disk.crash(),
-                Err(error) => return Err(Violation::new("opening", error)),
-            }
+fn open(disk: &MemDisk) -> Result<Running, Violation> {
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    loop {
+        match Running::open(&shared) {
+            Ok(member) => return Ok(member),
+            // The power may fail again while the member is being opened.
+            Err(_) if disk.failed() => disk.crash(),
+            Err(error) => return Err(Violation::new("opening", error)),
         }
     }
 }

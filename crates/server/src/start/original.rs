@@ -22,7 +22,7 @@ pub(super) fn refuse(disk: &dyn Disk, data_dir: &Path, wal: &Path) -> Result<(),
 fn look(disk: &dyn Disk, data_dir: &Path, wal: &Path) -> std::io::Result<Option<String>> {
     let snap = data_dir.join("member").join("snap");
     if disk.exists(&snap)? {
-        let kept = |name: &String| name == "db" || name.ends_with(".snap");
+        let kept = |name: &String| name == "db" || has_extension(name, "snap");
         if let Some(name) = disk.list(&snap)?.into_iter().find(kept) {
             return Ok(Some(format!("member/snap/{name}")));
         }
@@ -43,6 +43,10 @@ fn look(disk: &dyn Disk, data_dir: &Path, wal: &Path) -> std::io::Result<Option<
         }
     }
     Ok(None)
+}
+
+fn has_extension(name: &str, extension: &str) -> bool {
+    Path::new(name).extension().is_some_and(|found| found == extension)
 }
 
 /// The original's segments are `<16 hex digits>-<16 hex digits>.wal`.

@@ -9,7 +9,8 @@ const NAME: &str = "acknowledged";
 /// Every write that a client was told of stands at its revision, as far as history goes back.
 pub(crate) fn all_are_there(history: &History, applier: &Applier) -> Result<(), Violation> {
     let applied = applier.state().applied().index;
-    let store = applier.state().reader().store().clone();
+    let reader = applier.state().reader();
+    let store = reader.store();
     for (id, told) in &history.acknowledged {
         if told.index > applied {
             let text = format!("write {id} is entry {}, applied is {applied}", told.index);
