@@ -2,7 +2,8 @@
 //!
 //! The only crate that knows the wire format of HTTP and JSON.
 //!
-//! - `serve`: listeners, connections, their limits and their end
+//! - `serve`: listeners, connections, their limits and their end; `stream`, `watchdog`: one
+//!   connection's bytes, and what it has done
 //! - `route`: from path and method to a handler
 //! - `v2`: keys, members and statistics; `ops`: version, health, metrics, log level
 //! - `peers`: what the peer port answers
@@ -15,6 +16,7 @@ mod peers;
 mod reply;
 mod route;
 mod serve;
+mod stream;
 mod v2;
 mod watchdog;
 

@@ -105,11 +105,22 @@ async fn other(context: &Context, request: Request<Incoming>, path: &[u8]) -> Re
 }
 
 fn redirect(path: &[u8], request: &Request<Incoming>) -> Reply {
-    let mut clean = state::keys::clean(path).to_vec();
-    if path.ends_with(b"/") && clean != b"/" {
-        clean.push(b'/');
+    let mut segments: Vec<&[u8]> = Vec::new();
+    for segment in path.split(|byte| *byte == b'/') {
+        match segment {
+            b"" | b"." => {}
+            b".." => drop(segments.pop()),
+            name => segments.push(name),
+        }
     }
-    let mut location = percent_encode(&clean, ESCAPED).to_string();
+    let mut location = String::new();
+    for segment in &segments {
+        location.push('/');
+        location.extend(percent_encode(segment, ESCAPED));
+    }
+    if path.ends_with(b"/") || segments.is_empty() {
+        location.push('/');
+    }
     if let Some(query) = request.uri().query() {
         location.push('?');
         location.push_str(query);

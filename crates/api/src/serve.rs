@@ -20,7 +20,8 @@ use crate::{
     peers,
     reply::Reply,
     route,
-    watchdog::{Activity, LOOK_INTERVAL, Watched},
+    stream::Stream,
+    watchdog::{Activity, LOOK_INTERVAL},
 };
 
 /// How long a stopping server lets running requests finish.
@@ -118,22 +119,23 @@ where
         tracing::debug!(%error, "cannot set a connection's options");
     }
     let activity = Arc::new(Activity::default());
-    let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity)));
+    let io = TokioIo::new(Stream::new(stream, Arc::clone(&activity)));
     let service = service_fn(|request| {
         activity.begin();
         let answered = answer(request);
         let activity = Arc::clone(&activity);
         async move {
             let reply = answered.await;
-            activity.end();
+            activity.end(&reply);
             Ok::<_, Infallible>(reply)
         }
     });
     let connection = http1::Builder::new()
         .max_buf_size(limits::REQUEST_HEAD_BYTES_MAX)
+        .max_header_size(limits::REQUEST_HEAD_BYTES_MAX)
         .max_headers(limits::REQUEST_HEADERS_MAX)
         .title_case_headers(true)
-        .pipeline_flush(true)
+        .half_close(true)
         .serve_connection(io, service);
     let mut connection = pin!(connection);
     let mut looks = time::interval_at(time::Instant::now() + LOOK_INTERVAL, LOOK_INTERVAL);
@@ -150,6 +152,7 @@ where
             }
             _ = stop.wait_for(|stop| *stop), if !stopping => {
                 stopping = true;
+                activity.stop();
                 connection.as_mut().graceful_shutdown();
             }
             _ = looks.tick() => {

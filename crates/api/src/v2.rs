@@ -1,6 +1,7 @@
 //! The v2 API of etcd 2.3.8.
 
 pub(crate) mod auth;
+mod content_type;
 mod failure;
 mod form;
 pub(crate) mod json;

@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn ttl_is_rounded_up_and_goes_below_zero() {
-        let at = |nanos| UnixNanos(10_000_000_000 + nanos);
+        let at = |nanos: i64| UnixNanos(10_000_000_000 + nanos);
         assert_eq!(ttl(at(1), at(0)), 1);
         assert_eq!(ttl(at(1_000_000_000), at(0)), 1);
         assert_eq!(ttl(at(1_000_000_001), at(0)), 2);

@@ -1,7 +1,5 @@
 //! `/v2/keys`: from a request to the keyspace and back.
 
-use std::time::Duration;
-
 use base::{Code, UnixNanos, limits};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -14,7 +12,7 @@ use state::{
 };
 
 use super::{
-    failure,
+    content_type, failure,
     form::Form,
     json,
     listing::{self, ListingBody},
@@ -35,18 +33,20 @@ const ALLOWED: &str = "HEAD,GET,PUT,POST,DELETE";
 pub(crate) async fn answer(context: &Context, request: Request<Incoming>, path: Bytes) -> Reply {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     if !reads && !matches!(*request.method(), Method::PUT | Method::POST | Method::DELETE) {
-        return with_cluster(context, reply::method_not_allowed(ALLOWED));
+        return reply::method_not_allowed(ALLOWED);
     }
     if path.len() > limits::KEY_BYTES_MAX {
         let text = format!("414 URI Too Long: a key has at most {} bytes\n", limits::KEY_BYTES_MAX);
         return with_cluster(context, reply::text(StatusCode::URI_TOO_LONG, text));
     }
     let (method, query) = (request.method().clone(), request.uri().query().map(str::to_owned));
-    let body = match read_form(request).await {
+    let has_form = has_form(&request);
+    let body = match upload::read(request).await {
         Ok(body) => body,
         Err(reply) => return with_cluster(context, reply),
     };
-    let parsed = parse(&method, body.as_deref(), query.as_deref().unwrap_or_default());
+    let body = has_form.map(|has_form| if has_form { body } else { Bytes::new() });
+    let parsed = parse(&method, body, query.as_deref().unwrap_or_default());
     match parsed {
         Err(failure) => failure::answer(context, &failure),
         Ok(parameters) if reads => read(context, &method, path, parameters).await,
@@ -59,26 +59,24 @@ fn with_cluster(context: &Context, mut reply: Reply) -> Reply {
     reply
 }
 
-/// The body, if it is a form that this method has. Others are not looked at (and hyper reads on
-/// past what is short).
-async fn read_form(request: Request<Incoming>) -> Result<Option<Bytes>, Reply> {
-    let has_form = matches!(*request.method(), Method::PUT | Method::POST)
-        && request.headers().get(header::CONTENT_TYPE).is_some_and(is_form);
-    let bytes = upload::read(request).await?;
-    Ok(has_form.then_some(bytes))
+/// Whether this request has a form for a body: of the methods, only these two can. (The bodies of
+/// others are read and not looked at.)
+fn has_form(request: &Request<Incoming>) -> Result<bool, &'static str> {
+    if !matches!(*request.method(), Method::PUT | Method::POST) {
+        return Ok(false);
+    }
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    match content_type.map(HeaderValue::as_bytes) {
+        None | Some(b"") => Ok(false),
+        Some(value) => content_type::is_form(value),
+    }
 }
 
-fn is_form(content_type: &HeaderValue) -> bool {
-    let value = content_type.as_bytes();
-    let end = memchr::memchr(b';', value).unwrap_or(value.len());
-    let (value, _) = value.split_at(end);
-    value.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
-}
-
-fn parse(method: &Method, body: Option<&[u8]>, query: &str) -> Result<Parameters, Failure> {
+fn parse(method: &Method, body: Result<Bytes, &str>, query: &str) -> Result<Parameters, Failure> {
+    let body = body.map_err(|text| failure::form(Code::InvalidForm, text))?;
     let mut form = Form::default();
     let bad = |text| failure::form(Code::InvalidForm, text);
-    form.add(body.unwrap_or_default()).map_err(bad)?;
+    form.add(&body).map_err(bad)?;
     form.add(query.as_bytes()).map_err(bad)?;
     Parameters::parse(method, &form)
 }
@@ -164,7 +162,7 @@ async fn write(context: &Context, method: &Method, path: Bytes, parameters: Para
     };
     let began = context.counters.received(kind, &context.handle);
     let now = context.handle.clock().wall();
-    let expiry = parameters.ttl.map(|ttl| now.saturating_add(Duration::from_secs(ttl)).0);
+    let expiry = parameters.ttl.and_then(|ttl| expiry(now, ttl));
     let without_values = parameters.no_value_on_success;
     let write = parameters.write(method, path, expiry);
     match context.handle.write(Op::Keys(write)).await {
@@ -188,6 +186,13 @@ async fn write(context: &Context, method: &Method, path: Bytes, parameters: Para
             failure::answer(context, &failure::form(Code::RaftInternal, text))
         }
     }
+}
+
+/// When what is to live for so many seconds expires; `None`: never, as far as clocks go (in 2.3.8
+/// the sum wrapped, to "never" or to some other time).
+fn expiry(now: UnixNanos, ttl_seconds: u64) -> Option<i64> {
+    let nanos = i64::try_from(ttl_seconds).ok()?.checked_mul(1_000_000_000)?;
+    now.0.checked_add(nanos)
 }
 
 fn written(

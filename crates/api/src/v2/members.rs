@@ -126,8 +126,9 @@ fn parse_id(hex: &str) -> Option<MemberId> {
 
 #[derive(Deserialize)]
 struct PeerUrls {
+    /// Go takes `null` for an empty list.
     #[serde(rename = "peerURLs", default)]
-    peer_urls: Vec<String>,
+    peer_urls: Option<Vec<String>>,
 }
 
 /// The peer URLs of a request to add or move a member, or its refusal in etcd's words.
@@ -143,8 +144,9 @@ async fn peer_urls(request: Request<Incoming>) -> Result<Vec<String>, Reply> {
     let parsed: PeerUrls = serde_json::from_slice(&body).map_err(|error| {
         if error.is_eof() { bad("unexpected end of JSON input") } else { bad(&error.to_string()) }
     })?;
-    check_urls(&parsed.peer_urls).map_err(|text| bad(&text))?;
-    Ok(parsed.peer_urls)
+    let urls = parsed.peer_urls.unwrap_or_default();
+    check_urls(&urls).map_err(|text| bad(&text))?;
+    Ok(urls)
 }
 
 /// The rules of etcd's `types.NewURLs`, in its words.

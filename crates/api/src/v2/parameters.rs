@@ -52,6 +52,7 @@ impl Parameters {
         if parsed.prev_value.as_ref().is_some_and(Bytes::is_empty) {
             return Err(refuse(Code::PrevValueRequired, "\"prevValue\" cannot be empty"));
         }
+        parsed.no_value_on_success = flag(form, "noValueOnSuccess")?;
         parsed.ttl = ttl(form)?;
         parsed.prev_exist = form
             .get("prevExist")
@@ -59,7 +60,6 @@ impl Parameters {
             .transpose()?;
         parsed.value = form.get("value").map(Bytes::copy_from_slice).unwrap_or_default();
         parsed.refresh = refresh(form, &parsed)?;
-        parsed.no_value_on_success = flag(form, "noValueOnSuccess")?;
         Ok(parsed)
     }
 

@@ -1,0 +1,135 @@
+//! A connection's bytes: counted, and closed so that the last answer arrives.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::{Sleep, sleep},
+};
+
+use crate::watchdog::Activity;
+
+/// How long a client may go on sending after it was refused.
+const LINGER: Duration = Duration::from_secs(3);
+/// How much it may send.
+const LINGER_BYTES_MAX: usize = 16 << 20;
+
+/// A client's connection.
+pub(crate) struct Stream {
+    tcp: TcpStream,
+    activity: Arc<Activity>,
+    is_shut: bool,
+    linger: Option<Linger>,
+}
+
+impl Stream {
+    pub(crate) fn new(tcp: TcpStream, activity: Arc<Activity>) -> Self {
+        Self { tcp, activity, is_shut: false, linger: None }
+    }
+
+    /// Whether the client has closed its half. What it sent before must have been read.
+    fn is_abandoned(&self, cx: &mut Context<'_>) -> bool {
+        let mut byte = [0];
+        let peeked = self.tcp.poll_peek(cx, &mut ReadBuf::new(&mut byte));
+        matches!(peeked, Poll::Ready(Ok(0) | Err(_)))
+    }
+}
+
+/// Throws away what still comes, for a while. A socket that is closed with unread bytes resets the
+/// connection, and the client's system then forgets the answer that it already has.
+struct Linger {
+    until: Pin<Box<Sleep>>,
+    discarded: usize,
+}
+
+impl Linger {
+    fn new() -> Self {
+        Self { until: Box::pin(sleep(LINGER)), discarded: 0 }
+    }
+
+    fn poll_end(&mut self, tcp: &mut TcpStream, cx: &mut Context<'_>) -> Poll<()> {
+        let mut bytes = [0; 16 * 1024];
+        while self.discarded < LINGER_BYTES_MAX {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut *tcp).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    self.discarded += buffer.filled().len();
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return self.until.as_mut().poll(cx),
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let result = Pin::new(&mut self.tcp).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.activity.read();
+        }
+        result
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tcp).poll_write(cx, data)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tcp).poll_write_vectored(cx, data)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    /// An error if the client of a watch has gone.
+    ///
+    /// hyper comes here whenever it has nothing left to write, and so the task that waits for an
+    /// event waits for the client's end too. For other answers a closed half is no end: whoever
+    /// closes it after asking still listens.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.activity.is_watching() && self.is_abandoned(cx) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        Pin::new(&mut self.tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.is_shut {
+            ready!(Pin::new(&mut this.tcp).poll_shutdown(cx))?;
+            this.is_shut = true;
+        }
+        if this.linger.is_none() && this.activity.leaves_unread() {
+            this.linger = Some(Linger::new());
+        }
+        match &mut this.linger {
+            Some(linger) => linger.poll_end(&mut this.tcp, cx).map(Ok),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Stories of clients on a real socket, before a real member.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::wildcard_enum_match_arm,
+    reason = "tests wait in real time, and fail by panicking"
+)]
+
+mod connections;
+mod edges;
+mod large;
+mod listings;
+mod member;
+mod operators;
+mod patience;
+mod stopping;
+mod watching;
+mod wire;
