@@ -1,11 +1,11 @@
 //! Tells the program which commit and which compiler it was built from, for `--version`.
 
-use std::{path::Path, process::Command};
+use std::{ffi::OsStr, path::Path, process::Command};
 
 fn main() {
     let commit = first_line("git", &["rev-parse", "--short=9", "HEAD"]);
-    let compiler = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
-    let compiler = first_line(&compiler, &["--version"]);
+    let compiler = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let compiler = first_line(compiler, &["--version"]);
     let compiler = compiler.as_deref().and_then(|line| line.split(' ').nth(1));
     println!("cargo::rustc-env=RETCD_COMMIT={}", commit.as_deref().unwrap_or("not known"));
     println!("cargo::rustc-env=RETCD_COMPILER={}", compiler.unwrap_or("not known"));
@@ -17,7 +17,7 @@ fn main() {
     }
 }
 
-fn first_line(program: &str, arguments: &[&str]) -> Option<String> {
+fn first_line(program: impl AsRef<OsStr>, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     text.lines().next().filter(|_| output.status.success()).map(str::to_owned)

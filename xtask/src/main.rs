@@ -1,2 +1,97 @@
-//! Placeholder.
-fn main() {}
+//! Repository chores: `cargo xtask` lists them. They need nothing but cargo and a C compiler.
+
+mod cargo;
+mod cluster;
+mod suite;
+mod tidy;
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use cargo::{cargo, run};
+
+const USAGE: &str = "\
+cargo xtask <chore>
+
+  verify               formatting, lints, rows, sizes; writes nothing
+  fix                  formats, and carries out what clippy proposes
+  test [ARGS]          builds and runs all tests (ARGS as for cargo test)
+  tidy                 rows of crates, owners of dependencies, sizes, documents
+  sim [SEED]           simulates many seeds, or one with every step printed
+  bench [--against PATH] [ARGS]
+                       measures ours, the etcd at PATH and a no-op service in turn
+  cluster              starts a local member on the default ports
+  ci                   verify and test; a test that cannot run fails
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (chore, rest) = match arguments.split_first() {
+        Some((chore, rest)) => (chore.as_str(), rest),
+        None => ("help", [].as_slice()),
+    };
+    match carry_out(chore, rest) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask {chore}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn carry_out(chore: &str, rest: &[String]) -> Result<()> {
+    std::env::set_current_dir(root()?).context("enter the repository")?;
+    match chore {
+        "verify" => verify(),
+        "fix" => fix(),
+        "test" => suite::test(rest, false),
+        "tidy" => tidy::check(),
+        "sim" => sim(rest),
+        "bench" => bench(rest),
+        "cluster" => cluster::start(rest),
+        "ci" => verify().and_then(|()| suite::test(rest, true)),
+        "help" | "--help" | "-h" => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        _ => bail!("there is no such chore\n{USAGE}"),
+    }
+}
+
+fn root() -> Result<&'static std::path::Path> {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("find the repository")
+}
+
+/// All that can be said without running the product. The quickest comes first.
+fn verify() -> Result<()> {
+    tidy::check()?;
+    run(cargo(["fmt", "--all", "--check"])).context("cargo xtask fix formats")?;
+    run(cargo(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))
+}
+
+fn fix() -> Result<()> {
+    run(cargo(["clippy", "--workspace", "--all-targets", "--fix", "--allow-dirty"]))?;
+    run(cargo(["fmt", "--all"]))?;
+    tidy::check()
+}
+
+fn sim(rest: &[String]) -> Result<()> {
+    let mut command = cargo(["run", "--release", "--quiet", "--package", "sim", "--"]);
+    match rest {
+        // A seed alone replays it.
+        [seed] if seed.parse::<u64>().is_ok() => command.args(["--seed", seed]),
+        rest => command.args(rest),
+    };
+    run(command)
+}
+
+fn bench(rest: &[String]) -> Result<()> {
+    run(cargo(["build", "--release", "--package", "etcd", "--package", "bench"]))?;
+    let mut command = cargo(["run", "--release", "--quiet", "--package", "bench", "--"]);
+    // What is no command of the load generator is meant for its comparison.
+    if rest.first().is_none_or(|first| first.starts_with('-')) {
+        command.arg("compare");
+    }
+    command.args(rest);
+    run(command)
+}

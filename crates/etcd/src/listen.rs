@@ -61,21 +61,20 @@ fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
 
 fn explain(listen: &Listen, address: SocketAddr, error: &io::Error) -> String {
     let Listen { url, flag, .. } = listen;
-    let advice = match error.kind() {
-        io::ErrorKind::AddrInUse => format!(
-            "port {} is in use: stop the process that has it, or give another one with --{flag}",
-            address.port()
-        ),
-        io::ErrorKind::AddrNotAvailable => format!(
-            "{} is no address of this machine: give one that is, or 0.0.0.0, with --{flag}",
-            address.ip()
-        ),
-        io::ErrorKind::PermissionDenied => format!(
-            "no permission for port {}: give one above 1023 with --{flag}, or grant \
-             CAP_NET_BIND_SERVICE",
-            address.port()
-        ),
-        _ => format!("{error}: check --{flag}"),
+    let (ip, port, kind) = (address.ip(), address.port(), error.kind());
+    let advice = if kind == io::ErrorKind::AddrInUse {
+        format!(
+            "port {port} is in use: stop the process that has it, or give another one with --{flag}"
+        )
+    } else if kind == io::ErrorKind::AddrNotAvailable {
+        format!("{ip} is no address of this machine: give one that is, or 0.0.0.0, with --{flag}")
+    } else if kind == io::ErrorKind::PermissionDenied {
+        format!(
+            "no permission for port {port}: give one above 1023 with --{flag}, or grant \
+             CAP_NET_BIND_SERVICE"
+        )
+    } else {
+        format!("{error}: check --{flag}")
     };
     format!("cannot listen on {url}: {advice}")
 }

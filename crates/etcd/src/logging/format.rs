@@ -73,9 +73,9 @@ impl Line<'_> {
         write_plain(to, &self.said.message)?;
         for (name, value) in &self.said.fields {
             write!(to, " {name}=")?;
-            match value {
-                Value::String(text) => write_plain(to, text)?,
-                value => write!(to, "{value}")?,
+            match value.as_str() {
+                Some(text) => write_plain(to, text)?,
+                None => write!(to, "{value}")?,
             }
         }
         to.write_char('\n')
@@ -108,9 +108,8 @@ impl Line<'_> {
             Level::ERROR => "error",
             Level::WARN => "warn",
             Level::INFO => "info",
-            Level::DEBUG => "debug",
             // zap has none below.
-            Level::TRACE => "debug",
+            Level::DEBUG | Level::TRACE => "debug",
         }
     }
 

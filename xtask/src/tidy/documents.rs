@@ -1,0 +1,97 @@
+//! Documents that point to what is there, and a map that has every crate.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context as _, Result};
+
+use super::manifest::Crate;
+
+const MAP: &str = "ARCHITECTURE.md";
+const MAP_LINES_MAX: usize = 400;
+
+pub(super) fn check(root: &Path, crates: &[Crate]) -> Result<Vec<String>> {
+    let mut untidy = Vec::new();
+    let map = read(&root.join(MAP))?;
+    for name in crates.iter().map(|one| &one.name) {
+        if !map.contains(&format!("`{name}`")) {
+            untidy.push(format!("{MAP}: the code map lacks `{name}`"));
+        }
+    }
+    let lines = map.lines().count();
+    if lines >= MAP_LINES_MAX {
+        untidy.push(format!("{MAP}: {lines} lines, fewer than {MAP_LINES_MAX} wanted"));
+    }
+    for document in all(root)? {
+        let text = read(&root.join(&document))?;
+        let dir = Path::new(&document).parent().unwrap_or(Path::new(""));
+        for link in links(&text) {
+            if !root.join(dir).join(link).exists() {
+                untidy.push(format!("{document}: links to {link}, which is not there"));
+            }
+        }
+    }
+    Ok(untidy)
+}
+
+/// The documents at the root and below `docs/`.
+fn all(root: &Path) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for dir in ["", "docs", "docs/decisions"] {
+        let listed = root.join(dir);
+        if !listed.exists() {
+            continue;
+        }
+        for entry in fs::read_dir(&listed).with_context(|| format!("list {dir}"))? {
+            let path = entry.with_context(|| format!("list {dir}"))?.path();
+            if path.extension().is_some_and(|extension| extension == "md") {
+                found.push(path.strip_prefix(root).unwrap_or(&path).display().to_string());
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Targets of `[text](target)` that are files of ours.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let targets = targets.map(|target| target.split('#').next().unwrap_or_default());
+    targets.filter(|target| !target.is_empty() && !target.contains(':'))
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("read {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(name: &str) -> Crate {
+        Crate { name: name.to_owned(), dependencies: Vec::new(), dev_dependencies: Vec::new() }
+    }
+
+    #[test]
+    fn dead_links_and_missing_crates_are_told() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(root.path().join(name), text).unwrap();
+        fs::create_dir_all(root.path().join("docs/decisions")).unwrap();
+        write(MAP, "`wal`: the log. [why](docs/decisions/why.md) [x](docs/gone.md#part)\n");
+        write("docs/decisions/why.md", "[up](../../ARCHITECTURE.md) [web](https://example.com)\n");
+        let untidy = check(root.path(), &[one("wal"), one("mvcc")]).unwrap();
+        assert_eq!(
+            untidy,
+            [
+                "ARCHITECTURE.md: the code map lacks `mvcc`",
+                "ARCHITECTURE.md: links to docs/gone.md, which is not there",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_map_too_long_to_read_is_told() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join(MAP), "line\n".repeat(400)).unwrap();
+        assert!(check(root.path(), &[]).unwrap()[0].contains("400 lines"));
+    }
+}
