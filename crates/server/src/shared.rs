@@ -108,9 +108,17 @@ impl Shared {
     }
 
     pub(crate) fn refuse_all(&self) {
+        self.standing.reads_at_once.store(false, Release);
         let refused = self.waiters.refuse_all(Unserved::Stopped);
         self.counters.proposals_failed.fetch_add(refused, Relaxed);
         self.barriers.refuse_all(Unserved::Stopped);
+    }
+
+    /// Tells those who have waited too long.
+    pub(crate) fn refuse_late(&self, now: Duration) {
+        let late = self.waiters.expire(now, Unserved::Timeout);
+        self.counters.proposals_failed.fetch_add(late, Relaxed);
+        self.barriers.expire(now, Unserved::Timeout);
     }
 
     pub(crate) fn set_role(&self, role: Role) {

@@ -9,11 +9,14 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
-use base::{Disk, Index, OsClock, OsDisk, UnixNanos, disk::MemDisk, limits};
+use base::{Clock, Disk, Index, OsClock, OsDisk, UnixNanos, disk::MemDisk, limits};
 use bytes::Bytes;
 use mvcc::Kind;
 use proto::command::{KeysMethod, KeysWrite, Op};
@@ -195,6 +198,49 @@ fn beyond_the_bounds_requests_are_refused_at_once() {
             write.await.unwrap().unwrap();
         }
         assert_eq!(handle.figures().proposals_failed, 1);
+        handle.stop().await;
+    });
+}
+
+#[test]
+fn whoever_waits_too_long_is_told_even_if_the_disk_hangs() {
+    let (_, disk) = mem();
+    let clock = Arc::new(JumpingClock::default());
+    let handle = start(mem_config(), disk, Arc::clone(&clock) as Arc<dyn Clock>).unwrap();
+    runtime().block_on(async {
+        handle.ready().await;
+        let hanging = handle.shared.wal.lock();
+        let write = spawn_write(&handle, set("/a", "1"));
+        tokio::task::yield_now().await;
+        wait_until("the raft thread takes it", || !handle.shared.inbox.has_proposals());
+        clock.jump(Duration::from_secs(6));
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        assert!(!write.is_finished(), "5 s and two elections are 7 s");
+        clock.jump(Duration::from_secs(1));
+        assert_eq!(write.await.unwrap().unwrap_err(), Unserved::Timeout);
+        drop(hanging);
+        handle.write(set("/b", "1")).await.unwrap();
+        handle.stop().await;
+    });
+}
+
+#[test]
+fn a_read_barrier_waits_for_a_member_that_has_just_started() {
+    let (mem, disk) = mem();
+    runtime().block_on(async {
+        let handle = start_on(&disk, mem_config()).unwrap();
+        handle.ready().await;
+        for n in 0..1_000 {
+            handle.write(set("/a", &n.to_string())).await.unwrap();
+        }
+        // Killed before a flush: all comes from the log.
+        let killed: Arc<dyn Disk> = Arc::new(mem.fork(1));
+        let again = start_on(&killed, mem_config()).unwrap();
+        again.read_barrier().await.unwrap();
+        assert_eq!(read(&again, "/a").as_deref(), Some("999"));
+        assert!(again.status().is_leader);
+        again.stop().await;
+        assert_eq!(again.read_barrier().await, Err(Unserved::Stopped));
         handle.stop().await;
     });
 }
@@ -419,6 +465,29 @@ fn a_member_lives_on_real_files() {
         assert!((0..100).all(|n| read(&handle, &format!("/{round}/{n}")).is_some()));
     }
     runtime().block_on(handle.stop());
+}
+
+/// The real clock, put forward at will.
+#[derive(Debug, Default)]
+struct JumpingClock {
+    clock: OsClock,
+    ahead_millis: AtomicU64,
+}
+
+impl JumpingClock {
+    fn jump(&self, by: Duration) {
+        self.ahead_millis.fetch_add(by.as_millis().try_into().unwrap(), Relaxed);
+    }
+}
+
+impl Clock for JumpingClock {
+    fn monotonic(&self) -> Duration {
+        self.clock.monotonic() + Duration::from_millis(self.ahead_millis.load(Relaxed))
+    }
+
+    fn wall(&self) -> UnixNanos {
+        self.clock.wall()
+    }
 }
 
 /// On the disk of the repository: the one under `/tmp` may be memory.

@@ -29,6 +29,8 @@ pub(crate) struct World {
     pub(crate) history: History,
     mirror: Mirror,
     watchers: Vec<Watcher>,
+    /// A sync has been made to fail since the member was opened.
+    sync_fails: bool,
     /// Reads under way, with the least index that will do.
     reads: Vec<(Read, base::Index)>,
     report: Report,
@@ -49,12 +51,13 @@ enum Action {
     Watch,
     Pass,
     PlanFailure,
+    FailSync,
     Crash,
     Restart,
 }
 
 /// With their weights.
-const ACTIONS: [(Action, u32); 14] = [
+const ACTIONS: [(Action, u32); 15] = [
     (Action::Propose, 30),
     (Action::Read, 4),
     (Action::Log, 30),
@@ -67,6 +70,7 @@ const ACTIONS: [(Action, u32); 14] = [
     (Action::Watch, 10),
     (Action::Pass, 15),
     (Action::PlanFailure, 3),
+    (Action::FailSync, 1),
     (Action::Crash, 2),
     (Action::Restart, 1),
 ];
@@ -94,6 +98,7 @@ impl World {
             history,
             mirror,
             watchers: (0..3).map(|_| Watcher::new(2)).collect(),
+            sync_fails: false,
             reads: Vec::new(),
             report: Report::default(),
         };
@@ -233,6 +238,12 @@ impl World {
                 self.disk.fail_after(operations);
                 Ok(())
             }
+            Action::FailSync => {
+                self.trace.step("plan", "the next sync fails");
+                self.disk.fail_next_sync();
+                self.sync_fails = true;
+                Ok(())
+            }
             Action::Crash => return self.crash(),
             Action::Restart => return self.restart(),
         };
@@ -241,11 +252,13 @@ impl World {
         self.unless_power_failed(done)
     }
 
-    /// A step may fail because the power did; for no other reason.
+    /// A step may fail because the power did, or a sync: then the member stops, and is started
+    /// again. For no other reason.
     fn unless_power_failed(&mut self, done: Result<(), Failed>) -> Result<(), Violation> {
         match done {
             Ok(()) => Ok(()),
             Err(_) if self.disk.failed() => self.crash(),
+            Err(_) if self.sync_fails => self.restart(),
             Err(error) => Err(Violation::new("faultless", error)),
         }
     }
@@ -392,7 +405,7 @@ impl World {
 
     /// The process ends, killed or in good order; the machine goes on.
     fn restart(&mut self) -> Result<(), Violation> {
-        let killed = self.rng.bool();
+        let killed = self.rng.bool() || self.sync_fails;
         self.trace.step("restart", if killed { "killed" } else { "stopped" });
         // The old process has files open: where it is killed, they are those of another disk now.
         let next = self.disk.fork(self.rng.u64(..));
@@ -407,6 +420,7 @@ impl World {
 
     fn reopen(&mut self) -> Result<(), Violation> {
         self.reads.clear();
+        self.sync_fails = false;
         self.history.led = self.history.led.max(self.member.synced_term);
         for watcher in &mut self.watchers {
             watcher.disconnect();

@@ -1,12 +1,16 @@
 //! The log writer: appends what has gathered and syncs once for all of it.
 
-use std::{mem, sync::Arc};
+use std::{mem, sync::Arc, time::Duration};
 
 use member::Append;
 use parking_lot::{Condvar, Mutex};
 use wal::Wal;
 
 use crate::{failure::Failure, shared::Shared};
+
+/// How often this thread looks for requests whose time is over. The raft thread does so more
+/// often, unless a disk that hangs holds it up; then this thread is free.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Batches on their way to the log.
 #[derive(Debug, Default)]
@@ -32,13 +36,14 @@ impl LogQueue {
         self.wake.notify_one();
     }
 
-    /// All that waits; empty when it is time to stop.
-    fn take(&self) -> Vec<Append> {
+    /// All that waits, after a while perhaps nothing; `None` when it is time to stop.
+    fn take(&self) -> Option<Vec<Append>> {
         let mut state = self.state.lock();
-        while state.batches.is_empty() && !state.stopping {
-            self.wake.wait(&mut state);
+        if state.batches.is_empty() && !state.stopping {
+            self.wake.wait_for(&mut state, LOOK_EVERY);
         }
-        mem::take(&mut state.batches)
+        let batches = mem::take(&mut state.batches);
+        (!batches.is_empty() || !state.stopping).then_some(batches)
     }
 }
 
@@ -55,10 +60,14 @@ pub(crate) fn write(shared: &Shared, wal: &mut Wal, batches: &[Append]) -> Resul
 }
 
 pub(crate) fn run(shared: &Arc<Shared>, queue: &LogQueue) -> Result<(), Failure> {
-    loop {
-        let batches = queue.take();
-        let Some(last) = batches.last() else { return Ok(()) };
-        write(shared, &mut shared.wal.lock(), &batches)?;
-        shared.inbox.persisted(last.ticket);
+    while let Some(batches) = queue.take() {
+        match batches.last() {
+            Some(last) => {
+                write(shared, &mut shared.wal.lock(), &batches)?;
+                shared.inbox.persisted(last.ticket);
+            }
+            None => shared.refuse_late(shared.now()),
+        }
     }
+    Ok(())
 }

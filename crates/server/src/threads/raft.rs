@@ -80,9 +80,7 @@ impl RaftThread {
         self.core.tick();
         let heartbeat = self.shared.config.heartbeat;
         self.next_tick = (self.next_tick + heartbeat).max(now + heartbeat / 2);
-        let late = self.shared.waiters.expire(now, Unserved::Timeout);
-        self.shared.counters.proposals_failed.fetch_add(late, Relaxed);
-        self.shared.barriers.expire(now, Unserved::Timeout);
+        self.shared.refuse_late(now);
     }
 
     /// Until when there is nothing to do unless something comes in. The others learn what they
