@@ -44,20 +44,20 @@ fn config(dir: &Path) -> Config {
     }
 }
 
-fn mem_config() -> Config {
+pub(crate) fn mem_config() -> Config {
     config(Path::new("/data"))
 }
 
-fn start_on(disk: &Arc<dyn Disk>, config: Config) -> Result<Handle, StartError> {
+pub(crate) fn start_on(disk: &Arc<dyn Disk>, config: Config) -> Result<Handle, StartError> {
     start(config, Arc::clone(disk), Arc::new(OsClock::new()))
 }
 
-fn mem() -> (MemDisk, Arc<dyn Disk>) {
+pub(crate) fn mem() -> (MemDisk, Arc<dyn Disk>) {
     let disk = MemDisk::new(1);
     (disk.clone(), Arc::new(disk))
 }
 
-fn runtime() -> Runtime {
+pub(crate) fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
 }
 

@@ -206,7 +206,7 @@ impl World {
                 Ok(())
             }
             Action::Read => {
-                self.read();
+                self.read()?;
                 Ok(())
             }
             Action::Log => self.log(),
@@ -280,11 +280,15 @@ impl World {
         ids
     }
 
-    fn read(&mut self) {
+    fn read(&mut self) -> Result<(), Violation> {
+        if self.member.core.reads_at_once() {
+            invariants::reads::may_be_at_once(&self.history, &self.member.applier)?;
+        }
         let read = Read(self.report.steps);
         self.reads.push((read, self.history.last_acknowledged()));
         self.member.core.read(read);
         self.member.step();
+        Ok(())
     }
 
     fn check_reads(&mut self) -> Result<(), Violation> {

@@ -1,6 +1,6 @@
 //! What a member proposes by itself: expiry, compaction, the cluster's version, its own name.
 
-use base::{UnixNanos, limits};
+use base::{UnixNanos, limits, version};
 use proto::{
     Message as _,
     command::{ClusterVersion, Command, Compact, Expire, FORMAT, Op, Publish},
@@ -8,9 +8,6 @@ use proto::{
 use state::Reader;
 
 use super::{Core, Proposal};
-
-/// What this build can do, and so the version of a cluster of such builds.
-const CLUSTER_VERSION: &str = "3.6.0";
 
 /// What has been proposed and is not applied yet: one of each kind at a time.
 #[derive(Debug, Default)]
@@ -103,8 +100,8 @@ pub(super) fn propose(core: &mut Core, now: UnixNanos, reader: &Reader) -> Optio
 
 fn propose_upkeep(core: &mut Core, reader: &Reader) {
     if reader.cluster_version().is_none() {
-        let version = CLUSTER_VERSION.to_owned();
-        once(core, Duty::ClusterVersion, Op::ClusterVersion(ClusterVersion { version }));
+        let command = ClusterVersion { version: version::CLUSTER.to_owned() };
+        once(core, Duty::ClusterVersion, Op::ClusterVersion(command));
     }
     if let Some(revision) = reader.compaction_due(core.config.quota_bytes) {
         once(core, Duty::Compact, Op::Compact(Compact { revision }));

@@ -71,3 +71,68 @@ pub(crate) fn run(shared: &Arc<Shared>, queue: &LogQueue) -> Result<(), Failure>
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use base::{ClusterId, Disk, MemberId, disk::MemDisk, limits};
+    use member::{Bootstrap, Opened, Options, Paths, Proposal};
+
+    use super::*;
+    use crate::tests::{mem, mem_config, runtime, start_on};
+
+    /// Three batches of a core whose log nobody writes.
+    fn batches() -> Vec<Append> {
+        let disk = MemDisk::new(1);
+        disk.create_dir_all(Path::new("/m")).unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(disk);
+        let identity = wal::Identity { cluster: ClusterId(1), member: MemberId(1) };
+        let member = proto::command::Member { id: 1, ..Default::default() };
+        let bootstrap = Bootstrap { identity, members: vec![member] };
+        let paths = Paths { wal: "/m/wal".into(), keyspace: "/m/keyspace".into() };
+        let options = Options {
+            wal: wal::Options::default(),
+            backend: backend::Options { cache_bytes: 1 << 20 },
+            core: member::Config {
+                name: String::new(),
+                client_urls: Vec::new(),
+                election_ticks: 10,
+                heartbeat_ticks: 1,
+                quota_bytes: limits::QUOTA_BYTES_DEFAULT,
+            },
+            force_new_cluster: false,
+        };
+        let opened = member::open(&disk, &paths, &options, &|| Ok(bootstrap.clone())).unwrap();
+        let Opened { mut core, mut applier, .. } = opened;
+        let founding = core.step().unwrap().apply;
+        core.applied(applier.apply(&founding).unwrap().progress).unwrap();
+        let mut batches = Vec::new();
+        for id in 1..=3 {
+            batches.extend(core.step().unwrap().append);
+            core.propose(vec![Proposal { id, data: vec![1].into() }]);
+        }
+        batches
+    }
+
+    #[test]
+    fn what_has_gathered_is_synced_at_once_and_reported_by_its_last_ticket() {
+        let (_, disk) = mem();
+        let handle = start_on(&disk, mem_config()).unwrap();
+        runtime().block_on(handle.stop());
+        let shared = &handle.shared;
+        let syncs = shared.counters.wal_fsync.histogram().count;
+
+        let queue = LogQueue::default();
+        let batches = batches();
+        let last = batches.last().map(|batch| batch.ticket);
+        for batch in batches {
+            queue.push(batch);
+        }
+        queue.stop();
+        run(shared, &queue).unwrap();
+
+        assert_eq!(shared.counters.wal_fsync.histogram().count, syncs + 1);
+        assert_eq!(shared.inbox.take(true, Duration::ZERO).persisted, last);
+    }
+}

@@ -45,14 +45,14 @@ pub(crate) struct Others {
 impl RaftThread {
     /// Runs until the member stops or fails, then stops the other threads.
     pub(crate) fn run(mut self, others: Others) {
+        let _stopped = Stopped(Arc::clone(&self.shared));
         if let Err(failure) = self.serve() {
             self.shared.fail(failure);
         }
         self.shared.refuse_all();
         self.stop_others(others);
-        // Whoever failed or came meanwhile.
+        // Whoever came meanwhile.
         self.shared.refuse_all();
-        self.shared.stopped.send_replace(true);
     }
 
     fn serve(&mut self) -> Result<(), Failure> {
@@ -198,6 +198,15 @@ impl RaftThread {
         self.shared.flush.stop();
         join(flusher);
         drop(lock);
+    }
+}
+
+/// Tells that the member has stopped, however the raft thread ends.
+struct Stopped(Arc<Shared>);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        self.0.stopped.send_replace(true);
     }
 }
 

@@ -1,9 +1,19 @@
 //! A read sees all that was acknowledged before it began.
 
 use base::Index;
-use member::Read;
+use member::{Applier, Read};
 
-use crate::Violation;
+use crate::{Violation, history::History};
+
+/// A member that serves reads at once has applied all that was acknowledged.
+pub(crate) fn may_be_at_once(history: &History, applier: &Applier) -> Result<(), Violation> {
+    let (acknowledged, applied) = (history.last_acknowledged(), applier.state().applied().index);
+    if applied >= acknowledged {
+        return Ok(());
+    }
+    let text = format!("served at once at {applied}, {acknowledged} was acknowledged");
+    Err(Violation::new("reads", text))
+}
 
 /// The index that a read was given is not below what had been acknowledged.
 pub(crate) fn is_current(
