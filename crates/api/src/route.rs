@@ -67,6 +67,9 @@ async fn answer_plain(context: &Context, request: Request<Incoming>) -> Reply {
         return reply::text(StatusCode::BAD_REQUEST, "400 Bad Request: bad escape in the path\n");
     }
     let path: Cow<'_, [u8]> = percent_decode(raw).into();
+    if !path.starts_with(b"/") {
+        return reply::text(StatusCode::BAD_REQUEST, "400 Bad Request: no path\n");
+    }
     if !is_clean(&path) {
         return redirect(&path, &request);
     }

@@ -1,6 +1,6 @@
 //! `/metrics`, in the text format that Prometheus 0.0.4 reads, under etcd's own names.
 //!
-//! Written by hand: the crates at hand speak OpenMetrics, where a counter's name must end in
+//! Written by hand: the crates at hand speak `OpenMetrics`, where a counter's name must end in
 //! `_total`, and many of etcd's do not.
 
 use std::{
@@ -125,12 +125,20 @@ fn of_server(page: &mut Page, handle: &Handle) {
     page.gauge("etcd_server_proposals_committed_total", help, status.committed);
     let help = "Entries applied: raft's applied index.";
     page.gauge("etcd_server_proposals_applied_total", help, status.applied);
-    let help = "Proposals that wait for their answer.";
-    page.gauge("etcd_server_proposals_pending", help, figures.proposals_pending);
-    let help = "Proposals that were refused or timed out.";
-    page.counter("etcd_server_proposals_failed_total", help, figures.proposals_failed);
+    let help_pending = "Proposals that wait for their answer.";
+    page.gauge("etcd_server_proposals_pending", help_pending, figures.proposals_pending);
+    let help_failed = "Proposals that were refused or timed out.";
+    page.counter("etcd_server_proposals_failed_total", help_failed, figures.proposals_failed);
+    // The same, as etcd 2 called them.
+    page.gauge("etcd_server_pending_proposal_total", help_pending, figures.proposals_pending);
+    page.counter("etcd_server_proposal_failed_total", help_failed, figures.proposals_failed);
     page.begin("etcd_server_version", "The server's version of etcd.", "gauge");
     page.sample("etcd_server_version", &[("server_version", version::SERVER)], 1);
+    if let Some(version) = handle.reader().cluster_version() {
+        let version = version.rsplit_once('.').map_or(version.as_str(), |(minor, _)| minor);
+        page.begin("etcd_cluster_version", "The version that all members can do.", "gauge");
+        page.sample("etcd_cluster_version", &[("cluster_version", version)], 1);
+    }
     page.begin("etcd_server_id", "The member's id.", "gauge");
     page.sample("etcd_server_id", &[("server_id", &handle.member_id().to_string())], 1);
     page.begin("retcd_version", "The product's own version.", "gauge");
@@ -141,6 +149,7 @@ fn of_disk(page: &mut Page, handle: &Handle) {
     let figures = handle.figures();
     let help = "Time to sync the raft log.";
     page.histogram("etcd_disk_wal_fsync_duration_seconds", help, &figures.wal_fsync);
+    page.histogram("etcd_wal_fsync_durations_seconds", help, &figures.wal_fsync);
     let help = "Time to make a part of the keyspace durable.";
     page.histogram("etcd_disk_backend_commit_duration_seconds", help, &figures.backend_commit);
     let help = "Length of the keyspace's file.";
@@ -223,6 +232,11 @@ fn of_process(page: &mut Page, handle: &Handle) {
     page.gauge("process_virtual_memory_bytes", "Virtual memory.", process.virtual_bytes);
     page.gauge("process_open_fds", "Open file descriptors.", process.open_fds);
     page.gauge("process_max_fds", "Most file descriptors.", process.max_fds);
+    // The same, as etcd 3 and 2 call them.
+    page.gauge("os_fd_used", "Open file descriptors.", process.open_fds);
+    page.gauge("os_fd_limit", "Most file descriptors.", process.max_fds);
+    let help = "Open file descriptors.";
+    page.gauge("etcd_server_file_descriptors_used_total", help, process.open_fds);
     page.gauge("process_threads", "Threads.", process.threads);
     #[allow(clippy::cast_precision_loss, reason = "a time to the microsecond is good enough")]
     let started = handle.started_at().0 as f64 / 1e9;

@@ -22,17 +22,20 @@ pub(crate) fn answer(context: &Context, failure: &Failure) -> Reply {
     answer_with(context, failure, status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
 }
 
-/// What became of a request that got no answer of its own: code 300, and at once 503 if the
-/// member cannot keep up.
+/// What became of a request that got no answer of its own: code 300.
 pub(crate) fn unserved(context: &Context, why: Unserved) -> Reply {
-    let status = match why {
+    answer_with(context, &form(Code::RaftInternal, why.to_string()), status(why))
+}
+
+/// 503 asks to come again, here or elsewhere: nothing was done.
+fn status(why: Unserved) -> StatusCode {
+    match why {
         Unserved::TooManyRequests | Unserved::Stopped => StatusCode::SERVICE_UNAVAILABLE,
         Unserved::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Unserved::Timeout | Unserved::TimeoutLeaderFailed | Unserved::NoLeader => {
             StatusCode::INTERNAL_SERVER_ERROR
         }
-    };
-    answer_with(context, &form(Code::RaftInternal, why.to_string()), status)
+    }
 }
 
 /// A read's error.
@@ -53,4 +56,20 @@ fn answer_with(context: &Context, failure: &Failure, status: StatusCode) -> Repl
     headers.insert(X_ETCD_CLUSTER_ID, context.cluster_id.clone());
     headers.insert(X_ETCD_INDEX, HeaderValue::from(failure.index));
     reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overload_is_503_and_a_timeout_500() {
+        let check = |why, expected| assert_eq!(status(why).as_u16(), expected, "{why:?}");
+        check(Unserved::TooManyRequests, 503);
+        check(Unserved::Stopped, 503);
+        check(Unserved::TooLarge, 413);
+        check(Unserved::Timeout, 500);
+        check(Unserved::TimeoutLeaderFailed, 500);
+        check(Unserved::NoLeader, 500);
+    }
 }

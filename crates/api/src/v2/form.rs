@@ -9,8 +9,11 @@ use crate::route::has_bad_escape;
 /// Names and values in the order of their precedence: of a name that comes twice, the first counts.
 #[derive(Debug, Default)]
 pub(crate) struct Form<'a> {
-    pairs: Vec<(Cow<'a, [u8]>, Cow<'a, [u8]>)>,
+    pairs: Vec<Pair<'a>>,
 }
+
+/// A name and its value, unescaped.
+type Pair<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
 
 impl<'a> Form<'a> {
     /// Adds the pairs of one encoded text behind those that are there.

@@ -1,5 +1,7 @@
 //! `/v2/keys`: from a request to the keyspace and back.
 
+use std::sync::Arc;
+
 use base::{Code, UnixNanos, limits};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -147,7 +149,7 @@ fn watch(context: &Context, path: &Bytes, parameters: &Parameters) -> Reply {
             let index = watcher.index();
             let clock = context.handle.clock();
             let body =
-                WatchBody::new(watcher, parameters.stream, clock.clone(), context.stop.clone());
+                WatchBody::new(watcher, parameters.stream, Arc::clone(clock), context.stop.clone());
             let body = ReplyBody::Watch(Box::new(body));
             event_reply(context, StatusCode::OK, index, context.standing(), body)
         }

@@ -101,8 +101,9 @@ async fn change(context: &Context, request: Request<Incoming>, rest: &str) -> Re
     if rest.is_empty() {
         return reply::method_not_allowed("");
     }
-    let unknown = || reply::message(StatusCode::NOT_FOUND, &format!("No such member: {rest}"));
-    let Some(id) = parse_id(rest) else { return unknown() };
+    let unknown =
+        |id: &str| reply::message(StatusCode::NOT_FOUND, &format!("No such member: {id}"));
+    let Some(id) = parse_id(rest) else { return unknown(rest) };
     if *request.method() == Method::PUT
         && let Err(reply) = peer_urls(request).await
     {
@@ -110,11 +111,11 @@ async fn change(context: &Context, request: Request<Incoming>, rest: &str) -> Re
     }
     let members = context.handle.reader().members();
     if members.removed.contains(&id) {
-        let text = format!("Member permanently removed: {rest}");
+        let text = format!("Member permanently removed: {id}");
         return reply::message(StatusCode::GONE, &text);
     }
     if !members.members.contains_key(&id) {
-        return unknown();
+        return unknown(&id.to_string());
     }
     reply::message(StatusCode::NOT_IMPLEMENTED, LATER)
 }
@@ -161,7 +162,8 @@ fn check_urls(urls: &[String]) -> Result<(), String> {
             return Err(format!("URL scheme must be http or https: {url}"));
         };
         let (address, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-        if !address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+        let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+        if !matches!(port, Some(Ok(_))) {
             return Err(format!("URL address does not have the form \"host:port\": {url}"));
         }
         if !path.is_empty() {

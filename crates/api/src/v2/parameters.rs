@@ -10,6 +10,7 @@ use super::{failure::form as refuse, form::Form};
 
 /// What a request to the keys API asks for.
 #[derive(Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "the parameters of the wire, one by one")]
 pub(crate) struct Parameters {
     pub(crate) prev_index: u64,
     pub(crate) wait_index: u64,

@@ -242,7 +242,9 @@ fn slow_clients_hold_up_nobody() {
     let mut slow: Vec<Wire> = (0..50).map(|_| member.connect()).collect();
     let mut other = member.connect();
     for byte in request("GET", "/v2/keys/", None) {
-        slow.iter_mut().for_each(|wire| wire.send([byte]));
+        for wire in &mut slow {
+            wire.send([byte]);
+        }
         let began = Instant::now();
         other.ask("GET", "/v2/keys/", None).expect(200);
         assert!(began.elapsed() < Duration::from_secs(1));

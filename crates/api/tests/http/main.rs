@@ -7,6 +7,8 @@
     clippy::indexing_slicing,
     clippy::disallowed_methods,
     clippy::wildcard_enum_match_arm,
+    clippy::format_collect,
+    clippy::float_cmp,
     reason = "tests wait in real time, and fail by panicking"
 )]
 

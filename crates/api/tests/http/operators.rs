@@ -106,6 +106,7 @@ fn requests_to_change_members_are_checked_as_etcd_does() {
     check("POST", "", "text/plain", good, 415, refused);
     check("POST", "", json, good, 501, later);
     check("PUT", "/123", json, good, 404, "No such member: 123");
+    check("PUT", "/00A", json, good, 404, "No such member: a");
     check("PUT", "/zz", json, good, 404, "No such member: zz");
     check("PUT", &own, json, good, 501, later);
     check("PUT", &own, "text/plain", good, 415, refused);

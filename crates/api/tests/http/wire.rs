@@ -154,7 +154,7 @@ impl Wire {
     }
 
     fn fill(&mut self) -> io::Result<()> {
-        let mut bytes = [0; 65536];
+        let mut bytes = [0; 16 * 1024];
         let read = self.stream.read(&mut bytes)?;
         if read == 0 {
             return Err(ErrorKind::UnexpectedEof.into());
