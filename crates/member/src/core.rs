@@ -118,10 +118,10 @@ impl Core {
     }
 
     /// Whether a read may be served here at once: what was acknowledged before it is applied
-    /// here, since nobody else acknowledges anything, and no former leader's entry is still to
-    /// be learned of.
+    /// here, since nobody else acknowledges anything, and what this member acknowledged in a
+    /// former run is applied too.
     pub fn reads_at_once(&self) -> bool {
-        self.is_alone() && self.leads() && self.node.raft.commit_to_current_term()
+        self.is_alone() && self.leads() && self.duties.settled
     }
 
     /// Whether everything is applied here that was acknowledged before this member began to lead,

@@ -15,7 +15,7 @@ use crate::{
     bootstrap::{self, Bootstrap},
     conf::{self, ConfError, Configuration},
     core::from_wal,
-    window::Window,
+    window::{APPLIED_ENTRIES_KEPT, Window},
 };
 
 /// Where a member's data lies.
@@ -109,9 +109,13 @@ pub fn open(
     options: &Options,
     bootstrap: &dyn Fn() -> Result<Bootstrap, String>,
 ) -> Result<Opened, OpenError> {
-    let (mut wal, mut log) = open_log(disk, paths, options, bootstrap)?;
-    let backend =
-        Arc::new(Backend::open(Arc::clone(disk), &paths.keyspace, options.backend.clone())?);
+    let look = |source| OpenError::Io { path: paths.keyspace.clone(), source };
+    let open = || Backend::open(Arc::clone(disk), &paths.keyspace, options.backend.clone());
+    // Only one that is there is opened first: making one would touch what may be refused.
+    let found = disk.exists(&paths.keyspace).map_err(look)?.then(open).transpose()?;
+    let held = found.as_ref().map(Backend::durable).unwrap_or_default();
+    let (mut wal, mut log) = open_log(disk, paths, options, bootstrap, held)?;
+    let backend = Arc::new(found.map_or_else(open, Ok)?);
     let state = State::open(Arc::clone(&backend)).map_err(ApplyError::from)?;
     let applied = state.applied();
     let applier = Applier::new(state)?;
@@ -127,14 +131,22 @@ pub fn open(
     Ok(Opened { identity, wal, backend, applier, core })
 }
 
-/// The log, with at least its first batch in it.
+/// The log, with at least its first batch in it. `held`: what the keyspace holds.
 fn open_log(
     disk: &Arc<dyn Disk>,
     paths: &Paths,
     options: &Options,
     bootstrap: &dyn Fn() -> Result<Bootstrap, String>,
+    held: Applied,
 ) -> Result<(Wal, Recovered), OpenError> {
-    let found = Wal::open(Arc::clone(disk), &paths.wal, options.wal)?;
+    // What followers that lag may still ask for is kept in memory, no more.
+    let behind = Index(held.index.0.saturating_sub(APPLIED_ENTRIES_KEPT));
+    let found = Wal::open(Arc::clone(disk), &paths.wal, options.wal, behind)?;
+    let is_lost = found.as_ref().is_none_or(|(_, log)| bootstrap::is_unfinished(log));
+    if is_lost && held.index > Index(0) {
+        let Applied { index: applied, term } = held;
+        return Err(OpenError::Ahead { path: paths.keyspace.clone(), applied, term });
+    }
     let (mut wal, bootstrap) = match found {
         Some((wal, log)) if !bootstrap::is_unfinished(&log) => return Ok((wal, log)),
         Some((wal, _)) => {

@@ -197,21 +197,19 @@ impl Wal {
         disk: Arc<dyn Disk>,
         dir: &Path,
         options: Options,
+        behind: Index,
     ) -> Result<Option<(Self, Recovered)>, Error> {
         let listing = recover::list(&*disk, dir)?;
-        let Some(found) = recover::recover(&*disk, dir, &listing.segments)? else {
+        let Some(found) = recover::recover(&*disk, dir, &listing.segments, behind)? else {
             return Ok(None);
         };
-        let Found { mut segments, identity, tail, recovered } = found;
+        let Found { mut segments, identity, tail, terms, recovered } = found;
         let Some(segment) = segments.pop() else { return Ok(None) };
         let file = recover::mend(&*disk, &dir.join(Name::segment(segment.id)), &tail)?;
         remove_half_made(&*disk, dir, &listing.half_made)?;
         // The process may have died, with the power on, between a change of names and its sync.
         disk.sync_dir(dir).map_err(Error::io("sync", dir))?;
 
-        let mut terms = Terms::new(recovered.before);
-        let fits = recovered.entries.iter().all(|entry| terms.put(entry.index, entry.term));
-        debug_assert!(fits, "recovery has checked the order");
         let wal = Self {
             disk,
             dir: dir.to_path_buf(),

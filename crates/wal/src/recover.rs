@@ -11,7 +11,11 @@ use crate::{
     read::Reader,
     record::Record,
     scan::Scan,
+    terms::Terms,
 };
+
+/// Forgotten entries that are dropped at once.
+const FORGOTTEN_TOGETHER: usize = 4096;
 
 /// What stands in the directory of a log.
 #[derive(Debug, Default)]
@@ -28,6 +32,8 @@ pub(crate) struct Found {
     pub(crate) segments: Vec<Segment>,
     pub(crate) identity: Identity,
     pub(crate) tail: Tail,
+    /// Of all entries, those that were forgotten too.
+    pub(crate) terms: Terms,
     pub(crate) recovered: Recovered,
 }
 
@@ -70,10 +76,16 @@ pub(crate) fn list(disk: &dyn Disk, dir: &Path) -> Result<Listing, Error> {
     Ok(listing)
 }
 
-/// Reads the log with these segments; `None` if there are none.
-pub(crate) fn recover(disk: &dyn Disk, dir: &Path, ids: &[u64]) -> Result<Option<Found>, Error> {
+/// Reads the log with these segments, and keeps the entries behind `behind`; `None` if there are
+/// no segments.
+pub(crate) fn recover(
+    disk: &dyn Disk,
+    dir: &Path,
+    ids: &[u64],
+    behind: Index,
+) -> Result<Option<Found>, Error> {
     let headers = headers(disk, dir, ids)?;
-    let mut log = Log::default();
+    let mut log = Log::new(behind);
     let mut segments = Vec::new();
     let mut tail = None;
     for (position, (header, seed)) in headers.iter().enumerate() {
@@ -90,7 +102,10 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, ids: &[u64]) -> Result<Option
     }
     let identity = headers.last().map(|(header, _)| header.identity);
     let found = tail.zip(identity);
-    Ok(found.map(|(tail, identity)| Found { segments, identity, tail, recovered: log.finish() }))
+    Ok(found.map(|(tail, identity)| {
+        let (terms, recovered) = log.finish();
+        Found { segments, identity, tail, terms, recovered }
+    }))
 }
 
 /// Reads a segment that was synced as a whole before `next` was begun.
@@ -162,29 +177,56 @@ fn header(disk: &dyn Disk, path: &Path, id: u64) -> Result<(Header, u32), Error>
 }
 
 /// The log as far as it has been read.
-#[derive(Default)]
+///
+/// Invariant: `recovered` holds the entries of `terms` behind `recovered.before`.
 pub(crate) struct Log {
+    terms: Terms,
     recovered: Recovered,
+    /// What the log began behind, before anything of it was forgotten.
+    beginning: Index,
+    /// Nobody asks for entries up to here: they need not be held.
+    behind: Index,
     /// All entries of the segment lie above.
     floor: Index,
 }
 
 impl Log {
+    fn new(behind: Index) -> Self {
+        Self {
+            terms: Terms::new((Index(0), Term(0))),
+            recovered: Recovered::default(),
+            beginning: Index(0),
+            behind,
+            floor: Index(0),
+        }
+    }
+
     fn last(&self) -> (Index, Term) {
-        let last = self.recovered.entries.last();
-        last.map_or(self.recovered.before, |entry| (entry.index, entry.term))
+        let last = self.terms.last();
+        (last, self.terms.term(last).unwrap_or_default())
     }
 
     /// Drops all entries above `index`.
     fn truncate(&mut self, index: Index) {
-        let kept = index.0.saturating_sub(self.recovered.before.0.0);
-        self.recovered.entries.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
+        self.terms.truncate(index);
+        let recovered = &mut self.recovered;
+        match index.0.checked_sub(recovered.before.0.0) {
+            Some(kept) => {
+                recovered.entries.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
+            }
+            None => {
+                recovered.entries.clear();
+                recovered.before = (index, self.terms.term(index).unwrap_or_default());
+            }
+        }
     }
 
     fn begin(&mut self, header: &Header, first: bool) -> Result<(), &'static str> {
-        if first || header.before.0 < self.recovered.before.0 {
+        if first || header.before.0 < self.beginning {
             // What was read so far is left from an unfinished cut: it removes the oldest segment
             // first, and this one goes back behind the beginning of those.
+            self.terms = Terms::new(header.before);
+            self.beginning = header.before.0;
             self.recovered.entries.clear();
             self.recovered.before = header.before;
         }
@@ -208,19 +250,35 @@ impl Log {
             return Err("its entries do not go on from those before it");
         }
         self.truncate(before);
-        if first.term < self.last().1 {
-            return Err("its entries go back to an older term");
+        for entry in &record.entries {
+            if !self.terms.put(entry.index, entry.term) {
+                return Err("its entries go back to an older term");
+            }
         }
         self.recovered.entries.extend(record.entries);
+        self.forget(FORGOTTEN_TOGETHER);
         Ok(())
     }
 
-    fn finish(mut self) -> Recovered {
+    /// Drops the entries that nobody asks for, once there are so many.
+    fn forget(&mut self, together: usize) {
+        let Recovered { before, entries, .. } = &mut self.recovered;
+        let count = self.behind.0.saturating_sub(before.0.0);
+        let count = usize::try_from(count).unwrap_or(usize::MAX).min(entries.len());
+        if count >= together.max(1)
+            && let Some(last) = entries.drain(..count).next_back()
+        {
+            *before = (last.index, last.term);
+        }
+    }
+
+    fn finish(mut self) -> (Terms, Recovered) {
         // A hard state may have outlived the entries that were appended with it.
         let last = self.last().0;
+        self.forget(1);
         let hard_state = &mut self.recovered.hard_state;
         hard_state.commit = hard_state.commit.min(last);
-        self.recovered
+        (self.terms, self.recovered)
     }
 }
 

@@ -37,7 +37,7 @@ fn create(disk: &MemDisk) -> Wal {
 }
 
 fn try_open(disk: &MemDisk) -> Result<Option<(Wal, Recovered)>, Error> {
-    Wal::open(Arc::new(disk.clone()), dir(), SMALL)
+    Wal::open(Arc::new(disk.clone()), dir(), SMALL, Index(0))
 }
 
 fn open(disk: &MemDisk) -> (Wal, Recovered) {
@@ -452,4 +452,38 @@ fn hex(bytes: &[u8]) -> String {
         writeln!(text, "{:04x}  {}  {shown}", number * 16, hex.join(" ")).unwrap();
     }
     text
+}
+
+#[test]
+fn what_nobody_asks_for_is_not_held_whatever_was_replaced() {
+    for seed in 0..300 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let disk = MemDisk::new(seed);
+        let mut wal = create(&disk);
+        let (mut last, mut term) = (0, 1);
+        for _ in 0..rng.usize(1..12) {
+            term += rng.u64(0..2);
+            let from = rng.u64(last / 2 + 1..=last + 1);
+            // So many that they are also dropped on the way.
+            let count = if rng.u8(0..8) == 0 { 5_000 } else { rng.u64(1..20) };
+            let data = vec![b'x'; rng.usize(0..8)];
+            let entries: Vec<Entry> =
+                (from..from + count).map(|index| entry(index, term, data.clone())).collect();
+            wal.append(None, &entries).unwrap();
+            wal.sync().unwrap();
+            last = from + count - 1;
+        }
+        drop(wal);
+        let (_, all) = open(&disk);
+        let behind = rng.u64(0..=last + 3);
+        let opened = Wal::open(Arc::new(disk.clone()), dir(), SMALL, Index(behind));
+        let (mut wal, some) = opened.unwrap().unwrap();
+        let kept = behind.min(last);
+        assert_eq!(some.before.0, Index(kept), "seed {seed}");
+        let (gone, rest) = all.entries.split_at(usize::try_from(kept).unwrap());
+        assert_eq!(some.entries, rest, "seed {seed}");
+        let before = gone.last().map_or(Term(0), |entry| entry.term);
+        assert_eq!(some.before.1, before, "seed {seed}");
+        wal.append(None, &[entry(last + 1, term, "next")]).unwrap();
+    }
 }

@@ -52,7 +52,8 @@ fn measure(batch: usize, bytes: usize, syncs: bool) {
     let size = wal.bytes();
     drop(wal);
     let start = Instant::now();
-    let (_, found) = Wal::open(Arc::new(OsDisk), &dir, Options::default()).unwrap().unwrap();
+    let (_, found) =
+        Wal::open(Arc::new(OsDisk), &dir, Options::default(), Index(0)).unwrap().unwrap();
     let opened = start.elapsed();
     assert_eq!(found.entries.len() as u64, last);
     std::fs::remove_dir_all(&dir).unwrap();
