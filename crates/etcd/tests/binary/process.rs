@@ -78,7 +78,7 @@ pub(crate) struct Server {
     /// What the log has said so far.
     pub(crate) log: Vec<String>,
     pub(crate) address: SocketAddr,
-    _dir: Option<TempDir>,
+    own_dir: Option<TempDir>,
 }
 
 impl Server {
@@ -88,7 +88,7 @@ impl Server {
         let mut command = etcd(dir.path());
         command.args(ANY_PORTS).arg("--data-dir=data").args(arguments);
         let mut server = Self::spawn(&mut command);
-        server._dir = Some(dir);
+        server.own_dir = Some(dir);
         server
     }
 
@@ -104,7 +104,7 @@ impl Server {
             }
         });
         let address = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut server = Self { child, lines, log: Vec::new(), address, _dir: None };
+        let mut server = Self { child, lines, log: Vec::new(), address, own_dir: None };
         let line = server.wait_for("serving insecure client requests on ");
         let address = line.rsplit(' ').next().unwrap();
         // zap's JSON goes on after it.
