@@ -49,10 +49,10 @@ fn named(variable: &str, name: &str) -> PathBuf {
 /// `cargo xtask test` builds the binaries before the tests. For a plain `cargo test -p e2e` in a
 /// fresh clone they are built here, once.
 fn built(name: &str) -> PathBuf {
+    static BUILD: OnceLock<()> = OnceLock::new();
     let me = std::env::current_exe().expect("the test knows its own path");
     let profile = me.ancestors().nth(2).expect("tests are in target/<profile>/deps").to_owned();
     let path = profile.join(name);
-    static BUILD: OnceLock<()> = OnceLock::new();
     if !path.exists() {
         BUILD.get_or_init(|| build(&profile));
     }

@@ -80,9 +80,8 @@ impl Scenario {
     }
 
     fn compare_json(&self, expected: &Value, got: &Value, sorted: bool) -> Result<(), String> {
-        let (expected, got) = match (expected, got) {
-            (Value::Object(expected), Value::Object(got)) => (expected, got),
-            _ => return Err(format!("{got} instead of {expected}")),
+        let (Value::Object(expected), Value::Object(got)) = (expected, got) else {
+            return Err(format!("{got} instead of {expected}"));
         };
         let names = |fields: &serde_json::Map<String, Value>| {
             fields.keys().map(String::clone).collect::<Vec<_>>()

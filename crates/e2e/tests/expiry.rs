@@ -18,7 +18,8 @@ fn put_for(member: &Member, key: &str, seconds: &str) -> Value {
 
 fn make_directory_for(member: &Member, key: &str, seconds: &str) {
     let request = Request::new("PUT", &format!("/v2/keys{key}"));
-    let _ = member.ask(&request.form(&[("dir", "true"), ("ttl", seconds)])).expect(&[201]);
+    let answer = member.ask(&request.form(&[("dir", "true"), ("ttl", seconds)]));
+    assert_eq!(answer.status, 201, "{answer:?}");
 }
 
 #[test]

@@ -238,7 +238,9 @@ impl Shell {
         let output = self.run(line);
         let expected = self.expand(expected);
         assert!(
-            matches(&expected, &output.stdout) && output.exit == Some(0) && self.is_quiet(&output),
+            matches(&expected, &output.stdout)
+                && output.exit == Some(0)
+                && output.stderr.is_empty(),
             "$ {line}\nexpected {expected}\ngot {output:#?}"
         );
     }
@@ -285,11 +287,6 @@ impl Shell {
             command.env_remove("ETCDCTL_API");
         }
         command
-    }
-
-    /// Nothing on stderr.
-    fn is_quiet(&self, output: &Output) -> bool {
-        output.stderr.is_empty()
     }
 
     /// Writes `+n` out as an index of this run.

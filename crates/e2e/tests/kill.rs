@@ -55,7 +55,7 @@ fn load_until_killed(member: &mut Member, ledger: &mut Ledger, patience: Duratio
             let (stopped, next) = (&stopped, ledger.next.get(&writer).copied().unwrap_or(0));
             scope.spawn(move || {
                 let Ok(connection) = Connection::open(address) else { return Vec::new() };
-                Writer { writer, round, next, connection, notes: Vec::new() }.work(stopped)
+                Writer { hand: writer, round, next, connection, notes: Vec::new() }.work(stopped)
             })
         };
         let hands: Vec<_> = (0..SETTERS + SWAPPERS + 2).map(work).collect();
@@ -66,7 +66,9 @@ fn load_until_killed(member: &mut Member, ledger: &mut Ledger, patience: Duratio
     });
     for (writer, notes) in notes.into_iter().enumerate() {
         ledger.next.insert(writer, notes.last().map_or(0, |note| note.number + 1));
-        notes.into_iter().for_each(|note| ledger.book(note));
+        for note in &notes {
+            ledger.book(note);
+        }
     }
 }
 
@@ -93,7 +95,7 @@ enum Kind {
 }
 
 struct Writer {
-    writer: usize,
+    hand: usize,
     round: u64,
     next: u64,
     connection: Connection,
@@ -109,7 +111,7 @@ impl Writer {
 
     /// False: no answer came.
     fn write_one(&mut self) -> bool {
-        match self.writer {
+        match self.hand {
             writer if writer < SETTERS => self.set(),
             writer if writer < SETTERS + SWAPPERS => self.swap(),
             writer if writer == SETTERS + SWAPPERS => self.in_order(),
@@ -118,9 +120,8 @@ impl Writer {
     }
 
     fn set(&mut self) -> bool {
-        let key = format!("/set/{}/{}", self.writer, self.next % KEYS_EACH);
-        let request = Request::new("PUT", &format!("/v2/keys{key}"));
-        self.send(Kind::Set, key, &request, &[])
+        let key = format!("/set/{}/{}", self.hand, self.next % KEYS_EACH);
+        self.send(Kind::Set, key, &[])
     }
 
     /// Reads a counter and swaps it for the next number; several do so at once.
@@ -128,50 +129,44 @@ impl Writer {
         let Ok(answer) = self.connection.ask(&Request::get("/v2/keys/counter")) else {
             return false;
         };
-        let key = "/counter".to_owned();
-        let (counted, query) = if answer.status == 404 {
-            (0, vec![("prevExist", "false".to_owned())])
+        let (counted, condition) = if answer.status == 404 {
+            (0, ("prevExist", "false".to_owned()))
         } else {
             let counted =
                 answer.json()["node"]["value"].as_str().expect("it has a value").to_owned();
-            (counted.parse().expect("it is a number"), vec![("prevValue", counted)])
+            (counted.parse().expect("it is a number"), ("prevValue", counted))
         };
-        let request = Request::new("PUT", "/v2/keys/counter").query(&query);
-        self.send_value(Kind::Swap, key, &request, &[], format!("{}", counted + 1))
+        let value = format!("{}", counted + 1);
+        let form = [condition, ("value", value.clone())];
+        let request = Request::new("PUT", "/v2/keys/counter").form(&form);
+        self.ask(Kind::Swap, "/counter".to_owned(), value, &request)
     }
 
     fn in_order(&mut self) -> bool {
-        let request = Request::new("POST", "/v2/keys/queue");
-        self.send(Kind::InOrder, "/queue".to_owned(), &request, &[])
+        self.send(Kind::InOrder, "/queue".to_owned(), &[])
     }
 
     fn expiring(&mut self) -> bool {
-        let soon = self.next.is_multiple_of(3);
-        let (kind, name, ttl) = if soon {
-            (Kind::SetToExpireSoon, format!("/soon/{}", self.next), "1")
+        if self.next.is_multiple_of(3) {
+            let key = format!("/soon/{}", self.next);
+            self.send(Kind::SetToExpireSoon, key, &[("ttl", "1")])
         } else {
-            (Kind::SetToExpire, format!("/late/{}", self.next % KEYS_EACH), "10000")
-        };
-        let request = Request::new("PUT", &format!("/v2/keys{name}"));
-        self.send(kind, name, &request, &[("ttl", ttl)])
+            let key = format!("/late/{}", self.next % KEYS_EACH);
+            self.send(Kind::SetToExpire, key, &[("ttl", "10000")])
+        }
     }
 
-    fn send(&mut self, kind: Kind, key: String, to: &Request, form: &[(&str, &str)]) -> bool {
-        let value = format!("{}-{}-{}", self.writer, self.round, self.next);
-        self.send_value(kind, key, to, form, value)
+    /// Sends a value that nobody else sends.
+    fn send(&mut self, kind: Kind, key: String, extra: &[(&str, &str)]) -> bool {
+        let value = format!("{}-{}-{}", self.hand, self.round, self.next);
+        let method = if kind == Kind::InOrder { "POST" } else { "PUT" };
+        let form = [extra, &[("value", value.as_str())]].concat();
+        let request = Request::new(method, &format!("/v2/keys{key}")).form(&form);
+        self.ask(kind, key, value, &request)
     }
 
-    fn send_value(
-        &mut self,
-        kind: Kind,
-        key: String,
-        to: &Request,
-        form: &[(&str, &str)],
-        value: String,
-    ) -> bool {
-        let mut form = form.to_vec();
-        form.push(("value", &value));
-        let answer = self.connection.ask(&to.clone().form(&form)).ok();
+    fn ask(&mut self, kind: Kind, key: String, value: String, request: &Request) -> bool {
+        let answer = self.connection.ask(request).ok();
         let answered = answer.is_some();
         let refused = answer.as_ref().is_some_and(|answer| answer.status == 412);
         if !refused {
@@ -225,39 +220,40 @@ impl Ledger {
         }
     }
 
-    fn book(&mut self, note: Note) {
+    fn book(&mut self, note: &Note) {
         self.soon += u64::from(note.kind == Kind::SetToExpireSoon);
-        match note.answer {
-            Some((index, node)) => self.book_answered(note.kind, note.key, note.value, index, node),
-            None => self.book_unanswered(note.kind, note.key, note.value),
+        match &note.answer {
+            Some((index, node)) => self.book_answered(note, *index, node),
+            None => self.book_unanswered(note),
         }
     }
 
-    fn book_answered(&mut self, kind: Kind, key: String, value: String, index: u64, node: Value) {
+    fn book_answered(&mut self, note: &Note, index: u64, node: &Value) {
         self.acknowledged += 1;
-        assert_eq!(node["value"], value.as_str(), "the answer is to what was sent");
+        assert_eq!(node["value"], note.value.as_str(), "the answer is to what was sent");
         assert_eq!(node["modifiedIndex"], index, "the answer tells its own index");
         let told = node["key"].as_str().expect("a node has a key").to_owned();
-        let other = self.indexes.insert(index, (told.clone(), value.clone()));
+        let other = self.indexes.insert(index, (told.clone(), note.value.clone()));
         assert_eq!(other, None, "two writes were given the index {index}");
-        match kind {
+        match note.kind {
             Kind::Set | Kind::SetToExpire => {
-                self.possible.remove(&key);
-                self.certain.insert(key, node);
+                self.possible.remove(&note.key);
+                self.certain.insert(note.key.clone(), node.clone());
             }
             Kind::InOrder => {
-                self.queue.insert(told, node);
+                self.queue.insert(told, node.clone());
             }
             Kind::Swap => self.counter += 1,
             Kind::SetToExpireSoon => {}
         }
     }
 
-    fn book_unanswered(&mut self, kind: Kind, key: String, value: String) {
+    fn book_unanswered(&mut self, note: &Note) {
         self.unanswered += 1;
-        match kind {
+        let value = note.value.clone();
+        match note.kind {
             Kind::Set | Kind::SetToExpire => {
-                self.possible.entry(key).or_default().insert(value);
+                self.possible.entry(note.key.clone()).or_default().insert(value);
             }
             Kind::InOrder => {
                 self.queue_possible.insert(value);

@@ -70,7 +70,7 @@ fn a_form_that_is_too_large_gets_its_answer_even_while_it_is_being_sent() {
 #[test]
 fn values_up_to_a_megabyte_are_taken_whole() {
     let member = Member::start();
-    let value: String = (0..1_000_000).map(|at| char::from(b'a' + (at % 26) as u8)).collect();
+    let value: String = ('a'..='z').cycle().take(1_000_000).collect();
     member.put("/large", &value);
     assert_eq!(member.get("/v2/keys/large").json()["node"]["value"], value.as_str());
 }
@@ -177,7 +177,9 @@ fn a_slow_client_holds_up_nobody() {
     let mut slow: Vec<Connection> = (0..100).map(|_| member.connect()).collect();
     let mut other = member.connect();
     for byte in request {
-        slow.iter_mut().for_each(|c| c.send_bytes(&[*byte]).expect("the member reads"));
+        for connection in &mut slow {
+            connection.send_bytes(&[*byte]).expect("the member reads");
+        }
         let began = Instant::now();
         assert_eq!(other.ask(&Request::get("/v2/keys/")).expect("an answer comes").status, 200);
         assert!(began.elapsed() < Duration::from_secs(1), "slow clients hold up others");

@@ -80,6 +80,9 @@ impl Poll {
     }
 }
 
+/// Writes that the streams have to tell of.
+const WRITES: u64 = 3000;
+
 fn wait_for_watchers(member: &Member, count: u64) {
     eventually(Duration::from_secs(20), &format!("{count} watchers"), || {
         (watchers(member) == count).then_some(())
@@ -116,7 +119,6 @@ fn a_stream_tells_history_and_then_what_is_new_without_a_gap_or_a_repetition() {
         println!("the original stalls after the first event of its history: not compared");
         return;
     }
-    const WRITES: u64 = 3000;
     let member = Member::start();
     let first = member.put("/stream/first", "x") + 1;
     let last = first + WRITES - 1;
@@ -159,7 +161,7 @@ fn check_each_key_counts_up(events: &[Value]) {
         let number = event["node"]["value"].as_str().and_then(|value| value.parse().ok());
         let number: i64 = number.expect("the value is a number");
         let before = last.insert(key, number);
-        assert_eq!(before.is_none_or(|before| before + 17 == number), true, "{key} at {number}");
+        assert!(before.is_none_or(|before| before + 17 == number), "{key} at {number}");
         let previous = event["prevNode"]["value"].as_str().and_then(|value| value.parse().ok());
         assert_eq!(previous, before, "prevNode of {key} at {number}");
     }
