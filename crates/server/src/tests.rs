@@ -217,7 +217,8 @@ fn whoever_waits_too_long_is_told_even_if_the_disk_hangs() {
         tokio::time::sleep(Duration::from_millis(700)).await;
         assert!(!write.is_finished(), "5 s and two elections are 7 s");
         clock.jump(Duration::from_secs(1));
-        assert_eq!(write.await.unwrap().unwrap_err(), Unserved::Timeout);
+        let told = tokio::time::timeout(Duration::from_secs(3), write).await;
+        assert_eq!(told.expect("nobody looks").unwrap().unwrap_err(), Unserved::Timeout);
         drop(hanging);
         handle.write(set("/b", "1")).await.unwrap();
         handle.stop().await;
@@ -235,8 +236,11 @@ fn a_read_barrier_waits_for_a_member_that_has_just_started() {
         }
         // Killed before a flush: all comes from the log.
         let killed: Arc<dyn Disk> = Arc::new(mem.fork(1));
-        let again = start_on(&killed, mem_config()).unwrap();
+        let began = Instant::now();
+        let again = start_on(&killed, slow_ticks(mem_config())).unwrap();
         again.read_barrier().await.unwrap();
+        again.ready().await;
+        assert!(began.elapsed() < TICK / 2, "{:?}: it waited for a tick", began.elapsed());
         assert_eq!(read(&again, "/a").as_deref(), Some("999"));
         assert!(again.status().is_leader);
         again.stop().await;
@@ -275,25 +279,66 @@ fn a_client_that_goes_away_costs_nothing() {
 #[test]
 fn a_key_goes_within_50_ms_of_its_time() {
     let (_, disk) = mem();
-    let handle = start_on(&disk, mem_config()).unwrap();
+    let handle = start_on(&disk, slow_ticks(mem_config())).unwrap();
     runtime().block_on(async {
         handle.ready().await;
-        let clock = Arc::clone(handle.clock());
-        // At different distances from the ticks.
+        let mut late = Vec::new();
         for millis in [30, 130, 175, 250, 310] {
-            let expiry = clock.wall().saturating_add(Duration::from_millis(millis));
+            let expiry = handle.clock().wall().saturating_add(Duration::from_millis(millis));
             handle.write(set_until("/short", expiry)).await.unwrap();
             // The nearer of two counts, whichever came first.
             let later = expiry.saturating_add(Duration::from_mins(1));
             handle.write(set_until("/long", later)).await.unwrap();
-            wait_until("it expires", || read(&handle, "/short").is_none());
-            let now = clock.wall();
-            assert!(now >= expiry, "{millis} ms: too early");
-            assert!(expiry.until(now) < Duration::from_millis(50), "{millis} ms: too late");
+            late.push(expires_after(&handle, "/short", expiry));
         }
+        // Other processes may hold one of them up.
+        late.sort_unstable();
+        assert!(late[2] < Duration::from_millis(50), "{late:?}");
         assert!(read(&handle, "/long").is_some());
         handle.stop().await;
     });
+}
+
+#[test]
+fn an_expiry_in_a_large_batch_is_noticed_at_once() {
+    let (_, disk) = mem();
+    let handle = start_on(&disk, slow_ticks(mem_config())).unwrap();
+    runtime().block_on(async {
+        handle.ready().await;
+        // One batch of many goes to the apply thread, while the raft thread goes to sleep.
+        let hanging = handle.shared.wal.lock();
+        let mut writes = vec![spawn_write(&handle, set("/first", "x"))];
+        tokio::task::yield_now().await;
+        wait_until("the raft thread takes it", || !handle.shared.inbox.has_proposals());
+        let expiry = handle.clock().wall().saturating_add(Duration::from_millis(100));
+        writes.push(spawn_write(&handle, set_until("/short", expiry)));
+        writes.extend((0..100).map(|n| spawn_write(&handle, set("/other", &n.to_string()))));
+        while handle.shared.waiters.waiting() < writes.len() {
+            tokio::task::yield_now().await;
+        }
+        drop(hanging);
+        for write in writes {
+            write.await.unwrap().unwrap();
+        }
+        let late = expires_after(&handle, "/short", expiry);
+        assert!(late < TICK / 2, "{late:?}");
+        handle.stop().await;
+    });
+}
+
+/// Waits until a key expires, and returns how long after its time that was.
+fn expires_after(handle: &Handle, path: &str, expiry: UnixNanos) -> Duration {
+    wait_until("it expires", || read(handle, path).is_none());
+    let now = handle.clock().wall();
+    assert!(now >= expiry, "too early");
+    expiry.until(now)
+}
+
+const TICK: Duration = Duration::from_secs(3);
+
+/// So that what happens on a tick only can be told from what happens at once.
+fn slow_ticks(config: Config) -> Config {
+    Config { heartbeat: TICK, election: 10 * TICK, ..config }
 }
 
 #[test]
