@@ -1,6 +1,7 @@
 //! The server's binary: flags and configuration, then a member and its APIs.
 
 mod announce;
+mod apis;
 mod config;
 mod descriptors;
 mod flags;
@@ -17,6 +18,10 @@ use std::{
 
 use config::{Command, Config, Refusal};
 use serve::Ended;
+
+/// The system's own keeps what the flusher frees: a member then takes half as much again.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
@@ -35,6 +40,9 @@ fn main() -> ExitCode {
 }
 
 fn start(config: Config) -> ExitCode {
+    // The allocator asks for huge pages, most of which would never be filled. Where this cannot be
+    // had, the member only takes more memory.
+    rustix::thread::disable_transparent_huge_pages(true).ok();
     let set_log_level = match logging::start(&config.logging) {
         Ok(set_log_level) => set_log_level,
         Err(reason) => {
@@ -42,7 +50,7 @@ fn start(config: Config) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match serve::run(config, &set_log_level) {
+    match serve::run(config, set_log_level) {
         Ok(Ended::Signal(signal)) => signals::end_by(signal),
         // Said by whoever failed.
         Ok(Ended::Failed) => ExitCode::FAILURE,

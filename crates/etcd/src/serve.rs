@@ -4,16 +4,9 @@ use std::{num::NonZero, sync::Arc, time::Duration};
 
 use base::{OsClock, OsDisk};
 use server::Handle;
-use tokio::{net::TcpListener, runtime::Runtime, sync::watch, task::JoinSet};
+use tokio::{net::TcpListener, runtime::Runtime};
 
-use crate::{
-    announce,
-    config::Config,
-    descriptors,
-    listen::{self, Listeners},
-    signals::Signals,
-    version,
-};
+use crate::{announce, apis::Apis, config::Config, descriptors, listen, signals::Signals, version};
 
 /// What running requests and the last flush may take after a signal; a second signal ends all.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,7 +23,7 @@ pub(crate) enum Ended {
 /// Starts a member and serves until a signal or a failure ends it. The error is one line.
 ///
 /// Ports come first: a start that fails for a port leaves no trace on disk.
-pub(crate) fn run(mut config: Config, set_log_level: &api::SetLogLevel) -> Result<Ended, String> {
+pub(crate) fn run(mut config: Config, set_log_level: api::SetLogLevel) -> Result<Ended, String> {
     let runtime = runtime().map_err(|error| format!("start the network threads: {error}"))?;
     let entered = runtime.enter();
     let max_connections = descriptors::connections_max();
@@ -45,7 +38,7 @@ pub(crate) fn run(mut config: Config, set_log_level: &api::SetLogLevel) -> Resul
     let serving = Serving {
         client_urls: config.member.client_urls,
         addresses: listeners.clients.iter().filter_map(address).collect(),
-        apis: Apis::serve(listeners, &handle, &api_config, set_log_level),
+        apis: Apis::new(listeners, &handle, api_config, set_log_level),
         handle,
         signals,
     };
@@ -100,6 +93,7 @@ impl Serving {
             tokio::select! {
                 () = self.handle.ready(), if !is_ready => {
                     is_ready = true;
+                    self.apis.serve_clients(&self.handle);
                     announce::ready(&self.handle, &self.client_urls, &self.addresses);
                 }
                 reason = self.handle.failed() => {
@@ -121,38 +115,5 @@ impl Serving {
     async fn stop(self) {
         self.apis.stop().await;
         self.handle.stop().await;
-    }
-}
-
-/// One task for each port.
-struct Apis {
-    tasks: JoinSet<()>,
-    stop: watch::Sender<bool>,
-}
-
-impl Apis {
-    fn serve(
-        listeners: Listeners,
-        handle: &Handle,
-        config: &api::Config,
-        set_log_level: &api::SetLogLevel,
-    ) -> Self {
-        let (stop, stopping) = watch::channel(false);
-        let mut tasks = JoinSet::new();
-        for listener in listeners.peers {
-            tasks.spawn(api::serve_peers(listener, handle.clone(), stopping.clone()));
-        }
-        for listener in listeners.clients {
-            let set_log_level = api::SetLogLevel::clone(set_log_level);
-            let (handle, config, stopping) = (handle.clone(), config.clone(), stopping.clone());
-            tasks.spawn(api::serve_clients(listener, handle, config, set_log_level, stopping));
-        }
-        Self { tasks, stop }
-    }
-
-    /// Returns when all running requests have ended, as the APIs bound it.
-    async fn stop(self) {
-        self.stop.send_replace(true);
-        self.tasks.join_all().await;
     }
 }
