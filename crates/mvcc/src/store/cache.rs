@@ -13,8 +13,8 @@ use crate::record::Record;
 const SHARDS: usize = 16;
 const SETS: usize = 256;
 const WAYS: usize = 4;
-/// All shards together: 4 MB.
-const SHARD_BYTES_MAX: usize = 256 << 10;
+/// All shards together: 2 MB.
+const SHARD_BYTES_MAX: usize = 128 << 10;
 /// A larger record would push out too many others.
 const RECORD_BYTES_MAX: usize = SHARD_BYTES_MAX / 8;
 /// What a record costs beside its name and value: `Arc`, `Record`, and two allocations.
