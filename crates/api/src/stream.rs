@@ -19,7 +19,7 @@ use crate::watchdog::Activity;
 /// How long a client may go on sending after it was refused.
 const LINGER: Duration = Duration::from_secs(3);
 /// How much it may send.
-const LINGER_BYTES_MAX: usize = 16 << 20;
+const LINGER_BYTES_MAX: usize = 32 << 20;
 
 /// A client's connection.
 pub(crate) struct Stream {

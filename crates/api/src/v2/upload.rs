@@ -25,8 +25,9 @@ pub(crate) async fn read(request: Request<Incoming>) -> Result<Bytes, Reply> {
         return Ok(Bytes::new());
     }
     let announced = body.size_hint().lower();
-    if announced > limits::REQUEST_BYTES_MAX as u64 && waits {
-        // It has not begun to send.
+    // Who asks first has not begun to send. Who announces more than is ever read learns it now.
+    let most = if waits { limits::REQUEST_BYTES_MAX } else { DISCARDED_BYTES_MAX };
+    if announced > most as u64 {
         return Err(reply::and_close(too_large()));
     }
     match time::timeout(PATIENCE, collect(&mut body)).await {
