@@ -63,6 +63,9 @@ fn allowed_origin(context: &Context, request: &Request<Incoming>) -> Option<Head
 
 async fn answer_plain(context: &Context, request: Request<Incoming>) -> Reply {
     let raw = request.uri().path().as_bytes();
+    if let Some(key) = plain_key(raw).map(Bytes::copy_from_slice) {
+        return v2::keys::answer(context, request, key).await;
+    }
     if has_bad_escape(raw) {
         return reply::text(StatusCode::BAD_REQUEST, "400 Bad Request: bad escape in the path\n");
     }
@@ -81,6 +84,20 @@ async fn answer_plain(context: &Context, request: Request<Incoming>) -> Reply {
     }
     let path = Bytes::copy_from_slice(&path);
     other(context, request, &path).await
+}
+
+/// The key of a path that needs no decoding and no cleaning, as nearly all do.
+fn plain_key(path: &[u8]) -> Option<&[u8]> {
+    let key = path.strip_prefix(b"/v2/keys")?;
+    let mut before = 0;
+    for &byte in key {
+        // After a slash, a dot may begin `.` or `..`, and a slash is one too many.
+        if byte == b'%' || !byte.is_ascii() || (before == b'/' && matches!(byte, b'/' | b'.')) {
+            return None;
+        }
+        before = byte;
+    }
+    (key.len() > 1 && key.starts_with(b"/") && before != b'/').then_some(key)
 }
 
 async fn other(context: &Context, request: Request<Incoming>, path: &[u8]) -> Reply {
@@ -165,6 +182,20 @@ mod tests {
         for unclean in ["", "a", "//", "/a//", "/a//b", "/./a", "/a/.", "/a/..", "/a/../b", "/./"] {
             assert!(!is_clean(unclean.as_bytes()), "{unclean}");
         }
+    }
+
+    #[test]
+    fn a_plain_key_is_what_decoding_and_cleaning_would_give() {
+        for plain in ["/a", "/a/b", "/a.b/c..", "/_h", "/v2/keys"] {
+            let path = format!("/v2/keys{plain}");
+            assert_eq!(plain_key(path.as_bytes()), Some(plain.as_bytes()));
+            assert!(is_clean(path.as_bytes()));
+            assert_eq!(state::keys::clean(plain.as_bytes()), plain);
+        }
+        for other in ["", "/", "x", "/a/", "/a//b", "/.a", "/a/..", "/%61", "/ü"] {
+            assert_eq!(plain_key(format!("/v2/keys{other}").as_bytes()), None, "{other}");
+        }
+        assert_eq!(plain_key(b"/v2/stats/self"), None);
     }
 
     #[test]
