@@ -54,6 +54,8 @@ fn a_request_that_was_accepted_is_finished() {
     std::thread::sleep(Duration::from_millis(100));
     server.signal(Signal::SIGTERM);
     server.wait_for("shutting down...");
+    // A server that did not wait would be gone by now.
+    std::thread::sleep(Duration::from_millis(300));
     late.write_all(b"ue=1").unwrap();
     late.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut answer = String::new();
