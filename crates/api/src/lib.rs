@@ -7,10 +7,11 @@
 //! - `route`: from path and method to a handler
 //! - `v2`: keys, members and statistics; `ops`: version, health, metrics, log level
 //! - `peers`: what the peer port answers
-//! - `reply`, `body`: how answers are made and sent
+//! - `reply`, `numbers`, `body`: how answers are made and sent
 
 mod body;
 mod context;
+mod numbers;
 mod ops;
 mod peers;
 mod reply;

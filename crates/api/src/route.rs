@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, header};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
 
 use crate::{
@@ -59,6 +59,18 @@ fn allowed_origin(context: &Context, request: &Request<Incoming>) -> Option<Head
     }
     let origin = request.headers().get(header::ORIGIN)?;
     allowed.iter().any(|one| one.as_bytes() == origin.as_bytes()).then(|| origin.clone())
+}
+
+/// The answer to a plain read, if it needs no waiting: see [`v2::keys::answer_now`].
+pub(crate) fn answer_now(context: &Context, request: &Request<Incoming>) -> Option<Reply> {
+    let is_plain = *request.method() == Method::GET
+        && context.config.cors.is_empty()
+        && request.body().is_end_stream();
+    if !is_plain {
+        return None;
+    }
+    let key = plain_key(request.uri().path().as_bytes())?;
+    v2::keys::answer_now(context, key, request.uri().query().unwrap_or_default())
 }
 
 async fn answer_plain(context: &Context, request: Request<Incoming>) -> Reply {

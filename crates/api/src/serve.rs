@@ -1,6 +1,12 @@
 //! Listeners and connections: their limits and their end.
 
-use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{self, Poll},
+    time::Duration,
+};
 
 use base::limits;
 use http::Request;
@@ -45,8 +51,11 @@ pub async fn serve_clients(
     let connections = config.max_connections;
     let context = Arc::new(Context::new(handle, config, set_log_level, stop.clone()));
     accept(listener, connections, stop, move |request| {
+        if let Some(reply) = route::answer_now(&context, &request) {
+            return Answering::Now(Some(reply));
+        }
         let context = Arc::clone(&context);
-        async move { route::answer(&context, request).await }
+        Answering::Later(Box::pin(async move { route::answer(&context, request).await }))
     })
     .await;
 }
@@ -59,6 +68,23 @@ pub async fn serve_peers(listener: TcpListener, handle: Handle, stop: watch::Rec
         async move { reply }
     })
     .await;
+}
+
+/// An answer that is there, or on its way.
+enum Answering {
+    Now(Option<Reply>),
+    Later(Pin<Box<dyn Future<Output = Reply> + Send>>),
+}
+
+impl Future for Answering {
+    type Output = Reply;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Reply> {
+        match &mut *self {
+            Self::Now(reply) => reply.take().map_or(Poll::Pending, Poll::Ready),
+            Self::Later(answer) => answer.as_mut().poll(cx),
+        }
+    }
 }
 
 async fn accept<A, F>(
@@ -133,7 +159,6 @@ where
     let connection = http1::Builder::new()
         .max_buf_size(limits::REQUEST_HEAD_BYTES_MAX)
         .max_header_size(limits::REQUEST_HEAD_BYTES_MAX)
-        .max_headers(limits::REQUEST_HEADERS_MAX)
         .title_case_headers(true)
         // Most bodies are small: copying one behind its head is cheaper than a vectored write.
         .writev(false)

@@ -210,14 +210,11 @@ impl Log {
     fn truncate(&mut self, index: Index) {
         self.terms.truncate(index);
         let recovered = &mut self.recovered;
-        match index.0.checked_sub(recovered.before.0.0) {
-            Some(kept) => {
-                recovered.entries.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
-            }
-            None => {
-                recovered.entries.clear();
-                recovered.before = (index, self.terms.term(index).unwrap_or_default());
-            }
+        if let Some(kept) = index.0.checked_sub(recovered.before.0.0) {
+            recovered.entries.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
+        } else {
+            recovered.entries.clear();
+            recovered.before = (index, self.terms.term(index).unwrap_or_default());
         }
     }
 

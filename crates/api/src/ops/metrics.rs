@@ -39,7 +39,7 @@ const KINDS: [(Kind, &str); 5] = [
 
 /// etcd's bounds for the duration of a request: 0.5 ms, each twice the one before.
 const BUCKETS: usize = 13;
-const FIRST_BUCKET: f64 = 0.0005;
+const FIRST_BUCKET: Duration = Duration::from_micros(500);
 
 /// HTTP statuses under which failures are counted; others go with the last.
 const STATUSES: [u16; 7] = [400, 401, 403, 404, 412, 503, 500];
@@ -55,8 +55,8 @@ pub(crate) struct Counters {
 struct Requests {
     received: AtomicU64,
     failed: [AtomicU64; STATUSES.len()],
-    buckets: [AtomicU64; BUCKETS],
-    succeeded: AtomicU64,
+    /// Successful ones by how long they took; not cumulative, the last is for the longest.
+    buckets: [AtomicU64; BUCKETS + 1],
     nanos: AtomicU64,
 }
 
@@ -72,16 +72,9 @@ impl Counters {
     pub(crate) fn succeeded(&self, kind: Kind, began: Duration, handle: &Handle) {
         let Some(requests) = self.by_kind.get(kind as usize) else { return };
         let took = handle.clock().monotonic().saturating_sub(began);
-        let seconds = took.as_secs_f64();
-        let mut bound = FIRST_BUCKET;
-        for bucket in &requests.buckets {
-            if seconds <= bound {
-                bucket.fetch_add(1, Relaxed);
-                break;
-            }
-            bound *= 2.0;
+        if let Some(bucket) = requests.buckets.get(bucket(took)) {
+            bucket.fetch_add(1, Relaxed);
         }
-        requests.succeeded.fetch_add(1, Relaxed);
         requests.nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
     }
 
@@ -97,6 +90,13 @@ impl Counters {
     pub(crate) fn watch(&self) {
         self.watches.fetch_add(1, Relaxed);
     }
+}
+
+/// The bucket that a duration falls into; a bound belongs to its bucket.
+fn bucket(took: Duration) -> usize {
+    let firsts = took.as_nanos().div_ceil(FIRST_BUCKET.as_nanos());
+    let doublings = firsts.saturating_sub(1).checked_ilog2().map_or(0, |log| log as usize + 1);
+    doublings.min(BUCKETS)
 }
 
 pub(crate) fn answer(context: &Context, method: &Method) -> Reply {
@@ -287,14 +287,13 @@ impl Page {
 
     fn request_durations(&mut self, name: &str, method: &str, requests: &Requests) {
         let bucket = format!("{name}_bucket");
-        let (mut bound, mut below) = (FIRST_BUCKET, 0);
-        for count in &requests.buckets {
-            below += count.load(Relaxed);
-            self.sample(&bucket, &[("method", method), ("le", &bound.to_string())], below);
+        let (mut bound, mut count) = (FIRST_BUCKET.as_secs_f64(), 0);
+        for (at, taken) in requests.buckets.iter().enumerate() {
+            count += taken.load(Relaxed);
+            let bound_text = if at < BUCKETS { bound.to_string() } else { "+Inf".to_owned() };
+            self.sample(&bucket, &[("method", method), ("le", &bound_text)], count);
             bound *= 2.0;
         }
-        let count = requests.succeeded.load(Relaxed);
-        self.sample(&bucket, &[("method", method), ("le", "+Inf")], count);
         #[allow(clippy::cast_precision_loss, reason = "a sum of years is good enough")]
         let seconds = requests.nanos.load(Relaxed) as f64 / 1e9;
         self.sample(&format!("{name}_sum"), &[("method", method)], seconds);
@@ -305,6 +304,19 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_duration_belongs_to_the_first_bound_that_it_does_not_pass() {
+        let check = |micros, expected| assert_eq!(bucket(Duration::from_micros(micros)), expected);
+        check(0, 0);
+        check(500, 0);
+        check(501, 1);
+        check(1_000, 1);
+        check(1_001, 2);
+        check(2_048_000, 12);
+        check(2_048_001, 13);
+        check(100_000_000, 13);
+    }
 
     #[test]
     fn a_page_is_what_prometheus_reads() {
