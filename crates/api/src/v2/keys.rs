@@ -25,6 +25,7 @@ use super::{
 use crate::{
     body::ReplyBody,
     context::Context,
+    numbers::{self, Shown},
     ops::metrics::Kind,
     reply::{self, JSON, Reply, X_ETCD_CLUSTER_ID, X_ETCD_INDEX, X_RAFT_INDEX, X_RAFT_TERM},
 };
@@ -263,9 +264,9 @@ fn event_reply(
     headers.reserve(5);
     headers.insert(header::CONTENT_TYPE, JSON);
     headers.insert(X_ETCD_CLUSTER_ID, context.cluster_id.clone());
-    headers.insert(X_ETCD_INDEX, HeaderValue::from(index));
-    headers.insert(X_RAFT_INDEX, HeaderValue::from(raft.0));
-    headers.insert(X_RAFT_TERM, HeaderValue::from(raft.1));
+    headers.insert(X_ETCD_INDEX, numbers::value(Shown::Index, index));
+    headers.insert(X_RAFT_INDEX, numbers::value(Shown::RaftIndex, raft.0));
+    headers.insert(X_RAFT_TERM, numbers::value(Shown::RaftTerm, raft.1));
     reply
 }
 
