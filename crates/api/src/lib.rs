@@ -7,8 +7,9 @@
 //! - `route`: from path and method to a handler
 //! - `v2`: keys, members and statistics; `ops`: version, health, metrics, log level
 //! - `peers`: what the peer port answers
-//! - `reply`, `numbers`, `body`: how answers are made and sent
+//! - `answering`, `reply`, `numbers`, `body`: how answers are made and sent
 
+mod answering;
 mod body;
 mod context;
 mod numbers;

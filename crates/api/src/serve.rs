@@ -1,12 +1,6 @@
 //! Listeners and connections: their limits and their end.
 
-use std::{
-    convert::Infallible,
-    pin::{Pin, pin},
-    sync::Arc,
-    task::{self, Poll},
-    time::Duration,
-};
+use std::{future, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use base::limits;
 use http::Request;
@@ -22,12 +16,11 @@ use tokio::{
 
 use crate::{
     Config, SetLogLevel,
+    answering::Answering,
     context::Context,
-    peers,
-    reply::Reply,
-    route,
+    peers, route,
     stream::Stream,
-    watchdog::{Activity, LOOK_INTERVAL},
+    watchdog::{Activity, Connections, LOOK_INTERVAL, Order},
 };
 
 /// How long a stopping server lets running requests finish.
@@ -52,7 +45,7 @@ pub async fn serve_clients(
     let context = Arc::new(Context::new(handle, config, set_log_level, stop.clone()));
     accept(listener, connections, stop, move |request| {
         if let Some(reply) = route::answer_now(&context, &request) {
-            return Answering::Now(Some(reply));
+            return Answering::now(reply);
         }
         let context = Arc::clone(&context);
         Answering::Later(Box::pin(async move { route::answer(&context, request).await }))
@@ -64,44 +57,31 @@ pub async fn serve_clients(
 /// [`serve_clients`] does.
 pub async fn serve_peers(listener: TcpListener, handle: Handle, stop: watch::Receiver<bool>) {
     accept(listener, PEER_CONNECTIONS_MAX, stop, move |request| {
-        let reply = peers::answer(&handle, &request);
-        async move { reply }
+        Answering::now(peers::answer(&handle, &request))
     })
     .await;
 }
 
-/// An answer that is there, or on its way.
-enum Answering {
-    Now(Option<Reply>),
-    Later(Pin<Box<dyn Future<Output = Reply> + Send>>),
-}
-
-impl Future for Answering {
-    type Output = Reply;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Reply> {
-        match &mut *self {
-            Self::Now(reply) => reply.take().map_or(Poll::Pending, Poll::Ready),
-            Self::Later(answer) => answer.as_mut().poll(cx),
-        }
-    }
-}
-
-async fn accept<A, F>(
+async fn accept<A>(
     listener: TcpListener,
-    connections: usize,
+    connections_max: usize,
     mut stop: watch::Receiver<bool>,
     answer: A,
 ) where
-    A: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Reply> + Send + 'static,
+    A: Fn(Request<Incoming>) -> Answering + Clone + Send + Sync + 'static,
 {
-    let connections = u32::try_from(connections).unwrap_or(u32::MAX).max(1);
-    let places = Arc::new(Semaphore::new(connections as usize));
+    let connections_max = u32::try_from(connections_max).unwrap_or(u32::MAX).max(1);
+    let places = Arc::new(Semaphore::new(connections_max as usize));
+    let connections = Arc::new(Connections::default());
+    let mut looks = time::interval_at(time::Instant::now() + LOOK_INTERVAL, LOOK_INTERVAL);
     loop {
         let accepted = tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => break,
+            _ = looks.tick() => {
+                connections.look();
+                continue;
+            }
             accepted = next(&listener, &places) => accepted,
         };
         let (stream, place) = match accepted {
@@ -112,15 +92,16 @@ async fn accept<A, F>(
                 continue;
             }
         };
-        let (answer, stop) = (answer.clone(), stop.clone());
+        let (answer, connection) = (answer.clone(), connections.add());
         tokio::spawn(async move {
-            serve_connection(stream, stop, answer).await;
-            drop(place);
+            serve_connection(stream, &connection.activity, answer).await;
+            drop((connection, place));
         });
     }
     drop(listener);
+    connections.stop();
     // All places are free once all connections are gone.
-    drop(time::timeout(STOP_PATIENCE, places.acquire_many(connections)).await);
+    drop(time::timeout(STOP_PATIENCE, places.acquire_many(connections_max)).await);
 }
 
 type Place = tokio::sync::OwnedSemaphorePermit;
@@ -136,26 +117,15 @@ async fn next(
     Ok((stream, place))
 }
 
-async fn serve_connection<A, F>(stream: TcpStream, mut stop: watch::Receiver<bool>, answer: A)
+async fn serve_connection<A>(stream: TcpStream, activity: &Arc<Activity>, answer: A)
 where
-    A: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
-    F: Future<Output = Reply> + Send + 'static,
+    A: Fn(Request<Incoming>) -> Answering,
 {
     if let Err(error) = set_options(&stream) {
         tracing::debug!(%error, "cannot set a connection's options");
     }
-    let activity = Arc::new(Activity::default());
-    let io = TokioIo::new(Stream::new(stream, Arc::clone(&activity)));
-    let service = service_fn(|request| {
-        activity.begin();
-        let answered = answer(request);
-        let activity = Arc::clone(&activity);
-        async move {
-            let reply = answered.await;
-            activity.end(&reply);
-            Ok::<_, Infallible>(reply)
-        }
-    });
+    let io = TokioIo::new(Stream::new(stream, Arc::clone(activity)));
+    let service = service_fn(|request| answer(request).counted(activity));
     let connection = http1::Builder::new()
         .max_buf_size(limits::REQUEST_HEAD_BYTES_MAX)
         .max_header_size(limits::REQUEST_HEAD_BYTES_MAX)
@@ -165,33 +135,27 @@ where
         .half_close(true)
         .serve_connection(io, service);
     let mut connection = pin!(connection);
-    let mut looks = time::interval_at(time::Instant::now() + LOOK_INTERVAL, LOOK_INTERVAL);
-    let mut was_partial = false;
-    let mut stopping = false;
-    loop {
-        tokio::select! {
-            biased;
-            ended = connection.as_mut() => {
+    future::poll_fn(|cx| {
+        activity.listen(cx.waker());
+        Poll::Ready(())
+    })
+    .await;
+    future::poll_fn(|cx| {
+        loop {
+            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
                 if let Err(error) = ended {
                     tracing::debug!(%error, "a connection ended");
                 }
-                return;
+                return Poll::Ready(());
             }
-            _ = stop.wait_for(|stop| *stop), if !stopping => {
-                stopping = true;
-                activity.stop();
-                connection.as_mut().graceful_shutdown();
-            }
-            _ = looks.tick() => {
-                let is_partial = activity.has_partial_head();
-                if is_partial && was_partial {
-                    tracing::debug!("a client sent a request's head too slowly");
-                    return;
-                }
-                was_partial = is_partial;
+            match activity.take_order() {
+                None => return Poll::Pending,
+                Some(Order::Quit) => return Poll::Ready(()),
+                Some(Order::Finish) => connection.as_mut().graceful_shutdown(),
             }
         }
-    }
+    })
+    .await;
 }
 
 fn set_options(stream: &TcpStream) -> std::io::Result<()> {

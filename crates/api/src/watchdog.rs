@@ -1,28 +1,46 @@
-//! Notices what a connection has done, and one that sends a request's head too slowly.
+//! What a connection has done, and what is to become of it.
 //!
 //! hyper's own header timeout also ends connections that are merely idle, which clients keep in
-//! their pools for long, and sets a timer for every request. Here a connection is looked at now
-//! and then: bytes without a request for two looks in a row, and it goes.
+//! their pools for long, and a timer of one's own is looked at with every request. Here one task
+//! looks at all connections now and then: part of a request's head and no request in between, for
+//! two looks in a row, and a connection goes.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release},
+    },
+    task::Waker,
     time::Duration,
 };
 
 use http::header;
+use parking_lot::Mutex;
 
 use crate::{body::ReplyBody, reply::Reply};
 
 /// Between two looks.
 pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
-/// What a connection has done so far. Only its own task looks at it.
+/// What a connection is told from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Answer what runs, and end then.
+    Finish,
+    /// End.
+    Quit,
+}
+
+/// What a connection has done so far, and what it was told.
 #[derive(Debug, Default)]
 pub(crate) struct Activity {
     /// Reads that brought bytes.
     reads: AtomicU64,
     /// Reads as they stood when the last answer was there.
     reads_at_answer: AtomicU64,
+    /// Requests whose head was complete.
+    begun: AtomicU64,
     /// Requests under way.
     running: AtomicU64,
     /// The last answer is a watch.
@@ -31,6 +49,18 @@ pub(crate) struct Activity {
     refused: AtomicBool,
     /// The server stops.
     stopping: AtomicBool,
+    /// Whether `orders` is worth a look.
+    is_ordered: AtomicBool,
+    orders: Mutex<Orders>,
+}
+
+#[derive(Debug, Default)]
+struct Orders {
+    order: Option<Order>,
+    /// Of the connection's task; there once it has run.
+    waker: Option<Waker>,
+    /// `begun` at the last look, if part of a head was there.
+    partial_at: Option<u64>,
 }
 
 impl Activity {
@@ -41,6 +71,7 @@ impl Activity {
 
     /// A request's head is complete.
     pub(crate) fn begin(&self) {
+        self.begun.fetch_add(1, Relaxed);
         self.running.fetch_add(1, Relaxed);
         self.watching.store(false, Relaxed);
     }
@@ -53,12 +84,8 @@ impl Activity {
         self.refused.store(reply.headers().contains_key(header::CONNECTION), Relaxed);
     }
 
-    pub(crate) fn stop(&self) {
-        self.stopping.store(true, Relaxed);
-    }
-
     /// Whether part of a request's head has come, and no request is under way.
-    pub(crate) fn has_partial_head(&self) -> bool {
+    fn has_partial_head(&self) -> bool {
         self.running.load(Relaxed) == 0
             && self.reads.load(Relaxed) != self.reads_at_answer.load(Relaxed)
     }
@@ -72,5 +99,97 @@ impl Activity {
     pub(crate) fn leaves_unread(&self) -> bool {
         let unread = self.refused.load(Relaxed) || self.has_partial_head();
         unread && !self.stopping.load(Relaxed)
+    }
+
+    /// Lets `waker` hear of orders from now on.
+    pub(crate) fn listen(&self, waker: &Waker) {
+        self.orders.lock().waker = Some(waker.clone());
+    }
+
+    /// What the connection was told since it asked last.
+    pub(crate) fn take_order(&self) -> Option<Order> {
+        if !self.is_ordered.load(Acquire) {
+            return None;
+        }
+        let mut orders = self.orders.lock();
+        self.is_ordered.store(false, Release);
+        orders.order.take()
+    }
+
+    fn order(&self, order: Order) {
+        let mut orders = self.orders.lock();
+        orders.order = Some(order);
+        self.is_ordered.store(true, Release);
+        if let Some(waker) = &orders.waker {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn look(&self) {
+        let partial = self.has_partial_head().then(|| self.begun.load(Relaxed));
+        let before = std::mem::replace(&mut self.orders.lock().partial_at, partial);
+        if partial.is_some() && partial == before {
+            tracing::debug!("a client sends a request's head too slowly");
+            self.order(Order::Quit);
+        }
+    }
+}
+
+/// All connections of a listener.
+#[derive(Debug, Default)]
+pub(crate) struct Connections {
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    next: u64,
+    stopping: bool,
+    activities: BTreeMap<u64, Arc<Activity>>,
+}
+
+impl Connections {
+    /// A new connection; it is forgotten when what is returned is dropped.
+    pub(crate) fn add(self: &Arc<Self>) -> Connection {
+        let activity = Arc::new(Activity::default());
+        let mut open = self.open.lock();
+        if open.stopping {
+            finish(&activity);
+        }
+        let id = open.next;
+        open.next += 1;
+        open.activities.insert(id, Arc::clone(&activity));
+        Connection { connections: Arc::clone(self), id, activity }
+    }
+
+    /// Ends those that were sending a head at the last look already.
+    pub(crate) fn look(&self) {
+        self.open.lock().activities.values().for_each(|activity| activity.look());
+    }
+
+    /// Lets all finish what runs.
+    pub(crate) fn stop(&self) {
+        let mut open = self.open.lock();
+        open.stopping = true;
+        open.activities.values().for_each(finish);
+    }
+}
+
+fn finish(activity: &Arc<Activity>) {
+    activity.stopping.store(true, Relaxed);
+    activity.order(Order::Finish);
+}
+
+/// One of [`Connections`].
+#[derive(Debug)]
+pub(crate) struct Connection {
+    connections: Arc<Connections>,
+    id: u64,
+    pub(crate) activity: Arc<Activity>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.connections.open.lock().activities.remove(&self.id);
     }
 }
