@@ -13,12 +13,15 @@ use proto::{
 };
 use state::Reader;
 
-use crate::{Done, Figures, Status, Unserved, shared::Shared};
+use tokio::runtime::{self, RuntimeFlavor};
+
+use crate::{Done, Figures, Status, Unserved, shared::Shared, threads::raft::SharedRaft};
 
 /// A running member, for all who serve requests. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Handle {
     pub(crate) shared: Arc<Shared>,
+    pub(crate) raft: SharedRaft,
 }
 
 impl Handle {
@@ -80,13 +83,34 @@ impl Handle {
         let refused = if command.encoded_len() > limits::REQUEST_BYTES_MAX {
             Err(Unserved::TooLarge)
         } else {
-            shared.inbox.propose(Proposal { id, data: command.encode_to_vec().into() })
+            let proposal = Proposal { id, data: command.encode_to_vec().into() };
+            self.write_at_once(proposal).or_else(|proposal| shared.inbox.propose(proposal))
         };
         if let Err(why) = refused {
             shared.waiters.refuse([id], why);
             return Err(self.count_failed(why));
         }
         answer.await.unwrap_or(Err(Unserved::Stopped))
+    }
+
+    /// Carries the write out on this thread if it is the only one; gives it back otherwise.
+    #[allow(clippy::disallowed_methods, reason = "saves two hand-overs: docs/performance")]
+    fn write_at_once(&self, proposal: Proposal) -> Result<(), Proposal> {
+        let is_alone = self.shared.waiters.waiting() == 1;
+        // Elsewhere there is nobody who could take over the other tasks of this thread.
+        let has_others = runtime::Handle::try_current()
+            .is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
+        if !is_alone || !has_others {
+            return Err(proposal);
+        }
+        match self.raft.try_lock() {
+            Some(mut raft) if raft.is_quiet() => {
+                // Network threads never wait for the disk: this one lets another go on for it.
+                tokio::task::block_in_place(|| raft.write_at_once(proposal));
+                Ok(())
+            }
+            _ => Err(proposal),
+        }
     }
 
     /// Waits until this member's keyspace holds everything acknowledged before the call, by any

@@ -91,13 +91,35 @@ impl Inbox {
         !self.queue.lock().proposals.is_empty()
     }
 
+    /// Whether no proposal waits, and more are taken.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let queue = self.queue.lock();
+        queue.proposals.is_empty() && !queue.stopping
+    }
+
+    /// Makes the raft thread look around.
+    pub(crate) fn wake(&self) {
+        self.post(true, |_| ());
+    }
+
     /// Waits for work, at most `patience`. Proposals count only if they `can_propose`; they wait
     /// on otherwise.
-    pub(crate) fn take(&self, can_propose: bool, patience: Duration) -> Work {
+    pub(crate) fn wait(&self, can_propose: bool, patience: Duration) {
         let mut queue = self.queue.lock();
-        if !queue.urgent && (!can_propose || queue.proposals.is_empty()) {
+        let has_work = queue.urgent || (can_propose && !queue.proposals.is_empty());
+        if !has_work && !patience.is_zero() {
             self.wake.wait_for(&mut queue, patience);
         }
+    }
+
+    /// What was applied since it was last asked for. All else stays, and wakes the raft thread.
+    pub(crate) fn take_progress(&self) -> Option<Progress> {
+        self.queue.lock().work.progress.take()
+    }
+
+    /// Takes what is there; proposals only if they `can_propose`.
+    pub(crate) fn take(&self, can_propose: bool) -> Work {
+        let mut queue = self.queue.lock();
         queue.urgent = false;
         let mut work = mem::take(&mut queue.work);
         work.stopping = queue.stopping;
@@ -166,7 +188,7 @@ mod tests {
         let inbox = Inbox::default();
         inbox.propose(proposal(1, limits::PROPOSAL_BYTES_WAITING_MAX)).unwrap();
         assert_eq!(inbox.propose(proposal(2, 1)), Err(Unserved::TooManyRequests));
-        assert_eq!(ids(&inbox.take(true, Duration::ZERO)), [1]);
+        assert_eq!(ids(&inbox.take(true)), [1]);
         inbox.propose(proposal(2, 1)).unwrap();
     }
 
@@ -176,15 +198,15 @@ mod tests {
         for id in 1..=3 {
             inbox.propose(proposal(id, BATCH_BYTES_MAX / 2)).unwrap();
         }
-        assert_eq!(ids(&inbox.take(true, Duration::ZERO)), [1, 2]);
-        assert_eq!(ids(&inbox.take(true, Duration::ZERO)), [3]);
+        assert_eq!(ids(&inbox.take(true)), [1, 2]);
+        assert_eq!(ids(&inbox.take(true)), [3]);
     }
 
     #[test]
     fn proposals_wait_for_a_leader() {
         let inbox = Inbox::default();
         inbox.propose(proposal(1, 1)).unwrap();
-        assert!(inbox.take(false, Duration::ZERO).proposals.is_empty());
-        assert_eq!(ids(&inbox.take(true, Duration::ZERO)), [1]);
+        assert!(inbox.take(false).proposals.is_empty());
+        assert_eq!(ids(&inbox.take(true)), [1]);
     }
 }

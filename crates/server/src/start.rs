@@ -21,7 +21,7 @@ use crate::{
         apply::{self, ApplyQueue},
         flusher::{self, FlushSignal},
         log::{self, LogQueue},
-        raft::{Others, RaftThread},
+        raft::{self, Others, Raft},
     },
     waiters::Waiters,
 };
@@ -134,25 +134,26 @@ fn run(
     shared.note_wal_bytes(&shared.wal.lock());
     let applier = Arc::new(Mutex::new(applier));
     let log = Arc::new(LogQueue::default());
-    let raft = RaftThread {
+    let raft = Arc::new(Mutex::new(Raft {
         core,
         shared: Arc::clone(&shared),
         applier: Arc::clone(&applier),
         log: Arc::clone(&log),
         at_log_writer: None,
+        has_progress: false,
         next_tick: shared.now() + shared.config.heartbeat,
         stop_by: None,
-    };
-    spawn_all(&shared, &applier, &log, raft, lock)
+    }));
+    spawn_all(&shared, &applier, &log, &raft, lock)
         .map_err(|error| StartError::Other(format!("start a thread: {error}")))?;
-    Ok(Handle { shared })
+    Ok(Handle { shared, raft })
 }
 
 fn spawn_all(
     shared: &Arc<Shared>,
     applier: &apply::SharedApplier,
     log: &Arc<LogQueue>,
-    raft: RaftThread,
+    raft: &raft::SharedRaft,
     lock: Box<dyn Send + Sync>,
 ) -> io::Result<()> {
     let (by_log, by_apply, by_flusher) =
@@ -164,8 +165,9 @@ fn spawn_all(
         flusher: Some(threads::spawn("flusher", shared, move || flusher::run(&by_flusher))?),
         lock,
     };
+    let (by_raft, raft) = (Arc::clone(shared), Arc::clone(raft));
     threads::spawn("raft", shared, move || {
-        raft.run(others);
+        raft::run(&by_raft, &raft, others);
         Ok(())
     })?;
     Ok(())

@@ -190,9 +190,8 @@ fn beyond_the_bounds_requests_are_refused_at_once() {
         while handle.shared.waiters.waiting() < waiting.len() {
             tokio::task::yield_now().await;
         }
-        let began = Instant::now();
+        // The log is still busy: the answer did not wait for it.
         assert_eq!(handle.write(set("/b", "x")).await.unwrap_err(), Unserved::TooManyRequests);
-        assert!(began.elapsed() < Duration::from_millis(100));
         drop(wal);
         for write in waiting {
             write.await.unwrap().unwrap();
@@ -277,10 +276,15 @@ fn a_client_that_goes_away_costs_nothing() {
 }
 
 #[test]
-fn a_key_goes_within_50_ms_of_its_time() {
+fn a_key_goes_when_its_time_comes_and_not_on_a_tick() {
+    expires_in_time(&runtime());
+    expires_in_time(&network());
+}
+
+fn expires_in_time(runtime: &Runtime) {
     let (_, disk) = mem();
     let handle = start_on(&disk, slow_ticks(mem_config())).unwrap();
-    runtime().block_on(async {
+    runtime.block_on(async {
         handle.ready().await;
         let mut late = Vec::new();
         for millis in [30, 130, 175, 250, 310] {
@@ -291,9 +295,9 @@ fn a_key_goes_within_50_ms_of_its_time() {
             handle.write(set_until("/long", later)).await.unwrap();
             late.push(expires_after(&handle, "/short", expiry));
         }
-        // Other processes may hold one of them up.
+        // How late exactly is measured by `bench`; here other processes may hold it up.
         late.sort_unstable();
-        assert!(late[2] < Duration::from_millis(50), "{late:?}");
+        assert!(late[2] < TICK / 6, "{late:?}");
         assert!(read(&handle, "/long").is_some());
         handle.stop().await;
     });
@@ -478,15 +482,96 @@ fn founding_a_member_survives_a_loss_of_power_at_every_step() {
 }
 
 #[test]
-fn a_fresh_member_is_ready_within_100_ms() {
+fn a_fresh_member_on_a_real_disk_is_ready_without_waiting_for_a_tick() {
     let dir = real_dir();
     let disk: Arc<dyn Disk> = Arc::new(OsDisk);
     let began = Instant::now();
-    let handle = start_on(&disk, config(&dir.path().join("m"))).unwrap();
+    let handle = start_on(&disk, slow_ticks(config(&dir.path().join("m")))).unwrap();
     runtime().block_on(handle.ready());
-    let took = began.elapsed();
     runtime().block_on(handle.stop());
-    assert!(took < Duration::from_millis(100), "{took:?}");
+    assert!(began.elapsed() < TICK, "{:?}", began.elapsed());
+}
+
+#[test]
+fn lone_writes_and_crowds_are_carried_out_alike() {
+    let (_, disk) = mem();
+    let handle = start_on(&disk, mem_config()).unwrap();
+    network().block_on(async {
+        handle.ready().await;
+        let mut indexes = Vec::new();
+        for round in 0..20 {
+            // Finds all quiet, and is carried out by its own thread.
+            indexes.push(write_alone(&handle, set("/alone", "1")).await);
+            // Both ways at once.
+            let crowd: Vec<_> = (0..50)
+                .map(|number| spawn_write(&handle, set(&format!("/{round}/{number}"), "1")))
+                .collect();
+            for write in crowd {
+                indexes.push(written(&write.await.unwrap().unwrap().response));
+            }
+        }
+        let first = indexes[0];
+        indexes.sort_unstable();
+        assert_eq!(indexes, (first..first + 20 * 51).collect::<Vec<_>>());
+        handle.stop().await;
+    });
+    let again = start_on(&disk, mem_config()).unwrap();
+    assert!((0..20).all(|n| read(&again, &format!("/{n}/49")).is_some()));
+    runtime().block_on(again.stop());
+}
+
+#[test]
+fn a_lone_write_whose_sync_fails_is_not_acknowledged() {
+    let (mem, disk) = mem();
+    let handle = start_on(&disk, mem_config()).unwrap();
+    network().block_on(async {
+        handle.ready().await;
+        write_alone(&handle, set("/before", "1")).await;
+        mem.fail_next_sync();
+        assert_eq!(handle.write(set("/after", "1")).await.unwrap_err(), Unserved::Stopped);
+        let why = handle.failed().await;
+        assert!(why.contains("the sync failed"), "{why}");
+        handle.stop().await;
+    });
+}
+
+#[test]
+fn a_member_stops_while_lone_writes_come() {
+    for _ in 0..20 {
+        let (_, disk) = mem();
+        let handle = start_on(&disk, slow_ticks(mem_config())).unwrap();
+        let began = Instant::now();
+        network().block_on(async {
+            handle.ready().await;
+            let writer = {
+                let handle = handle.clone();
+                tokio::spawn(async move {
+                    let mut acknowledged = 0;
+                    while let Ok(done) = handle.write(set("/a", "1")).await {
+                        acknowledged = written(&done.response);
+                    }
+                    acknowledged
+                })
+            };
+            write_alone(&handle, set("/b", "1")).await;
+            handle.stop().await;
+            // What was acknowledged was applied before, and nothing hangs in between.
+            let last = writer.await.unwrap();
+            assert!(handle.reader().store().revision() >= i64::try_from(last).unwrap());
+            let status = handle.status();
+            assert_eq!(status.applied, status.committed);
+        });
+        assert!(began.elapsed() < TICK, "it waited for a tick");
+    }
+}
+
+/// A runtime as the product has it: others go on while one waits for the disk.
+fn network() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap()
+}
+
+async fn write_alone(handle: &Handle, op: Op) -> u64 {
+    written(&handle.write(op).await.unwrap().response)
 }
 
 #[test]

@@ -19,7 +19,7 @@ pub(crate) fn spawn(
     shared: &Arc<Shared>,
     body: impl FnOnce() -> Result<(), Failure> + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
-    let guard = Guard { name, shared: Arc::clone(shared) };
+    let guard = Guard::new(name, shared);
     Builder::new().name(name.to_owned()).spawn(move || {
         if let Err(failure) = body() {
             guard.shared.fail(failure);
@@ -29,9 +29,15 @@ pub(crate) fn spawn(
 }
 
 /// Notices a panic. (A release build aborts instead.)
-struct Guard {
+pub(crate) struct Guard {
     name: &'static str,
     shared: Arc<Shared>,
+}
+
+impl Guard {
+    pub(crate) fn new(name: &'static str, shared: &Arc<Shared>) -> Self {
+        Self { name, shared: Arc::clone(shared) }
+    }
 }
 
 impl Drop for Guard {

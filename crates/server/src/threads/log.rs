@@ -133,6 +133,6 @@ mod tests {
         run(shared, &queue).unwrap();
 
         assert_eq!(shared.counters.wal_fsync.histogram().count, syncs + 1);
-        assert_eq!(shared.inbox.take(true, Duration::ZERO).persisted, last);
+        assert_eq!(shared.inbox.take(true).persisted, last);
     }
 }

@@ -1,19 +1,25 @@
-//! The raft thread: owns the core, feeds it events and carries out its effects.
+//! The raft thread: feeds the core events and carries out its effects.
+//!
+//! A write that comes when nothing else is under way is carried out by its own thread instead, and
+//! so waits for the disk alone: two hand-overs would cost it as much again.
 
 use std::{
+    fmt, mem,
     sync::{
         Arc,
-        atomic::Ordering::{Relaxed, Release},
+        atomic::Ordering::{Acquire, Relaxed, Release},
     },
     thread::JoinHandle,
     time::Duration,
 };
 
 use base::UnixNanos;
-use member::{Append, Core, Effects, Progress, Ticket};
+use member::{Append, Core, Effects, Progress, Proposal, Ticket};
+use parking_lot::Mutex;
 use wal::Entry;
 
 use super::{
+    Guard,
     apply::{self, SharedApplier},
     log::{self, LogQueue},
 };
@@ -22,13 +28,22 @@ use crate::{Unserved, failure::Failure, inbox::Work, shared::Shared};
 /// How long a stopping member waits for what it has accepted.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
 
-pub(crate) struct RaftThread {
+/// How often a stopping member looks whether anybody still waits: the last ones may be answered,
+/// or refused, by other threads, which do not wake this one.
+const STOP_LOOK: Duration = Duration::from_millis(2);
+
+/// The core and what goes with it: whoever holds the lock is the one that drives it.
+pub(crate) type SharedRaft = Arc<Mutex<Raft>>;
+
+pub(crate) struct Raft {
     pub(crate) core: Core,
     pub(crate) shared: Arc<Shared>,
     pub(crate) applier: SharedApplier,
     pub(crate) log: Arc<LogQueue>,
     /// The batch that the log writer has not synced yet.
     pub(crate) at_log_writer: Option<Ticket>,
+    /// What was applied right here, and the core has not heard of.
+    pub(crate) has_progress: bool,
     pub(crate) next_tick: Duration,
     pub(crate) stop_by: Option<Duration>,
 }
@@ -42,32 +57,71 @@ pub(crate) struct Others {
     pub(crate) lock: Box<dyn Send + Sync>,
 }
 
-impl RaftThread {
-    /// Runs until the member stops or fails, then stops the other threads.
-    pub(crate) fn run(mut self, others: Others) {
-        let _stopped = Stopped(Arc::clone(&self.shared));
-        if let Err(failure) = self.serve() {
-            self.shared.fail(failure);
+impl fmt::Debug for Raft {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Raft").field("at_log_writer", &self.at_log_writer).finish_non_exhaustive()
+    }
+}
+
+/// Runs until the member stops or fails, then stops the other threads.
+pub(crate) fn run(shared: &Arc<Shared>, raft: &SharedRaft, others: Others) {
+    let _stopped = Stopped(Arc::clone(shared));
+    if let Err(failure) = serve(shared, raft) {
+        shared.fail(failure);
+    }
+    shared.refuse_all();
+    raft.lock().stop_others(others);
+    // Whoever came meanwhile.
+    shared.refuse_all();
+}
+
+fn serve(shared: &Shared, raft: &SharedRaft) -> Result<(), Failure> {
+    loop {
+        let (can_propose, patience) = raft.lock().turn()?;
+        shared.inbox.wait(can_propose, patience);
+        let mut raft = raft.lock();
+        let work = shared.inbox.take(raft.core.can_propose());
+        if shared.has_failed() || (work.stopping && raft.may_stop(&work)) {
+            return Ok(());
         }
-        self.shared.refuse_all();
-        self.stop_others(others);
-        // Whoever came meanwhile.
-        self.shared.refuse_all();
+        raft.take(work)?;
+    }
+}
+
+impl Raft {
+    /// Does all that there is to do. Returns whether proposals may come, and how long there is
+    /// nothing to do unless something comes in.
+    fn turn(&mut self) -> Result<(bool, Duration), Failure> {
+        self.tick(self.shared.now());
+        let expiry = self.core.duties(self.shared.clock.wall(), &self.shared.reader);
+        let has_applied = self.carry_out()?;
+        let wake_at = self.plan(expiry);
+        // What was applied may bring new duties.
+        let patience =
+            if has_applied { Duration::ZERO } else { wake_at.saturating_sub(self.shared.now()) };
+        Ok((self.core.can_propose(), patience))
     }
 
-    fn serve(&mut self) -> Result<(), Failure> {
-        loop {
-            let now = self.shared.now();
-            self.tick(now);
-            let expiry = self.core.duties(self.shared.clock.wall(), &self.shared.reader);
-            self.carry_out()?;
-            let wake_at = self.plan(expiry);
-            let patience = wake_at.saturating_sub(self.shared.now());
-            let work = self.shared.inbox.take(self.core.can_propose(), patience);
-            if self.shared.has_failed() || (work.stopping && self.may_stop(&work)) {
-                return Ok(());
-            }
-            self.take(work)?;
+    /// Whether nothing is under way, in a member that is alone and leads.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.shared.standing.reads_at_once.load(Acquire)
+            && self.at_log_writer.is_none()
+            && self.shared.inbox.is_quiet()
+    }
+
+    /// Carries out one write to the end, its answer included, when all [is quiet](Self::is_quiet).
+    /// Waits for the disk.
+    pub(crate) fn write_at_once(&mut self, proposal: Proposal) {
+        let shared = Arc::clone(&self.shared);
+        let _guard = Guard::new("of a write", &shared);
+        self.core.propose(vec![proposal]);
+        if let Err(failure) = self.carry_out() {
+            shared.fail(failure);
+        }
+        // The raft thread sleeps until the expiry that it knew of.
+        let planned = shared.standing.expiry_planned.load(Relaxed);
+        if shared.reader.next_expiry().is_some_and(|expiry| expiry.0 < planned) {
+            shared.inbox.wake();
         }
     }
 
@@ -90,13 +144,10 @@ impl RaftThread {
         let awaited = self.core.awaits().map_or(u64::MAX, |index| index.0);
         standing.awaited.store(awaited, Relaxed);
         standing.expiry_planned.store(expiry.map_or(i64::MAX, |expiry| expiry.0), Relaxed);
-        match expiry {
-            None => self.next_tick,
-            Some(expiry) => {
-                let left = self.shared.clock.wall().until(expiry);
-                self.next_tick.min(self.shared.now() + left)
-            }
-        }
+        let now = self.shared.now();
+        let expires = expiry.map(|expiry| now + self.shared.clock.wall().until(expiry));
+        let looks = self.stop_by.map(|_| now + STOP_LOOK);
+        [expires, looks].into_iter().flatten().fold(self.next_tick, Duration::min)
     }
 
     fn take(&mut self, work: Work) -> Result<(), Failure> {
@@ -120,16 +171,27 @@ impl RaftThread {
         self.core.persisted(ticket);
     }
 
-    fn carry_out(&mut self) -> Result<(), Failure> {
-        while let Some(effects) = self.core.step() {
-            self.carry_out_step(effects)?;
+    /// Returns whether something was applied, right here.
+    fn carry_out(&mut self) -> Result<bool, Failure> {
+        let mut has_applied = false;
+        loop {
+            while let Some(effects) = self.core.step() {
+                self.carry_out_step(effects)?;
+            }
+            if !mem::take(&mut self.has_progress) {
+                break;
+            }
+            has_applied = true;
+            if let Some(progress) = self.shared.inbox.take_progress() {
+                self.core.applied(progress)?;
+            }
         }
         if self.core.is_settled() {
             self.shared.check_published();
         }
         let at_once = self.core.reads_at_once();
         self.shared.standing.reads_at_once.store(at_once, Release);
-        Ok(())
+        Ok(has_applied)
     }
 
     fn carry_out_step(&mut self, effects: Effects) -> Result<(), Failure> {
@@ -159,7 +221,8 @@ impl RaftThread {
             apply::hand_over(&self.shared, &self.applier, entries, quiet)?;
         if let Some(progress) = progress {
             // What the apply thread did before may still lie in the inbox.
-            self.shared.inbox.progress(progress, true);
+            self.shared.inbox.progress(progress, false);
+            self.has_progress = true;
         }
         Ok(())
     }
