@@ -23,7 +23,7 @@ pub const COMMITTED_BYTES_PER_STEP_MAX: u64 = 4 << 20;
 /// Table changes that wait in memory for the flusher.
 pub const TAIL_BYTES_MAX: usize = 64 << 20;
 /// The flusher writes once the tail holds so much, or after [`FLUSH_INTERVAL`].
-pub const TAIL_FLUSH_BYTES: usize = 1 << 20;
+pub const TAIL_FLUSH_BYTES: usize = 512 << 10;
 /// An idle tail is written after this long.
 pub const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// Commits that wait for one watcher before it is fed from history instead.

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// The storage engine's page cache. Reads that matter come from memory.
-const CACHE_BYTES: usize = 4 << 20;
+const CACHE_BYTES: usize = 2 << 20;
 /// A segment of the log.
 const SEGMENT_BYTES: u64 = 64 << 20;
 

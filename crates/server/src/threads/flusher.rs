@@ -22,22 +22,36 @@ pub(crate) struct FlushSignal {
 struct State {
     /// When the oldest change came that is not being flushed.
     since: Option<Duration>,
+    /// The flusher has been told that the tail is large.
     large: bool,
     stopping: bool,
+}
+
+impl State {
+    /// The tail has changed. Returns whether the flusher must know.
+    fn is_news(&mut self, large: bool, now: impl FnOnce() -> Duration) -> bool {
+        let is_news = self.since.is_none() || (large && !self.large);
+        if is_news {
+            self.since.get_or_insert_with(now);
+            self.large = large;
+        }
+        is_news
+    }
+
+    /// The flusher goes to sleep. The tail may have been large while an earlier part of it was
+    /// still being written; when it is so again, the flusher must know again.
+    fn sleeps(&mut self) {
+        self.large = false;
+    }
 }
 
 impl FlushSignal {
     /// The tail holds changes. Called after every batch.
     pub(crate) fn changed(&self, shared: &Shared) {
         let large = shared.backend.tail_bytes() >= limits::TAIL_FLUSH_BYTES;
-        let mut state = self.state.lock();
-        let news = state.since.is_none() || (large && !state.large);
-        if !news {
-            return;
+        if self.state.lock().is_news(large, || shared.now()) {
+            self.wake.notify_one();
         }
-        state.since.get_or_insert_with(|| shared.now());
-        state.large = large;
-        self.wake.notify_one();
     }
 
     /// Waits until the tail has room.
@@ -76,6 +90,7 @@ impl FlushSignal {
                 state.large = false;
                 return false;
             }
+            state.sleeps();
             self.wake.wait_for(&mut state, limits::FLUSH_INTERVAL.saturating_sub(waited));
         }
     }
@@ -113,4 +128,22 @@ fn flush(shared: &Shared, cutter: &mut Cutter) -> Result<(), Failure> {
         tracing::info!(up_to = index.0, durable = durable.index.0, "cut the raft log");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sleeping_flusher_hears_of_each_time_that_the_tail_becomes_large() {
+        let mut state = State::default();
+        let mut is_news = |large| state.is_news(large, || Duration::from_secs(1));
+        assert!(is_news(false), "the first change");
+        assert!(!is_news(false));
+        assert!(is_news(true));
+        assert!(!is_news(true), "it knows");
+        state.sleeps();
+        assert!(state.is_news(true, Duration::default), "it has slept since");
+        assert_eq!(state.since, Some(Duration::from_secs(1)), "the oldest change counts");
+    }
 }
