@@ -94,7 +94,7 @@ impl Handle {
     }
 
     /// Carries the write out on this thread if it is the only one; gives it back otherwise.
-    #[allow(clippy::disallowed_methods, reason = "saves two hand-overs: docs/performance")]
+    #[allow(clippy::disallowed_methods, reason = "saves two hand-overs: docs/decisions")]
     fn write_at_once(&self, proposal: Proposal) -> Result<(), Proposal> {
         let is_alone = self.shared.waiters.waiting() == 1;
         // Elsewhere there is nobody who could take over the other tasks of this thread.
