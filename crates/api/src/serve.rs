@@ -42,8 +42,8 @@ pub async fn serve_clients(
     stop: watch::Receiver<bool>,
 ) {
     let connections = config.max_connections;
-    let context = Arc::new(Context::new(handle, config, set_log_level, stop.clone()));
-    accept(listener, connections, stop, move |request| {
+    let context = Arc::new(Context::new(handle.clone(), config, set_log_level, stop.clone()));
+    accept(listener, connections, handle, stop, move |request| {
         if let Some(reply) = route::answer_now(&context, &request) {
             return Answering::now(reply);
         }
@@ -56,8 +56,9 @@ pub async fn serve_clients(
 /// Serves the peer port: for one member `/members`, `/version`, `/raft/probing`. Ends as
 /// [`serve_clients`] does.
 pub async fn serve_peers(listener: TcpListener, handle: Handle, stop: watch::Receiver<bool>) {
-    accept(listener, PEER_CONNECTIONS_MAX, stop, move |request| {
-        Answering::now(peers::answer(&handle, &request))
+    let member = handle.clone();
+    accept(listener, PEER_CONNECTIONS_MAX, handle, stop, move |request| {
+        Answering::now(peers::answer(&member, &request))
     })
     .await;
 }
@@ -65,6 +66,7 @@ pub async fn serve_peers(listener: TcpListener, handle: Handle, stop: watch::Rec
 async fn accept<A>(
     listener: TcpListener,
     connections_max: usize,
+    member: Handle,
     mut stop: watch::Receiver<bool>,
     answer: A,
 ) where
@@ -93,9 +95,10 @@ async fn accept<A>(
             }
         };
         let (answer, connection) = (answer.clone(), connections.add());
+        let connected = member.connected();
         tokio::spawn(async move {
             serve_connection(stream, &connection.activity, answer).await;
-            drop((connection, place));
+            drop((connection, connected, place));
         });
     }
     drop(listener);

@@ -24,6 +24,16 @@ pub struct Handle {
     pub(crate) raft: SharedRaft,
 }
 
+/// A connection, as [`Handle::connected`] counts them.
+#[derive(Debug)]
+pub struct Connected(Arc<Shared>);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Relaxed);
+    }
+}
+
 impl Handle {
     pub fn member_id(&self) -> MemberId {
         self.shared.identity.member
@@ -96,21 +106,36 @@ impl Handle {
     /// Carries the write out on this thread if it is the only one; gives it back otherwise.
     #[allow(clippy::disallowed_methods, reason = "saves two hand-overs: docs/decisions")]
     fn write_at_once(&self, proposal: Proposal) -> Result<(), Proposal> {
-        let is_alone = self.shared.waiters.waiting() == 1;
-        // Elsewhere there is nobody who could take over the other tasks of this thread.
-        let has_others = runtime::Handle::try_current()
-            .is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
-        if !is_alone || !has_others {
+        let shared = &self.shared;
+        if shared.waiters.waiting() != 1 {
             return Err(proposal);
         }
-        match self.raft.try_lock() {
-            Some(mut raft) if raft.is_quiet() => {
-                // Network threads never wait for the disk: this one lets another go on for it.
-                tokio::task::block_in_place(|| raft.write_at_once(proposal));
-                Ok(())
-            }
-            _ => Err(proposal),
+        // Elsewhere there is nobody who could take over the other tasks of this thread.
+        let Some(runtime) = runtime::Handle::try_current()
+            .ok()
+            .filter(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread)
+        else {
+            return Err(proposal);
+        };
+        let Some(mut raft) = self.raft.try_lock().filter(|raft| raft.is_quiet()) else {
+            return Err(proposal);
+        };
+        if shared.connections.load(Relaxed) <= 1 && runtime.metrics().num_workers() > 1 {
+            // Nobody else is kept waiting, and if the disk takes long the raft thread sees to it.
+            shared.network.get_or_init(|| runtime);
+            raft.write_at_once(proposal);
+        } else {
+            // This thread lets another go on for it while it waits for the disk.
+            tokio::task::block_in_place(|| raft.write_at_once(proposal));
         }
+        Ok(())
+    }
+
+    /// Counts a connection for as long as what is returned lives. A member that knows of no more
+    /// than one answers its writes sooner.
+    pub fn connected(&self) -> Connected {
+        self.shared.connections.fetch_add(1, Relaxed);
+        Connected(Arc::clone(&self.shared))
     }
 
     /// Waits until this member's keyspace holds everything acknowledged before the call, by any

@@ -22,7 +22,7 @@ mod waiters;
 
 pub use config::{Config, Done, StartError, Status, Unserved};
 pub use figures::{Figures, Histogram};
-pub use handle::Handle;
+pub use handle::{Connected, Handle};
 pub use start::start;
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{
-            AtomicBool, AtomicI64, AtomicU64,
+            AtomicBool, AtomicI64, AtomicU64, AtomicUsize,
             Ordering::{Acquire, Relaxed, Release},
         },
     },
@@ -16,7 +16,7 @@ use base::{Clock, Index, MemberId, Term, UnixNanos};
 use member::Role;
 use parking_lot::Mutex;
 use state::Reader;
-use tokio::sync::watch;
+use tokio::{runtime, sync::watch};
 use wal::{Identity, Wal};
 
 use crate::{
@@ -47,6 +47,10 @@ pub(crate) struct Shared {
     pub(crate) flush: FlushSignal,
     pub(crate) standing: Standing,
     pub(crate) counters: Counters,
+    /// Connections that clients and peers have open here.
+    pub(crate) connections: AtomicUsize,
+    /// The threads of the network: known once a write has been carried out on one of them.
+    pub(crate) network: OnceLock<runtime::Handle>,
     pub(crate) published: watch::Sender<bool>,
     pub(crate) failed: watch::Sender<Option<String>>,
     pub(crate) stopped: watch::Sender<bool>,

@@ -3,7 +3,11 @@
 mod founding;
 mod original;
 
-use std::{io, path::Path, sync::Arc};
+use std::{
+    io,
+    path::Path,
+    sync::{Arc, OnceLock, atomic::AtomicUsize},
+};
 
 use base::{Clock, Disk};
 use member::{OpenError, Opened, Options, Paths};
@@ -125,6 +129,8 @@ fn run(
         flush: FlushSignal::default(),
         standing: Standing::default(),
         counters: Counters::default(),
+        connections: AtomicUsize::new(0),
+        network: OnceLock::new(),
         published: watch::Sender::new(false),
         failed: watch::Sender::new(None),
         stopped: watch::Sender::new(false),

@@ -8,6 +8,7 @@
 )]
 
 use std::{
+    io::{Read as _, Write as _},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -21,7 +22,10 @@ use bytes::Bytes;
 use mvcc::Kind;
 use proto::command::{KeysMethod, KeysWrite, Op};
 use state::Response;
-use tokio::runtime::Runtime;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    runtime::Runtime,
+};
 
 use crate::{Config, Handle, StartError, Unserved, start};
 
@@ -565,9 +569,50 @@ fn a_member_stops_while_lone_writes_come() {
     }
 }
 
+#[test]
+fn a_lone_write_that_hangs_keeps_nobody_else_waiting() {
+    let (_, disk) = mem();
+    let handle = start_on(&disk, mem_config()).unwrap();
+    network().block_on(async {
+        handle.ready().await;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let member = handle.clone();
+        tokio::spawn(async move {
+            loop {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                let handle = member.clone();
+                tokio::spawn(async move {
+                    let _connected = handle.connected();
+                    match socket.read_u8().await.unwrap() {
+                        b'w' => drop(handle.write(set("/a", "1")).await.unwrap()),
+                        _ => assert!(read(&handle, "/a").is_none(), "it was not hanging"),
+                    }
+                    socket.write_u8(b'!').await.unwrap();
+                });
+            }
+        });
+        let ask = move |what: &'static [u8; 1]| {
+            tokio::task::spawn_blocking(move || {
+                let mut socket = std::net::TcpStream::connect(address).unwrap();
+                socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+                socket.write_all(what).unwrap();
+                socket.read_exact(&mut [0]).expect("no answer");
+            })
+        };
+        let hanging = handle.shared.wal.lock();
+        let write = ask(b"w");
+        wait_until("the write is carried out", || handle.raft.is_locked());
+        ask(b"r").await.unwrap();
+        drop(hanging);
+        write.await.unwrap();
+        handle.stop().await;
+    });
+}
+
 /// A runtime as the product has it: others go on while one waits for the disk.
 fn network() -> Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap()
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
 async fn write_alone(handle: &Handle, op: Op) -> u64 {

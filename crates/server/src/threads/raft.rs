@@ -15,7 +15,7 @@ use std::{
 
 use base::UnixNanos;
 use member::{Append, Core, Effects, Progress, Proposal, Ticket};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use wal::Entry;
 
 use super::{
@@ -31,6 +31,9 @@ const STOP_PATIENCE: Duration = Duration::from_secs(3);
 /// How often a stopping member looks whether anybody still waits: the last ones may be answered,
 /// or refused, by other threads, which do not wake this one.
 const STOP_LOOK: Duration = Duration::from_millis(2);
+
+/// How long a lone write may keep a thread of the network from the others, past the next tick.
+const LONE_WRITE_PATIENCE: Duration = Duration::from_millis(5);
 
 /// The core and what goes with it: whoever holds the lock is the one that drives it.
 pub(crate) type SharedRaft = Arc<Mutex<Raft>>;
@@ -79,13 +82,24 @@ fn serve(shared: &Shared, raft: &SharedRaft) -> Result<(), Failure> {
     loop {
         let (can_propose, patience) = raft.lock().turn()?;
         shared.inbox.wait(can_propose, patience);
-        let mut raft = raft.lock();
+        let mut raft = lock(shared, raft);
         let work = shared.inbox.take(raft.core.can_propose());
         if shared.has_failed() || (work.stopping && raft.may_stop(&work)) {
             return Ok(());
         }
         raft.take(work)?;
     }
+}
+
+/// A lone write that holds the lock waits for the disk on a thread of the network, perhaps the one
+/// that would notice a new connection. If it takes long, another one is woken to do that.
+fn lock<'a>(shared: &Shared, raft: &'a SharedRaft) -> MutexGuard<'a, Raft> {
+    raft.try_lock_for(LONE_WRITE_PATIENCE).unwrap_or_else(|| {
+        if let Some(network) = shared.network.get() {
+            drop(network.spawn(async {}));
+        }
+        raft.lock()
+    })
 }
 
 impl Raft {
