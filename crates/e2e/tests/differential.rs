@@ -10,7 +10,7 @@ mod relative;
 
 use std::{fmt::Write as _, time::Duration};
 
-use e2e::{Answer, Connection, Member, Request, Start, binaries, rings};
+use e2e::{Answer, Connection, Member, Request, Start, binaries, http::escape, rings};
 use generate::{Asked, Generator};
 
 const STEPS: usize = 40;
@@ -34,7 +34,7 @@ fn random_requests_are_answered_as_by_real_etcd() {
     // Beyond the numbers that keys and values are made of, so that an index is known as one.
     for member in [&original, &ours] {
         let mut connection = member.connect();
-        for _ in 0..1000 {
+        for _ in 0..relative::WARM_UP {
             connection.ask(&Request::put("/v2/keys/warm", "x")).expect("an answer comes");
         }
     }
@@ -83,9 +83,17 @@ impl<'a> Scenario<'a> {
     fn begin(original: &'a Member, ours: &'a Member, seed: u64) -> Self {
         let root = format!("/s{seed}");
         let sides = [original, ours].map(|member| {
+            // Some keys lie outside of the scenario's root: what earlier ones left there goes.
+            let mut connection = member.connect();
+            for name in generate::names() {
+                let target = format!("/v2/keys/{}", escape(name, ""));
+                let all = [("dir", "true"), ("recursive", "true")];
+                let gone = connection.ask(&Request::new("DELETE", &target).query(&all));
+                assert!([200, 404].contains(&gone.expect("an answer comes").status));
+            }
             let request = Request::new("PUT", &format!("/v2/keys{root}")).query(&[("dir", "true")]);
             let base = member.ask(&request).expect(&[201]).index();
-            Side { member, connection: member.connect(), base }
+            Side { member, connection, base }
         });
         let generator = Generator::new(root, seed);
         Self { seed, generator, sides, told: Vec::new(), steps: 0, known: 0 }

@@ -22,14 +22,14 @@ struct Waiting {
     /// No read index yet.
     asked: BTreeMap<Read, (Duration, Sender)>,
     /// Waiting until this much is applied.
-    known: BTreeMap<(Index, Read), Sender>,
+    known: BTreeMap<(Index, Read), (Duration, Sender)>,
 }
 
 impl Barriers {
     pub(crate) fn add(&self, deadline: Duration) -> Result<(Read, Receiver), Unserved> {
         let (sender, receiver) = oneshot::channel();
         let mut waiting = self.0.lock();
-        if waiting.asked.len() >= limits::PROPOSALS_WAITING_MAX {
+        if waiting.asked.len() + waiting.known.len() >= limits::PROPOSALS_WAITING_MAX {
             return Err(Unserved::TooManyRequests);
         }
         waiting.last += 1;
@@ -42,8 +42,8 @@ impl Barriers {
     pub(crate) fn known(&self, index: Index, reads: Vec<Read>) {
         let mut waiting = self.0.lock();
         for read in reads {
-            if let Some((_, sender)) = waiting.asked.remove(&read) {
-                waiting.known.insert((index, read), sender);
+            if let Some(waiter) = waiting.asked.remove(&read) {
+                waiting.known.insert((index, read), waiter);
             }
         }
     }
@@ -56,7 +56,7 @@ impl Barriers {
         let later = waiting.known.split_off(&(Index(applied.0 + 1), Read(0)));
         let ready = std::mem::replace(&mut waiting.known, later);
         drop(waiting);
-        for sender in ready.into_values() {
+        for (_, sender) in ready.into_values() {
             answer(sender, Ok(()));
         }
     }
@@ -71,14 +71,16 @@ impl Barriers {
             }
             answer(entry.remove().1, Err(why));
         }
+        for (_, (_, sender)) in waiting.known.extract_if(.., |_, (deadline, _)| *deadline <= now) {
+            answer(sender, Err(why));
+        }
     }
 
     pub(crate) fn refuse_all(&self, why: Unserved) {
         let mut waiting = self.0.lock();
-        for (_, sender) in std::mem::take(&mut waiting.asked).into_values() {
-            answer(sender, Err(why));
-        }
-        for sender in std::mem::take(&mut waiting.known).into_values() {
+        let Waiting { asked, known, .. } = &mut *waiting;
+        let (asked, known) = (std::mem::take(asked), std::mem::take(known));
+        for (_, sender) in asked.into_values().chain(known.into_values()) {
             answer(sender, Err(why));
         }
     }
@@ -116,5 +118,18 @@ mod tests {
         barriers.expire(Duration::from_secs(1), Unserved::Timeout);
         assert_eq!(early.try_recv(), Ok(Err(Unserved::Timeout)));
         assert!(late.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_read_whose_index_is_never_applied_times_out() {
+        let barriers = Barriers::default();
+        let (early, mut one) = barriers.add(Duration::from_secs(1)).unwrap();
+        let (late, mut two) = barriers.add(Duration::from_secs(2)).unwrap();
+        barriers.known(Index(5), vec![early, late]);
+        barriers.expire(Duration::from_secs(1), Unserved::Timeout);
+        assert_eq!(one.try_recv(), Ok(Err(Unserved::Timeout)));
+        assert!(two.try_recv().is_err());
+        barriers.applied(Index(5));
+        assert_eq!(two.try_recv(), Ok(Ok(())));
     }
 }

@@ -67,6 +67,11 @@ const TYPES: [&str; 6] = [
     "nonsense",
 ];
 
+/// Names that a key may begin with.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    NAMES.into_iter().chain(ODD_NAMES).filter(|name| !["", ".", ".."].contains(name))
+}
+
 /// A request whose indexes are still relative.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {

@@ -3,6 +3,9 @@
 use e2e::{Answer, records::is_time};
 use serde_json::Value;
 
+/// Writes before the first scenario: no smaller number is an index.
+pub(crate) const WARM_UP: u64 = 1_000;
+
 const HEADERS: [&str; 4] = ["X-Etcd-Index", "Content-Type", "Allow", "Location"];
 
 #[derive(Clone, Debug, PartialEq)]
@@ -67,10 +70,10 @@ fn index(text: &str, base: u64) -> String {
     }
 }
 
-/// Makes relative what follows `mark`, where it is an index of this scenario.
+/// Makes relative what follows `mark`, where it is an index; one of an earlier scenario is `old`.
 fn indexes(text: &str, mark: &str, base: u64) -> String {
     numbers(text, mark, |number| match number.parse::<u64>() {
-        Ok(index) if base <= index => format!("+{}", index - base),
+        Ok(index) if WARM_UP < index => self::index(number, base),
         _ => number.to_owned(),
     })
 }

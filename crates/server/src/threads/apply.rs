@@ -175,8 +175,12 @@ fn is_urgent(shared: &Shared, progress: &Progress) -> bool {
 }
 
 fn compact(shared: &Shared, applier: &SharedApplier, rows: usize) -> Result<(), Failure> {
-    let more = applier.lock().compact_step(rows)?;
-    shared.apply.state.lock().compacting = more;
+    {
+        let mut applier = applier.lock();
+        let more = applier.compact_step(rows)?;
+        // Under the applier's lock: whoever applies the next compaction says so after this.
+        shared.apply.state.lock().compacting = more;
+    }
     if shared.backend.tail_bytes() > 0 {
         shared.flush.changed(shared);
     }
