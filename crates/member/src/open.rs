@@ -51,7 +51,7 @@ pub struct Opened {
 pub enum OpenError {
     #[error(transparent)]
     Wal(#[from] wal::Error),
-    #[error("{0}")]
+    #[error("{0}{advice}", advice = advice(.0))]
     Backend(#[from] backend::Error),
     #[error(transparent)]
     Apply(#[from] ApplyError),
@@ -89,6 +89,17 @@ pub enum OpenError {
          not know: they are not of one member"
     )]
     Stranger { path: PathBuf, member: MemberId, cluster: base::ClusterId },
+}
+
+/// The storage engine says what is wrong, but not what to do.
+fn advice(error: &backend::Error) -> &'static str {
+    match error {
+        backend::Error::Engine { .. } => {
+            ". If the disk is sound and has room, the file is damaged or no keyspace: restore this \
+             member from a backup, or choose another data directory"
+        }
+        backend::Error::Format { .. } | backend::Error::Damaged { .. } => "",
+    }
 }
 
 /// Whether a member lives here already, or has begun to; looks only.

@@ -58,9 +58,16 @@ pub fn start(
     } else {
         found().map_err(StartError::Other)?;
     }
+    let lock_path = home.join("lock");
+    let is_new = !disk.exists(&lock_path).map_err(|error| other(&error))?;
     let lock = lock(disk.as_ref(), &home, &config)?;
-    let opened = member::open(&disk, &paths, &options(&config), &found)
-        .map_err(|error| opening(&error, &config))?;
+    let opened = member::open(&disk, &paths, &options(&config), &found).map_err(|error| {
+        if is_new {
+            // What is refused stays as it was. If this fails, a lock that nobody holds is left.
+            disk.remove(&lock_path).ok();
+        }
+        opening(&error, &config)
+    })?;
     run(config, clock, opened, lock)
 }
 

@@ -396,6 +396,25 @@ fn data_of_the_original_is_left_alone() {
 }
 
 #[test]
+fn what_is_no_data_of_ours_is_refused_with_nothing_touched() {
+    for path in ["/data/member/wal/0000000000000001.log", "/data/member/keyspace"] {
+        let (mem, disk) = mem();
+        let path = Path::new(path);
+        disk.create_dir_all(path.parent().unwrap()).unwrap();
+        let file = disk.open(path, base::Open::Create).unwrap();
+        file.write_at(&[7; 5_000], 0).unwrap();
+        let names = || disk.list(Path::new("/data/member")).unwrap();
+        let before = (names(), mem.used());
+        let StartError::Other(text) = start_on(&disk, mem_config()).unwrap_err() else {
+            panic!("another refusal")
+        };
+        let path = path.display().to_string();
+        assert!(text.contains(&path) && text.contains("choose another data dir"), "{text}");
+        assert_eq!((names(), mem.used()), before);
+    }
+}
+
+#[test]
 fn flags_that_do_not_fit_together_are_refused_with_nothing_touched() {
     let url = |port: u16| format!("http://localhost:{port}");
     let row = |name: &str, port| (name.to_owned(), vec![url(port)]);
