@@ -158,10 +158,10 @@ impl Side<'_> {
 
 /// Whether two outcomes differ as `docs/differences.md` says they do.
 ///
-/// In history, the original shows hidden nodes to who watches above them, and does not tell of a
-/// deleted directory to who waits below it; live, it does neither. Ours tells both alike.
+/// The original does not tell of a deleted directory to who waits below it, if he asks history; live,
+/// it does. Ours tells both alike.
 fn is_meant(asked: &Asked, theirs: &Outcome, ours: &Outcome) -> bool {
-    if !asked.may_block {
+    if !asked.may_block || theirs == ours {
         return false;
     }
     let watched = asked.key.trim_end_matches('/');
@@ -169,8 +169,5 @@ fn is_meant(asked: &Asked, theirs: &Outcome, ours: &Outcome) -> bool {
         Outcome::Answered(answer) => answer.key(),
         Outcome::Blocks | Outcome::Failed(_) => None,
     };
-    let hidden = key(theirs)
-        .is_some_and(|key| key.strip_prefix(watched).is_some_and(|below| below.contains("/_")));
-    let above = key(ours).is_some_and(|key| watched.starts_with(&format!("{key}/")));
-    hidden || above
+    key(ours).is_some_and(|key| watched.starts_with(&format!("{key}/")))
 }
