@@ -7,6 +7,7 @@ use std::{
     io,
     path::Path,
     sync::{Arc, OnceLock, atomic::AtomicUsize},
+    time::Duration,
 };
 
 use base::{Clock, Disk};
@@ -154,6 +155,7 @@ fn run(
         log: Arc::clone(&log),
         at_log_writer: None,
         has_progress: false,
+        crowded_until: Duration::ZERO,
         next_tick: shared.now() + shared.config.heartbeat,
         stop_by: None,
     }));

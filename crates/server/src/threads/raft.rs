@@ -32,6 +32,10 @@ const STOP_PATIENCE: Duration = Duration::from_secs(3);
 /// or refused, by other threads, which do not wake this one.
 const STOP_LOOK: Duration = Duration::from_millis(2);
 
+/// For so long after a batch of several, the first write of the next one does not go ahead alone: it
+/// would keep the others from the disk.
+const CROWD: Duration = Duration::from_millis(10);
+
 /// How long a lone write may keep a thread of the network from the others, past the next tick.
 const LONE_WRITE_PATIENCE: Duration = Duration::from_millis(5);
 
@@ -47,6 +51,8 @@ pub(crate) struct Raft {
     pub(crate) at_log_writer: Option<Ticket>,
     /// What was applied right here, and the core has not heard of.
     pub(crate) has_progress: bool,
+    /// Until then writes are expected to come in crowds, which share a sync.
+    pub(crate) crowded_until: Duration,
     pub(crate) next_tick: Duration,
     pub(crate) stop_by: Option<Duration>,
 }
@@ -121,6 +127,7 @@ impl Raft {
         self.shared.standing.reads_at_once.load(Acquire)
             && self.at_log_writer.is_none()
             && self.shared.inbox.is_quiet()
+            && self.crowded_until <= self.shared.now()
     }
 
     /// Carries out one write to the end, its answer included, when all [is quiet](Self::is_quiet).
@@ -173,6 +180,9 @@ impl Raft {
         }
         for read in work.reads {
             self.core.read(read);
+        }
+        if work.proposals.len() > 1 {
+            self.crowded_until = self.shared.now() + CROWD;
         }
         self.core.propose(work.proposals);
         Ok(())
