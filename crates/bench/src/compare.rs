@@ -10,6 +10,7 @@ use std::{
 use clap::Args;
 
 use crate::{
+    connection::Connection,
     load::{self, Load, Verb},
     process::Server,
 };
@@ -61,13 +62,17 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 }
 
 /// The servers to compare; the no-op service only stands beside GET.
-fn servers(options: &Options, verb: Verb) -> anyhow::Result<Vec<(&'static str, Server)>> {
+fn servers(
+    options: &Options,
+    verb: Verb,
+    value_bytes: usize,
+) -> anyhow::Result<Vec<(&'static str, Server)>> {
     let mut servers = vec![("ours", Server::start(&options.ours, &options.under)?)];
     if let Some(against) = &options.against {
         servers.push(("original", Server::start(against, &options.under)?));
     }
     if verb == Verb::Get {
-        servers.push(("no-op", Server::start_noop()?));
+        servers.push(("no-op", Server::start_noop(value_bytes)?));
     }
     Ok(servers)
 }
@@ -79,7 +84,7 @@ fn compare(
     value_bytes: usize,
 ) -> anyhow::Result<()> {
     println!("\n{verb:?}, {connections} connections, {value_bytes} bytes:");
-    let servers = servers(options, verb)?;
+    let servers = servers(options, verb, value_bytes)?;
     let mut all = vec![Vec::new(); servers.len()];
     for round in 0..options.rounds {
         for ((name, server), found) in servers.iter().zip(&mut all) {
@@ -142,9 +147,13 @@ fn measure(server: &Server, load: &Load) -> anyhow::Result<Figures> {
 }
 
 /// One write at a time, against what it cannot do without: a bare sync and an HTTP round trip.
+///
+/// Both are measured by themselves, and one after the other as a write has them: a disk that is
+/// asked again at once answers sooner than one that was left alone for as long as a round trip.
 fn one_write(options: &Options) -> anyhow::Result<()> {
     let ours = Server::start(&options.ours, &options.under)?;
-    let noop = Server::start_noop()?;
+    let noop = Server::start_noop(64)?;
+    let duration = Duration::from_secs_f64(options.seconds / 4.0);
     let load = |server: &Server, verb| Load {
         endpoint: server.endpoint,
         verb,
@@ -153,44 +162,71 @@ fn one_write(options: &Options) -> anyhow::Result<()> {
         keys: 1000,
         key_bytes: 0,
         ttl: None,
-        duration: Duration::from_secs_f64(options.seconds / 2.0),
+        duration,
         count: None,
     };
-    let mut ratios = Vec::new();
+    let (mut to_sum, mut to_both) = (Vec::new(), Vec::new());
     println!("\none connection: PUT p50 against a bare fdatasync and a no-op round trip (us):");
-    println!("| PUT | fdatasync | no-op | ratio |");
-    println!("|---|---|---|---|");
-    for _ in 0..options.rounds.max(5) {
+    println!("| PUT | fdatasync | no-op | PUT / sum | one after the other | PUT / that |");
+    println!("|---|---|---|---|---|---|");
+    for _ in 0..3 * options.rounds.max(3) {
         let put = load::run(&load(&ours, Verb::Put))?.quantile(0.5);
-        let sync = bare_sync(&options.under, Duration::from_secs_f64(options.seconds / 4.0))?;
+        let (sync, _) = bare_sync(&options.under, duration, &mut || Ok(()))?;
         let round_trip = load::run(&load(&noop, Verb::Get))?.quantile(0.5);
-        let ratio = put / (sync + round_trip);
-        println!("| {put:.0} | {sync:.0} | {round_trip:.0} | {ratio:.2} |");
-        ratios.push(ratio);
+        let both = sync_after_round_trip(options, &noop, duration)?;
+        let (sum_ratio, both_ratio) = (put / (sync + round_trip), put / both);
+        println!(
+            "| {put:.0} | {sync:.0} | {round_trip:.0} | {sum_ratio:.2} | {both:.0} | \
+             {both_ratio:.2} |"
+        );
+        to_sum.push(sum_ratio);
+        to_both.push(both_ratio);
     }
-    println!("median ratio {:.2}", median(ratios));
+    let (to_sum, to_both) = (median(to_sum), median(to_both));
+    println!("median ratios: {to_sum:.2} to the sum, {to_both:.2} to one after the other");
     Ok(())
 }
 
-/// The median time of an fdatasync after 200 bytes into a file whose space is reserved, in
+/// The median time of a round trip to the no-op service with an fdatasync after it, in
 /// microseconds.
-fn bare_sync(under: &Path, duration: Duration) -> anyhow::Result<f64> {
+fn sync_after_round_trip(
+    options: &Options,
+    noop: &Server,
+    duration: Duration,
+) -> anyhow::Result<f64> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut connection = runtime.block_on(Connection::open(noop.endpoint))?;
+    let request = b"GET /v2/keys/bench/000000 HTTP/1.1\r\nHost: bench\r\n\r\n";
+    let mut round_trip = || runtime.block_on(connection.ask(request)).map(drop);
+    Ok(bare_sync(&options.under, duration, &mut round_trip)?.1)
+}
+
+/// The median times, in microseconds, of an fdatasync after 200 bytes into a file whose space is
+/// reserved; and of all of it, with what comes before.
+fn bare_sync(
+    under: &Path,
+    duration: Duration,
+    before: &mut dyn FnMut() -> anyhow::Result<()>,
+) -> anyhow::Result<(f64, f64)> {
     const LENGTH: u64 = 64 << 20;
     let dir = tempfile::TempDir::new_in(under)?;
     let file = fs::File::create(dir.path().join("sync"))?;
     rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, LENGTH)?;
     file.sync_all()?;
-    let mut times = Vec::new();
+    let (mut syncs, mut wholes) = (Vec::new(), Vec::new());
     let began = Instant::now();
     let mut at = 0;
     while began.elapsed() < duration {
-        file.write_all_at(&[7; 200], at)?;
-        at = (at + 200) % (LENGTH - 200);
         let from = Instant::now();
+        before()?;
+        file.write_all_at(&[7; 200], at)?;
+        let written = Instant::now();
         file.sync_data()?;
-        times.push(from.elapsed().as_secs_f64() * 1e6);
+        syncs.push(written.elapsed().as_secs_f64() * 1e6);
+        wholes.push(from.elapsed().as_secs_f64() * 1e6);
+        at = (at + 200) % (LENGTH - 200);
     }
-    Ok(median(times))
+    Ok((median(syncs), median(wholes)))
 }
 
 /// What a server costs that has nothing to do; how soon it starts; what 100,000 keys take.

@@ -43,6 +43,9 @@ enum Command {
     Noop {
         #[arg(long, default_value = "127.0.0.1:0")]
         listen: SocketAddr,
+        /// Of the value that the answer shows.
+        #[arg(long, default_value_t = 64)]
+        value_bytes: usize,
     },
     /// Measure our server, the original and the no-op service in turn, in one run.
     Compare(compare::Options),
@@ -112,7 +115,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             load::fill(&args.load(Verb::Get))?;
             one(&args, Verb::Get)
         }
-        Command::Noop { listen } => noop::serve(listen),
+        Command::Noop { listen, value_bytes } => noop::serve(listen, value_bytes),
         Command::Compare(options) => compare::run(&options),
         Command::Overwrite(options) => overwrite::run(&options),
         Command::Poll(options) => poll::run(&options),

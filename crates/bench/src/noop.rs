@@ -8,13 +8,14 @@ use hyper::{Response, header::HeaderValue, server::conn::http1, service::service
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-/// As long as the answer to a GET of a 64-byte value.
-const BODY: &str = "{\"action\":\"get\",\"node\":{\"key\":\"/bench/000000\",\"value\":\"\
-    xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\",\
-    \"modifiedIndex\":100000,\"createdIndex\":100000}}\n";
-
-/// Serves until it is killed; prints its address first.
-pub(crate) fn serve(listen: SocketAddr) -> anyhow::Result<()> {
+/// Serves until it is killed; prints its address first. The body is as long as that of a GET of
+/// such a value.
+pub(crate) fn serve(listen: SocketAddr, value_bytes: usize) -> anyhow::Result<()> {
+    let body = Bytes::from(format!(
+        "{{\"action\":\"get\",\"node\":{{\"key\":\"/bench/000000\",\"value\":\"{}\",\
+         \"modifiedIndex\":100000,\"createdIndex\":100000}}}}\n",
+        "x".repeat(value_bytes)
+    ));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind(listen).await?;
@@ -22,8 +23,12 @@ pub(crate) fn serve(listen: SocketAddr) -> anyhow::Result<()> {
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
+            let body = body.clone();
             tokio::spawn(async move {
-                let service = service_fn(|_| async { Ok::<_, Infallible>(answer()) });
+                let service = service_fn(|_| {
+                    let answer = answer(body.clone());
+                    async { Ok::<_, Infallible>(answer) }
+                });
                 let served =
                     http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
                 // The client went away.
@@ -33,8 +38,8 @@ pub(crate) fn serve(listen: SocketAddr) -> anyhow::Result<()> {
     })
 }
 
-fn answer() -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from_static(BODY.as_bytes())));
+fn answer(body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
     let headers = response.headers_mut();
     headers.insert("content-type", HeaderValue::from_static("application/json"));
     headers.insert("x-etcd-cluster-id", HeaderValue::from_static("7e27652122e8b2ae"));

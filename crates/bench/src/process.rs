@@ -55,12 +55,12 @@ impl Server {
         Ok(Self { endpoint: client, child, _data: data, data_dir, started_in })
     }
 
-    /// Starts the no-op service: this program again.
-    pub(crate) fn start_noop() -> anyhow::Result<Self> {
+    /// Starts the no-op service, this program again, with answers as for values of this length.
+    pub(crate) fn start_noop(value_bytes: usize) -> anyhow::Result<Self> {
         let data = TempDir::new()?;
         let began = Instant::now();
         let mut child = Command::new(std::env::current_exe()?)
-            .arg("noop")
+            .args(["noop", "--value-bytes", &value_bytes.to_string()])
             .stdout(Stdio::piped())
             .spawn()
             .context("start the no-op service")?;
