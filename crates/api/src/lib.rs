@@ -10,6 +10,7 @@
 //! - `answering`, `reply`, `numbers`, `body`: how answers are made and sent
 
 mod answering;
+mod at_once;
 mod body;
 mod context;
 mod numbers;

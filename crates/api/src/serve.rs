@@ -17,6 +17,7 @@ use tokio::{
 use crate::{
     Config, SetLogLevel,
     answering::Answering,
+    at_once::AtOnce,
     context::Context,
     peers, route,
     stream::Stream,
@@ -143,7 +144,7 @@ where
         Poll::Ready(())
     })
     .await;
-    future::poll_fn(|cx| {
+    AtOnce::new(future::poll_fn(|cx| {
         loop {
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
                 if let Err(error) = ended {
@@ -157,7 +158,7 @@ where
                 Some(Order::Finish) => connection.as_mut().graceful_shutdown(),
             }
         }
-    })
+    }))
     .await;
 }
 
