@@ -86,6 +86,7 @@ impl<F: Future + Unpin> Future for AtOnce<F> {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests need threads of their own")]
 mod tests {
     use std::{
         future::poll_fn,

@@ -41,7 +41,13 @@ impl Engine {
         if !disk.exists(path).map_err(io("look for"))? {
             Self::create(disk, path, options)?;
         }
+        // The process may have died, with the power on, between a change of names and its sync.
+        sync_parent(disk, path).map_err(io("sync the directory of"))?;
         let file = disk.open(path, Open::Write).map_err(io("open"))?;
+        // The engine would found a database in an empty file. Ours has its name once it is whole.
+        if !is_database(file.as_ref()).map_err(io("read"))? {
+            return Err(failed("open", &path.display().to_string(), &NoDatabase));
+        }
         cut_to_pages(file.as_ref()).map_err(io("cut"))?;
         let engine = Self::open_file(file, path, options)?;
         engine.check_format()?;
@@ -61,8 +67,7 @@ impl Engine {
         engine.close()?;
         file.sync().map_err(io("sync"))?;
         disk.rename(&unfinished, path).map_err(io("name"))?;
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-        disk.sync_dir(dir.unwrap_or_else(|| Path::new("."))).map_err(io("sync the directory of"))
+        sync_parent(disk, path).map_err(io("sync the directory of"))
     }
 
     fn open_file(file: Arc<dyn File>, path: &Path, options: &Options) -> Result<Self, Error> {
@@ -204,15 +209,27 @@ fn row_bytes(key: &[u8], value: &[u8]) -> u64 {
     (key.len() + value.len()) as u64
 }
 
+fn sync_parent(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    disk.sync_dir(dir.unwrap_or_else(|| Path::new(".")))
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("it does not begin as a keyspace does")]
+struct NoDatabase;
+
+fn is_database(file: &dyn File) -> io::Result<bool> {
+    const MAGIC: &[u8; 4] = b"redb";
+    let mut magic = [0; MAGIC.len()];
+    Ok(file.read_at(&mut magic, 0)? == MAGIC.len() && magic == *MAGIC)
+}
+
 /// A power loss while the file grew can leave any length in between, and the engine refuses one
 /// that is not of whole pages. Nothing lies there yet: it syncs the new length before it uses it.
 fn cut_to_pages(file: &dyn File) -> io::Result<()> {
     const PAGE_BYTES: u64 = 4_096;
-    const MAGIC: &[u8; 4] = b"redb";
     let len = file.len()?;
-    let mut magic = [0; MAGIC.len()];
-    let ours = file.read_at(&mut magic, 0)? == MAGIC.len() && magic == *MAGIC;
-    if len.is_multiple_of(PAGE_BYTES) || !ours {
+    if len.is_multiple_of(PAGE_BYTES) {
         return Ok(());
     }
     file.set_len(len - len % PAGE_BYTES)?;

@@ -25,12 +25,17 @@ fn nothing_acknowledged_is_lost_and_nothing_unsent_appears_when_killed_under_loa
     let seed = e2e::count("RETCD_SEED", fastrand::u64(..));
     println!("RETCD_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
-    let mut member = Start::new().start();
+    // So often that members also die while they flush, and cut the log.
+    let mut member = Start::new().flag("--snapshot-count").flag("50").start();
     let mut ledger = Ledger::new(member.get("/v2/keys/").index());
     for round in 0..kills {
         println!("round {round}");
-        let patience = Duration::from_micros(random.u64(0..150_000));
-        load_until_killed(&mut member, &mut ledger, patience);
+        // Some live longer, and write so much that they die while they begin a segment.
+        let is_long = round % 10 == 9;
+        let patience = if is_long { 2_000_000 } else { 150_000 };
+        let patience = Duration::from_micros(random.u64(0..patience));
+        let padding = if is_long { 200_000 } else { 0 };
+        load_until_killed(&mut member, &mut ledger, patience, padding);
         if random.u8(0..4) == 0 {
             // Killed again while it reads its log and has not served yet.
             member.launch();
@@ -45,7 +50,9 @@ fn nothing_acknowledged_is_lost_and_nothing_unsent_appears_when_killed_under_loa
 }
 
 /// Lets all writers write, kills the member after `patience`, and books what they know.
-fn load_until_killed(member: &mut Member, ledger: &mut Ledger, patience: Duration) {
+///
+/// `padding`: bytes that are added to the values of those who write most.
+fn load_until_killed(member: &mut Member, ledger: &mut Ledger, patience: Duration, padding: usize) {
     let address = member.address();
     let stopped = AtomicBool::new(false);
     let round = ledger.round;
@@ -55,7 +62,8 @@ fn load_until_killed(member: &mut Member, ledger: &mut Ledger, patience: Duratio
             let (stopped, next) = (&stopped, ledger.next.get(&writer).copied().unwrap_or(0));
             scope.spawn(move || {
                 let Ok(connection) = Connection::open(address) else { return Vec::new() };
-                Writer { hand: writer, round, next, connection, notes: Vec::new() }.work(stopped)
+                let notes = Vec::new();
+                Writer { hand: writer, round, next, padding, connection, notes }.work(stopped)
             })
         };
         let hands: Vec<_> = (0..SETTERS + SWAPPERS + 2).map(work).collect();
@@ -98,6 +106,7 @@ struct Writer {
     hand: usize,
     round: u64,
     next: u64,
+    padding: usize,
     connection: Connection,
     notes: Vec<Note>,
 }
@@ -158,7 +167,8 @@ impl Writer {
 
     /// Sends a value that nobody else sends.
     fn send(&mut self, kind: Kind, key: String, extra: &[(&str, &str)]) -> bool {
-        let value = format!("{}-{}-{}", self.hand, self.round, self.next);
+        let padding = "x".repeat(if kind == Kind::Set { self.padding } else { 0 });
+        let value = format!("{}-{}-{}{padding}", self.hand, self.round, self.next);
         let method = if kind == Kind::InOrder { "POST" } else { "PUT" };
         let form = [extra, &[("value", value.as_str())]].concat();
         let request = Request::new(method, &format!("/v2/keys{key}")).form(&form);

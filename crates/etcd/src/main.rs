@@ -13,6 +13,7 @@ mod version;
 
 use std::{
     io::{self, Write as _},
+    panic,
     process::ExitCode,
 };
 
@@ -39,6 +40,23 @@ fn main() -> ExitCode {
     }
 }
 
+/// What should never happen is said in one line, as all else. `RUST_BACKTRACE` shows the way there.
+fn tell_of_panics() {
+    let default = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        let what = info.payload_as_str().unwrap_or("a panic");
+        tracing::error!(
+            target: "etcdmain",
+            "the member cannot go on: {what} ({place}): its data is damaged, or this is a bug. If it \
+             happens again after a start, restore this member from a backup"
+        );
+        if std::env::var_os("RUST_BACKTRACE").is_some() {
+            default(info);
+        }
+    }));
+}
+
 fn start(config: Config) -> ExitCode {
     // The allocator asks for huge pages, most of which would never be filled. Where this cannot be
     // had, the member only takes more memory.
@@ -50,6 +68,7 @@ fn start(config: Config) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    tell_of_panics();
     match serve::run(config, set_log_level) {
         Ok(Ended::Signal(signal)) => signals::end_by(signal),
         // Said by whoever failed.

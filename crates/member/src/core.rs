@@ -32,6 +32,9 @@ pub struct Config {
     /// Ticks without a leader before an election; more than `heartbeat_ticks`.
     pub election_ticks: usize,
     pub heartbeat_ticks: usize,
+    /// Another one in every run of every member, so that an answer to an earlier run's question is
+    /// not taken for one to this run's.
+    pub run: u64,
     /// For the compaction that the leader proposes when nobody else does.
     pub quota_bytes: u64,
 }
@@ -87,6 +90,7 @@ impl Core {
             max_committed_size_per_ready: limits::COMMITTED_BYTES_PER_STEP_MAX,
             ..raft::Config::default()
         };
+        let reads = reads::Reads::new(id, config.run);
         let node = RawNode::new(&raft_config, window, &raft_logger())?;
         let mut core = Self {
             node,
@@ -95,7 +99,7 @@ impl Core {
             unsynced: VecDeque::new(),
             unwritten: None,
             handed_out: applied.0,
-            reads: reads::Reads::default(),
+            reads,
             duties: duties::Duties::default(),
         };
         core.campaign_if_alone()?;
@@ -172,13 +176,14 @@ impl Core {
     }
 
     /// The batch of this ticket, and all before it, are synced.
-    pub fn persisted(&mut self, ticket: Ticket) {
+    pub fn persisted(&mut self, ticket: Ticket) -> Result<(), CoreError> {
         while self.unsynced.front().is_some_and(|(first, _)| *first <= ticket) {
             if let Some((_, messages)) = self.unsynced.pop_front() {
                 self.effects.send.extend(messages.into_iter().map(PeerMessage));
             }
         }
         self.node.on_persist_ready(ticket.0);
+        self.campaign_if_alone()
     }
 
     /// Entries were applied.
@@ -291,7 +296,9 @@ impl Core {
 
     /// A single voter waits for nobody's vote, so not for an election timeout either.
     fn campaign_if_alone(&mut self) -> Result<(), CoreError> {
-        if self.is_alone() && self.node.raft.state == StateRole::Follower {
+        // Raft wants no election while entries are on their way to the log.
+        let is_follower = self.node.raft.state == StateRole::Follower;
+        if self.is_alone() && is_follower && self.unsynced.is_empty() {
             self.node.campaign()?;
         }
         Ok(())

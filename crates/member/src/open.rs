@@ -7,7 +7,7 @@ use base::{Disk, Index, MemberId, Term};
 use bytes::Bytes;
 use raft::eraftpb::{EntryType, HardState};
 use state::State;
-use wal::{Entry, Identity, Recovered, Wal};
+use wal::{Entry, Held, Identity, Recovered, Wal};
 
 use crate::{
     Config, Core, CoreError,
@@ -15,7 +15,7 @@ use crate::{
     bootstrap::{self, Bootstrap},
     conf::{self, ConfError, Configuration},
     core::from_wal,
-    window::{APPLIED_ENTRIES_KEPT, Window},
+    window::{APPLIED_BYTES_KEPT, APPLIED_ENTRIES_KEPT, Window},
 };
 
 /// Where a member's data lies.
@@ -105,7 +105,7 @@ fn advice(error: &backend::Error) -> &'static str {
 /// Whether a member lives here already, or has begun to; looks only.
 pub fn exists(disk: &dyn Disk, paths: &Paths) -> Result<bool, OpenError> {
     let look = |path: &PathBuf| -> std::io::Result<bool> {
-        Ok(disk.exists(path)? && !disk.list(path)?.is_empty())
+        Ok(disk.exists(path)? && disk.list(path)?.iter().any(|name| name != "lock"))
     };
     look(&paths.wal).map_err(|source| OpenError::Io { path: paths.wal.clone(), source })
 }
@@ -151,8 +151,9 @@ fn open_log(
     held: Applied,
 ) -> Result<(Wal, Recovered), OpenError> {
     // What followers that lag may still ask for is kept in memory, no more.
-    let behind = Index(held.index.0.saturating_sub(APPLIED_ENTRIES_KEPT));
-    let found = Wal::open(Arc::clone(disk), &paths.wal, options.wal, behind)?;
+    let in_keyspace =
+        Held { index: held.index, entries: APPLIED_ENTRIES_KEPT, bytes: APPLIED_BYTES_KEPT };
+    let found = Wal::open(Arc::clone(disk), &paths.wal, options.wal, in_keyspace)?;
     let is_lost = found.as_ref().is_none_or(|(_, log)| bootstrap::is_unfinished(log));
     if is_lost && held.index > Index(0) {
         let Applied { index: applied, term } = held;

@@ -125,7 +125,7 @@ impl Stage {
             "propose" => self.propose(&rest),
             "persisted" => {
                 let ticket = number.map_or(self.last_append, Ticket);
-                self.core().persisted(ticket);
+                self.core().persisted(ticket).unwrap();
             }
             "applied" => self.apply(number.unwrap()),
             "read" => self.core().read(Read(number.unwrap())),
@@ -180,6 +180,7 @@ impl Stage {
             client_urls: Vec::new(),
             election_ticks: 10,
             heartbeat_ticks: 1,
+            run: 1,
             quota_bytes: 0,
         };
         self.configuration =
@@ -238,7 +239,9 @@ impl Stage {
             ..Message::default()
         };
         if words.0.contains_key("round") {
-            let data = words.number("round").to_be_bytes().to_vec().into();
+            // An answer to this member, in this run.
+            let asker = [self.core().id().0.to_be_bytes(), 1_u64.to_be_bytes()].concat();
+            let data = [asker, words.number("round").to_be_bytes().to_vec()].concat().into();
             message.entries = vec![RaftEntry { data, ..RaftEntry::default() }];
         }
         let kinds = (0..=18).map(|number| MessageType::try_from(number).unwrap());
@@ -335,7 +338,9 @@ fn show_message(message: &Message) -> String {
         write!(text, " reject hint={}", message.reject_hint).unwrap();
     }
     if message.msg_type() == MessageType::MsgReadIndex {
-        let round = u64::from_be_bytes((*message.entries[0].data).try_into().unwrap());
+        // Behind who asks.
+        let context = &message.entries[0].data;
+        let round = u64::from_be_bytes(context[16..].try_into().unwrap());
         write!(text, " round={round}").unwrap();
         return text;
     }

@@ -85,7 +85,9 @@ impl Handle {
     /// Dropping the future leaves the command under way: it may still be applied.
     pub async fn write(&self, op: Op) -> Result<Done, Unserved> {
         let shared = &self.shared;
-        if shared.unapplied() > limits::COMMITTED_UNAPPLIED_MAX {
+        if shared.unapplied() > limits::COMMITTED_UNAPPLIED_MAX
+            || shared.apply.bytes() > limits::UNAPPLIED_BYTES_MAX
+        {
             return Err(self.count_failed(Unserved::TooManyRequests));
         }
         let (id, answer) = shared.waiters.add(shared.now());

@@ -5,7 +5,7 @@ mod original;
 
 use std::{
     io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, OnceLock, atomic::AtomicUsize},
     time::Duration,
 };
@@ -59,20 +59,20 @@ pub fn start(
     } else {
         found().map_err(StartError::Other)?;
     }
-    let lock_path = home.join("lock");
-    let is_new = !disk.exists(&lock_path).map_err(|error| other(&error))?;
-    let lock = lock(disk.as_ref(), &home, &config)?;
-    let opened = member::open(&disk, &paths, &options(&config), &found).map_err(|error| {
-        if is_new {
-            // What is refused stays as it was. If this fails, a lock that nobody holds is left.
-            disk.remove(&lock_path).ok();
+    let locks = lock_all(disk.as_ref(), &home, &paths.wal, &config)?;
+    let run_number = first_id(0, clock.wall().0);
+    let opened = member::open(&disk, &paths, &options(&config, run_number), &found);
+    let opened = opened.map_err(|error| {
+        // What is refused stays as it was. If this fails, a lock that nobody holds is left.
+        for path in &locks.made {
+            disk.remove(path).ok();
         }
         opening(&error, &config)
     })?;
-    run(config, clock, opened, lock)
+    run(config, clock, opened, locks.held)
 }
 
-fn options(config: &Config) -> Options {
+fn options(config: &Config, run: u64) -> Options {
     let heartbeat = config.heartbeat.as_nanos().max(1);
     let ticks = usize::try_from(config.election.as_nanos() / heartbeat).unwrap_or(usize::MAX);
     Options {
@@ -83,25 +83,72 @@ fn options(config: &Config) -> Options {
             client_urls: config.client_urls.clone(),
             election_ticks: ticks.max(2),
             heartbeat_ticks: 1,
+            run,
             quota_bytes: config.quota_bytes,
         },
         force_new_cluster: config.force_new_cluster,
     }
 }
 
-fn lock(disk: &dyn Disk, home: &Path, config: &Config) -> Result<Box<dyn Send + Sync>, StartError> {
-    let failed = |verb: &str, error: &io::Error| {
-        let path = home.display();
-        let advice = "check --data-dir and its permissions";
-        StartError::Other(format!("{verb} {path}: {error}: {advice}"))
+/// What keeps other processes away from this member's files.
+struct Locks {
+    held: Vec<Box<dyn Send + Sync>>,
+    /// Files that were not there before.
+    made: Vec<PathBuf>,
+}
+
+/// The log has a lock of its own: with `--wal-dir` two data directories could share it.
+fn lock_all(
+    disk: &dyn Disk,
+    home: &Path,
+    wal: &Path,
+    config: &Config,
+) -> Result<Locks, StartError> {
+    let mut locks = Locks { held: Vec::new(), made: Vec::new() };
+    // Also makes the name of the data directory last.
+    make(disk, &config.data_dir, "--data-dir")?;
+    lock(disk, home, "--data-dir", &mut locks).map_err(|in_use| match in_use {
+        Some(error) => error,
+        None => StartError::InUse { path: config.data_dir.display().to_string() },
+    })?;
+    let flag = if config.wal_dir.is_some() { "--wal-dir" } else { "--data-dir" };
+    lock(disk, wal, flag, &mut locks).map_err(|in_use| match in_use {
+        Some(error) => error,
+        None => StartError::Other(format!(
+            "the log directory {} is in use by another process: stop that one, or choose another \
+             {flag}",
+            wal.display()
+        )),
+    })?;
+    Ok(locks)
+}
+
+fn make(disk: &dyn Disk, dir: &Path, flag: &str) -> Result<(), StartError> {
+    disk.create_dir_all(dir).map_err(|error| cannot("make directory", dir, flag, &error))
+}
+
+/// `Err(None)`: another process has it.
+fn lock(
+    disk: &dyn Disk,
+    dir: &Path,
+    flag: &str,
+    locks: &mut Locks,
+) -> Result<(), Option<StartError>> {
+    make(disk, dir, flag)?;
+    let path = dir.join("lock");
+    let failed = |error: io::Error| {
+        let in_use = error.kind() == io::ErrorKind::WouldBlock;
+        (!in_use).then(|| cannot("lock", dir, flag, &error))
     };
-    disk.create_dir_all(home).map_err(|error| failed("make directory", &error))?;
-    disk.lock(&home.join("lock")).map_err(|error| {
-        if error.kind() == io::ErrorKind::WouldBlock {
-            return StartError::InUse { path: config.data_dir.display().to_string() };
-        }
-        failed("lock", &error)
-    })
+    let is_new = !disk.exists(&path).map_err(failed)?;
+    locks.held.push(disk.lock(&path).map_err(failed)?);
+    locks.made.extend(is_new.then_some(path));
+    Ok(())
+}
+
+fn cannot(verb: &str, dir: &Path, flag: &str, error: &io::Error) -> StartError {
+    let dir = dir.display();
+    StartError::Other(format!("{verb} {dir}: {error}: check {flag} and its permissions"))
 }
 
 fn opening(error: &OpenError, config: &Config) -> StartError {
@@ -118,7 +165,7 @@ fn run(
     config: Config,
     clock: Arc<dyn Clock>,
     opened: Opened,
-    lock: Box<dyn Send + Sync>,
+    locks: Vec<Box<dyn Send + Sync>>,
 ) -> Result<Handle, StartError> {
     let Opened { identity, wal, backend, applier, core } = opened;
     let applied = applier.state().applied().index;
@@ -159,7 +206,7 @@ fn run(
         next_tick: shared.now() + shared.config.heartbeat,
         stop_by: None,
     }));
-    spawn_all(&shared, &applier, &log, &raft, lock)
+    spawn_all(&shared, &applier, &log, &raft, locks)
         .map_err(|error| StartError::Other(format!("start a thread: {error}")))?;
     Ok(Handle { shared, raft })
 }
@@ -169,7 +216,7 @@ fn spawn_all(
     applier: &apply::SharedApplier,
     log: &Arc<LogQueue>,
     raft: &raft::SharedRaft,
-    lock: Box<dyn Send + Sync>,
+    locks: Vec<Box<dyn Send + Sync>>,
 ) -> io::Result<()> {
     let (by_log, by_apply, by_flusher) =
         (Arc::clone(shared), Arc::clone(shared), Arc::clone(shared));
@@ -178,7 +225,7 @@ fn spawn_all(
         log: Some(threads::spawn("log", shared, move || log::run(&by_log, &queue))?),
         apply: Some(threads::spawn("apply", shared, move || apply::run(&by_apply, &applier))?),
         flusher: Some(threads::spawn("flusher", shared, move || flusher::run(&by_flusher))?),
-        lock,
+        locks,
     };
     let (by_raft, raft) = (Arc::clone(shared), Arc::clone(raft));
     threads::spawn("raft", shared, move || {

@@ -376,6 +376,46 @@ fn a_data_directory_serves_one_process() {
 }
 
 #[test]
+fn a_log_directory_serves_one_process() {
+    let (_, disk) = mem();
+    let with = |data: &str, wal: &str| {
+        let wal_dir = Some(wal.into());
+        start_on(&disk, Config { wal_dir, ..config(Path::new(data)) })
+    };
+    let one = with("/one", "/wal").unwrap();
+    runtime().block_on(one.ready());
+    let Err(StartError::Other(text)) = with("/two", "/wal") else { panic!("not refused") };
+    assert!(text.contains("in use") && text.contains("--wal-dir"), "{text}");
+    runtime().block_on(one.stop());
+    runtime().block_on(with("/one", "/wal").unwrap().stop());
+}
+
+#[test]
+fn writes_that_change_nothing_do_not_let_the_log_grow_for_ever() {
+    let (_, disk) = mem();
+    let config = Config { snapshot_count: 100, ..mem_config() };
+    let handle = start_on(&disk, config).unwrap();
+    runtime().block_on(async {
+        handle.ready().await;
+        handle.write(set("/lock", "mine")).await.unwrap();
+        for _ in 0..500 {
+            let taken = Op::Keys(KeysWrite {
+                method: KeysMethod::Create.into(),
+                path: Bytes::from_static(b"/lock"),
+                ..KeysWrite::default()
+            });
+            let refused = handle.write(taken).await.unwrap();
+            assert!(matches!(refused.response, Response::Keys(Err(_))));
+        }
+        wait_until("they are flushed", || {
+            let status = handle.status();
+            status.applied.0 - status.durable.0 < 100
+        });
+        handle.stop().await;
+    });
+}
+
+#[test]
 fn data_of_the_original_is_left_alone() {
     let wal = "member/wal/0000000000000000-0000000000000000.wal";
     for found in [wal, "member/snap/db", "member/snap/0000000000000002-0000000000000005.snap"] {
@@ -400,7 +440,7 @@ fn what_is_no_data_of_ours_is_refused_with_nothing_touched() {
     for path in ["/data/member/wal/0000000000000001.log", "/data/member/keyspace"] {
         let (mem, disk) = mem();
         let path = Path::new(path);
-        disk.create_dir_all(path.parent().unwrap()).unwrap();
+        disk.create_dir_all(Path::new("/data/member/wal")).unwrap();
         let file = disk.open(path, base::Open::Create).unwrap();
         file.write_at(&[7; 5_000], 0).unwrap();
         let names = || disk.list(Path::new("/data/member")).unwrap();

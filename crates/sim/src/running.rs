@@ -54,6 +54,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>) -> Result<Opened, OpenError> {
             client_urls: vec!["http://one:2379".to_owned()],
             election_ticks: 10,
             heartbeat_ticks: 1,
+            run: 1,
             quota_bytes: limits::QUOTA_BYTES_DEFAULT,
         },
         force_new_cluster: false,
@@ -69,7 +70,7 @@ impl Running {
     pub(crate) fn open(disk: &Arc<dyn Disk>) -> Result<Self, OpenError> {
         let Opened { wal, backend, applier, core, .. } = open(disk)?;
         let mut running = Self {
-            cutter: Cutter::new(SNAPSHOT_COUNT, ENTRIES_KEPT, backend.durable().index),
+            cutter: Cutter::new(SNAPSHOT_COUNT, ENTRIES_KEPT, wal.first()),
             core,
             applier,
             backend,
@@ -123,11 +124,12 @@ impl Running {
     }
 
     /// Tells the core what is synced.
-    pub(crate) fn tell_persisted(&mut self) {
+    pub(crate) fn tell_persisted(&mut self) -> Result<(), Failed> {
         if let Some(ticket) = self.persisted.take() {
-            self.core.persisted(ticket);
+            self.core.persisted(ticket)?;
             self.step();
         }
+        Ok(())
     }
 
     /// Applies the first `count` entries that wait.
@@ -156,7 +158,7 @@ impl Running {
             self.wal.cut(self.backend.applied().index)?;
         }
         let durable = self.backend.flush()?.index;
-        let Some(index) = self.cutter.due(durable) else { return Ok(false) };
+        let Some(index) = self.cutter.due(durable, self.wal.bytes()) else { return Ok(false) };
         self.wal.cut(index)?;
         Ok(true)
     }

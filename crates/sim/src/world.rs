@@ -210,10 +210,7 @@ impl World {
                 Ok(())
             }
             Action::Log => self.log(),
-            Action::TellPersisted => {
-                self.member.tell_persisted();
-                Ok(())
-            }
+            Action::TellPersisted => self.member.tell_persisted(),
             Action::Apply => return self.apply(),
             Action::TellApplied => self.member.tell_applied(),
             Action::Flush => self.flush(),

@@ -99,6 +99,21 @@ impl Error {
     }
 }
 
+/// What of the log the keyspace has already, and so need not be held in memory.
+///
+/// Of the entries up to `index`, [`Wal::open`] returns only the newest, `entries` of them at most
+/// and about twice `bytes` while it reads; all those after it.
+#[derive(Clone, Copy, Debug)]
+pub struct Held {
+    pub index: Index,
+    pub entries: u64,
+    pub bytes: usize,
+}
+
+impl Held {
+    pub const NOTHING: Self = Self { index: Index(0), entries: 0, bytes: 0 };
+}
+
 /// What opening found: everything from the first kept entry on.
 #[derive(Debug, Default)]
 pub struct Recovered {
@@ -191,16 +206,16 @@ impl Wal {
     /// Opens a log and mends what a crash may have left (a torn tail, a half-made or half-removed
     /// segment). `None` if the directory holds no log (or only one whose making never finished).
     ///
-    /// What is returned is durable. A directory that holds something else, or a damaged log, is
+    /// `held`: what nobody will ask for. What is returned is durable. A directory that holds something else, or a damaged log, is
     /// left as it is.
     pub fn open(
         disk: Arc<dyn Disk>,
         dir: &Path,
         options: Options,
-        behind: Index,
+        held: Held,
     ) -> Result<Option<(Self, Recovered)>, Error> {
         let listing = recover::list(&*disk, dir)?;
-        let Some(found) = recover::recover(&*disk, dir, &listing.segments, behind)? else {
+        let Some(found) = recover::recover(&*disk, dir, &listing.segments, held)? else {
             return Ok(None);
         };
         let Found { mut segments, identity, tail, terms, recovered } = found;
@@ -254,6 +269,11 @@ impl Wal {
     /// refuses all further use.
     pub fn sync(&mut self) -> Result<(), Error> {
         self.unless_failed(Self::sync_current)
+    }
+
+    /// What the log begins behind.
+    pub fn first(&self) -> Index {
+        self.terms.first()
     }
 
     /// Forgets entries up to and including `index`, as far as whole segments allow, in an order

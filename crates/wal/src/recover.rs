@@ -6,7 +6,7 @@ use std::{io, path::Path, sync::Arc};
 use base::{Disk, File, Index, Open, Term};
 
 use crate::{
-    Error, Identity, Recovered, Segment,
+    Entry, Error, Held, Identity, Recovered, Segment,
     format::{BadHeader, HEADER_BYTES, Header, Name},
     read::Reader,
     record::Record,
@@ -76,16 +76,16 @@ pub(crate) fn list(disk: &dyn Disk, dir: &Path) -> Result<Listing, Error> {
     Ok(listing)
 }
 
-/// Reads the log with these segments, and keeps the entries behind `behind`; `None` if there are
-/// no segments.
+/// Reads the log with these segments, without the entries that are `held`; `None` if there are no
+/// segments.
 pub(crate) fn recover(
     disk: &dyn Disk,
     dir: &Path,
     ids: &[u64],
-    behind: Index,
+    held: Held,
 ) -> Result<Option<Found>, Error> {
     let headers = headers(disk, dir, ids)?;
-    let mut log = Log::new(behind);
+    let mut log = Log::new(held);
     let mut segments = Vec::new();
     let mut tail = None;
     for (position, (header, seed)) in headers.iter().enumerate() {
@@ -184,19 +184,21 @@ pub(crate) struct Log {
     recovered: Recovered,
     /// What the log began behind, before anything of it was forgotten.
     beginning: Index,
-    /// Nobody asks for entries up to here: they need not be held.
-    behind: Index,
+    held: Held,
+    /// Bytes of the entries in `recovered` that the keyspace holds.
+    held_bytes: usize,
     /// All entries of the segment lie above.
     floor: Index,
 }
 
 impl Log {
-    fn new(behind: Index) -> Self {
+    fn new(held: Held) -> Self {
         Self {
             terms: Terms::new((Index(0), Term(0))),
             recovered: Recovered::default(),
             beginning: Index(0),
-            behind,
+            held,
+            held_bytes: 0,
             floor: Index(0),
         }
     }
@@ -208,6 +210,9 @@ impl Log {
 
     /// Drops all entries above `index`.
     fn truncate(&mut self, index: Index) {
+        if index >= self.terms.last() {
+            return;
+        }
         self.terms.truncate(index);
         let recovered = &mut self.recovered;
         if let Some(kept) = index.0.checked_sub(recovered.before.0.0) {
@@ -216,6 +221,7 @@ impl Log {
             recovered.entries.clear();
             recovered.before = (index, self.terms.term(index).unwrap_or_default());
         }
+        self.held_bytes = recovered.entries.iter().map(|entry| held_bytes(self.held, entry)).sum();
     }
 
     fn begin(&mut self, header: &Header, first: bool) -> Result<(), &'static str> {
@@ -226,6 +232,7 @@ impl Log {
             self.beginning = header.before.0;
             self.recovered.entries.clear();
             self.recovered.before = header.before;
+            self.held_bytes = 0;
         }
         self.truncate(header.before.0);
         if self.last() != header.before {
@@ -252,19 +259,31 @@ impl Log {
                 return Err("its entries go back to an older term");
             }
         }
+        let bytes = record.entries.iter().map(|entry| held_bytes(self.held, entry));
+        self.held_bytes += bytes.sum::<usize>();
         self.recovered.entries.extend(record.entries);
-        self.forget(FORGOTTEN_TOGETHER);
+        self.forget(FORGOTTEN_TOGETHER, self.held.bytes.saturating_mul(2));
         Ok(())
     }
 
-    /// Drops the entries that nobody asks for, once there are so many.
-    fn forget(&mut self, together: usize) {
+    /// Drops entries that nobody asks for, once there are so many, or they have more bytes.
+    fn forget(&mut self, together: usize, bytes_max: usize) {
         let Recovered { before, entries, .. } = &mut self.recovered;
-        let count = self.behind.0.saturating_sub(before.0.0);
-        let count = usize::try_from(count).unwrap_or(usize::MAX).min(entries.len());
-        if count >= together.max(1)
-            && let Some(last) = entries.drain(..count).next_back()
+        let behind = self.held.index.0.saturating_sub(self.held.entries);
+        let count = behind.saturating_sub(before.0.0);
+        let mut count = usize::try_from(count).unwrap_or(usize::MAX).min(entries.len());
+        if count < together && self.held_bytes <= bytes_max {
+            return;
+        }
+        let size = |entry: &Entry| held_bytes(self.held, entry);
+        self.held_bytes -= entries.iter().take(count).map(size).sum::<usize>();
+        while self.held_bytes > self.held.bytes
+            && let Some(entry) = entries.get(count).filter(|entry| entry.index <= self.held.index)
         {
+            self.held_bytes -= size(entry);
+            count += 1;
+        }
+        if let Some(last) = entries.drain(..count).next_back() {
             *before = (last.index, last.term);
         }
     }
@@ -272,11 +291,17 @@ impl Log {
     fn finish(mut self) -> (Terms, Recovered) {
         // A hard state may have outlived the entries that were appended with it.
         let last = self.last().0;
-        self.forget(1);
+        self.forget(1, self.held.bytes);
         let hard_state = &mut self.recovered.hard_state;
         hard_state.commit = hard_state.commit.min(last);
         (self.terms, self.recovered)
     }
+}
+
+/// What an entry takes, if the keyspace holds it.
+fn held_bytes(held: Held, entry: &Entry) -> usize {
+    let size = size_of::<Entry>() + entry.data.len() + entry.context.len();
+    if entry.index <= held.index { size } else { 0 }
 }
 
 /// Opens the last segment for appending, after mending its end: see [`crate::Wal::open`].

@@ -16,6 +16,11 @@ impl Terms {
         Self { runs: vec![before], last: before.0 }
     }
 
+    /// The index before the first entry.
+    pub(crate) fn first(&self) -> Index {
+        self.runs.first().map_or(Index(0), |(before, _)| *before)
+    }
+
     /// The index of the last entry.
     pub(crate) fn last(&self) -> Index {
         self.last

@@ -37,7 +37,7 @@ fn create(disk: &MemDisk) -> Wal {
 }
 
 fn try_open(disk: &MemDisk) -> Result<Option<(Wal, Recovered)>, Error> {
-    Wal::open(Arc::new(disk.clone()), dir(), SMALL, Index(0))
+    Wal::open(Arc::new(disk.clone()), dir(), SMALL, Held::NOTHING)
 }
 
 fn open(disk: &MemDisk) -> (Wal, Recovered) {
@@ -476,7 +476,12 @@ fn what_nobody_asks_for_is_not_held_whatever_was_replaced() {
         drop(wal);
         let (_, all) = open(&disk);
         let behind = rng.u64(0..=last + 3);
-        let opened = Wal::open(Arc::new(disk.clone()), dir(), SMALL, Index(behind));
+        let opened = Wal::open(
+            Arc::new(disk.clone()),
+            dir(),
+            SMALL,
+            Held { index: Index(behind), entries: 0, bytes: usize::MAX },
+        );
         let (mut wal, some) = opened.unwrap().unwrap();
         let kept = behind.min(last);
         assert_eq!(some.before.0, Index(kept), "seed {seed}");
@@ -486,4 +491,28 @@ fn what_nobody_asks_for_is_not_held_whatever_was_replaced() {
         assert_eq!(some.before.1, before, "seed {seed}");
         wal.append(None, &[entry(last + 1, term, "next")]).unwrap();
     }
+}
+
+#[test]
+fn entries_that_the_keyspace_has_take_a_bounded_amount_of_memory() {
+    let disk = MemDisk::new(1);
+    let mut wal = create(&disk);
+    for index in 1..=100 {
+        wal.append(None, &[entry(index, 1, vec![b'x'; 1_000])]).unwrap();
+    }
+    wal.sync().unwrap();
+    drop(wal);
+    let open = |index, entries, bytes| {
+        let held = Held { index: Index(index), entries, bytes };
+        let opened = Wal::open(Arc::new(disk.clone()), dir(), SMALL, held).unwrap();
+        let (_, found) = opened.unwrap();
+        assert_eq!(found.before.0.0 + found.entries.len() as u64, 100);
+        found.before
+    };
+    assert_eq!(open(90, 20, usize::MAX), (Index(70), Term(1)));
+    let five = 5 * (size_of::<Entry>() + 1_000);
+    assert_eq!(open(90, 20, five), (Index(85), Term(1)));
+    assert_eq!(open(90, 2, five), (Index(88), Term(1)));
+    assert_eq!(open(90, 20, 0), (Index(90), Term(1)), "what the keyspace lacks stays");
+    assert_eq!(open(0, 20, 0), (Index(0), Term(0)));
 }

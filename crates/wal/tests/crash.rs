@@ -7,7 +7,7 @@ use std::{path::Path, sync::Arc};
 
 use base::{ClusterId, Index, MemberId, Term, disk::MemDisk};
 use bytes::Bytes;
-use wal::{Entry, Error, HardState, Identity, Options, Recovered, Wal};
+use wal::{Entry, Error, HardState, Held, Identity, Options, Recovered, Wal};
 
 const IDENTITY: Identity = Identity { cluster: ClusterId(1), member: MemberId(2) };
 
@@ -181,7 +181,7 @@ impl Run {
     /// Opens after the process has died with the power on, in the midst of nothing.
     fn open(&mut self) -> Result<(), Error> {
         self.wal = None;
-        let found = Wal::open(Arc::new(self.disk.clone()), dir(), self.options, Index(0))?;
+        let found = Wal::open(Arc::new(self.disk.clone()), dir(), self.options, Held::NOTHING)?;
         let (wal, found) = found.expect("it was there before");
         assert!(self.now.is(&found), "{found:#?}\nis not\n{:#?}", self.now);
         self.wal = Some(wal);
@@ -201,7 +201,7 @@ impl Run {
             }
             let disk = self.disk.fork(self.rng.u64(..));
             disk.fail_after(operations);
-            let opened = Wal::open(Arc::new(disk.clone()), dir(), self.options, Index(0));
+            let opened = Wal::open(Arc::new(disk.clone()), dir(), self.options, Held::NOTHING);
             if !disk.failed() {
                 break;
             }
@@ -209,7 +209,8 @@ impl Run {
             disk.crash();
             self.disk = disk;
         }
-        let opened = Wal::open(Arc::new(self.disk.clone()), dir(), self.options, Index(0)).unwrap();
+        let opened =
+            Wal::open(Arc::new(self.disk.clone()), dir(), self.options, Held::NOTHING).unwrap();
         let Some((wal, found)) = opened else {
             assert!(self.possible.contains(&State::default()), "a synced log is gone");
             (self.now, self.wal) = (State::default(), None);
@@ -284,7 +285,7 @@ fn what_opening_found_survives_after_the_process_was_killed_in_any_operation() {
             // The power stays on: what was written is there, synced or not.
             run.disk = run.disk.fork(seed);
             let opened =
-                Wal::open(Arc::new(run.disk.clone()), dir(), run.options, Index(0)).unwrap();
+                Wal::open(Arc::new(run.disk.clone()), dir(), run.options, Held::NOTHING).unwrap();
             if let Some((wal, found)) = opened {
                 run.accept(wal, &found);
                 run.recover(false);
@@ -357,5 +358,5 @@ fn rot_in_what_was_synced_is_never_taken_for_a_torn_end() {
 
 fn open(disk: &MemDisk) -> Result<(Wal, Recovered), Error> {
     let options = Options { segment_bytes: 600 };
-    Wal::open(Arc::new(disk.clone()), dir(), options, Index(0)).map(Option::unwrap)
+    Wal::open(Arc::new(disk.clone()), dir(), options, Held::NOTHING).map(Option::unwrap)
 }

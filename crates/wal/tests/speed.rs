@@ -7,7 +7,7 @@ use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use base::{ClusterId, Index, MemberId, OsDisk, Term};
 use bytes::Bytes;
-use wal::{Entry, HardState, Identity, Options, Wal};
+use wal::{Entry, HardState, Held, Identity, Options, Wal};
 
 #[test]
 #[ignore = "a measurement; run it in release"]
@@ -53,7 +53,7 @@ fn measure(batch: usize, bytes: usize, syncs: bool) {
     drop(wal);
     let start = Instant::now();
     let (_, found) =
-        Wal::open(Arc::new(OsDisk), &dir, Options::default(), Index(0)).unwrap().unwrap();
+        Wal::open(Arc::new(OsDisk), &dir, Options::default(), Held::NOTHING).unwrap().unwrap();
     let opened = start.elapsed();
     assert_eq!(found.entries.len() as u64, last);
     std::fs::remove_dir_all(&dir).unwrap();

@@ -2,6 +2,8 @@
 
 use std::{collections::VecDeque, mem};
 
+use base::{MemberId, limits};
+
 use super::Read;
 
 /// Rounds that raft may forget: it drops a read index silently when there is no leader, or when
@@ -10,8 +12,11 @@ use super::Read;
 pub(crate) struct Reads {
     waiting: Vec<Read>,
     rounds: VecDeque<Round>,
-    /// The last round's number, which is its context in raft.
+    /// The last round's number.
     last: u64,
+    /// Which member asks, in which run. Raft knows a question by its context alone, on every member
+    /// that it passes: no two may ever be alike.
+    asker: [u8; 16],
 }
 
 #[derive(Debug)]
@@ -23,7 +28,16 @@ struct Round {
 }
 
 impl Reads {
+    pub(crate) fn new(member: MemberId, run: u64) -> Self {
+        let asker = (u128::from(member.0) << 64 | u128::from(run)).to_be_bytes();
+        Self { asker, ..Self::default() }
+    }
+
     pub(crate) fn add(&mut self, read: Read) {
+        // Those who asked have been told by now that it takes too long.
+        if self.waiting.len() >= limits::PROPOSALS_WAITING_MAX {
+            self.waiting.drain(..limits::PROPOSALS_WAITING_MAX / 2);
+        }
         self.waiting.push(read);
     }
 
@@ -35,13 +49,14 @@ impl Reads {
         self.last += 1;
         let reads = mem::take(&mut self.waiting);
         self.rounds.push_back(Round { number: self.last, reads, age: 0 });
-        Some(self.last.to_be_bytes().to_vec())
+        Some([&self.asker[..], &self.last.to_be_bytes()].concat())
     }
 
     /// Raft answered the round of this context: whose reads may go on. An answer to a round that
     /// was given up says nothing.
     pub(crate) fn answered(&mut self, context: &[u8]) -> Vec<Read> {
-        let number = context.try_into().map_or(0, u64::from_be_bytes);
+        let number = context.strip_prefix(&self.asker).and_then(|number| number.try_into().ok());
+        let number = number.map_or(0, u64::from_be_bytes);
         match self.rounds.iter().position(|round| round.number == number) {
             Some(at) => self.rounds.remove(at).map(|round| round.reads).unwrap_or_default(),
             None => Vec::new(),
@@ -82,6 +97,21 @@ mod tests {
         let second = reads.begin().unwrap();
         assert_eq!(reads.answered(&first), []);
         assert_eq!(reads.answered(&second), [Read(2), Read(3)]);
+    }
+
+    #[test]
+    fn an_answer_to_another_member_or_another_run_says_nothing() {
+        let ask = |member, run| {
+            let mut reads = Reads::new(MemberId(member), run);
+            reads.add(Read(1));
+            let context = reads.begin().unwrap();
+            (reads, context)
+        };
+        let (mut reads, context) = ask(1, 1);
+        for (member, run) in [(2, 1), (1, 2)] {
+            assert_eq!(reads.answered(&ask(member, run).1), []);
+        }
+        assert_eq!(reads.answered(&context), [Read(1)]);
     }
 
     #[test]

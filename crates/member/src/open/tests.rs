@@ -21,6 +21,7 @@ fn options() -> Options {
             client_urls: Vec::new(),
             election_ticks: 10,
             heartbeat_ticks: 1,
+            run: 1,
             quota_bytes: 1 << 30,
         },
         force_new_cluster: false,
@@ -52,7 +53,7 @@ fn run(member: &mut Opened) {
         if let Some(append) = effects.append {
             member.wal.append(append.hard_state, &append.entries).unwrap();
             member.wal.sync().unwrap();
-            member.core.persisted(append.ticket);
+            member.core.persisted(append.ticket).unwrap();
         }
         if !effects.apply.is_empty() {
             let batch = member.applier.apply(&effects.apply).unwrap();

@@ -3,7 +3,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use base::limits;
@@ -29,6 +32,8 @@ const COMPACT_ROWS_PER_ENTRY: usize = 2;
 pub(crate) struct ApplyQueue {
     state: Mutex<State>,
     wake: Condvar,
+    /// Of the batches that wait, and the one that is being applied.
+    bytes: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -48,8 +53,14 @@ enum Next {
 
 impl ApplyQueue {
     fn push(&self, entries: Vec<Entry>) {
+        self.bytes.fetch_add(bytes(&entries), Relaxed);
         self.state.lock().batches.push_back(entries);
         self.wake.notify_one();
+    }
+
+    /// Bytes of the entries that wait to be applied.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Relaxed)
     }
 
     pub(crate) fn stop(&self) {
@@ -143,7 +154,12 @@ fn apply_next(shared: &Shared, applier: &SharedApplier) -> Result<usize, Failure
         let urgent = is_urgent(shared, &progress);
         shared.inbox.progress(progress, urgent);
     }
+    shared.apply.bytes.fetch_sub(bytes(&entries), Relaxed);
     Ok(entries.len())
+}
+
+fn bytes(entries: &[Entry]) -> usize {
+    entries.iter().map(|entry| entry.data.len()).sum()
 }
 
 /// Applies, answers, then tells the watchers.

@@ -1,9 +1,12 @@
 //! The flusher: makes the keyspace durable, and cuts the log behind it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use base::limits;
-use member::upkeep::{Cutter, ENTRIES_KEPT, flush_due};
+use member::upkeep::{self, Cutter, ENTRIES_KEPT, flush_due};
 use parking_lot::{Condvar, Mutex};
 
 use crate::{failure::Failure, shared::Shared};
@@ -48,7 +51,11 @@ impl State {
 impl FlushSignal {
     /// The tail holds changes. Called after every batch.
     pub(crate) fn changed(&self, shared: &Shared) {
-        let large = shared.backend.tail_bytes() >= limits::TAIL_FLUSH_BYTES;
+        let tail_bytes = shared.backend.tail_bytes();
+        if !is_anything_to_flush(shared) {
+            return;
+        }
+        let large = tail_bytes >= limits::TAIL_FLUSH_BYTES;
         if self.state.lock().is_news(large, || shared.now()) {
             self.wake.notify_one();
         }
@@ -79,7 +86,7 @@ impl FlushSignal {
                 self.wake.wait(&mut state);
                 continue;
             };
-            if shared.backend.tail_bytes() == 0 {
+            if !is_anything_to_flush(shared) {
                 // A former flush took it along.
                 state.since = None;
                 continue;
@@ -96,16 +103,22 @@ impl FlushSignal {
     }
 }
 
+fn is_anything_to_flush(shared: &Shared) -> bool {
+    let (applied, durable) = (shared.backend.applied().index, shared.backend.durable().index);
+    let every = shared.config.snapshot_count;
+    upkeep::is_anything_to_flush(shared.backend.tail_bytes(), applied, durable, every)
+}
+
 pub(crate) fn run(shared: &Arc<Shared>) -> Result<(), Failure> {
-    let durable = shared.backend.durable().index;
-    let mut cutter = Cutter::new(shared.config.snapshot_count, ENTRIES_KEPT, durable);
+    let first = shared.wal.lock().first();
+    let mut cutter = Cutter::new(shared.config.snapshot_count, ENTRIES_KEPT, first);
     loop {
         let stopping = shared.flush.wait(shared);
         if shared.has_failed() {
             return Ok(());
         }
         flush(shared, &mut cutter)?;
-        if shared.backend.tail_bytes() > 0 {
+        if is_anything_to_flush(shared) {
             shared.flush.changed(shared);
         } else if stopping {
             return Ok(());
@@ -114,14 +127,14 @@ pub(crate) fn run(shared: &Arc<Shared>) -> Result<(), Failure> {
 }
 
 fn flush(shared: &Shared, cutter: &mut Cutter) -> Result<(), Failure> {
-    if shared.backend.tail_bytes() == 0 {
+    if !is_anything_to_flush(shared) {
         return Ok(());
     }
     let began = shared.now();
     let durable = shared.backend.flush()?;
     shared.counters.backend_commit.record(shared.now().saturating_sub(began));
     shared.flush.shrunk.notify_all();
-    if let Some(index) = cutter.due(durable.index) {
+    if let Some(index) = cutter.due(durable.index, shared.counters.wal_bytes.load(Relaxed)) {
         let mut wal = shared.wal.lock();
         wal.cut(index)?;
         shared.note_wal_bytes(&wal);

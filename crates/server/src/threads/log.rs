@@ -99,6 +99,7 @@ mod tests {
                 client_urls: Vec::new(),
                 election_ticks: 10,
                 heartbeat_ticks: 1,
+                run: 1,
                 quota_bytes: limits::QUOTA_BYTES_DEFAULT,
             },
             force_new_cluster: false,

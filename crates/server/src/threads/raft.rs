@@ -63,7 +63,7 @@ pub(crate) struct Others {
     pub(crate) apply: Option<JoinHandle<()>>,
     pub(crate) flusher: Option<JoinHandle<()>>,
     /// Held until nothing touches the directory any more.
-    pub(crate) lock: Box<dyn Send + Sync>,
+    pub(crate) locks: Vec<Box<dyn Send + Sync>>,
 }
 
 impl fmt::Debug for Raft {
@@ -166,14 +166,35 @@ impl Raft {
         standing.awaited.store(awaited, Relaxed);
         standing.expiry_planned.store(expiry.map_or(i64::MAX, |expiry| expiry.0), Relaxed);
         let now = self.shared.now();
+        if self.is_late(expiry) {
+            return now;
+        }
         let expires = expiry.map(|expiry| now + self.shared.clock.wall().until(expiry));
         let looks = self.stop_by.map(|_| now + STOP_LOOK);
         [expires, looks].into_iter().flatten().fold(self.next_tick, Duration::min)
     }
 
+    /// Whether the apply thread has done meanwhile what this one waits for, when it could not know
+    /// yet that it should say so.
+    fn is_late(&self, expiry: Option<UnixNanos>) -> bool {
+        let standing = &self.shared.standing;
+        let awaited = self.core.awaits().map_or(u64::MAX, |index| index.0);
+        if standing.applied.load(Acquire) >= awaited {
+            return true;
+        }
+        let Some(next) = self.shared.reader.next_expiry() else { return false };
+        if let Some(planned) = expiry {
+            return next < planned;
+        }
+        // Nothing is planned while an expiry is under way, which is awaited; and of one that is
+        // overdue the core knew.
+        let leads = self.shared.status().is_leader && self.core.is_settled();
+        leads && awaited == u64::MAX && self.shared.clock.wall() < next
+    }
+
     fn take(&mut self, work: Work) -> Result<(), Failure> {
         if let Some(ticket) = work.persisted {
-            self.persisted(ticket);
+            self.persisted(ticket)?;
         }
         if let Some(progress) = work.progress {
             self.core.applied(progress)?;
@@ -188,11 +209,11 @@ impl Raft {
         Ok(())
     }
 
-    fn persisted(&mut self, ticket: Ticket) {
+    fn persisted(&mut self, ticket: Ticket) -> Result<(), Failure> {
         if self.at_log_writer.is_some_and(|last| last <= ticket) {
             self.at_log_writer = None;
         }
-        self.core.persisted(ticket);
+        Ok(self.core.persisted(ticket)?)
     }
 
     /// Returns whether something was applied, right here.
@@ -213,7 +234,7 @@ impl Raft {
         if self.core.is_settled() {
             self.shared.check_published();
         }
-        let at_once = self.core.reads_at_once();
+        let at_once = self.core.reads_at_once() && !self.shared.has_failed();
         self.shared.standing.reads_at_once.store(at_once, Release);
         Ok(has_applied)
     }
@@ -257,7 +278,7 @@ impl Raft {
         let ticket = append.ticket;
         if self.core.is_alone() && self.at_log_writer.is_none() {
             log::write(&self.shared, &mut self.shared.wal.lock(), &[append])?;
-            self.core.persisted(ticket);
+            self.core.persisted(ticket)?;
         } else {
             self.at_log_writer = Some(ticket);
             self.log.push(append);
@@ -277,14 +298,14 @@ impl Raft {
     }
 
     fn stop_others(&self, others: Others) {
-        let Others { log, apply, flusher, lock } = others;
+        let Others { log, apply, flusher, locks } = others;
         self.log.stop();
         join(log);
         self.shared.apply.stop();
         join(apply);
         self.shared.flush.stop();
         join(flusher);
-        drop(lock);
+        drop(locks);
     }
 }
 
