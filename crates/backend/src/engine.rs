@@ -79,7 +79,7 @@ impl Engine {
         Ok(Self { database, file, path })
     }
 
-    fn close(self) -> Result<(), Error> {
+    pub(crate) fn close(self) -> Result<(), Error> {
         self.database.close().map_err(|error| failed("close", &self.path, &error))
     }
 
@@ -212,6 +212,10 @@ fn row_bytes(key: &[u8], value: &[u8]) -> u64 {
 fn sync_parent(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
     disk.sync_dir(dir.unwrap_or_else(|| Path::new(".")))
+}
+
+pub(crate) fn closed(path: &str) -> Error {
+    failed("write to", path, &io::Error::other("it has been closed"))
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -120,8 +120,9 @@ pub struct Backend {
     /// Held for a lookup, a write of one entry, or the exchange of pointers after a commit; never
     /// while the disk works.
     state: RwLock<State>,
-    /// Locked for the length of a commit. Readers and the apply thread do not need it.
-    engine: Mutex<Engine>,
+    /// Locked for the length of a commit. Readers and the apply thread do not need it. `None` once
+    /// closed.
+    engine: Mutex<Option<Engine>>,
     path: String,
 }
 
@@ -151,7 +152,7 @@ impl Backend {
         let durable = file.applied()?;
         Ok(Self {
             state: RwLock::new(State { tail: Tail::new(durable), file, durable }),
-            engine: Mutex::new(engine),
+            engine: Mutex::new(Some(engine)),
             path: path.display().to_string(),
         })
     }
@@ -226,6 +227,7 @@ impl Backend {
     /// Returns what is durable now.
     pub fn flush(&self) -> Result<Applied, Error> {
         let engine = self.engine.lock();
+        let engine = engine.as_ref().ok_or_else(|| engine::closed(&self.path))?;
         let Some(generation) = self.state.write().oldest() else {
             return Ok(self.durable());
         };
@@ -235,6 +237,12 @@ impl Backend {
         // Freeing some ten thousand rows takes milliseconds: not under the lock.
         drop((retired, generation));
         Ok(self.durable())
+    }
+
+    /// Lets go of the file, whoever still holds this: nothing is written to it any more, and what is
+    /// not in memory cannot be read. Then another process may have it.
+    pub fn close(&self) -> Result<(), Error> {
+        self.engine.lock().take().map_or(Ok(()), Engine::close)
     }
 
     /// The file's length on disk, and the bytes in use inside it (keys and values of all rows).

@@ -361,8 +361,23 @@ fn an_idle_member_writes_nothing() {
     let operations = mem.operations();
     std::thread::sleep(Duration::from_millis(1_500));
     assert_eq!(mem.operations(), operations);
+    let commits = handle.figures().backend_commit.count;
     runtime().block_on(handle.stop());
-    assert_eq!(mem.operations(), operations, "nothing is left to do when stopping");
+    assert_eq!(handle.figures().backend_commit.count, commits, "nothing is left to flush");
+}
+
+#[test]
+fn a_member_that_has_stopped_leaves_its_files_to_others() {
+    let (mem, disk) = mem();
+    let handle = start_on(&disk, mem_config()).unwrap();
+    runtime().block_on(async {
+        handle.ready().await;
+        handle.write(set("/a", "1")).await.unwrap();
+        handle.stop().await;
+    });
+    let operations = mem.operations();
+    drop(handle);
+    assert_eq!(mem.operations(), operations, "it writes though it has given up its locks");
 }
 
 #[test]

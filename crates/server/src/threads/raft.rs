@@ -305,6 +305,10 @@ impl Raft {
         join(apply);
         self.shared.flush.stop();
         join(flusher);
+        // Before the locks: the engine writes once more while it closes.
+        if let Err(error) = self.shared.backend.close() {
+            tracing::warn!(%error, "the keyspace was not closed in order: the next start mends it");
+        }
         drop(locks);
     }
 }
