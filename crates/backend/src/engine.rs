@@ -9,7 +9,7 @@ use redb::{
     WriteTransaction,
 };
 
-use crate::{Applied, Error, Options, Table, tail::Generation};
+use crate::{Applied, Error, Options, Table, look::Untouched, row, tail::Generation};
 
 /// The newest format of the file that this build writes, and knows.
 const FORMAT: u32 = 1;
@@ -37,16 +37,34 @@ pub(crate) struct Engine {
 
 impl Engine {
     pub(crate) fn open(disk: &dyn Disk, path: &Path, options: &Options) -> Result<Self, Error> {
-        let io = |verb| move |error: io::Error| failed(verb, &path.display().to_string(), &error);
+        let io = |verb| move |error: io::Error| failed(verb, &path.display().to_string(), error);
         if !disk.exists(path).map_err(io("look for"))? {
             Self::create(disk, path, options)?;
         }
         // The process may have died, with the power on, between a change of names and its sync.
         sync_parent(disk, path).map_err(io("sync the directory of"))?;
         let file = disk.open(path, Open::Write).map_err(io("open"))?;
+        Self::open_found(file, path, options)
+    }
+
+    /// Opens a file that must be there, and leaves it as it is: see [`Untouched`].
+    pub(crate) fn look(disk: &dyn Disk, path: &Path, options: &Options) -> Result<Self, Error> {
+        let io = |verb| move |error: io::Error| failed(verb, &path.display().to_string(), error);
+        let file = disk.open(path, Open::Write).map_err(io("open"))?;
+        let file = Untouched::new(file).map_err(io("look into"))?;
+        Self::open_found(Arc::new(file), path, options)
+    }
+
+    fn open_found(file: Arc<dyn File>, path: &Path, options: &Options) -> Result<Self, Error> {
+        let io = |verb| move |error: io::Error| failed(verb, &path.display().to_string(), error);
         // The engine would found a database in an empty file. Ours has its name once it is whole.
         if !is_database(file.as_ref()).map_err(io("read"))? {
-            return Err(failed("open", &path.display().to_string(), &NoDatabase));
+            return Err(Error::Engine {
+                verb: "open",
+                path: path.display().to_string(),
+                text: "it does not begin as a keyspace does".to_owned(),
+                kind: None,
+            });
         }
         cut_to_pages(file.as_ref()).map_err(io("cut"))?;
         let engine = Self::open_file(file, path, options)?;
@@ -56,16 +74,22 @@ impl Engine {
 
     /// Makes the file under another name, and gives it its own once it is whole and synced.
     fn create(disk: &dyn Disk, path: &Path, options: &Options) -> Result<(), Error> {
-        let io = |verb| move |error: io::Error| failed(verb, &path.display().to_string(), &error);
+        let io = |verb| move |error: io::Error| failed(verb, &path.display().to_string(), error);
         let unfinished = unfinished(path);
         if disk.exists(&unfinished).map_err(io("look for"))? {
             disk.remove(&unfinished).map_err(io("remove the unfinished"))?;
         }
         let file = disk.open(&unfinished, Open::Create).map_err(io("create"))?;
-        let engine = Self::open_file(Arc::clone(&file), &unfinished, options)?;
-        engine.make_tables()?;
-        engine.close()?;
-        file.sync().map_err(io("sync"))?;
+        let filled = Self::open_file(Arc::clone(&file), &unfinished, options).and_then(|engine| {
+            engine.make_tables()?;
+            engine.close()?;
+            file.sync().map_err(io("sync"))
+        });
+        if filled.is_err() {
+            // Of a disk that is full not even the rest is taken.
+            disk.remove(&unfinished).ok();
+        }
+        filled?;
         disk.rename(&unfinished, path).map_err(io("name"))?;
         sync_parent(disk, path).map_err(io("sync the directory of"))
     }
@@ -75,12 +99,12 @@ impl Engine {
         let database = Builder::new()
             .set_cache_size(options.cache_bytes)
             .create_with_backend(EngineFile(Arc::clone(&file)))
-            .map_err(|error| failed("open", &path, &error))?;
+            .map_err(|error| failed("open", &path, error))?;
         Ok(Self { database, file, path })
     }
 
     pub(crate) fn close(self) -> Result<(), Error> {
-        self.database.close().map_err(|error| failed("close", &self.path, &error))
+        self.database.close().map_err(|error| failed("close", &self.path, error))
     }
 
     fn make_tables(&self) -> Result<(), Error> {
@@ -90,11 +114,13 @@ impl Engine {
                 transaction.open_table(definition(table))?;
             }
             let mut meta = transaction.open_table(definition(Table::Meta))?;
-            meta.insert(FORMAT_KEY, FORMAT.to_be_bytes().as_slice())?;
+            let mut row = Vec::new();
+            row::seal(FORMAT_KEY, &FORMAT.to_be_bytes(), &mut row);
+            meta.insert(FORMAT_KEY, row.as_slice())?;
             Ok(())
         })();
-        made.map_err(|error: redb::Error| failed("make tables in", &self.path, &error))?;
-        transaction.commit().map_err(|error| failed("commit to", &self.path, &error))
+        made.map_err(|error: redb::Error| failed("make tables in", &self.path, error))?;
+        transaction.commit().map_err(|error| failed("commit to", &self.path, error))
     }
 
     fn check_format(&self) -> Result<(), Error> {
@@ -112,10 +138,10 @@ impl Engine {
         let mut transaction = self
             .database
             .begin_write()
-            .map_err(|error| failed("begin to write", &self.path, &error))?;
+            .map_err(|error| failed("begin to write", &self.path, error))?;
         transaction
             .set_durability(Durability::Immediate)
-            .map_err(|error| failed("begin to write", &self.path, &error))?;
+            .map_err(|error| failed("begin to write", &self.path, error))?;
         // Opening after a kill then takes milliseconds, whatever the file's size.
         transaction.set_quick_repair(true);
         Ok(transaction)
@@ -124,8 +150,8 @@ impl Engine {
     /// Writes a generation durably, all or none.
     pub(crate) fn commit(&self, generation: &Generation) -> Result<(), Error> {
         let transaction = self.begin()?;
-        write(&transaction, generation).map_err(|error| failed("write to", &self.path, &error))?;
-        transaction.commit().map_err(|error| failed("commit to", &self.path, &error))
+        write(&transaction, generation).map_err(|error| failed("write to", &self.path, error))?;
+        transaction.commit().map_err(|error| failed("commit to", &self.path, error))
     }
 
     /// The tables as the last commit left them.
@@ -133,7 +159,7 @@ impl Engine {
         let open = |table| -> Result<FileTable, redb::Error> {
             Ok(self.database.begin_read()?.open_table(definition(table))?)
         };
-        let open = |table| open(table).map_err(|error| failed("read", &self.path, &error));
+        let open = |table| open(table).map_err(|error| failed("read", &self.path, error));
         Ok(Snapshot {
             records: open(Table::Records)?,
             values: open(Table::Values)?,
@@ -151,10 +177,14 @@ fn write(transaction: &WriteTransaction, generation: &Generation) -> Result<(), 
         write_table(&mut file, generation.rows(table), &mut bytes)?;
     }
     let mut meta = transaction.open_table(definition(Table::Meta))?;
-    let used = meta.get(USED_KEY)?.and_then(|row| number(row.value())).unwrap_or(0);
+    let used = meta.get(USED_KEY)?;
+    let used = used.and_then(|row| number(row::unseal(USED_KEY, row.value())?)).unwrap_or(0);
     let used = (used + bytes.gained).saturating_sub(bytes.lost);
-    meta.insert(USED_KEY, used.to_be_bytes().as_slice())?;
-    meta.insert(APPLIED_KEY, encode_applied(generation.applied()).as_slice())?;
+    let mut row = Vec::new();
+    row::seal(USED_KEY, &used.to_be_bytes(), &mut row);
+    meta.insert(USED_KEY, row.as_slice())?;
+    row::seal(APPLIED_KEY, &encode_applied(generation.applied()), &mut row);
+    meta.insert(APPLIED_KEY, row.as_slice())?;
     Ok(())
 }
 
@@ -178,12 +208,16 @@ fn write_table(
     let within = last
         .as_deref()
         .map(|last| rows.range::<[u8], _>((Bound::Unbounded, Bound::Included(last))));
+    let mut row = Vec::new();
     for (key, value) in within.into_iter().flatten() {
         let before = match value {
-            Some(value) => file.insert(key.as_ref(), value.as_ref())?,
+            Some(value) => {
+                row::seal(key, value, &mut row);
+                bytes.gained += row_bytes(key, &row);
+                file.insert(key.as_ref(), row.as_slice())?
+            }
             None => file.remove(key.as_ref())?,
         };
-        bytes.gained += value.as_ref().map_or(0, |value| row_bytes(key, value));
         bytes.lost += before.map_or(0, |before| row_bytes(key, before.value()));
     }
     let mut behind = rows.range::<[u8], _>((split, Bound::Unbounded)).peekable();
@@ -195,8 +229,9 @@ fn write_table(
             && let Some((key, value)) = behind.next()
         {
             if let Some(value) = value {
-                end.insert_before(key.as_ref(), value.as_ref())?;
-                held += row_bytes(key, value);
+                row::seal(key, value, &mut row);
+                end.insert_before(key.as_ref(), row.as_slice())?;
+                held += row_bytes(key, &row);
             }
         }
         end.close()?;
@@ -205,8 +240,9 @@ fn write_table(
     Ok(())
 }
 
-fn row_bytes(key: &[u8], value: &[u8]) -> u64 {
-    (key.len() + value.len()) as u64
+/// Of key and value, without the checksum.
+fn row_bytes(key: &[u8], row: &[u8]) -> u64 {
+    (key.len() + row.len().saturating_sub(row::CRC_BYTES)) as u64
 }
 
 fn sync_parent(disk: &dyn Disk, path: &Path) -> io::Result<()> {
@@ -214,13 +250,9 @@ fn sync_parent(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     disk.sync_dir(dir.unwrap_or_else(|| Path::new(".")))
 }
 
-pub(crate) fn closed(path: &str) -> Error {
-    failed("write to", path, &io::Error::other("it has been closed"))
+pub(crate) fn not_open(path: &str) -> Error {
+    failed("write to", path, io::Error::other("it is not open for writing"))
 }
-
-#[derive(Debug, thiserror::Error)]
-#[error("it does not begin as a keyspace does")]
-struct NoDatabase;
 
 fn is_database(file: &dyn File) -> io::Result<bool> {
     const MAGIC: &[u8; 4] = b"redb";
@@ -273,8 +305,8 @@ impl Snapshot {
     }
 
     pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, Error> {
-        let found = self.table(table).get(key).map_err(|error| self.failed(&error))?;
-        Ok(found.map(|row| Bytes::copy_from_slice(row.value())))
+        let found = self.table(table).get(key).map_err(|error| self.failed(error))?;
+        found.map(|row| value(table, key, row.value())).transpose()
     }
 
     pub(crate) fn range(
@@ -283,15 +315,17 @@ impl Snapshot {
         from: &[u8],
         to: Option<&[u8]>,
     ) -> Result<impl Iterator<Item = Result<(Bytes, Bytes), Error>>, Error> {
+        let name = table;
         let table = self.table(table);
         let range = match to {
             Some(to) => table.range(from..to.max(from)),
             None => table.range(from..),
         };
-        let range = range.map_err(|error| self.failed(&error))?;
-        Ok(range.map(|row| {
-            let (key, value) = row.map_err(|error| self.failed(&error))?;
-            Ok((Bytes::copy_from_slice(key.value()), Bytes::copy_from_slice(value.value())))
+        let range = range.map_err(|error| self.failed(error))?;
+        Ok(range.map(move |row| {
+            let (key, row) = row.map_err(|error| self.failed(error))?;
+            let value = value(name, key.value(), row.value())?;
+            Ok((Bytes::copy_from_slice(key.value()), value))
         }))
     }
 
@@ -315,9 +349,15 @@ impl Snapshot {
         self.file.len().unwrap_or(0)
     }
 
-    fn failed(&self, error: &dyn std::error::Error) -> Error {
+    fn failed(&self, error: impl Into<redb::Error>) -> Error {
         failed("read", &self.path, error)
     }
+}
+
+fn value(table: Table, key: &[u8], row: &[u8]) -> Result<Bytes, Error> {
+    let value = row::unseal(key, row);
+    let value = value.ok_or_else(|| Error::damaged(table, key, "its checksum does not match"))?;
+    Ok(Bytes::copy_from_slice(value))
 }
 
 fn number(bytes: &[u8]) -> Option<u64> {
@@ -333,17 +373,11 @@ fn decode_applied(bytes: &[u8]) -> Option<Applied> {
     Some(Applied { index: Index(number(index)?), term: Term(number(term)?) })
 }
 
-fn failed(verb: &'static str, path: &str, error: &dyn std::error::Error) -> Error {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    Error::Engine { verb, path: path.to_owned(), text }
+fn failed(verb: &'static str, path: &str, error: impl Into<redb::Error>) -> Error {
+    let error = error.into();
+    let kind = if let redb::Error::Io(error) = &error { Some(error.kind()) } else { None };
+    let text = error.to_string();
+    Error::Engine { verb, path: path.to_owned(), text, kind }
 }
 
 /// A file of [`base::Disk`] as the storage engine wants it. It has no locks: the member's own lock

@@ -7,15 +7,23 @@
 //!
 //! - `tail`: what is not flushed yet, in generations; the newest grows, the oldest is written
 //! - `engine`: the file, through `redb`, and snapshots of it
+//! - `look`: a file that is only looked into stays as it is
+//! - `row`: the checksum behind each row
 //! - `scan`: merging the two in order of keys
 
 mod engine;
+mod look;
+mod row;
 mod scan;
 mod tail;
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use base::{Disk, Index, Term};
+use base::{Disk, Index, Term, disk};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
@@ -84,8 +92,14 @@ pub struct Options {
 /// All of these are final: the member must stop.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("{verb} {path}: {text}")]
-    Engine { verb: &'static str, path: String, text: String },
+    #[error("{verb} {path}: {text}{advice}", advice = advice(*.kind))]
+    Engine {
+        verb: &'static str,
+        path: String,
+        text: String,
+        /// If it was the operating system that said so.
+        kind: Option<io::ErrorKind>,
+    },
     /// A newer build has written the file.
     #[error(
         "{path} has format {found}, newer than this build knows ({known}): upgrade this member"
@@ -105,6 +119,18 @@ impl Error {
     }
 }
 
+/// The storage engine says what is wrong, but not what to do.
+fn advice(kind: Option<io::ErrorKind>) -> &'static str {
+    match kind {
+        // Cut off in the middle.
+        None | Some(io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData) => {
+            ". The file is damaged or no keyspace: restore this member from a backup, or choose \
+             another data directory"
+        }
+        Some(kind) => disk::advice(kind),
+    }
+}
+
 struct Hex<'a>(&'a [u8]);
 
 impl fmt::Display for Hex<'_> {
@@ -120,10 +146,20 @@ pub struct Backend {
     /// Held for a lookup, a write of one entry, or the exchange of pointers after a commit; never
     /// while the disk works.
     state: RwLock<State>,
-    /// Locked for the length of a commit. Readers and the apply thread do not need it. `None` once
-    /// closed.
-    engine: Mutex<Option<Engine>>,
-    path: String,
+    /// Locked for the length of a commit. Readers and the apply thread do not need it.
+    engine: Mutex<Access>,
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    options: Options,
+}
+
+/// How far the file may be used.
+#[derive(Debug)]
+enum Access {
+    /// Nothing reaches the file. The engine lives for the sake of the snapshot.
+    Looking(#[allow(dead_code, reason = "it is only kept")] Engine),
+    Writing(Engine),
+    Closed,
 }
 
 /// Tail and file, in step.
@@ -142,19 +178,44 @@ impl Backend {
     ///
     /// A file that is being made has another name until it is whole, so a crash leaves either no
     /// file or a good one.
-    #[allow(
-        clippy::needless_pass_by_value,
-        reason = "the callers' shape; nothing is kept of it yet"
-    )]
     pub fn open(disk: Arc<dyn Disk>, path: &Path, options: Options) -> Result<Self, Error> {
         let engine = Engine::open(disk.as_ref(), path, &options)?;
+        Self::with(engine, Access::Writing, (disk, path, options))
+    }
+
+    /// Opens a file that is there for reading, and leaves it as it is, down to the last byte.
+    /// [`Self::flush`] fails until [`Self::begin_writing`].
+    pub fn look(disk: Arc<dyn Disk>, path: &Path, options: Options) -> Result<Self, Error> {
+        let engine = Engine::look(disk.as_ref(), path, &options)?;
+        Self::with(engine, Access::Looking, (disk, path, options))
+    }
+
+    fn with(
+        engine: Engine,
+        access: fn(Engine) -> Access,
+        (disk, path, options): (Arc<dyn Disk>, &Path, Options),
+    ) -> Result<Self, Error> {
         let file = Arc::new(engine.snapshot()?);
         let durable = file.applied()?;
         Ok(Self {
             state: RwLock::new(State { tail: Tail::new(durable), file, durable }),
-            engine: Mutex::new(Some(engine)),
-            path: path.display().to_string(),
+            engine: Mutex::new(access(engine)),
+            disk,
+            path: path.to_path_buf(),
+            options,
         })
+    }
+
+    /// From here on the file may be written to, if it was only looked into so far.
+    pub fn begin_writing(&self) -> Result<(), Error> {
+        let mut access = self.engine.lock();
+        if !matches!(*access, Access::Looking(_)) {
+            return Ok(());
+        }
+        let engine = Engine::open(self.disk.as_ref(), &self.path, &self.options)?;
+        self.state.write().file = Arc::new(engine.snapshot()?);
+        *access = Access::Writing(engine);
+        Ok(())
     }
 
     /// The newest value, from the tail or the file.
@@ -226,8 +287,10 @@ impl Backend {
     ///
     /// Returns what is durable now.
     pub fn flush(&self) -> Result<Applied, Error> {
-        let engine = self.engine.lock();
-        let engine = engine.as_ref().ok_or_else(|| engine::closed(&self.path))?;
+        let access = self.engine.lock();
+        let Access::Writing(engine) = &*access else {
+            return Err(engine::not_open(&self.path.display().to_string()));
+        };
         let Some(generation) = self.state.write().oldest() else {
             return Ok(self.durable());
         };
@@ -242,18 +305,16 @@ impl Backend {
     /// Lets go of the file, whoever still holds this: nothing is written to it any more, and what is
     /// not in memory cannot be read. Then another process may have it.
     pub fn close(&self) -> Result<(), Error> {
-        self.engine.lock().take().map_or(Ok(()), Engine::close)
+        match std::mem::replace(&mut *self.engine.lock(), Access::Closed) {
+            Access::Looking(engine) | Access::Writing(engine) => engine.close(),
+            Access::Closed => Ok(()),
+        }
     }
 
     /// The file's length on disk, and the bytes in use inside it (keys and values of all rows).
     pub fn size(&self) -> (u64, u64) {
         let file = Arc::clone(&self.state.read().file);
         (file.len(), file.used())
-    }
-
-    /// The file's name, for messages.
-    pub fn path(&self) -> &str {
-        &self.path
     }
 }
 

@@ -1,6 +1,6 @@
 //! The tables as their users see them, and what a loss of power leaves.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 
 use base::{Disk, Index, Open, Term, disk::MemDisk, limits::TAIL_FLUSH_BYTES};
 use bytes::Bytes;
@@ -222,6 +222,94 @@ fn something_else_in_the_file_is_an_error_and_stays_as_it_is() {
     let mut content = vec![0; 10_000];
     file.read_exact_at(&mut content, 0).unwrap();
     assert_eq!(content, [b'x'; 10_000]);
+}
+
+fn content(disk: &MemDisk) -> Vec<u8> {
+    let file = disk.open(Path::new(PATH), Open::Read).unwrap();
+    let mut content = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+    file.read_exact_at(&mut content, 0).unwrap();
+    content
+}
+
+fn look(disk: &MemDisk) -> Result<Backend, Error> {
+    let options = Options { cache_bytes: 1 << 20 };
+    Backend::look(Arc::new(disk.clone()), Path::new(PATH), options)
+}
+
+/// What a killed process leaves has to be mended: the engine does so at once when it may.
+#[test]
+fn who_only_looks_finds_everything_and_leaves_every_byte_as_it_was() {
+    let killed = disk(1);
+    let backend = open(&killed);
+    for index in 1..=12 {
+        backend.write(Some(at(index)), entry(index));
+    }
+    backend.flush().unwrap();
+    let disk = killed.fork(1);
+    let before = content(&disk);
+    let looking = look(&disk).unwrap();
+    assert_eq!(Table::ALL.map(|table| rows(&looking, table)).to_vec(), state_after(12));
+    assert_eq!(looking.durable(), at(12));
+    looking.write(Some(at(13)), entry(13));
+    assert!(looking.flush().is_err(), "nothing may be written yet");
+    drop(looking);
+    assert!(content(&disk) == before);
+    drop(try_open(&disk).unwrap());
+    assert!(content(&disk) != before, "nothing had to be mended: this test shows nothing");
+}
+
+#[test]
+fn who_has_looked_can_begin_to_write() {
+    let disk = disk(1);
+    let backend = open(&disk);
+    backend.write(Some(at(1)), entry(1));
+    backend.flush().unwrap();
+    backend.close().unwrap();
+    let looking = look(&disk).unwrap();
+    looking.write(Some(at(2)), entry(2));
+    looking.begin_writing().unwrap();
+    assert_eq!(Table::ALL.map(|table| rows(&looking, table)).to_vec(), state_after(2));
+    assert_eq!(looking.flush().unwrap(), at(2));
+    drop(looking);
+    let backend = open(&disk);
+    assert_eq!(Table::ALL.map(|table| rows(&backend, table)).to_vec(), state_after(2));
+}
+
+#[test]
+fn a_row_that_has_rotted_is_named_and_not_served() {
+    let disk = disk(1);
+    let backend = open(&disk);
+    let value = "a value that is easily found";
+    backend.write(Some(at(1)), vec![change(Table::Values, "k", Some(value))]);
+    backend.flush().unwrap();
+    backend.close().unwrap();
+    let bytes = content(&disk);
+    let found = bytes.windows(value.len()).rposition(|part| part == value.as_bytes()).unwrap();
+    let file = disk.open(Path::new(PATH), Open::Write).unwrap();
+    file.write_at(b"A", u64::try_from(found).unwrap()).unwrap();
+    let backend = open(&disk);
+    let expected = "Values row 6b cannot be read (its checksum does not match)";
+    let error = backend.get(Table::Values, b"k").unwrap_err().to_string();
+    assert!(error.starts_with(expected), "{error}");
+    let error = backend.scan(Table::Values, b"", None, 9).unwrap_err().to_string();
+    assert!(error.starts_with(expected), "{error}");
+}
+
+/// A file that only may not be read must not be taken for a damaged one.
+#[test]
+fn each_error_comes_with_its_own_advice() {
+    let check = |kind: Option<io::ErrorKind>, advice: &str| {
+        let (path, text) = ("/data/keyspace".to_owned(), "no".to_owned());
+        let error = Error::Engine { verb: "open", path, text, kind }.to_string();
+        assert!(error.starts_with("open /data/keyspace: no") && error.contains(advice), "{error}");
+        assert!(advice.contains("backup") || !error.contains("backup"), "{error}");
+    };
+    check(None, "restore this member from a backup");
+    check(Some(io::ErrorKind::UnexpectedEof), "restore this member from a backup");
+    check(Some(io::ErrorKind::PermissionDenied), "let the user who runs the member");
+    check(Some(io::ErrorKind::StorageFull), "free space on this disk");
+    check(Some(io::ErrorKind::ReadOnlyFilesystem), "mount this file system for writing");
+    check(Some(io::ErrorKind::NotFound), "no");
 }
 
 #[test]

@@ -8,6 +8,21 @@ use std::{fmt, io, path::Path, sync::Arc};
 pub use mem::MemDisk;
 pub use os::OsDisk;
 
+/// What to do about an error of the operating system, to be put behind its text; empty where the
+/// text says it all.
+#[allow(clippy::wildcard_enum_match_arm, reason = "of most there is nothing to say")]
+pub fn advice(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            ": free space on this disk, then start the member again"
+        }
+        io::ErrorKind::PermissionDenied => ": let the user who runs the member read and write it",
+        io::ErrorKind::ReadOnlyFilesystem => ": mount this file system for writing",
+        io::ErrorKind::NotADirectory => ": part of this path is a file: choose another directory",
+        _ => "",
+    }
+}
+
 /// How [`Disk::open`] opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Open {
@@ -40,6 +55,9 @@ pub trait Disk: Send + Sync + fmt::Debug {
 
     /// Lasts after [`Disk::sync_dir`].
     fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes an empty directory. May come back after a loss of power.
+    fn remove_dir(&self, dir: &Path) -> io::Result<()>;
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 

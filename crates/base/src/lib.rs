@@ -8,6 +8,7 @@ pub mod code;
 pub mod disk;
 pub mod ids;
 pub mod limits;
+pub mod panics;
 pub mod revision;
 pub mod version;
 

@@ -10,12 +10,17 @@ use std::{os::unix::fs::symlink, process::Command, thread::sleep, time::Duration
 use e2e::{
     Member, Start, binaries, eventually, ports,
     records::matches,
+    rings,
     run::{self, Output, Running},
 };
 use tempfile::TempDir;
 
 #[test]
 fn every_command_of_the_guide_works_in_order() {
+    let curl = Command::new("curl").arg("--version").output();
+    if !rings::can_run("curl", curl.is_ok(), "curl is not installed: apt-get install curl") {
+        return;
+    }
     let shell = Shell::with_a_server_as_the_guide_starts_it();
     members(&shell);
     reading_and_writing(&shell);

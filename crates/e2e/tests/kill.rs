@@ -206,8 +206,11 @@ struct Ledger {
     indexes: BTreeMap<u64, (String, String)>,
     index: u64,
     acknowledged: u64,
-    /// Writes without an answer: each may have moved the index.
+    /// Writes without an answer, ever and since the last check: each may have moved the index.
     unanswered: u64,
+    unanswered_now: u64,
+    /// Keys that may expire, each of which moves the index: those alive at the last check, and
+    /// those sent since.
     soon: u64,
 }
 
@@ -226,6 +229,7 @@ impl Ledger {
             index,
             acknowledged: 0,
             unanswered: 0,
+            unanswered_now: 0,
             soon: 0,
         }
     }
@@ -260,6 +264,7 @@ impl Ledger {
 
     fn book_unanswered(&mut self, note: &Note) {
         self.unanswered += 1;
+        self.unanswered_now += 1;
         let value = note.value.clone();
         match note.kind {
             Kind::Set | Kind::SetToExpire => {
@@ -286,13 +291,16 @@ impl Ledger {
         let last = self.indexes.last_key_value().map_or(self.index, |(index, _)| *index);
         let now = member.get("/v2/keys/").index();
         assert!(last <= now, "the index fell from {last} to {now}");
-        let others = self.unanswered + self.soon;
+        let others = self.unanswered_now + self.soon;
         assert!(now <= last + others, "the index jumped from {last} to {now}, {others} unknown");
         let next = member.put("/probe", "x");
         // Keys may expire in between.
         assert!(now < next && next <= now + 1 + self.soon, "{next} follows {now}");
         self.indexes.insert(next, ("/probe".to_owned(), "x".to_owned()));
         self.index = next;
+        let mut alive = BTreeMap::new();
+        leaves(&member.get("/v2/keys/soon").json()["node"], &mut alive);
+        (self.unanswered_now, self.soon) = (0, alive.len() as u64);
     }
 
     fn check_keys(&mut self, member: &Member) {

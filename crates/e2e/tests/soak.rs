@@ -20,7 +20,8 @@ fn overwriting_a_hundred_keys_for_long_takes_no_more_memory_and_disk_than_for_sh
 
 #[test]
 fn overwriting_with_a_time_to_live_takes_no_more_either() {
-    overwrite(&[("ttl", "1000")]);
+    // Shorter than the run: but for the last ones, each is replaced before it is due.
+    overwrite(&[("ttl", "2")]);
 }
 
 fn overwrite(extra: &[(&str, &str)]) {
@@ -48,8 +49,15 @@ fn overwrite(extra: &[(&str, &str)]) {
     assert!(late.1 < early.1 + early.1 / 2, "disk goes on growing: {seen:?}");
     // The log lays out a segment of 64 MB beforehand.
     assert!(late.1 < 2 * QUOTA + (64 << 20), "{} bytes on disk", late.1);
-    let answer = member.get("/v2/keys/soak").json();
-    assert_eq!(answer["node"]["nodes"].as_array().map(Vec::len), Some(100));
+    let kept = || member.get("/v2/keys/soak").json()["node"]["nodes"].as_array().map(Vec::len);
+    if extra.is_empty() {
+        assert_eq!(kept(), Some(100));
+    } else {
+        let limit = std::time::Duration::from_secs(20);
+        e2e::eventually(limit, "all expire", || {
+            kept().is_none_or(|count| count == 0).then_some(())
+        });
+    }
 }
 
 /// Writes from several hands: writes that wait at once share a sync.
@@ -93,17 +101,45 @@ fn disk(path: &Path) -> u64 {
     entries.map(size).sum()
 }
 
+/// A look through the history for each such poll would take many times as long as the poll.
 #[test]
-fn a_long_history_does_not_slow_down_a_poll_of_a_quiet_key() {
+fn polls_of_quiet_keys_with_an_old_index_cost_no_more_than_fresh_ones() {
+    if binaries::is_original() {
+        return; // It answers them with an error: its history is too short.
+    }
     let member = Member::start();
     let first = member.put("/quiet", "1");
-    write(&member, 0..900, &[]);
-    let began = std::time::Instant::now();
-    let mut connection = member.connect();
-    for _ in 0..200 {
-        let target = format!("/v2/keys/quiet?wait=true&waitIndex={first}");
-        let answer = connection.ask(&Request::get(&target)).expect("an answer comes");
-        assert_eq!(answer.json()["node"]["value"], "1");
+    write(&member, 0..30_000, &[]);
+    let (mut fresh, mut old) = (0, 0);
+    for _ in 0..5 {
+        fresh += poll(&member, "");
+        old += poll(&member, &format!("&waitIndex={}", first + 1));
     }
-    assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
+    println!("{fresh} ticks for fresh polls, {old} for old ones");
+    assert!(10 < fresh, "too little was done to measure: {fresh} ticks");
+    assert!(old < 3 * fresh, "{fresh} ticks for fresh polls, {old} for old ones");
+    // They do look into the history.
+    let answer = member.get(&format!("/v2/keys/quiet?wait=true&waitIndex={first}"));
+    assert_eq!(answer.json()["node"]["value"], "1");
+}
+
+/// Begins polls that wait, and goes away; the CPU time that it took the member, in clock ticks.
+fn poll(member: &Member, index: &str) -> u64 {
+    let before = cpu_ticks(member.pid());
+    for _ in 0..400 {
+        let mut connection = member.connect();
+        let target = format!("/v2/keys/quiet?wait=true{index}");
+        connection.send(&Request::get(&target)).expect("the member reads");
+        assert_eq!(connection.receive_head().expect("headers come at once").status, 200);
+        assert!(connection.has_nothing(), "nothing has happened since");
+    }
+    cpu_ticks(member.pid()) - before
+}
+
+/// What a process has used, in user and system mode.
+fn cpu_ticks(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    let (_, fields) = stat.rsplit_once(')').expect("the name stands in brackets");
+    let numbers = fields.split_whitespace().skip(11).take(2);
+    numbers.map(|field| field.parse::<u64>().expect("a number")).sum()
 }

@@ -32,9 +32,8 @@ fn among_ten_thousand_polls_one_write_wakes_exactly_those_it_concerns() {
         let node = &poll.event()["node"];
         assert_eq!((&node["key"], &node["modifiedIndex"]), (&"/crowd/7".into(), &index.into()));
     }
-    let took = began.elapsed();
-    println!("the last of those concerned woke after {took:?}");
-    assert!(took < Duration::from_secs(2), "the last poll woke after {took:?}");
+    // How soon is measured by `bench wake`: here the machine is shared with other tests.
+    println!("the last of those concerned woke after {:?}", began.elapsed());
 
     for poll in others {
         let (kind, at) = (poll.kind, poll.at);

@@ -36,6 +36,8 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) member: server::Config,
+    /// Nobody said where the data should go.
+    pub(crate) is_default_data_dir: bool,
     pub(crate) cors: Vec<String>,
     pub(crate) listen_clients: Vec<Listen>,
     pub(crate) listen_peers: Vec<Listen>,
@@ -97,12 +99,20 @@ pub(crate) fn gather(
     checks::config(given).map(|config| Command::Start(Box::new(config)))
 }
 
-/// The process's own environment, as far as it is text.
-pub(crate) fn environment() -> BTreeMap<String, String> {
-    let text = |(name, value): (OsString, OsString)| {
-        Some((name.into_string().ok()?, value.into_string().ok()?))
-    };
-    std::env::vars_os().filter_map(text).collect()
+/// The `ETCD_*` variables among these; of the rest nothing is used.
+pub(crate) fn environment(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<BTreeMap<String, String>, Refusal> {
+    let mut environment = BTreeMap::new();
+    for (name, value) in variables {
+        let Some(name) = name.to_str().filter(|name| name.starts_with("ETCD_")) else { continue };
+        let value = value.into_string().map_err(|value| {
+            let value = value.display();
+            Refusal::Conflict(format!("environment variable {name}={value} is no UTF-8 text"))
+        })?;
+        environment.insert(name.to_owned(), value);
+    }
+    Ok(environment)
 }
 
 /// As in etcd 3, a file stands alone: what else was given is ignored, but not in silence.

@@ -35,6 +35,8 @@ pub(crate) enum Kind {
     Number,
     OneOf(&'static [&'static str]),
     Urls,
+    /// Origins of pages, as browsers send them, or `*`.
+    Origins,
     /// `IP:port`, as etcd 0.4 had it.
     Address,
 }

@@ -26,7 +26,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    match config::gather(&arguments, &config::environment()) {
+    let command = config::environment(std::env::vars_os())
+        .and_then(|environment| config::gather(&arguments, &environment));
+    match command {
         Ok(Command::Help) => print(&flags::help()),
         Ok(Command::Version) => print(&version::text()),
         Ok(Command::Start(config)) => start(*config),
@@ -44,8 +46,12 @@ fn main() -> ExitCode {
 fn tell_of_panics() {
     let default = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
-        let place = info.location().map(ToString::to_string).unwrap_or_default();
         let what = info.payload_as_str().unwrap_or("a panic");
+        if let Some(meaning) = base::panics::meaning() {
+            tracing::error!(target: "etcdmain", "{meaning} ({what})");
+            exit_in_panic();
+        }
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(
             target: "etcdmain",
             "the member cannot go on: {what} ({place}): its data is damaged, or this is a bug. If it \
@@ -55,6 +61,12 @@ fn tell_of_panics() {
             default(info);
         }
     }));
+}
+
+/// There is no way back to `main` from here.
+#[allow(clippy::exit, clippy::disallowed_methods, reason = "else the process is aborted")]
+fn exit_in_panic() {
+    std::process::exit(1)
 }
 
 fn start(config: Config) -> ExitCode {

@@ -74,7 +74,13 @@ fn start(config: &Config) -> Result<Handle, String> {
         "starting a member"
     );
     let started = server::start(member.clone(), Arc::new(OsDisk), Arc::new(OsClock::new()));
-    started.map_err(|error| error.to_string())
+    let handle = started.map_err(|error| error.to_string())?;
+    // Whoever is refused has a worse thing to read about.
+    if config.is_default_data_dir {
+        let path = member.data_dir.display();
+        tracing::warn!(target: "etcdmain", "no --data-dir is given: using ./{path}");
+    }
+    Ok(handle)
 }
 
 /// A member with its APIs.

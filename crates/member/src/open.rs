@@ -1,13 +1,16 @@
 //! Brings a member up from its disk, or founds it there.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use backend::{Applied, Backend};
 use base::{Disk, Index, MemberId, Term};
 use bytes::Bytes;
 use raft::eraftpb::{EntryType, HardState};
 use state::State;
-use wal::{Entry, Held, Identity, Recovered, Wal};
+use wal::{Entry, Held, Identity, Looked, Recovered, Wal};
 
 use crate::{
     Config, Core, CoreError,
@@ -51,13 +54,13 @@ pub struct Opened {
 pub enum OpenError {
     #[error(transparent)]
     Wal(#[from] wal::Error),
-    #[error("{0}{advice}", advice = advice(.0))]
+    #[error(transparent)]
     Backend(#[from] backend::Error),
     #[error(transparent)]
     Apply(#[from] ApplyError),
     #[error(transparent)]
     Core(#[from] CoreError),
-    #[error("look into {path}: {source}")]
+    #[error("look into {path}: {source}{advice}", advice = base::disk::advice(.source.kind()))]
     Io { path: PathBuf, source: std::io::Error },
     #[error("{0}")]
     Flags(String),
@@ -91,17 +94,6 @@ pub enum OpenError {
     Stranger { path: PathBuf, member: MemberId, cluster: base::ClusterId },
 }
 
-/// The storage engine says what is wrong, but not what to do.
-fn advice(error: &backend::Error) -> &'static str {
-    match error {
-        backend::Error::Engine { .. } => {
-            ". If the disk is sound and has room, the file is damaged or no keyspace: restore this \
-             member from a backup, or choose another data directory"
-        }
-        backend::Error::Format { .. } | backend::Error::Damaged { .. } => "",
-    }
-}
-
 /// Whether a member lives here already, or has begun to; looks only.
 pub fn exists(disk: &dyn Disk, paths: &Paths) -> Result<bool, OpenError> {
     let look = |path: &PathBuf| -> std::io::Result<bool> {
@@ -113,69 +105,131 @@ pub fn exists(disk: &dyn Disk, paths: &Paths) -> Result<bool, OpenError> {
 /// Opens the member, or founds it if there is none. `bootstrap` is asked only then: what the
 /// flags say of the initial cluster does not concern a member that is there.
 ///
-/// Every step leaves the disk in a state from which the next call goes on.
+/// Data that is refused stays as it was: all of it is read before any of it is mended. And every
+/// step leaves the disk in a state from which the next call goes on.
 pub fn open(
     disk: &Arc<dyn Disk>,
     paths: &Paths,
     options: &Options,
     bootstrap: &dyn Fn() -> Result<Bootstrap, String>,
 ) -> Result<Opened, OpenError> {
-    let look = |source| OpenError::Io { path: paths.keyspace.clone(), source };
-    let open = || Backend::open(Arc::clone(disk), &paths.keyspace, options.backend.clone());
-    // Only one that is there is opened first: making one would touch what may be refused.
-    let found = disk.exists(&paths.keyspace).map_err(look)?.then(open).transpose()?;
+    let Paths { wal: dir, keyspace: path } = paths;
+    let failed = |source| OpenError::Io { path: path.clone(), source };
+    let look = || Backend::look(Arc::clone(disk), path, options.backend.clone());
+    let found = disk.exists(path).map_err(failed)?;
+    let found = found.then(|| reading(path, look)).transpose()?;
     let held = found.as_ref().map(Backend::durable).unwrap_or_default();
-    let (mut wal, mut log) = open_log(disk, paths, options, bootstrap, held)?;
-    let backend = Arc::new(found.map_or_else(open, Ok)?);
-    let state = State::open(Arc::clone(&backend)).map_err(ApplyError::from)?;
-    let applied = state.applied();
-    let applier = Applier::new(state)?;
-    let identity = wal.identity();
-    check(paths, identity, &log, &applier)?;
+    let log = look_into_log(disk, paths, bootstrap, held)?;
+    let identity = log.identity();
+    let found = match found {
+        Some(backend) => {
+            let (backend, applier) = reading(path, || assemble(backend))?;
+            check_is_known(paths, &log, &applier)?;
+            Some((backend, applier))
+        }
+        None => None,
+    };
+
+    let (mut wal, mut log) = log.open(disk, dir, options)?;
+    let (backend, applier) = match found {
+        Some((backend, applier)) => {
+            backend.begin_writing()?;
+            (backend, applier)
+        }
+        None => assemble(Backend::open(Arc::clone(disk), path, options.backend.clone())?)?,
+    };
+    let applied = applier.state().applied().index;
     // Applied entries were committed, whether or not the log heard of it.
-    log.hard_state.commit = log.hard_state.commit.max(applied.index);
+    log.hard_state.commit = log.hard_state.commit.max(applied);
     if options.force_new_cluster {
         force_alone(&mut wal, &mut log, &applier)?;
     }
-    let window = window(log, &applier, applied.index);
-    let core = Core::new(identity.member, options.core.clone(), window, applied.index)?;
+    let window = window(log, &applier, applied);
+    let core = Core::new(identity.member, options.core.clone(), window, applied)?;
     Ok(Opened { identity, wal, backend, applier, core })
 }
 
-/// The log, with at least its first batch in it. `held`: what the keyspace holds.
-fn open_log(
+/// The storage engine panics at some damages.
+fn reading<T>(path: &Path, read: impl FnOnce() -> T) -> T {
+    let meaning = format!(
+        "the keyspace {} is damaged: restore this member from a backup, or choose another data \
+         directory",
+        path.display()
+    );
+    base::panics::mean(meaning, read)
+}
+
+fn assemble(backend: Backend) -> Result<(Arc<Backend>, Applier), OpenError> {
+    let backend = Arc::new(backend);
+    let state = State::open(Arc::clone(&backend)).map_err(ApplyError::from)?;
+    Ok((backend, Applier::new(state)?))
+}
+
+/// What is there of a log, before anything is written.
+enum Log {
+    Whole(Looked),
+    /// The first batch is missing.
+    Begun(Looked, Bootstrap),
+    Missing(Bootstrap),
+}
+
+/// `held`: what the keyspace holds.
+fn look_into_log(
     disk: &Arc<dyn Disk>,
     paths: &Paths,
-    options: &Options,
     bootstrap: &dyn Fn() -> Result<Bootstrap, String>,
     held: Applied,
-) -> Result<(Wal, Recovered), OpenError> {
+) -> Result<Log, OpenError> {
     // What followers that lag may still ask for is kept in memory, no more.
     let in_keyspace =
         Held { index: held.index, entries: APPLIED_ENTRIES_KEPT, bytes: APPLIED_BYTES_KEPT };
-    let found = Wal::open(Arc::clone(disk), &paths.wal, options.wal, in_keyspace)?;
-    let is_lost = found.as_ref().is_none_or(|(_, log)| bootstrap::is_unfinished(log));
-    if is_lost && held.index > Index(0) {
-        let Applied { index: applied, term } = held;
-        return Err(OpenError::Ahead { path: paths.keyspace.clone(), applied, term });
+    let looked = Looked::look(Arc::clone(disk), &paths.wal, in_keyspace)?;
+    match looked {
+        Some(looked) if !bootstrap::is_unfinished(looked.recovered()) => {
+            check_they_meet(paths, looked.recovered(), held)?;
+            Ok(Log::Whole(looked))
+        }
+        _ if held.index > Index(0) => {
+            let Applied { index: applied, term } = held;
+            Err(OpenError::Ahead { path: paths.keyspace.clone(), applied, term })
+        }
+        Some(looked) => {
+            let bootstrap = bootstrap().map_err(OpenError::Flags)?;
+            same_beginnings(paths, looked.identity(), bootstrap.identity)?;
+            Ok(Log::Begun(looked, bootstrap))
+        }
+        None => Ok(Log::Missing(bootstrap().map_err(OpenError::Flags)?)),
     }
-    let (mut wal, bootstrap) = match found {
-        Some((wal, log)) if !bootstrap::is_unfinished(&log) => return Ok((wal, log)),
-        Some((wal, _)) => {
-            let bootstrap = bootstrap().map_err(OpenError::Flags)?;
-            same_beginnings(paths, wal.identity(), bootstrap.identity)?;
-            (wal, bootstrap)
+}
+
+impl Log {
+    fn identity(&self) -> Identity {
+        match self {
+            Self::Whole(looked) | Self::Begun(looked, _) => looked.identity(),
+            Self::Missing(bootstrap) => bootstrap.identity,
         }
-        None => {
-            let bootstrap = bootstrap().map_err(OpenError::Flags)?;
-            let identity = bootstrap.identity;
-            (Wal::create(Arc::clone(disk), &paths.wal, identity, options.wal)?, bootstrap)
-        }
-    };
-    let (hard_state, entries) = bootstrap.log();
-    wal.append(Some(hard_state), &entries)?;
-    wal.sync()?;
-    Ok((wal, Recovered { hard_state, before: (Index(0), Term(0)), entries }))
+    }
+
+    /// Mends or makes it; it then has at least its first batch in it.
+    fn open(
+        self,
+        disk: &Arc<dyn Disk>,
+        dir: &Path,
+        options: &Options,
+    ) -> Result<(Wal, Recovered), OpenError> {
+        let (mut wal, bootstrap) = match self {
+            Self::Whole(looked) => return Ok(looked.open(options.wal)?),
+            Self::Begun(looked, bootstrap) => (looked.open(options.wal)?.0, bootstrap),
+            Self::Missing(bootstrap) => {
+                let identity = bootstrap.identity;
+                (Wal::create(Arc::clone(disk), dir, identity, options.wal)?, bootstrap)
+            }
+        };
+        let (hard_state, entries) = bootstrap.log();
+        wal.append(Some(hard_state), &entries)?;
+        wal.sync()?;
+        Ok((wal, Recovered { hard_state, before: (Index(0), Term(0)), entries }))
+    }
 }
 
 fn same_beginnings(paths: &Paths, found: Identity, asked: Identity) -> Result<(), OpenError> {
@@ -191,15 +245,10 @@ fn same_beginnings(paths: &Paths, found: Identity, asked: Identity) -> Result<()
     })
 }
 
-/// Whether log and keyspace are of one member and meet.
-fn check(
-    paths: &Paths,
-    identity: Identity,
-    log: &Recovered,
-    applier: &Applier,
-) -> Result<(), OpenError> {
+/// Whether the keyspace ends within the log.
+fn check_they_meet(paths: &Paths, log: &Recovered, held: Applied) -> Result<(), OpenError> {
     let path = paths.keyspace.clone();
-    let Applied { index, term } = applier.state().applied();
+    let Applied { index, term } = held;
     if index < log.before.0 {
         return Err(OpenError::Behind { path, applied: index, first: Index(log.before.0.0 + 1) });
     }
@@ -212,13 +261,19 @@ fn check(
     if logged != Some(term) {
         return Err(OpenError::Ahead { path, applied: index, term });
     }
+    Ok(())
+}
+
+/// Whether the keyspace knows the member whose log it is.
+fn check_is_known(paths: &Paths, log: &Log, applier: &Applier) -> Result<(), OpenError> {
+    let Log::Whole(looked) = log else { return Ok(()) };
+    let Identity { member, cluster } = looked.identity();
     let reader = applier.state().reader();
-    let known = reader.members().members.contains_key(&identity.member)
-        || reader.is_removed(identity.member);
+    let known = reader.members().members.contains_key(&member) || reader.is_removed(member);
+    let is_latest = applier.state().applied().index >= looked.recovered().hard_state.commit;
     // Before the first configuration change the keyspace knows nobody.
-    if !known && !reader.members().members.is_empty() && index >= log.hard_state.commit {
-        let Identity { member, cluster } = identity;
-        return Err(OpenError::Stranger { path, member, cluster });
+    if !known && !reader.members().members.is_empty() && is_latest {
+        return Err(OpenError::Stranger { path: paths.keyspace.clone(), member, cluster });
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ impl Failure {
         while let Some(error) = cause {
             let next = error.to_string();
             // Some errors say their cause's text in their own.
-            if !text.ends_with(&next) {
+            if !text.contains(&next) {
                 text = format!("{text}: {next}");
             }
             cause = error.source();

@@ -49,7 +49,7 @@ pub fn start(
         wal: config.wal_dir.clone().unwrap_or_else(|| home.join("wal")),
         keyspace: home.join("keyspace"),
     };
-    original::refuse(disk.as_ref(), &config.data_dir, &paths.wal)?;
+    original::refuse(disk.as_ref(), &config, &paths.wal)?;
     let found = || founding::bootstrap(&config);
     if member::exists(disk.as_ref(), &paths).map_err(|error| other(&error))? {
         tracing::info!(
@@ -59,17 +59,19 @@ pub fn start(
     } else {
         found().map_err(StartError::Other)?;
     }
-    let locks = lock_all(disk.as_ref(), &home, &paths.wal, &config)?;
-    let run_number = first_id(0, clock.wall().0);
-    let opened = member::open(&disk, &paths, &options(&config, run_number), &found);
-    let opened = opened.map_err(|error| {
-        // What is refused stays as it was. If this fails, a lock that nobody holds is left.
-        for path in &locks.made {
-            disk.remove(path).ok();
+    let mut locks = Locks::default();
+    let opened = locks.take(disk.as_ref(), &home, &paths.wal, &config).and_then(|()| {
+        let run_number = first_id(0, clock.wall().0);
+        let opened = member::open(&disk, &paths, &options(&config, run_number), &found);
+        opened.map_err(|error| opening(&error, &config))
+    });
+    match opened {
+        Ok(opened) => run(config, clock, opened, locks.held),
+        Err(error) => {
+            locks.undo(disk.as_ref());
+            Err(error)
         }
-        opening(&error, &config)
-    })?;
-    run(config, clock, opened, locks.held)
+    }
 }
 
 fn options(config: &Config, run: u64) -> Options {
@@ -91,64 +93,81 @@ fn options(config: &Config, run: u64) -> Options {
 }
 
 /// What keeps other processes away from this member's files.
+#[derive(Default)]
 struct Locks {
     held: Vec<Box<dyn Send + Sync>>,
     /// Files that were not there before.
-    made: Vec<PathBuf>,
+    files: Vec<PathBuf>,
+    /// Directories that were not there before, those that hold others first.
+    dirs: Vec<PathBuf>,
 }
 
-/// The log has a lock of its own: with `--wal-dir` two data directories could share it.
-fn lock_all(
-    disk: &dyn Disk,
-    home: &Path,
-    wal: &Path,
-    config: &Config,
-) -> Result<Locks, StartError> {
-    let mut locks = Locks { held: Vec::new(), made: Vec::new() };
-    // Also makes the name of the data directory last.
-    make(disk, &config.data_dir, "--data-dir")?;
-    lock(disk, home, "--data-dir", &mut locks).map_err(|in_use| match in_use {
-        Some(error) => error,
-        None => StartError::InUse { path: config.data_dir.display().to_string() },
-    })?;
-    let flag = if config.wal_dir.is_some() { "--wal-dir" } else { "--data-dir" };
-    lock(disk, wal, flag, &mut locks).map_err(|in_use| match in_use {
-        Some(error) => error,
-        None => StartError::Other(format!(
+impl Locks {
+    /// The log has a lock of its own: with `--wal-dir` two data directories could share it.
+    fn take(
+        &mut self,
+        disk: &dyn Disk,
+        home: &Path,
+        wal: &Path,
+        config: &Config,
+    ) -> Result<(), StartError> {
+        let path = config.data_dir.display().to_string();
+        let in_use = StartError::InUse { path };
+        self.lock(disk, home, "--data-dir", in_use)?;
+        let flag = if config.wal_dir.is_some() { "--wal-dir" } else { "--data-dir" };
+        let in_use = StartError::Other(format!(
             "the log directory {} is in use by another process: stop that one, or choose another \
              {flag}",
             wal.display()
-        )),
-    })?;
-    Ok(locks)
-}
+        ));
+        self.lock(disk, wal, flag, in_use)
+    }
 
-fn make(disk: &dyn Disk, dir: &Path, flag: &str) -> Result<(), StartError> {
-    disk.create_dir_all(dir).map_err(|error| cannot("make directory", dir, flag, &error))
-}
+    fn lock(
+        &mut self,
+        disk: &dyn Disk,
+        dir: &Path,
+        flag: &str,
+        in_use: StartError,
+    ) -> Result<(), StartError> {
+        let is_new = |path: &&Path| matches!(disk.exists(path), Ok(false));
+        let mut new: Vec<_> = dir.ancestors().take_while(is_new).map(Path::to_path_buf).collect();
+        new.reverse();
+        self.dirs.append(&mut new);
+        // Also makes the names of those that are there last.
+        disk.create_dir_all(dir).map_err(|error| cannot("make directory", dir, flag, &error))?;
+        let path = dir.join("lock");
+        let failed = |error: io::Error| {
+            if error.kind() == io::ErrorKind::WouldBlock {
+                in_use
+            } else {
+                cannot("lock", dir, flag, &error)
+            }
+        };
+        let is_new = matches!(disk.exists(&path), Ok(false));
+        self.held.push(disk.lock(&path).map_err(failed)?);
+        self.files.extend(is_new.then_some(path));
+        Ok(())
+    }
 
-/// `Err(None)`: another process has it.
-fn lock(
-    disk: &dyn Disk,
-    dir: &Path,
-    flag: &str,
-    locks: &mut Locks,
-) -> Result<(), Option<StartError>> {
-    make(disk, dir, flag)?;
-    let path = dir.join("lock");
-    let failed = |error: io::Error| {
-        let in_use = error.kind() == io::ErrorKind::WouldBlock;
-        (!in_use).then(|| cannot("lock", dir, flag, &error))
-    };
-    let is_new = !disk.exists(&path).map_err(failed)?;
-    locks.held.push(disk.lock(&path).map_err(failed)?);
-    locks.made.extend(is_new.then_some(path));
-    Ok(())
+    /// What is refused stays as it was. Where this fails, a lock that nobody holds is left, or an
+    /// empty directory; one with something in it is not removed.
+    fn undo(self, disk: &dyn Disk) {
+        for path in &self.files {
+            disk.remove(path).ok();
+        }
+        for dir in self.dirs.iter().rev() {
+            disk.remove_dir(dir).ok();
+        }
+    }
 }
 
 fn cannot(verb: &str, dir: &Path, flag: &str, error: &io::Error) -> StartError {
     let dir = dir.display();
-    StartError::Other(format!("{verb} {dir}: {error}: check {flag} and its permissions"))
+    StartError::Other(format!(
+        "{verb} {dir}: {error}{advice}; check {flag}",
+        advice = base::disk::advice(error.kind())
+    ))
 }
 
 fn opening(error: &OpenError, config: &Config) -> StartError {

@@ -34,7 +34,7 @@ use bytes::Bytes;
 use crate::{
     format::{HEADER_BYTES, Header, Name},
     record::{Batch, ENTRY_BYTES_MAX, TooLarge},
-    recover::Found,
+    recover::{Found, Tail},
     terms::Terms,
 };
 
@@ -80,7 +80,7 @@ impl Default for Options {
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("{verb} {path}: {source}")]
+    #[error("{verb} {path}: {source}{advice}", advice = base::disk::advice(.source.kind()))]
     Io { verb: &'static str, path: PathBuf, source: io::Error },
     /// A record that was promised is bad: restore the member from the others or from a backup.
     #[error(
@@ -101,7 +101,7 @@ impl Error {
 
 /// What of the log the keyspace has already, and so need not be held in memory.
 ///
-/// Of the entries up to `index`, [`Wal::open`] returns only the newest, `entries` of them at most
+/// Of the entries up to `index`, [`Looked::look`] returns only the newest, `entries` of them at most
 /// and about twice `bytes` while it reads; all those after it.
 #[derive(Clone, Copy, Debug)]
 pub struct Held {
@@ -123,6 +123,15 @@ pub struct Recovered {
     pub before: (Index, Term),
     /// Without gaps.
     pub entries: Vec<Entry>,
+}
+
+/// A log that is ours and sound, read and left as it is.
+#[derive(Debug)]
+pub struct Looked {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    half_made: Vec<String>,
+    found: Found,
 }
 
 /// The log, open for appending. One thread's (the log writer's).
@@ -201,50 +210,6 @@ impl Wal {
             batch: Batch::default(),
             failed: false,
         })
-    }
-
-    /// Opens a log and mends what a crash may have left (a torn tail, a half-made or half-removed
-    /// segment). `None` if the directory holds no log (or only one whose making never finished).
-    ///
-    /// `held`: what nobody will ask for. What is returned is durable. A directory that holds something else, or a damaged log, is
-    /// left as it is.
-    pub fn open(
-        disk: Arc<dyn Disk>,
-        dir: &Path,
-        options: Options,
-        held: Held,
-    ) -> Result<Option<(Self, Recovered)>, Error> {
-        let listing = recover::list(&*disk, dir)?;
-        let Some(found) = recover::recover(&*disk, dir, &listing.segments, held)? else {
-            return Ok(None);
-        };
-        let Found { mut segments, identity, tail, terms, recovered } = found;
-        let Some(segment) = segments.pop() else { return Ok(None) };
-        let file = recover::mend(&*disk, &dir.join(Name::segment(segment.id)), &tail)?;
-        remove_half_made(&*disk, dir, &listing.half_made)?;
-        // The process may have died, with the power on, between a change of names and its sync.
-        disk.sync_dir(dir).map_err(Error::io("sync", dir))?;
-
-        let wal = Self {
-            disk,
-            dir: dir.to_path_buf(),
-            identity,
-            options,
-            closed: segments.into(),
-            current: Current {
-                segment,
-                file,
-                seed: tail.seed,
-                crc: tail.crc,
-                end: tail.end,
-                synced: tail.end,
-            },
-            hard_state: recovered.hard_state,
-            terms,
-            batch: Batch::default(),
-            failed: false,
-        };
-        Ok(Some((wal, recovered)))
     }
 
     pub fn identity(&self) -> Identity {
@@ -418,6 +383,53 @@ impl Wal {
     }
 }
 
+impl Looked {
+    /// Reads a log, without touching anything. `None` if the directory holds no log (or only one
+    /// whose making never finished).
+    ///
+    /// `held`: what nobody will ask for.
+    pub fn look(disk: Arc<dyn Disk>, dir: &Path, held: Held) -> Result<Option<Self>, Error> {
+        let listing = recover::list(&*disk, dir)?;
+        let found = recover::recover(&*disk, dir, &listing.segments, held)?;
+        let half_made = listing.half_made;
+        Ok(found.map(|found| Self { disk, dir: dir.to_path_buf(), half_made, found }))
+    }
+
+    pub fn identity(&self) -> Identity {
+        self.found.identity
+    }
+
+    /// What [`Self::open`] will return.
+    pub fn recovered(&self) -> &Recovered {
+        &self.found.recovered
+    }
+
+    /// Opens the log for appending, and mends what a crash may have left (a torn tail, a half-made
+    /// or half-removed segment). What is returned is durable.
+    pub fn open(self, options: Options) -> Result<(Wal, Recovered), Error> {
+        let Self { disk, dir, half_made, found } = self;
+        let Found { segments, current: segment, identity, tail, terms, recovered } = found;
+        let file = recover::mend(&*disk, &dir.join(Name::segment(segment.id)), &tail)?;
+        remove_half_made(&*disk, &dir, &half_made)?;
+        // The process may have died, with the power on, between a change of names and its sync.
+        disk.sync_dir(&dir).map_err(Error::io("sync", &dir))?;
+        let Tail { seed, crc, end, .. } = tail;
+        let wal = Wal {
+            disk,
+            dir,
+            identity,
+            options,
+            closed: segments.into(),
+            current: Current { segment, file, seed, crc, end, synced: end },
+            hard_state: recovered.hard_state,
+            terms,
+            batch: Batch::default(),
+            failed: false,
+        };
+        Ok((wal, recovered))
+    }
+}
+
 impl Current {
     /// Makes a segment, of `bytes`; it and its name are durable when this returns.
     ///
@@ -427,9 +439,16 @@ impl Current {
         let half_made = dir.join(Name::half_made(header.id));
         let file = disk.open(&half_made, Open::Create).map_err(Error::io("create", &half_made))?;
         let bytes = bytes.max(sector.len() as u64);
-        file.allocate(bytes).map_err(Error::io("reserve space for", &half_made))?;
-        file.write_at(&sector, 0).map_err(Error::io("write", &half_made))?;
-        file.sync().map_err(Error::io("sync", &half_made))?;
+        let filled = (|| {
+            file.allocate(bytes).map_err(Error::io("reserve space for", &half_made))?;
+            file.write_at(&sector, 0).map_err(Error::io("write", &half_made))?;
+            file.sync().map_err(Error::io("sync", &half_made))
+        })();
+        if filled.is_err() {
+            // Of a disk that is full not even the rest is taken.
+            disk.remove(&half_made).ok();
+        }
+        filled?;
         let path = dir.join(Name::segment(header.id));
         disk.rename(&half_made, &path).map_err(Error::io("rename", &half_made))?;
         disk.sync_dir(dir).map_err(Error::io("sync", dir))?;

@@ -1,5 +1,5 @@
-//! What a directory holds, found by reading alone: [`crate::Wal::open`] mends afterwards, once it
-//! is certain that the log is ours and sound.
+//! What a directory holds, found by reading alone: [`crate::Looked::open`] mends afterwards, once
+//! it is certain that the log is ours and sound.
 
 use std::{io, path::Path, sync::Arc};
 
@@ -28,8 +28,10 @@ pub(crate) struct Listing {
 /// A log that is ours and sound, up to the end of its last segment.
 #[derive(Debug)]
 pub(crate) struct Found {
-    /// In order of their ids.
+    /// All but the last, in order of their ids.
     pub(crate) segments: Vec<Segment>,
+    /// The last one, that is appended to.
+    pub(crate) current: Segment,
     pub(crate) identity: Identity,
     pub(crate) tail: Tail,
     /// Of all entries, those that were forgotten too.
@@ -101,10 +103,10 @@ pub(crate) fn recover(
         }
     }
     let identity = headers.last().map(|(header, _)| header.identity);
-    let found = tail.zip(identity);
-    Ok(found.map(|(tail, identity)| {
+    let found = tail.zip(identity).zip(segments.pop());
+    Ok(found.map(|((tail, identity), current)| {
         let (terms, recovered) = log.finish();
-        Found { segments, identity, tail, terms, recovered }
+        Found { segments, current, identity, tail, terms, recovered }
     }))
 }
 
@@ -166,7 +168,9 @@ fn header(disk: &dyn Disk, path: &Path, id: u64) -> Result<(Header, u32), Error>
     Header::decode(id, sector.get(..length).unwrap_or_default()).map_err(|bad| match bad {
         BadHeader::Foreign => Error::Foreign {
             path: path.to_path_buf(),
-            what: "this is no raft log; choose another data directory".to_owned(),
+            what: "this is no raft log, or its beginning is lost: if a member lived here, restore \
+                   it from a backup, else choose another data directory"
+                .to_owned(),
         },
         BadHeader::Version(version) => Error::Foreign {
             path: path.to_path_buf(),
@@ -304,7 +308,7 @@ fn held_bytes(held: Held, entry: &Entry) -> usize {
     if entry.index <= held.index { size } else { 0 }
 }
 
-/// Opens the last segment for appending, after mending its end: see [`crate::Wal::open`].
+/// Opens the last segment for appending, after mending its end: see [`crate::Looked::open`].
 pub(crate) fn mend(disk: &dyn Disk, path: &Path, tail: &Tail) -> Result<Arc<dyn File>, Error> {
     let file = disk.open(path, Open::Write).map_err(Error::io("open", path))?;
     rewrite(&file, tail).map_err(Error::io("mend", path))?;

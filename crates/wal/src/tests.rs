@@ -37,7 +37,12 @@ fn create(disk: &MemDisk) -> Wal {
 }
 
 fn try_open(disk: &MemDisk) -> Result<Option<(Wal, Recovered)>, Error> {
-    Wal::open(Arc::new(disk.clone()), dir(), SMALL, Held::NOTHING)
+    look_and_open(disk, Held::NOTHING)
+}
+
+fn look_and_open(disk: &MemDisk, held: Held) -> Result<Option<(Wal, Recovered)>, Error> {
+    let looked = Looked::look(Arc::new(disk.clone()), dir(), held)?;
+    looked.map(|looked| looked.open(SMALL)).transpose()
 }
 
 fn open(disk: &MemDisk) -> (Wal, Recovered) {
@@ -476,12 +481,8 @@ fn what_nobody_asks_for_is_not_held_whatever_was_replaced() {
         drop(wal);
         let (_, all) = open(&disk);
         let behind = rng.u64(0..=last + 3);
-        let opened = Wal::open(
-            Arc::new(disk.clone()),
-            dir(),
-            SMALL,
-            Held { index: Index(behind), entries: 0, bytes: usize::MAX },
-        );
+        let held = Held { index: Index(behind), entries: 0, bytes: usize::MAX };
+        let opened = look_and_open(&disk, held);
         let (mut wal, some) = opened.unwrap().unwrap();
         let kept = behind.min(last);
         assert_eq!(some.before.0, Index(kept), "seed {seed}");
@@ -504,8 +505,7 @@ fn entries_that_the_keyspace_has_take_a_bounded_amount_of_memory() {
     drop(wal);
     let open = |index, entries, bytes| {
         let held = Held { index: Index(index), entries, bytes };
-        let opened = Wal::open(Arc::new(disk.clone()), dir(), SMALL, held).unwrap();
-        let (_, found) = opened.unwrap();
+        let (_, found) = look_and_open(&disk, held).unwrap().unwrap();
         assert_eq!(found.before.0.0 + found.entries.len() as u64, 100);
         found.before
     };

@@ -7,7 +7,7 @@ use std::{path::Path, sync::Arc};
 
 use base::{ClusterId, Index, MemberId, Term, disk::MemDisk};
 use bytes::Bytes;
-use wal::{Entry, Error, HardState, Held, Identity, Options, Recovered, Wal};
+use wal::{Entry, Error, HardState, Held, Identity, Looked, Options, Recovered, Wal};
 
 const IDENTITY: Identity = Identity { cluster: ClusterId(1), member: MemberId(2) };
 
@@ -181,7 +181,7 @@ impl Run {
     /// Opens after the process has died with the power on, in the midst of nothing.
     fn open(&mut self) -> Result<(), Error> {
         self.wal = None;
-        let found = Wal::open(Arc::new(self.disk.clone()), dir(), self.options, Held::NOTHING)?;
+        let found = try_open(&self.disk, self.options)?;
         let (wal, found) = found.expect("it was there before");
         assert!(self.now.is(&found), "{found:#?}\nis not\n{:#?}", self.now);
         self.wal = Some(wal);
@@ -201,7 +201,7 @@ impl Run {
             }
             let disk = self.disk.fork(self.rng.u64(..));
             disk.fail_after(operations);
-            let opened = Wal::open(Arc::new(disk.clone()), dir(), self.options, Held::NOTHING);
+            let opened = try_open(&disk, self.options);
             if !disk.failed() {
                 break;
             }
@@ -209,8 +209,7 @@ impl Run {
             disk.crash();
             self.disk = disk;
         }
-        let opened =
-            Wal::open(Arc::new(self.disk.clone()), dir(), self.options, Held::NOTHING).unwrap();
+        let opened = try_open(&self.disk, self.options).unwrap();
         let Some((wal, found)) = opened else {
             assert!(self.possible.contains(&State::default()), "a synced log is gone");
             (self.now, self.wal) = (State::default(), None);
@@ -284,8 +283,7 @@ fn what_opening_found_survives_after_the_process_was_killed_in_any_operation() {
             run.until_it_fails();
             // The power stays on: what was written is there, synced or not.
             run.disk = run.disk.fork(seed);
-            let opened =
-                Wal::open(Arc::new(run.disk.clone()), dir(), run.options, Held::NOTHING).unwrap();
+            let opened = try_open(&run.disk, run.options).unwrap();
             if let Some((wal, found)) = opened {
                 run.accept(wal, &found);
                 run.recover(false);
@@ -357,6 +355,10 @@ fn rot_in_what_was_synced_is_never_taken_for_a_torn_end() {
 }
 
 fn open(disk: &MemDisk) -> Result<(Wal, Recovered), Error> {
-    let options = Options { segment_bytes: 600 };
-    Wal::open(Arc::new(disk.clone()), dir(), options, Held::NOTHING).map(Option::unwrap)
+    try_open(disk, Options { segment_bytes: 600 }).map(Option::unwrap)
+}
+
+fn try_open(disk: &MemDisk, options: Options) -> Result<Option<(Wal, Recovered)>, Error> {
+    let looked = Looked::look(Arc::new(disk.clone()), dir(), Held::NOTHING)?;
+    looked.map(|looked| looked.open(options)).transpose()
 }

@@ -7,7 +7,7 @@ use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use base::{ClusterId, Index, MemberId, OsDisk, Term};
 use bytes::Bytes;
-use wal::{Entry, HardState, Held, Identity, Options, Wal};
+use wal::{Entry, HardState, Held, Identity, Looked, Options, Wal};
 
 #[test]
 #[ignore = "a measurement; run it in release"]
@@ -52,8 +52,8 @@ fn measure(batch: usize, bytes: usize, syncs: bool) {
     let size = wal.bytes();
     drop(wal);
     let start = Instant::now();
-    let (_, found) =
-        Wal::open(Arc::new(OsDisk), &dir, Options::default(), Held::NOTHING).unwrap().unwrap();
+    let looked = Looked::look(Arc::new(OsDisk), &dir, Held::NOTHING).unwrap().unwrap();
+    let (_, found) = looked.open(Options::default()).unwrap();
     let opened = start.elapsed();
     assert_eq!(found.entries.len() as u64, last);
     std::fs::remove_dir_all(&dir).unwrap();

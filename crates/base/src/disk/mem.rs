@@ -177,6 +177,11 @@ impl Disk for MemDisk {
         self.state.lock().operate(|state| state.names.remove(path))
     }
 
+    /// Here directories stay.
+    fn remove_dir(&self, _dir: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.state.lock().operate(|state| {
             state.names.sync_dir(dir)?;

@@ -8,6 +8,7 @@ use super::{
     Config, Defaults, Listen, Refusal, cluster,
     given::Given,
     urls::{self, Url},
+    value,
 };
 use crate::logging;
 
@@ -33,13 +34,11 @@ pub(super) fn config(mut given: Given) -> Result<Config, Refusal> {
     distinct(&listen_clients, &listen_peers)?;
     let member = member(&given)?;
     let logging = logging::settings(&mut given).map_err(conflict)?;
-    if !given.is_set("data-dir") {
-        let path = member.data_dir.display();
-        given.warn(format!("no --data-dir is given: using ./{path}"));
-    }
     Ok(Config {
+        is_default_data_dir: !given.is_set("data-dir"),
         member,
-        cors: list(given.text("cors")),
+        // Checked when it was given.
+        cors: value::origins(given.text("cors")).unwrap_or_default(),
         listen_clients,
         listen_peers,
         reuse_port: given.switch("socket-reuse-port"),
@@ -167,11 +166,6 @@ fn distinct(clients: &[Listen], peers: &[Listen]) -> Result<(), Refusal> {
 fn parsed(given: &Given, flag: &'static str) -> Result<Vec<Url>, Refusal> {
     urls::parse_list(given.text(flag))
         .map_err(|reason| conflict(format!("{}: {reason}", given.show(flag))))
-}
-
-fn list(text: &str) -> Vec<String> {
-    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-    parts.map(str::to_owned).collect()
 }
 
 fn conflict(text: String) -> Refusal {

@@ -18,10 +18,7 @@ pub(super) fn add(
     for flag in flags::all() {
         known.insert(flag.variable(), flag);
     }
-    for (variable, value) in environment.range("ETCD_".to_owned()..) {
-        if !variable.starts_with("ETCD_") {
-            break;
-        }
+    for (variable, value) in environment {
         match known.get(variable) {
             // The original, too, leaves this one alone: a script's own ETCD_VERSION is common.
             Some(flag) if flag.name == "version" => {

@@ -1,8 +1,8 @@
 //! `--config-file`: YAML with the names of the flags as keys, as etcd 3 has it.
 
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     Refusal,
@@ -59,7 +59,7 @@ fn parse(text: &str, path: &Path) -> Result<Given, Refusal> {
     for (key, value) in mapping(text, path)? {
         let section = SECTIONS.iter().find(|(name, _)| *name == key);
         match (section, value) {
-            (_, Value::Null) => {}
+            (Some(_), Value::Null) => {}
             (Some((name, keys)), Value::Object(inner)) => {
                 for (key, value) in inner {
                     let flag = keys.iter().find(|(inside, _)| *inside == key);
@@ -74,17 +74,24 @@ fn parse(text: &str, path: &Path) -> Result<Given, Refusal> {
     Ok(given)
 }
 
-fn mapping(text: &str, path: &Path) -> Result<BTreeMap<String, Value>, Refusal> {
-    // A file of comments only is an empty mapping.
+fn mapping(text: &str, path: &Path) -> Result<Map<String, Value>, Refusal> {
+    let refuse =
+        |what: &str| Refusal::Conflict(format!("read --config-file {}: {what}", path.display()));
     // Of the words for true and false only two are taken as such: `y` may be somebody's name.
     let options = serde_saphyr::options! { strict_booleans: true };
-    let parsed: Result<Option<BTreeMap<String, Value>>, _> =
-        serde_saphyr::from_str_with_options(text, options);
-    parsed.map(Option::unwrap_or_default).map_err(|error| {
-        let first = error.to_string();
-        let first = first.lines().next().unwrap_or("no YAML").to_owned();
-        Refusal::Conflict(format!("read --config-file {}: {first}", path.display()))
-    })
+    match serde_saphyr::from_str_with_options(text, options) {
+        Ok(Value::Object(mapping)) => Ok(mapping),
+        // A file of comments only.
+        Ok(Value::Null) => Ok(Map::new()),
+        Ok(_) => Err(refuse("it is no mapping: write lines of the form `name: value`")),
+        Err(error) => {
+            let text = error.to_string();
+            // What follows is advice to programmers.
+            let end = text.find(['\n', ',', ';']).unwrap_or(text.len());
+            let what = text.get(..end).unwrap_or(&text);
+            Err(refuse(what.strip_prefix("error: ").unwrap_or(what)))
+        }
+    }
 }
 
 /// Takes one value. Keys that no flag has are left out with a warning, since the original skips

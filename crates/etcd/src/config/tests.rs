@@ -1,13 +1,13 @@
 //! Claims about whole configurations: what the three sources say together.
 
-use std::{io::Write as _, time::Duration};
+use std::{io::Write as _, os::unix::ffi::OsStringExt as _, time::Duration};
 
 use super::*;
 
 fn gathered(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Command, Refusal> {
     let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
-    let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-    gather(&arguments, &environment.iter().map(pair).collect())
+    let pair = |(name, value): &(&str, &str)| (OsString::from(name), OsString::from(value));
+    gather(&arguments, &super::environment(environment.iter().map(pair))?)
 }
 
 fn configured(arguments: &[&str], environment: &[(&str, &str)]) -> Config {
@@ -55,7 +55,7 @@ fn without_flags_the_defaults_are_those_of_etcd_2() {
     assert_eq!(member.client_urls, clients);
     let all = ("default".to_owned(), peers.map(str::to_owned).to_vec());
     assert_eq!(member.initial_cluster, [all]);
-    assert_eq!(config.warnings, ["no --data-dir is given: using ./default.etcd"]);
+    assert!(config.is_default_data_dir && config.warnings.is_empty());
 }
 
 #[test]
@@ -200,6 +200,31 @@ fn the_environment_counts_where_the_command_line_says_nothing() {
     let expected = "recognized environment variable ETCD_NAME, but unused: --name is given";
     assert_eq!(config.warnings, [expected]);
     assert_eq!(configured(&[], &environment).member.name, "of-environment");
+}
+
+#[test]
+fn a_variable_of_ours_that_is_no_text_is_refused() {
+    let bytes = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+    let check = |name: &[u8], value: &[u8]| environment([(bytes(name), bytes(value))].into_iter());
+    assert_eq!(check(b"OTHER", b"\xff").unwrap().len(), 0);
+    assert_eq!(check(b"ETCD\xff", b"x").unwrap().len(), 0);
+    let refusal = check(b"ETCD_DATA_DIR", b"\xff").unwrap_err().to_string();
+    assert_eq!(refusal, "environment variable ETCD_DATA_DIR=\u{fffd} is no UTF-8 text");
+}
+
+#[test]
+fn what_no_browser_sends_is_no_origin() {
+    let cors = |value: &str| gathered(&["--data-dir=d", "--cors", value], &[]);
+    let Ok(Command::Start(config)) = cors("*, http://a.example,https://b:8443,,null,app+x://id")
+    else {
+        panic!("these are origins");
+    };
+    let origins = ["*", "http://a.example", "https://b:8443", "null", "app+x://id"];
+    assert_eq!(config.cors, origins);
+    for wrong in ["nonsense url", "a.example", "http://", "http://a/", "http://a/x", "http://a b"] {
+        let (_, text) = refused(&["--cors", wrong], &[]);
+        assert!(text.contains("--cors") && text.contains("is no origin: write *"), "{text}");
+    }
 }
 
 #[test]

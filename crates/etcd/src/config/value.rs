@@ -14,6 +14,7 @@ pub(crate) fn check(flag: &Flag, value: &str) -> Result<(), String> {
             well_formed(words.contains(&value), &format!("give one of {}", words.join(", ")))
         }
         Kind::Urls => urls::parse_list(value).map(drop),
+        Kind::Origins => origins(value).map(drop),
         Kind::Address => well_formed(value.parse::<std::net::SocketAddr>().is_ok(), "give IP:port"),
     }
 }
@@ -31,12 +32,36 @@ pub(crate) fn switch(value: &str) -> Option<bool> {
     }
 }
 
+/// Origins with commas between. What could never match an `Origin` header is refused.
+pub(crate) fn origins(value: &str) -> Result<Vec<String>, String> {
+    let parts = value.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let checked = parts.map(|part| {
+        let advice =
+            format!("\"{part}\" is no origin: write * or, for example, http://example.com");
+        is_origin(part).then(|| part.to_owned()).ok_or(advice)
+    });
+    checked.collect()
+}
+
+/// `*`, `null` (which browsers send for files), or `scheme://host[:port]` and nothing more.
+fn is_origin(part: &str) -> bool {
+    let Some((scheme, rest)) = part.split_once("://") else { return matches!(part, "*" | "null") };
+    let in_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    let in_host = |byte: u8| byte.is_ascii_graphic() && !b"/?#@".contains(&byte);
+    let is_all = |text: &str, is: fn(u8) -> bool| !text.is_empty() && text.bytes().all(is);
+    is_all(scheme, in_scheme) && is_all(rest, in_host)
+}
+
 /// Whether a value says no more than the flag's default.
 pub(crate) fn same(flag: &Flag, value: &str) -> bool {
     match flag.kind {
         Kind::Switch => switch(value) == switch(flag.default),
-        Kind::Text | Kind::Count | Kind::Number | Kind::OneOf(_) | Kind::Urls | Kind::Address => {
-            value == flag.default || value.is_empty()
-        }
+        Kind::Text
+        | Kind::Count
+        | Kind::Number
+        | Kind::OneOf(_)
+        | Kind::Urls
+        | Kind::Origins
+        | Kind::Address => value == flag.default || value.is_empty(),
     }
 }

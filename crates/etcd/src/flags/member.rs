@@ -44,7 +44,7 @@ pub(super) const FLAGS: &[Flag] = &[
     ),
     used(
         "cors",
-        Kind::Text,
+        Kind::Origins,
         "",
         "Origins that may ask across sites, separated by commas; * for all.",
     ),

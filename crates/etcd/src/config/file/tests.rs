@@ -40,10 +40,12 @@ fn sections_stand_for_flags() {
 
 #[test]
 fn an_unknown_key_is_told_and_skipped() {
-    let mut given = parsed("nmae: x\nclient-transport-security: {colour: red}\n");
+    let text = "nmae: x\nadta-dir:\nclient-transport-security: {colour: red}\n";
+    let mut given = parsed(text);
     assert_eq!(
         given.take_warnings(),
         [
+            "unrecognized key adta-dir in etcd.yml: did you mean data-dir?",
             "unrecognized key client-transport-security.colour in etcd.yml",
             "unrecognized key nmae in etcd.yml: did you mean name?"
         ]
@@ -58,7 +60,10 @@ fn what_cannot_be_taken_is_refused_in_one_line_that_names_the_file() {
         assert!(!refusal.contains('\n'), "{refusal}");
     };
     check("name: [\n", "read --config-file");
-    check("- name\n", "read --config-file");
+    for text in ["- name\n", "- name: x\n", "- name\n- x\n", "name\n", "7\n"] {
+        check(text, "no mapping: write lines of the form");
+    }
+    check("name: a\nname: b\n", "duplicate");
     check("election-timeout: 1s\n", "\"1s\" is no value for it: give a number");
     check("name: {a: b}\n", "give one value");
     check("peer-transport-security: yes please\n", "give keys and values");
