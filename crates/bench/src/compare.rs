@@ -11,6 +11,7 @@ use clap::Args;
 
 use crate::{
     connection::Connection,
+    goals::{Bound, Goals},
     load::{self, Load, Verb},
     process::Server,
 };
@@ -49,17 +50,23 @@ struct Figures {
     cpu: f64,
 }
 
+/// Fails if a goal is missed.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    let mut goals = Goals::default();
     for &value_bytes in &options.value_bytes {
         for &connections in &options.connections {
             for verb in [Verb::Put, Verb::Get] {
-                compare(options, verb, connections, value_bytes)?;
+                compare(options, verb, (connections, value_bytes), &mut goals)?;
             }
         }
     }
-    one_write(options)?;
-    idle(options)
+    one_write(options, &mut goals)?;
+    idle(options, &mut goals)?;
+    goals.judge()
 }
+
+/// What a comparison at this many connections is held to.
+const JUDGED_CONNECTIONS: usize = 64;
 
 /// The servers to compare; the no-op service only stands beside GET.
 fn servers(
@@ -80,8 +87,8 @@ fn servers(
 fn compare(
     options: &Options,
     verb: Verb,
-    connections: usize,
-    value_bytes: usize,
+    (connections, value_bytes): (usize, usize),
+    goals: &mut Goals,
 ) -> anyhow::Result<()> {
     println!("\n{verb:?}, {connections} connections, {value_bytes} bytes:");
     let servers = servers(options, verb, value_bytes)?;
@@ -123,12 +130,21 @@ fn compare(
             let ours = all.first().into_iter().flatten();
             median(ours.zip(found).map(|(o, f)| figure(o) / figure(f)).collect())
         };
-        println!(
-            "ours / {name}: rate {:.2}, p99 {:.2}, CPU {:.2}",
-            ratio(|f| f.rate),
-            ratio(|f| f.p99),
-            ratio(|f| f.cpu)
-        );
+        let (rate, p99, cpu) = (ratio(|f| f.rate), ratio(|f| f.p99), ratio(|f| f.cpu));
+        println!("ours / {name}: rate {rate:.2}, p99 {p99:.2}, CPU {cpu:.2}");
+        if connections != JUDGED_CONNECTIONS {
+            continue;
+        }
+        let what = |figure| format!("{verb:?}, {value_bytes} bytes: {figure} / {name}");
+        match (verb, *name) {
+            (Verb::Get, "no-op") => goals.add(what("rate"), rate, Bound::AtLeast(0.85)),
+            (Verb::Get, _) => goals.add(what("p99"), p99, Bound::Below(1.0)),
+            (Verb::Put, _) => {
+                goals.add(what("rate"), rate, Bound::AtLeast(2.0));
+                goals.add(what("CPU"), cpu, Bound::Below(0.5));
+                goals.add(what("p99"), p99, Bound::Below(1.0));
+            }
+        }
     }
     Ok(())
 }
@@ -150,7 +166,7 @@ fn measure(server: &Server, load: &Load) -> anyhow::Result<Figures> {
 ///
 /// Both are measured by themselves, and one after the other as a write has them: a disk that is
 /// asked again at once answers sooner than one that was left alone for as long as a round trip.
-fn one_write(options: &Options) -> anyhow::Result<()> {
+fn one_write(options: &Options, goals: &mut Goals) -> anyhow::Result<()> {
     let ours = Server::start(&options.ours, &options.under)?;
     let noop = Server::start_noop(64)?;
     let duration = Duration::from_secs_f64(options.seconds / 4.0);
@@ -184,6 +200,7 @@ fn one_write(options: &Options) -> anyhow::Result<()> {
     }
     let (to_sum, to_both) = (median(to_sum), median(to_both));
     println!("median ratios: {to_sum:.2} to the sum, {to_both:.2} to one after the other");
+    goals.add("one connection: PUT p50 / (fdatasync + no-op)", to_sum, Bound::Below(1.3));
     Ok(())
 }
 
@@ -230,18 +247,21 @@ fn bare_sync(
 }
 
 /// What a server costs that has nothing to do; how soon it starts; what 100,000 keys take.
-fn idle(options: &Options) -> anyhow::Result<()> {
+fn idle(options: &Options, goals: &mut Goals) -> anyhow::Result<()> {
     let mut starts = Vec::new();
     for _ in 0..10 {
         starts.push(Server::start(&options.ours, &options.under)?.started_in.as_secs_f64() * 1e3);
     }
-    println!("\nstart on an empty directory to the first answer: median {:.1} ms", median(starts));
+    let start = median(starts);
+    println!("\nstart on an empty directory to the first answer: median {start:.1} ms");
+    goals.add("start, ms", start, Bound::Below(100.0));
     let server = Server::start(&options.ours, &options.under)?;
     std::thread::sleep(Duration::from_secs(1));
     let (before, began) = (server.cpu_seconds()?, Instant::now());
     std::thread::sleep(Duration::from_secs(10));
     let idle = (server.cpu_seconds()? - before) / began.elapsed().as_secs_f64() * 100.0;
     println!("idle: {idle:.2}% of a CPU, {:.1} MB resident", server.resident_megabytes()?);
+    goals.add("idle, % of a CPU", idle, Bound::Below(1.0));
     load::fill(&Load {
         endpoint: server.endpoint,
         verb: Verb::Put,
@@ -254,6 +274,7 @@ fn idle(options: &Options) -> anyhow::Result<()> {
         count: None,
     })?;
     let at_once = server.resident_megabytes()?;
+    goals.add("100,000 keys, MB resident", at_once, Bound::Below(40.0));
     std::thread::sleep(Duration::from_secs(5));
     println!(
         "100,000 keys of 64 bytes with 64-byte values: {at_once:.1} MB resident at once, {:.1} MB \

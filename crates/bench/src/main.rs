@@ -13,6 +13,7 @@
 
 mod compare;
 mod connection;
+mod goals;
 mod histogram;
 mod load;
 mod noop;

@@ -29,14 +29,31 @@ pub(super) fn check(root: &Path, crates: &[Crate]) -> Result<Vec<String>> {
                 untidy.push(format!("{document}: links to {link}, which is not there"));
             }
         }
+        untidy.extend(dead_mentions(root, &document, &text));
+    }
+    for settings in ["Cargo.toml", ".cargo/config.toml", "clippy.toml", "rustfmt.toml"] {
+        if root.join(settings).exists() {
+            untidy.extend(dead_mentions(root, settings, &read(&root.join(settings))?));
+        }
     }
     Ok(untidy)
+}
+
+/// Documents that a text names by their path from the root, without a link.
+fn dead_mentions(root: &Path, file: &str, text: &str) -> Vec<String> {
+    let is_part = |part: char| part.is_alphanumeric() || "/-_.".contains(part);
+    let words = text.split(|letter| !is_part(letter)).map(|word| word.trim_end_matches('.'));
+    let is_path = |word: &&str| {
+        word.starts_with("docs/") && Path::new(word).extension().is_some_and(|ext| ext == "md")
+    };
+    let dead = words.filter(is_path).filter(|path| !root.join(path).exists());
+    dead.map(|path| format!("{file}: names {path}, which is not there")).collect()
 }
 
 /// The documents at the root and below `docs/`.
 fn all(root: &Path) -> Result<Vec<String>> {
     let mut found = Vec::new();
-    for dir in ["", "docs", "docs/decisions"] {
+    for dir in ["", "docs", "docs/decisions", "docs/performance"] {
         let listed = root.join(dir);
         if !listed.exists() {
             continue;
@@ -78,12 +95,15 @@ mod tests {
         fs::create_dir_all(root.path().join("docs/decisions")).unwrap();
         write(MAP, "`wal`: the log. [why](docs/decisions/why.md) [x](docs/gone.md#part)\n");
         write("docs/decisions/why.md", "[up](../../ARCHITECTURE.md) [web](https://example.com)\n");
+        write("Cargo.toml", "# docs/decisions/why.md, and a tenth: docs/never.md.\n");
         let untidy = check(root.path(), &[one("wal"), one("mvcc")]).unwrap();
         assert_eq!(
             untidy,
             [
                 "ARCHITECTURE.md: the code map lacks `mvcc`",
                 "ARCHITECTURE.md: links to docs/gone.md, which is not there",
+                "ARCHITECTURE.md: names docs/gone.md, which is not there",
+                "Cargo.toml: names docs/never.md, which is not there",
             ]
         );
     }
