@@ -3,8 +3,8 @@
 //! The only crate that knows the wire format of HTTP and JSON.
 //!
 //! - `serve`: listeners, connections, their limits and their end; `stream`, `watchdog`: one
-//!   connection's bytes, and what it has done
-//! - `route`: from path and method to a handler
+//!   connection's bytes, and what it has done; `at_once`: polling again who woke himself
+//! - `route`: from path and method to a handler; `escape`: what URLs escape
 //! - `v2`: keys, members and statistics; `ops`: version, health, metrics, log level
 //! - `peers`: what the peer port answers
 //! - `answering`, `reply`, `numbers`, `body`: how answers are made and sent
@@ -13,6 +13,7 @@ mod answering;
 mod at_once;
 mod body;
 mod context;
+mod escape;
 mod numbers;
 mod ops;
 mod peers;

@@ -5,30 +5,14 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::{Body as _, Incoming};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
+use percent_encoding::{percent_decode, percent_encode};
 
 use crate::{
     context::Context,
-    ops,
+    escape, ops,
     reply::{self, Reply},
     v2,
 };
-
-/// What Go leaves as it is in the path of a URL, besides letters and digits.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~')
-    .remove(b'$')
-    .remove(b'&')
-    .remove(b'+')
-    .remove(b',')
-    .remove(b'/')
-    .remove(b':')
-    .remove(b';')
-    .remove(b'=')
-    .remove(b'@');
 
 /// Answers a request on the client port.
 pub(crate) async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
@@ -78,7 +62,7 @@ async fn answer_plain(context: &Context, request: Request<Incoming>) -> Reply {
     if let Some(key) = plain_key(raw).map(Bytes::copy_from_slice) {
         return v2::keys::answer(context, request, key).await;
     }
-    if has_bad_escape(raw) {
+    if escape::has_bad(raw) {
         return reply::text(StatusCode::BAD_REQUEST, "400 Bad Request: bad escape in the path\n");
     }
     let path: Cow<'_, [u8]> = percent_decode(raw).into();
@@ -148,7 +132,7 @@ fn redirect(path: &[u8], request: &Request<Incoming>) -> Reply {
     let mut location = String::new();
     for segment in &segments {
         location.push('/');
-        location.extend(percent_encode(segment, ESCAPED));
+        location.extend(percent_encode(segment, escape::PATH));
     }
     if path.ends_with(b"/") || segments.is_empty() {
         location.push('/');
@@ -172,14 +156,6 @@ fn is_clean(path: &[u8]) -> bool {
         return true;
     }
     rest.split(|byte| *byte == b'/').all(|segment| !matches!(segment, b"" | b"." | b".."))
-}
-
-/// Whether some `%` is not followed by two hex digits: Go refuses such a path.
-pub(crate) fn has_bad_escape(text: &[u8]) -> bool {
-    memchr::memchr_iter(b'%', text).any(|at| {
-        let hex = text.get(at + 1..at + 3);
-        !hex.is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit))
-    })
 }
 
 #[cfg(test)]
@@ -208,15 +184,5 @@ mod tests {
             assert_eq!(plain_key(format!("/v2/keys{other}").as_bytes()), None, "{other}");
         }
         assert_eq!(plain_key(b"/v2/stats/self"), None);
-    }
-
-    #[test]
-    fn an_escape_needs_two_hex_digits() {
-        for good in ["", "a", "%2f", "%2Fx%00"] {
-            assert!(!has_bad_escape(good.as_bytes()), "{good}");
-        }
-        for bad in ["%", "a%", "%2", "%2x", "%zz", "%%41"] {
-            assert!(has_bad_escape(bad.as_bytes()), "{bad}");
-        }
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode;
 
-use crate::route::has_bad_escape;
+use crate::escape;
 
 /// Names and values in the order of their precedence: of a name that comes twice, the first counts.
 #[derive(Debug, Default)]
@@ -50,10 +50,10 @@ fn unescape(text: &[u8]) -> Result<Cow<'_, [u8]>, String> {
     if memchr::memchr2(b'%', b'+', text).is_none() {
         return Ok(Cow::Borrowed(text));
     }
-    if has_bad_escape(text) {
+    if escape::has_bad(text) {
         let bad = memchr::memchr_iter(b'%', text).find_map(|at| {
-            let escape = text.get(at..(at + 3).min(text.len()))?;
-            has_bad_escape(escape.get(..3).unwrap_or(escape)).then_some(escape)
+            let found = text.get(at..(at + 3).min(text.len()))?;
+            escape::has_bad(found).then_some(found)
         });
         let bad = String::from_utf8_lossy(bad.unwrap_or_default());
         return Err(format!("invalid URL escape {bad:?}"));
