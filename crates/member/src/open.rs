@@ -83,6 +83,11 @@ pub enum OpenError {
     )]
     Ahead { path: PathBuf, applied: Index, term: Term },
     #[error(
+        "the keyspace {path} (up to entry {applied}) is there, but not its log in {log}: put back \
+         the log (--wal-dir), or restore this member from a backup"
+    )]
+    LogLost { path: PathBuf, log: PathBuf, applied: Index },
+    #[error(
         "the keyspace {path} ends at entry {applied}, but the log only begins at {first}: the \
          keyspace is missing or not of this member. Restore this member from a backup"
     )]
@@ -118,7 +123,7 @@ pub fn open(
     let look = || Backend::look(Arc::clone(disk), path, options.backend.clone());
     let found = disk.exists(path).map_err(failed)?;
     let found = found.then(|| reading(path, look)).transpose()?;
-    let held = found.as_ref().map(Backend::durable).unwrap_or_default();
+    let held = found.as_ref().map(Backend::durable);
     let log = look_into_log(disk, paths, bootstrap, held)?;
     let identity = log.identity();
     let found = match found {
@@ -173,13 +178,16 @@ enum Log {
     Missing(Bootstrap),
 }
 
-/// `held`: what the keyspace holds.
+/// `held`: what the keyspace holds, if there is one. It is made only after the log's first batch is
+/// synced.
 fn look_into_log(
     disk: &Arc<dyn Disk>,
     paths: &Paths,
     bootstrap: &dyn Fn() -> Result<Bootstrap, String>,
-    held: Applied,
+    held: Option<Applied>,
 ) -> Result<Log, OpenError> {
+    let has_keyspace = held.is_some();
+    let held = held.unwrap_or_default();
     // What followers that lag may still ask for is kept in memory, no more.
     let in_keyspace =
         Held { index: held.index, entries: APPLIED_ENTRIES_KEPT, bytes: APPLIED_BYTES_KEPT };
@@ -189,10 +197,11 @@ fn look_into_log(
             check_they_meet(paths, looked.recovered(), held)?;
             Ok(Log::Whole(looked))
         }
-        _ if held.index > Index(0) => {
-            let Applied { index: applied, term } = held;
-            Err(OpenError::Ahead { path: paths.keyspace.clone(), applied, term })
-        }
+        _ if has_keyspace => Err(OpenError::LogLost {
+            path: paths.keyspace.clone(),
+            log: paths.wal.clone(),
+            applied: held.index,
+        }),
         Some(looked) => {
             let bootstrap = bootstrap().map_err(OpenError::Flags)?;
             same_beginnings(paths, looked.identity(), bootstrap.identity)?;

@@ -116,18 +116,55 @@ fn a_founding_that_was_cut_short_goes_on_with_the_same_flags_only() {
     assert_eq!(voters(&same), [1]);
 }
 
+fn lose_log(disk: &Arc<dyn Disk>) {
+    for name in disk.list(&paths().wal).unwrap() {
+        disk.remove(&paths().wal.join(name)).unwrap();
+    }
+}
+
+/// Whatever is in the keyspace, the log may have held more: founding another member would hide
+/// that it is gone.
+#[test]
+fn a_keyspace_without_its_log_is_refused() {
+    for has_run in [true, false] {
+        let disk = disk();
+        let mut member = open_as(&disk, &founding(&[1], 9)).unwrap();
+        if has_run {
+            run(&mut member);
+        }
+        drop(member);
+        lose_log(&disk);
+        for _ in 0..2 {
+            let refused = open_as(&disk, &founding(&[1], 9));
+            let Err(OpenError::LogLost { applied, .. }) = refused else { panic!("it was opened") };
+            assert_eq!(applied > Index(0), has_run);
+            // Nor does it help that a log was begun.
+            let identity = founding(&[1], 9).identity;
+            if disk.list(&paths().wal).unwrap().is_empty() {
+                drop(
+                    Wal::create(Arc::clone(&disk), &paths().wal, identity, options().wal).unwrap(),
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn a_keyspace_ahead_of_the_log_is_refused() {
     let disk = disk();
     let mut member = open_as(&disk, &founding(&[1], 9)).unwrap();
     run(&mut member);
-    drop(member);
-    for name in disk.list(&paths().wal).unwrap() {
-        disk.remove(&paths().wal.join(name)).unwrap();
+    for id in 1..=10 {
+        member.core.propose(vec![write(id)]);
+        run(&mut member);
     }
+    drop(member);
+    lose_log(&disk);
+    let other = Paths { keyspace: "/m/other".into(), ..paths() };
+    run(&mut open(&disk, &other, &options(), &|| Ok(founding(&[1], 9))).unwrap());
     let refused = open_as(&disk, &founding(&[1], 9));
     let Err(OpenError::Ahead { applied, .. }) = refused else { panic!("it was opened") };
-    assert!(applied > Index(1));
+    assert!(applied > Index(10));
 }
 
 #[test]
@@ -150,9 +187,7 @@ fn a_keyspace_behind_the_log_is_refused() {
 fn a_log_of_another_member_is_refused() {
     let disk = disk();
     run(&mut open_as(&disk, &founding(&[1], 9)).unwrap());
-    for name in disk.list(&paths().wal).unwrap() {
-        disk.remove(&paths().wal.join(name)).unwrap();
-    }
+    lose_log(&disk);
     let mut other = paths();
     other.keyspace = "/m/other".into();
     run(&mut open(&disk, &other, &options(), &|| Ok(founding(&[2], 9))).unwrap());
