@@ -3,6 +3,7 @@
 //!
 //! Nothing here knows Raft, HTTP or the keyspace.
 
+pub mod chance;
 pub mod clock;
 pub mod code;
 pub mod disk;
@@ -12,6 +13,7 @@ pub mod panics;
 pub mod revision;
 pub mod version;
 
+pub use chance::mix;
 pub use clock::{Clock, OsClock, UnixNanos};
 pub use code::Code;
 pub use disk::{Disk, File, Open, OsDisk};

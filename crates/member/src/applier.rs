@@ -6,7 +6,10 @@ use backend::Applied;
 use base::{Index, Term};
 use mvcc::Commit;
 use prost::Message as _;
-use state::{Response, State, apply::Fatal};
+use state::{
+    Response, State,
+    apply::{Fatal, Outcome},
+};
 use wal::Entry;
 
 use crate::conf::{self, ConfError, Configuration, Switched};
@@ -110,13 +113,7 @@ impl Applier {
         let outcome = if entry.kind == 0 {
             self.state.apply(at, &entry.data)?
         } else {
-            let change = conf::decode(entry)?;
-            let meant = conf::membership(entry.index.0, &change, &self.configuration)?;
-            self.configuration.apply(entry.index.0, &change)?;
-            let state = self.configuration.state();
-            let stored = state.encode_to_vec().into();
-            batch.progress.switched.push((entry.index, Switched { change, state }));
-            self.state.apply_conf_change(at, meant, stored)?
+            self.apply_change(entry, at, batch)?
         };
         batch.progress.applied = at;
         if outcome.id != 0 {
@@ -125,5 +122,34 @@ impl Applier {
         }
         batch.commits.extend(outcome.commits);
         Ok(())
+    }
+
+    /// A change that the cluster's rules or raft's refuse changes nothing, on no member.
+    fn apply_change(
+        &mut self,
+        entry: &Entry,
+        at: Applied,
+        batch: &mut Batch,
+    ) -> Result<Outcome, ApplyError> {
+        let change = conf::decode(entry)?;
+        let meant = conf::membership(entry.index.0, &change, &self.configuration)?;
+        let mut response = match self.state.reader().members().check(&meant) {
+            Ok(()) => Response::Done,
+            Err(refusal) => Response::Refused(refusal.to_string()),
+        };
+        if matches!(response, Response::Done)
+            && let Err(error) = self.configuration.apply(entry.index.0, &change)
+        {
+            response = Response::Refused(error.to_string());
+        }
+        let id = change.id;
+        let meant = matches!(response, Response::Done).then_some(meant);
+        if meant.is_some() {
+            let switched = Switched { change, state: self.configuration.state() };
+            batch.progress.switched.push((entry.index, switched));
+        }
+        let stored = self.configuration.state().encode_to_vec().into();
+        self.state.apply_conf_change(at, meant, stored)?;
+        Ok(Outcome { id, response, commits: Vec::new() })
     }
 }

@@ -117,6 +117,22 @@ pub(crate) fn membership(
     }
 }
 
+/// The data of an entry that proposes a change; `id` is whom to answer.
+pub(crate) fn encode(id: u64, change: &Change) -> Bytes {
+    let (change_type, node_id, context) = match change {
+        Change::Remove(member) => (ConfChangeType::RemoveNode, member.0, Bytes::new()),
+        Change::Add(member) | Change::Update(member) => {
+            let kind = if member.learner {
+                ConfChangeType::AddLearnerNode
+            } else {
+                ConfChangeType::AddNode
+            };
+            (kind, member.id, member.encode_to_vec().into())
+        }
+    };
+    ConfChange { change_type: change_type.into(), node_id, context, id }.encode_to_vec().into()
+}
+
 /// The data of an entry that adds a voter.
 pub(crate) fn add_voter(member: &Member) -> Bytes {
     ConfChange {

@@ -2,6 +2,7 @@
 
 mod duties;
 mod effects;
+mod peers;
 mod reads;
 
 use std::{collections::VecDeque, mem};
@@ -9,18 +10,19 @@ use std::{collections::VecDeque, mem};
 use base::{Index, MemberId, Term, UnixNanos, limits};
 use raft::{
     RawNode, ReadOnlyOption, StateRole,
-    eraftpb::{Entry, HardState, Message, MessageType},
+    eraftpb::{ConfChangeType, Entry, EntryType, HardState, Message, MessageType},
 };
-use state::Reader;
+use state::{Reader, apply::membership_change::Change};
 
-use crate::{applier::Progress, logger::raft_logger, window::Window};
+use crate::{applier::Progress, conf, logger::raft_logger, window::Window};
 pub use effects::{Append, Effects, PeerMessage, Proposal, Read, Role, Ticket};
 pub(crate) use effects::{from_wal, to_wal};
+pub use peers::Follower;
 
 /// Bytes of entries in one message to a follower.
 const MESSAGE_BYTES_MAX: u64 = 1 << 20;
-/// Messages on the way to one follower.
-const MESSAGES_IN_FLIGHT_MAX: usize = 256;
+/// Messages on the way to one follower: at the size above what a slow one may cost in memory.
+const MESSAGES_IN_FLIGHT_MAX: usize = 32;
 /// Ticks after which a read index that raft has not answered is asked for again.
 const READ_PATIENCE_TICKS: usize = 5;
 
@@ -65,6 +67,9 @@ pub struct Core {
     handed_out: u64,
     reads: reads::Reads,
     duties: duties::Duties,
+    /// This member was removed from its cluster: it answers those who have not heard of that, and
+    /// never leads again.
+    removed: bool,
 }
 
 impl Core {
@@ -101,6 +106,7 @@ impl Core {
             handed_out: applied.0,
             reads,
             duties: duties::Duties::default(),
+            removed: false,
         };
         core.campaign_if_alone()?;
         Ok(core)
@@ -143,7 +149,11 @@ impl Core {
 
     /// One heartbeat's time has passed.
     pub fn tick(&mut self) {
-        self.node.tick();
+        // Raft wants no election that is won at once while entries are on their way to the log.
+        if self.leads() || !self.is_alone() || self.unsynced.is_empty() {
+            self.node.raft.set_randomized_election_timeout(self.election_timeout());
+            self.node.tick();
+        }
         self.reads.tick(READ_PATIENCE_TICKS);
         self.duties.tick();
     }
@@ -159,20 +169,51 @@ impl Core {
         }
     }
 
+    /// Proposes a change of the members; answered as a command of this id. False if that cannot be
+    /// now: there is no leader, or another change is under way.
+    ///
+    /// The proposal may still be lost, as any.
+    pub fn propose_change(&mut self, id: u64, change: &Change) -> bool {
+        if self.leads() && self.node.raft.has_pending_conf() {
+            return false;
+        }
+        let mut entry = Entry { data: conf::encode(id, change), ..Entry::default() };
+        entry.set_entry_type(EntryType::EntryConfChange);
+        self.step_entries(vec![entry]).is_ok()
+    }
+
     /// A message from a peer. What no peer sends is dropped here: raft would panic on some of it.
     pub fn receive(&mut self, message: PeerMessage) {
         let PeerMessage(message) = message;
-        let local = raft::raw_node::is_local_msg(message.msg_type());
-        // Snapshots are not received yet: a follower that needs one waits.
-        let unknown = message.msg_type() == MessageType::MsgSnapshot;
-        if local || unknown || message.to != self.node.raft.id {
-            tracing::warn!(kind = ?message.msg_type(), from = message.from, "drop a peer's message");
+        if let Err(reason) = peers::check(&message, &self.node.raft) {
+            let (kind, from) = (message.msg_type(), MemberId(message.from));
+            tracing::warn!(?kind, %from, reason, "drop a peer's message");
             return;
         }
         // Raft refuses messages of those who are not members.
         if let Err(error) = self.node.step(message) {
             tracing::debug!(%error, "raft refuses a peer's message");
         }
+    }
+
+    /// Messages to this member were lost: what follows is sent more carefully.
+    pub fn unreachable(&mut self, member: MemberId) {
+        self.node.report_unreachable(member.0);
+    }
+
+    /// Hands leadership over, if this member has it, to this follower or the one that has most of
+    /// the log. Until that has happened, or an election timeout has passed, proposals are dropped.
+    pub fn transfer_leadership(&mut self, to: Option<MemberId>) {
+        if let Some(to) = to.or_else(|| self.best_follower())
+            && self.leads()
+        {
+            self.node.transfer_leader(to.0);
+        }
+    }
+
+    /// How far the others are, as this leader knows; empty if it does not lead.
+    pub fn followers(&self) -> Vec<Follower> {
+        if self.leads() { peers::followers(&self.node.raft) } else { Vec::new() }
     }
 
     /// The batch of this ticket, and all before it, are synced.
@@ -198,6 +239,10 @@ impl Core {
             let state = self.node.apply_conf_change(&switched.change)?;
             if !switched.agrees(&state) {
                 return Err(CoreError::Configuration { index });
+            }
+            let is_removal = switched.change.change_type() == ConfChangeType::RemoveNode;
+            if is_removal && switched.change.node_id == self.node.raft.id {
+                self.leave();
             }
         }
         self.node.advance_apply_to(applied.index.0);
@@ -228,7 +273,7 @@ impl Core {
         self.ask_for_reads();
         let mut effects = mem::take(&mut self.effects);
         if !self.node.has_ready() {
-            let idle = effects.send.is_empty() && effects.dropped.is_empty();
+            let idle = effects.send.is_empty() && effects.dropped.is_empty() && !effects.removed;
             return (!idle).then_some(effects);
         }
         let mut ready = self.node.ready();
@@ -274,13 +319,43 @@ impl Core {
     }
 
     fn step_proposals(&mut self, proposals: Vec<Proposal>) -> raft::Result<()> {
-        let mut message = Message { from: self.node.raft.id, ..Message::default() };
+        let entry = |proposal: Proposal| Entry { data: proposal.data, ..Entry::default() };
+        self.step_entries(proposals.into_iter().map(entry).collect())
+    }
+
+    fn step_entries(&mut self, entries: Vec<Entry>) -> raft::Result<()> {
+        let mut message = Message { from: self.node.raft.id, entries, ..Message::default() };
         message.set_msg_type(MessageType::MsgPropose);
-        message.entries = proposals
-            .into_iter()
-            .map(|proposal| Entry { data: proposal.data, ..Entry::default() })
-            .collect();
         self.node.step(message)
+    }
+
+    /// This member does not belong to the cluster any more. Raft's leader would stay one, and then
+    /// panic over its own missing progress.
+    fn leave(&mut self) {
+        self.removed = true;
+        self.effects.removed = true;
+        if self.leads() {
+            if let Some(heir) = self.best_follower() {
+                self.node.raft.send_timeout_now(heir.0);
+            }
+            let term = self.node.raft.term;
+            self.node.raft.become_follower(term, raft::INVALID_ID);
+        }
+    }
+
+    /// The voter that has most of the log; of those that have heard from us lately.
+    fn best_follower(&self) -> Option<MemberId> {
+        let voters = peers::followers(&self.node.raft).into_iter().filter(|one| !one.learner);
+        voters.max_by_key(|one| (one.active, one.matched, one.id)).map(|one| one.id)
+    }
+
+    /// Raft draws its own from the system's randomness. This one differs between members, and from
+    /// term to term, and a seed replays it.
+    fn election_timeout(&self) -> usize {
+        let ticks = self.config.election_ticks as u64;
+        let drawn =
+            base::mix(self.config.run ^ base::mix(self.id().0 ^ base::mix(self.node.raft.term)));
+        self.config.election_ticks + usize::try_from(drawn % ticks.max(1)).unwrap_or(0)
     }
 
     /// Asks raft for a read index, where it would not drop the question.

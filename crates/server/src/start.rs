@@ -257,10 +257,6 @@ fn spawn_all(
 /// Where the ids of this run's proposals begin: two members, or two runs of one, begin far apart
 /// with high probability.
 fn first_id(member: u64, started_at: i64) -> u64 {
-    // The finalizer of SplitMix64: close inputs lead to outputs far apart.
-    let mut id = member ^ started_at.cast_unsigned();
-    id = (id ^ (id >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    id = (id ^ (id >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     // Room to count up.
-    (id ^ (id >> 31)) >> 1
+    base::mix(member ^ started_at.cast_unsigned()) >> 1
 }

@@ -3,7 +3,7 @@
 use base::{Index, MemberId, Term};
 use bytes::Bytes;
 use proto::Message as _;
-use raft::eraftpb::Message;
+use raft::eraftpb::{Message, MessageType};
 use wal::{Entry, HardState};
 
 /// A batch that must reach the disk; later ones have higher tickets.
@@ -26,6 +26,9 @@ pub struct Effects {
     pub dropped: Vec<u64>,
     /// Who leads, if that changed.
     pub role: Option<Role>,
+    /// This member was removed from the cluster just now: tell the others what is to be told, then
+    /// stop.
+    pub removed: bool,
 }
 
 /// Bytes for the log.
@@ -63,6 +66,21 @@ pub struct PeerMessage(pub(crate) Message);
 impl PeerMessage {
     pub fn to(&self) -> MemberId {
         MemberId(self.0.to)
+    }
+
+    /// Who says so; the transport knows better.
+    pub fn from(&self) -> MemberId {
+        MemberId(self.0.from)
+    }
+
+    /// Whether it carries entries, and so may be large.
+    pub fn is_append(&self) -> bool {
+        self.0.msg_type() == MessageType::MsgAppend
+    }
+
+    /// Whether it may be repeated on the way: a repeated proposal would be carried out twice.
+    pub fn is_proposal(&self) -> bool {
+        self.0.msg_type() == MessageType::MsgPropose
     }
 
     pub fn to_bytes(&self) -> Vec<u8> {

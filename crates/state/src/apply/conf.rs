@@ -3,7 +3,7 @@
 use backend::Applied;
 use bytes::Bytes;
 
-use super::{Fatal, Outcome, Response, State, membership_change::Change, meta};
+use super::{Fatal, State, membership_change::Change, meta};
 
 /// The kinds of configuration change.
 pub mod membership_change {
@@ -19,31 +19,26 @@ pub mod membership_change {
 }
 
 impl State {
-    /// Applies a configuration change: the members table, and raft's `ConfState` (opaque bytes) as it
-    /// is afterwards, in the same write.
+    /// Applies an entry that changes the configuration: the members table, and raft's `ConfState`
+    /// (opaque bytes) as it is afterwards, in the same write.
     ///
-    /// A change that [`Members::check`](crate::membership::Members::check) refuses leaves the
-    /// members as they are; ask that before raft carries the change out, since `conf_state` is
-    /// stored in any case.
+    /// `change` is one that [`Members::check`](crate::membership::Members::check) allows; `None`
+    /// where it was refused.
     pub fn apply_conf_change(
         &mut self,
         at: Applied,
-        change: Change,
+        change: Option<Change>,
         conf_state: Bytes,
-    ) -> Result<Outcome, Fatal> {
+    ) -> Result<(), Fatal> {
         self.check_is_new(at)?;
-        let mut members = (*self.reader.members()).clone();
-        let response = match members.check(&change) {
-            Ok(()) => {
-                members.change(change);
-                self.set_members(members);
-                Response::Done
-            }
-            Err(refusal) => Response::Refused(refusal.to_string()),
-        };
+        if let Some(change) = change {
+            let mut members = (*self.reader.members()).clone();
+            members.change(change);
+            self.set_members(members);
+        }
         self.writer.set_meta(meta::CONF_STATE, Some(conf_state));
         self.writer.finish_entry(at);
-        Ok(Outcome { id: 0, response, commits: Vec::new() })
+        Ok(())
     }
 
     /// Raft's `ConfState` (opaque bytes) at [`State::applied`]; `None` in a fresh store.

@@ -121,7 +121,7 @@ fn an_entry_is_not_applied_twice() {
         assert!(matches!(fatal, Fatal::Again { index, applied: 2 } if index == entry), "{fatal}");
         let at = Applied { index: Index(entry), term: Term(1) };
         let fatal =
-            fixture.state.apply_conf_change(at, Change::Remove(base::MemberId(1)), "".into());
+            fixture.state.apply_conf_change(at, Some(Change::Remove(base::MemberId(1))), "".into());
         assert!(matches!(fatal, Err(Fatal::Again { .. })));
     }
     assert_eq!(fixture.get("/a").unwrap().value, Some("2".into()));

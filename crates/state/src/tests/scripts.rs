@@ -224,8 +224,15 @@ impl Script {
         };
         let at = fixture.next();
         let conf = Bytes::from(format!("conf at {}", at.index));
-        let outcome = fixture.state.apply_conf_change(at, change, conf).unwrap();
-        self.say(format!("{:?}", outcome.response));
+        // As whoever applies entries does it.
+        let checked = fixture.state.reader().members().check(&change);
+        let allowed = checked.is_ok().then_some(change);
+        fixture.state.apply_conf_change(at, allowed, conf).unwrap();
+        let response = match checked {
+            Ok(()) => Response::Done,
+            Err(refusal) => Response::Refused(refusal.to_string()),
+        };
+        self.say(format!("{response:?}"));
     }
 
     fn members(&mut self) {

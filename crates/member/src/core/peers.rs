@@ -1,0 +1,124 @@
+//! What peers say, and how far they are.
+
+use base::{Index, MemberId, limits};
+use raft::{
+    ProgressState, Raft,
+    eraftpb::{Entry, EntryType, Message, MessageType},
+};
+
+use crate::window::Window;
+
+/// How far another member is, as the leader knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Follower {
+    pub id: MemberId,
+    /// The last entry that it is known to have in common with the leader.
+    pub matched: Index,
+    /// It has been heard from within the last election timeout.
+    pub active: bool,
+    pub learner: bool,
+    /// It is being sent a snapshot.
+    pub needs_snapshot: bool,
+}
+
+pub(super) fn followers(raft: &Raft<Window>) -> Vec<Follower> {
+    let conf = raft.prs().conf();
+    let others = raft.prs().iter().filter(|(id, _)| **id != raft.id);
+    let mut followers: Vec<_> = others
+        .map(|(id, progress)| Follower {
+            id: MemberId(*id),
+            matched: Index(progress.matched),
+            active: progress.recent_active,
+            learner: conf.learners().contains(id),
+            needs_snapshot: progress.state == ProgressState::Snapshot,
+        })
+        .collect();
+    // Raft keeps a hash map.
+    followers.sort_unstable_by_key(|follower| follower.id);
+    followers
+}
+
+/// Refuses what raft would panic on, or could not mean well. The error says what is wrong.
+pub(super) fn check(message: &Message, raft: &Raft<Window>) -> Result<(), &'static str> {
+    let kind = message.msg_type();
+    if raft::raw_node::is_local_msg(kind) || kind == MessageType::MsgTransferLeader {
+        return Err("it is no message between members");
+    }
+    if message.to != raft.id {
+        return Err("it is for another member");
+    }
+    if message.from == raft::INVALID_ID || message.from == raft.id {
+        return Err("it has no sender");
+    }
+    let forwarded = matches!(kind, MessageType::MsgPropose | MessageType::MsgReadIndex);
+    if forwarded == (message.term != 0) {
+        return Err("it is of no term");
+    }
+    let is_member = raft.prs().get(message.from).is_some();
+    #[allow(clippy::wildcard_enum_match_arm, reason = "the others can do no harm")]
+    match kind {
+        MessageType::MsgSnapshot => Err("snapshots do not come as messages"),
+        MessageType::MsgAppend => check_append(message),
+        MessageType::MsgHeartbeat if message.commit > raft.raft_log.last_index() => Err(
+            "it tells of entries that this member once had: its log was lost, remove the member \
+             and add it again",
+        ),
+        MessageType::MsgAppendResponse => check_response(message, raft),
+        MessageType::MsgPropose if !is_member => Err("its sender is no member"),
+        MessageType::MsgPropose => check_proposal(message),
+        MessageType::MsgTimeoutNow if !is_member => Err("its sender is no member"),
+        MessageType::MsgReadIndex | MessageType::MsgReadIndexResp if message.entries.len() != 1 => {
+            Err("it asks for no read")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_append(message: &Message) -> Result<(), &'static str> {
+    let mut before = (message.index, message.log_term);
+    for entry in &message.entries {
+        if before.0.checked_add(1) != Some(entry.index) {
+            return Err("its entries have a gap");
+        }
+        if entry.term < before.1 || entry.term > message.term {
+            return Err("its entries go back in terms");
+        }
+        check_entry(entry)?;
+        before = (entry.index, entry.term);
+    }
+    Ok(())
+}
+
+fn check_response(message: &Message, raft: &Raft<Window>) -> Result<(), &'static str> {
+    if message.request_snapshot != raft::INVALID_INDEX {
+        return Err("it asks for a snapshot, which no member does");
+    }
+    if message.index > raft.raft_log.last_index() && !message.reject {
+        return Err("it tells of entries that the leader does not have");
+    }
+    let matched = raft.prs().get(message.from).map_or(0, |progress| progress.matched);
+    // Released raft 0.7 would go back behind what the follower has.
+    if message.reject && message.reject_hint < matched {
+        return Err("it is older than what its sender has said since");
+    }
+    Ok(())
+}
+
+fn check_proposal(message: &Message) -> Result<(), &'static str> {
+    if message.entries.is_empty() {
+        return Err("it proposes nothing");
+    }
+    message.entries.iter().try_for_each(check_entry)
+}
+
+/// An entry that members do not know would stop all of them.
+fn check_entry(entry: &Entry) -> Result<(), &'static str> {
+    let known = [EntryType::EntryNormal, EntryType::EntryConfChange];
+    if !known.iter().any(|kind| *kind as i32 == entry.entry_type) {
+        return Err("it has an entry of an unknown kind");
+    }
+    if entry.data.len() > limits::REQUEST_BYTES_MAX {
+        return Err("it has an entry that is too large");
+    }
+    Ok(())
+}
