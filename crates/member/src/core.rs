@@ -211,6 +211,17 @@ impl Core {
         }
     }
 
+    /// The term of an entry of this member's log, synced or not; `None` if it is not there, or is
+    /// no longer in memory.
+    pub fn term_of(&self, index: Index) -> Option<Term> {
+        self.node.raft.raft_log.term(index.0).ok().filter(|term| *term > 0).map(Term)
+    }
+
+    /// The last entry of this member's log, synced or not.
+    pub fn last_index(&self) -> Index {
+        Index(self.node.raft.raft_log.last_index())
+    }
+
     /// How far the others are, as this leader knows; empty if it does not lead.
     pub fn followers(&self) -> Vec<Follower> {
         if self.leads() { peers::followers(&self.node.raft) } else { Vec::new() }
@@ -379,7 +390,8 @@ impl Core {
         Ok(())
     }
 
-    fn role(&self) -> Role {
+    /// Who leads, as far as this member knows.
+    pub fn role(&self) -> Role {
         let leader = self.node.raft.leader_id;
         Role {
             leader: (leader != raft::INVALID_ID).then_some(MemberId(leader)),

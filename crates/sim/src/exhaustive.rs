@@ -16,7 +16,7 @@ pub(crate) fn run(world: &mut World) -> Result<(), Violation> {
 /// Power is lost while what a crash left is opened; then it is opened again.
 fn while_opening(world: &mut World) -> Result<(), Violation> {
     for operations in 0..OPERATIONS_MAX {
-        let (disk, history) = world.branch();
+        let Some((disk, history)) = world.branch() else { return Ok(()) };
         disk.crash();
         disk.fail_after(operations);
         let whole = open(world, disk.clone(), history.clone()).is_ok() && !disk.failed();
@@ -32,7 +32,7 @@ fn while_opening(world: &mut World) -> Result<(), Violation> {
 /// Power is lost while writes are carried out, flushed, and the log is cut behind them.
 fn while_working(world: &mut World) -> Result<(), Violation> {
     for operations in 0..OPERATIONS_MAX {
-        let (disk, history) = world.branch();
+        let Some((disk, history)) = world.branch() else { return Ok(()) };
         let mut branch = open(world, disk.clone(), history)?;
         branch.settle()?;
         let crashes = branch.report().crashes;
@@ -53,7 +53,7 @@ fn check(branch: &mut World) -> Result<(), Violation> {
 }
 
 fn open(world: &mut World, disk: MemDisk, history: History) -> Result<World, Violation> {
-    let (options, trace) = world.options();
-    let rng = fastrand::Rng::with_seed(world.rng().u64(..));
-    World::new(rng, disk, history, options, trace)
+    let (options, trace) = (world.common.options, world.common.trace);
+    let rng = fastrand::Rng::with_seed(world.common.rng.u64(..));
+    World::new(rng, (disk, 1), history, options, trace)
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use base::{Index, Term, UnixNanos};
+use base::{Index, MemberId, Term, UnixNanos};
 use bytes::Bytes;
 use member::Answer;
 use mvcc::Commit;
@@ -24,10 +24,14 @@ pub(crate) struct History {
     pub(crate) outcomes: BTreeMap<u64, Vec<Arc<Commit>>>,
     /// All that ever was at a revision.
     pub(crate) commits: BTreeMap<i64, Arc<Commit>>,
-    /// The highest entry that a flush has reported to be durable.
-    pub(crate) durable: Index,
-    /// The last term of which something was synced before the member was opened.
-    pub(crate) led: Term,
+    /// Of each member, the highest entry that a flush has reported to be durable.
+    pub(crate) durable: BTreeMap<MemberId, Index>,
+    /// Of each member, the last term of which it had synced something before it was opened.
+    pub(crate) synced: BTreeMap<MemberId, Term>,
+    /// Who led in a term.
+    pub(crate) leaders: BTreeMap<Term, MemberId>,
+    /// Every entry that any log ever held, with the term of the one before it.
+    pub(crate) logged: BTreeMap<(u64, Term), (Entry, Option<Term>)>,
     pub(crate) now: UnixNanos,
 }
 

@@ -2,9 +2,12 @@
 
 pub(crate) mod acknowledged;
 pub(crate) mod durable;
+pub(crate) mod election_safety;
 pub(crate) mod expiry;
 pub(crate) mod indexes;
+pub(crate) mod leader_completeness;
 pub(crate) mod log;
+pub(crate) mod log_matching;
 pub(crate) mod only_sent;
 pub(crate) mod reads;
 pub(crate) mod replay;

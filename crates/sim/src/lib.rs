@@ -15,6 +15,8 @@ mod exhaustive;
 mod history;
 pub mod invariants;
 mod mirror;
+mod network;
+mod node;
 mod running;
 mod trace;
 mod watcher;
@@ -68,6 +70,7 @@ pub struct Report {
     pub acknowledged: u64,
     pub crashes: u64,
     pub cuts: u64,
+    pub elections: u64,
 }
 
 /// Seeds of which every so-many-th also loses power at every single operation of the disk while
@@ -79,14 +82,24 @@ pub fn run(seed: u64, options: Options) -> Result<Report, Violation> {
     let trace = Trace::new(options.trace);
     let rng = fastrand::Rng::with_seed(seed);
     let disk = MemDisk::new(seed);
-    let mut world = World::new(rng, disk, History::default(), options, trace)?;
-    let steps = world.rng().u32(50..300);
+    let of = members(seed);
+    let mut world = World::new(rng, (disk, of), History::default(), options, trace)?;
+    let steps = world.common.rng.u32(if of == 1 { 50..300 } else { 2_000..6_000 });
     for _ in 0..steps {
         world.step()?;
     }
-    if seed.is_multiple_of(EXHAUSTIVE_EVERY) {
+    if of == 1 && seed.is_multiple_of(EXHAUSTIVE_EVERY) {
         exhaustive::run(&mut world)?;
     }
     world.heal()?;
     Ok(world.report())
+}
+
+/// How many members the world of this seed has.
+fn members(seed: u64) -> u64 {
+    match seed % 5 {
+        0 | 1 => 1,
+        2 | 3 => 3,
+        _ => 5,
+    }
 }

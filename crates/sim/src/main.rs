@@ -30,8 +30,15 @@ fn main() -> ExitCode {
         }
     }
     println!(
-        "{} seeds held: {} steps, {} writes sent, {} acknowledged, {} losses of power, {} cuts",
-        arguments.seeds, total.steps, total.sent, total.acknowledged, total.crashes, total.cuts
+        "{} seeds held: {} steps, {} writes sent, {} acknowledged, {} losses of power, {} cuts, \
+         {} elections",
+        arguments.seeds,
+        total.steps,
+        total.sent,
+        total.acknowledged,
+        total.crashes,
+        total.cuts,
+        total.elections
     );
     ExitCode::SUCCESS
 }
@@ -76,4 +83,5 @@ fn add(total: &mut Report, report: Report) {
     total.acknowledged += report.acknowledged;
     total.crashes += report.crashes;
     total.cuts += report.cuts;
+    total.elections += report.elections;
 }

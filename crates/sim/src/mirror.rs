@@ -2,12 +2,16 @@
 
 use std::{path::Path, sync::Arc};
 
-use base::{Disk, disk::MemDisk};
+use base::{Disk, MemberId, disk::MemDisk};
 use member::Applier;
 use mvcc::Commit;
 use wal::Entry;
 
-use crate::{Violation, history::History, running};
+use crate::{
+    Violation,
+    history::History,
+    running::{self, Who},
+};
 
 const NAME: &str = "mirror";
 
@@ -20,13 +24,14 @@ pub(crate) struct Mirror {
 
 impl Mirror {
     /// Brought up to what the history knows.
-    pub(crate) fn new(history: &History) -> Result<Self, Violation> {
+    pub(crate) fn new(history: &History, of: u64) -> Result<Self, Violation> {
         let disk = MemDisk::new(0);
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
         shared
             .create_dir_all(Path::new(running::HOME))
             .map_err(|error| Violation::new(NAME, error))?;
-        let opened = running::open(&shared).map_err(|error| Violation::new(NAME, error))?;
+        let opened = running::open(&shared, Who { id: MemberId(1), of, run: 0 })
+            .map_err(|error| Violation::new(NAME, error))?;
         let mut mirror = Self { applier: opened.applier, _disk: disk };
         for entry in history.entries.values() {
             mirror.apply(entry)?;

@@ -5,8 +5,8 @@ use std::{collections::VecDeque, path::Path, sync::Arc};
 use backend::Backend;
 use base::{ClusterId, Disk, Index, MemberId, Term, limits};
 use member::{
-    Append, Applier, Batch, Bootstrap, Core, Effects, OpenError, Opened, Options, Paths, Progress,
-    Proposal, Read, Ticket, upkeep::Cutter,
+    Append, Applier, Batch, Bootstrap, Core, Effects, OpenError, Opened, Options, Paths,
+    PeerMessage, Progress, Proposal, Read, Ticket, upkeep::Cutter,
 };
 use proto::command::Member;
 use wal::{Entry, Identity, Wal};
@@ -18,6 +18,7 @@ pub(crate) const HOME: &str = "/data/member";
 const SEGMENT_BYTES: u64 = 4 << 10;
 const SNAPSHOT_COUNT: u64 = 15;
 const ENTRIES_KEPT: u64 = 4;
+pub(crate) const ELECTION_TICKS: usize = 10;
 
 /// A member between two losses of power.
 pub(crate) struct Running {
@@ -30,6 +31,11 @@ pub(crate) struct Running {
     pub(crate) persisted: Option<Ticket>,
     pub(crate) to_apply: VecDeque<Entry>,
     pub(crate) progress: Option<Progress>,
+    /// To the others.
+    pub(crate) to_send: Vec<PeerMessage>,
+    /// Entries of `to_log` and those that are synced, with the term of the one before each.
+    to_write: VecDeque<(Entry, Option<Term>)>,
+    pub(crate) written: Vec<(Entry, Option<Term>)>,
     /// What came back from the core and is not looked at yet.
     pub(crate) reads: Vec<(Index, Vec<Read>)>,
     pub(crate) dropped: Vec<u64>,
@@ -42,35 +48,48 @@ pub(crate) struct Running {
 /// Why a step could not be done: the disk, or worse.
 pub(crate) type Failed = Box<dyn std::error::Error>;
 
+/// Which of how many: members 1 to `of`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Who {
+    pub(crate) id: MemberId,
+    pub(crate) of: u64,
+    /// Another one in each of its runs.
+    pub(crate) run: u64,
+}
+
 /// Opens the member, or founds it.
-pub(crate) fn open(disk: &Arc<dyn Disk>) -> Result<Opened, OpenError> {
+pub(crate) fn open(disk: &Arc<dyn Disk>, who: Who) -> Result<Opened, OpenError> {
     let home = Path::new(HOME);
     let paths = Paths { wal: home.join("wal"), keyspace: home.join("keyspace") };
     let options = Options {
         wal: wal::Options { segment_bytes: SEGMENT_BYTES },
         backend: backend::Options { cache_bytes: 1 << 20 },
         core: member::Config {
-            name: "one".to_owned(),
-            client_urls: vec!["http://one:2379".to_owned()],
-            election_ticks: 10,
+            name: format!("member {}", who.id.0),
+            client_urls: vec![format!("http://{}:2379", who.id.0)],
+            election_ticks: ELECTION_TICKS,
             heartbeat_ticks: 1,
-            run: 1,
+            run: who.run,
             quota_bytes: limits::QUOTA_BYTES_DEFAULT,
         },
         force_new_cluster: false,
     };
-    let identity = Identity { cluster: ClusterId(9), member: MemberId(1) };
-    let member =
-        Member { id: 1, peer_urls: vec!["http://one:2380".to_owned()], ..Member::default() };
-    let bootstrap = Bootstrap { identity, members: vec![member] };
+    let identity = Identity { cluster: ClusterId(9), member: who.id };
+    let member = |id| {
+        let peer_urls = vec![format!("http://{id}:2380")];
+        Member { id, peer_urls, ..Member::default() }
+    };
+    let bootstrap = Bootstrap { identity, members: (1..=who.of).map(member).collect() };
     member::open(disk, &paths, &options, &|| Ok(bootstrap.clone()))
 }
 
 impl Running {
-    pub(crate) fn open(disk: &Arc<dyn Disk>) -> Result<Self, OpenError> {
-        let Opened { wal, backend, applier, core, .. } = open(disk)?;
+    pub(crate) fn open(disk: &Arc<dyn Disk>, who: Who) -> Result<Self, OpenError> {
+        let Opened { wal, backend, applier, core, .. } = open(disk, who)?;
+        // Whoever lags cannot be given a snapshot yet.
+        let kept = if who.of == 1 { ENTRIES_KEPT } else { u64::MAX / 2 };
         let mut running = Self {
-            cutter: Cutter::new(SNAPSHOT_COUNT, ENTRIES_KEPT, wal.first()),
+            cutter: Cutter::new(SNAPSHOT_COUNT, kept, wal.first()),
             core,
             applier,
             backend,
@@ -79,6 +98,9 @@ impl Running {
             persisted: None,
             to_apply: VecDeque::new(),
             progress: None,
+            to_send: Vec::new(),
+            to_write: VecDeque::new(),
+            written: Vec::new(),
             reads: Vec::new(),
             dropped: Vec::new(),
             led: Vec::new(),
@@ -96,8 +118,13 @@ impl Running {
     /// Takes up what the core wants.
     pub(crate) fn step(&mut self) {
         while let Some(effects) = self.core.step() {
-            let Effects { append, apply, reads, dropped, role, .. } = effects;
+            let Effects { append, apply, reads, dropped, role, send, .. } = effects;
+            for entry in append.iter().flat_map(|append| &append.entries) {
+                let before = self.core.term_of(Index(entry.index.0 - 1));
+                self.to_write.push_back((entry.clone(), before));
+            }
             self.to_log.extend(append);
+            self.to_send.extend(send);
             self.to_apply.extend(apply);
             self.reads.extend(reads);
             self.dropped.extend(dropped);
@@ -117,6 +144,8 @@ impl Running {
         self.persisted = Some(last);
         if sabotage != Some(Sabotage::AcknowledgeBeforeSync) {
             self.wal.sync()?;
+            let entries = batches.iter().map(|batch| batch.entries.len()).sum::<usize>();
+            self.written.extend(self.to_write.drain(..entries.min(self.to_write.len())));
             let terms = batches.iter().flat_map(|batch| &batch.entries).map(|entry| entry.term);
             self.synced_term = terms.max().unwrap_or_default().max(self.synced_term);
         }

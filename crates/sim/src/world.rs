@@ -1,39 +1,36 @@
-//! The member, its disk, its clients and the clock; and what may happen next.
+//! The members, the network between them and the clock; and what may happen next.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use base::{Disk, disk::MemDisk};
-use member::{Proposal, Read};
-use proto::{
-    Message as _,
-    command::{Command, Compact, FORMAT, Op},
-};
+use base::{Disk, MemberId, disk::MemDisk};
+use wal::Entry;
 
 use crate::{
-    Options, Report, Violation, clients,
+    Options, Report, Violation,
     history::History,
     invariants,
     mirror::Mirror,
-    running::{self, Failed, Running},
+    network::Network,
+    node::{Node, TICK},
+    running::{self, Who},
     trace::Trace,
-    watcher::Watcher,
 };
 
 /// A whole simulated world.
 pub(crate) struct World {
-    rng: fastrand::Rng,
-    options: Options,
-    trace: Trace,
-    disk: MemDisk,
-    member: Running,
+    pub(crate) common: Common,
+    nodes: Vec<Node>,
+}
+
+/// What members have in common.
+pub(crate) struct Common {
+    pub(crate) rng: fastrand::Rng,
+    pub(crate) options: Options,
+    pub(crate) trace: Trace,
+    pub(crate) network: Network,
     pub(crate) history: History,
+    pub(crate) report: Report,
     mirror: Mirror,
-    watchers: Vec<Watcher>,
-    /// A sync has been made to fail since the member was opened.
-    sync_fails: bool,
-    /// Reads under way, with the least index that will do.
-    reads: Vec<(Read, base::Index)>,
-    report: Report,
 }
 
 /// What may happen next.
@@ -49,15 +46,21 @@ enum Action {
     Compact,
     CompactStep,
     Watch,
-    Pass,
+    Tick,
     PlanFailure,
     FailSync,
     Crash,
     Restart,
+    Start,
+    Deliver,
+    Cut,
+    Mend,
+    Unreachable,
+    Transfer,
 }
 
-/// With their weights.
-const ACTIONS: [(Action, u32); 15] = [
+/// With their weights, where there is one member.
+const ALONE: &[(Action, u32)] = &[
     (Action::Propose, 30),
     (Action::Read, 4),
     (Action::Log, 30),
@@ -68,384 +71,318 @@ const ACTIONS: [(Action, u32); 15] = [
     (Action::Compact, 2),
     (Action::CompactStep, 4),
     (Action::Watch, 10),
-    (Action::Pass, 15),
+    (Action::Tick, 15),
     (Action::PlanFailure, 3),
     (Action::FailSync, 1),
     (Action::Crash, 2),
     (Action::Restart, 1),
 ];
 
+/// And where there are several: one write takes a dozen steps, and an election more.
+const SEVERAL: &[(Action, u32)] = &[
+    (Action::Propose, 60),
+    (Action::Read, 12),
+    (Action::Log, 240),
+    (Action::TellPersisted, 240),
+    (Action::Apply, 160),
+    (Action::TellApplied, 160),
+    (Action::Flush, 20),
+    (Action::Compact, 3),
+    (Action::CompactStep, 12),
+    (Action::Watch, 40),
+    (Action::Tick, 150),
+    (Action::Deliver, 700),
+    (Action::PlanFailure, 2),
+    (Action::FailSync, 1),
+    (Action::Crash, 2),
+    (Action::Restart, 2),
+    (Action::Start, 12),
+    (Action::Cut, 2),
+    (Action::Mend, 4),
+    (Action::Unreachable, 2),
+    (Action::Transfer, 1),
+];
+
+/// One message in so many is lost between several members, and one repeated.
+const FAULTY: usize = 12;
+
 impl World {
-    /// A world on this disk, in which all of `history` has happened.
+    /// A world of so many members, the first on this disk, in which all of `history` has happened.
     pub(crate) fn new(
         rng: fastrand::Rng,
-        disk: MemDisk,
+        (disk, of): (MemDisk, u64),
         history: History,
         options: Options,
         trace: Trace,
     ) -> Result<Self, Violation> {
-        let mirror = Mirror::new(&history)?;
-        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-        let home = Path::new(running::HOME);
-        shared.create_dir_all(home).map_err(|error| Violation::new("opening", error))?;
-        let member = Running::open(&shared).map_err(|error| Violation::new("opening", error))?;
-        let mut world = Self {
-            rng,
-            options,
-            trace,
-            disk,
-            member,
-            history,
-            mirror,
-            watchers: (0..3).map(|_| Watcher::new(2)).collect(),
-            sync_fails: false,
-            reads: Vec::new(),
-            report: Report::default(),
-        };
-        world.duties();
-        Ok(world)
-    }
-
-    pub(crate) fn rng(&mut self) -> &mut fastrand::Rng {
-        &mut self.rng
+        let mirror = Mirror::new(&history, of)?;
+        let network = Network::default();
+        let report = Report::default();
+        let mut common = Common { rng, options, trace, network, history, report, mirror };
+        let mut nodes = Vec::new();
+        for id in 1..=of {
+            let disk = if id == 1 { disk.clone() } else { MemDisk::new(common.rng.u64(..)) };
+            let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+            let home = Path::new(running::HOME);
+            shared.create_dir_all(home).map_err(|error| Violation::new("opening", error))?;
+            let who = Who { id: MemberId(id), of, run: common.rng.u64(..) >> 8 };
+            nodes.push(Node::new(who, disk, &mut common)?);
+        }
+        common.network.faulty = if of > 1 { FAULTY } else { 0 };
+        Ok(Self { common, nodes })
     }
 
     pub(crate) fn report(&self) -> Report {
         Report {
-            sent: self.history.sent.len() as u64,
-            acknowledged: self.history.acknowledged.len() as u64,
-            ..self.report
+            sent: self.common.history.sent.len() as u64,
+            acknowledged: self.common.history.acknowledged.len() as u64,
+            ..self.common.report
         }
     }
 
-    /// Another world that goes its own way from here: with this one's disk, as a crash at this
-    /// moment would leave it, and its history.
-    pub(crate) fn branch(&mut self) -> (MemDisk, History) {
-        (self.disk.fork(self.rng.u64(..)), self.history.clone())
+    /// Another world that goes its own way from here: with the first member's disk, as a crash at
+    /// this moment would leave it, and its history.
+    pub(crate) fn branch(&mut self) -> Option<(MemDisk, History)> {
+        let seed = self.common.rng.u64(..);
+        let disk = self.nodes.first()?.disk.fork(seed);
+        Some((disk, self.common.history.clone()))
     }
 
-    pub(crate) fn options(&self) -> (Options, Trace) {
-        (self.options, self.trace)
+    pub(crate) fn is_alone(&self) -> bool {
+        self.nodes.len() == 1
     }
 
     /// Lets something happen.
     pub(crate) fn step(&mut self) -> Result<(), Violation> {
-        self.report.steps += 1;
+        self.common.report.steps += 1;
         let action = self.pick();
         self.act(action)
     }
 
+    fn pick(&mut self) -> Action {
+        let actions = if self.is_alone() { ALONE } else { SEVERAL };
+        let total: u32 = actions.iter().map(|(_, weight)| weight).sum();
+        let mut at = self.common.rng.u32(..total);
+        for (action, weight) in actions {
+            if at < *weight {
+                return *action;
+            }
+            at -= weight;
+        }
+        Action::Tick
+    }
+
+    fn act(&mut self, action: Action) -> Result<(), Violation> {
+        let ids: Vec<MemberId> = self.nodes.iter().map(Node::id).collect();
+        let Self { common, nodes } = self;
+        let Some(node) = nodes.get_mut(common.rng.usize(..ids.len())) else { return Ok(()) };
+        match action {
+            Action::Propose => {
+                let count = common.rng.usize(1..6);
+                node.propose(common, count);
+            }
+            Action::Read => node.read(common)?,
+            Action::Log => return node.log(common),
+            Action::TellPersisted => return node.run(common, |member, _| member.tell_persisted()),
+            Action::Apply => return node.apply(common),
+            Action::TellApplied => return node.run(common, |member, _| member.tell_applied()),
+            Action::Flush => return node.flush(common),
+            Action::Compact => node.compact(common),
+            Action::CompactStep => return node.compact_step(common),
+            Action::Watch => {
+                let at = common.rng.usize(..node.watchers.len());
+                node.watch(common, at)?;
+            }
+            Action::Tick => {
+                let millis = common.rng.u64(1..200) / ids.len() as u64;
+                common.pass(Duration::from_millis(millis));
+                node.tick(common);
+            }
+            Action::PlanFailure => node.plan_failure(common),
+            Action::FailSync => node.fail_sync(common),
+            Action::Crash => return node.crash(common),
+            Action::Restart => return node.restart(common),
+            Action::Start => return node.start(common),
+            Action::Deliver => return self.deliver(),
+            Action::Cut => common.network.cut(&ids, &mut common.rng),
+            Action::Mend => common.network.mend(),
+            Action::Unreachable => {
+                let other = ids.get(common.rng.usize(..ids.len())).copied().unwrap_or_default();
+                node.run(common, |member, _| {
+                    member.core.unreachable(other);
+                    Ok(())
+                })?;
+            }
+            Action::Transfer => node.run(common, |member, _| {
+                member.core.transfer_leadership(None);
+                Ok(())
+            })?,
+        }
+        self.look()
+    }
+
+    fn look(&mut self) -> Result<(), Violation> {
+        let Self { common, nodes } = self;
+        nodes.iter_mut().try_for_each(|node| {
+            node.run(common, |member, _| {
+                member.step();
+                Ok(())
+            })
+        })
+    }
+
+    fn deliver(&mut self) -> Result<(), Violation> {
+        let Self { common, nodes } = self;
+        let Some((_, to, message)) = common.network.deliver(&mut common.rng) else { return Ok(()) };
+        if let Some(node) = nodes.iter_mut().find(|node| node.id() == to) {
+            node.receive(common, message);
+        }
+        self.look()
+    }
+
     /// No more faults: everything must come to an end, and be as it should.
     pub(crate) fn heal(&mut self) -> Result<(), Violation> {
-        self.trace.step("heal", "");
-        self.disk.fail_after(u64::MAX);
-        self.settle()?;
-        let id = self.propose(1).into_iter().next();
-        self.pass(Duration::from_secs(10));
-        self.settle()?;
-        if id.is_some_and(|id| !self.history.acknowledged.contains_key(&id)) {
-            return Err(Violation::new("healing", "a write is not acknowledged"));
+        self.common.trace.step("heal", "");
+        for node in &self.nodes {
+            node.disk.fail_after(u64::MAX);
         }
-        invariants::expiry::nothing_is_left(&self.member.applier, self.history.now)?;
+        self.common.network.mend();
+        self.common.network.faulty = 0;
+        self.settle()?;
+        self.common.pass(Duration::from_secs(10));
+        self.write_one()?;
+        for node in &self.nodes {
+            if let Some(member) = &node.member {
+                let now = self.common.history.now;
+                invariants::expiry::nothing_is_left(&member.applier, now)?;
+            }
+        }
         self.check_all()?;
-        self.restart()?;
+        let Self { common, nodes } = self;
+        nodes.iter_mut().try_for_each(|node| node.restart(common))?;
         self.settle()?;
         self.check_all()
     }
 
+    /// Whoever writes now is told of success, at the latest when an election timeout has passed: a
+    /// leader that was to hand over drops what is proposed until then.
+    fn write_one(&mut self) -> Result<(), Violation> {
+        for _ in 0..2 {
+            let id = self.propose(1).into_iter().next();
+            self.settle()?;
+            if id.is_some_and(|id| self.common.history.acknowledged.contains_key(&id)) {
+                return Ok(());
+            }
+            for _ in 0..running::ELECTION_TICKS {
+                self.tick_all()?;
+            }
+            self.settle()?;
+        }
+        Err(Violation::new("healing", "a write is not acknowledged"))
+    }
+
+    /// Proposes at whichever member leads.
+    pub(crate) fn propose(&mut self, count: usize) -> Vec<u64> {
+        let Self { common, nodes } = self;
+        let leads =
+            |node: &&mut Node| node.member.as_ref().is_some_and(|member| member.core.role().leads);
+        let ids = nodes.iter_mut().find(leads).map(|node| node.propose(common, count));
+        ids.unwrap_or_default()
+    }
+
     /// Carries out all that waits, without a fault.
     pub(crate) fn settle(&mut self) -> Result<(), Violation> {
-        for _ in 0..1_000 {
-            for action in [
-                Action::Log,
-                Action::TellPersisted,
-                Action::Apply,
-                Action::TellApplied,
-                Action::CompactStep,
-                Action::Flush,
-            ] {
-                self.act(action)?;
+        for _ in 0..2_000 {
+            let Self { common, nodes } = self;
+            nodes.iter_mut().try_for_each(|node| node.carry_out(common))?;
+            if self.has_settled() {
+                return self.watch_all();
             }
-            self.duties();
-            let flushed = self.member.backend.durable() == self.member.backend.applied();
-            if self.member.is_quiet() && flushed {
-                for at in 0..self.watchers.len() {
-                    while self.watch(at)? {}
-                }
-                return Ok(());
+            self.deliver_all()?;
+            // A cluster of one waits for nobody.
+            if !self.is_alone() && self.common.network.is_quiet() {
+                self.common.pass(TICK);
+                self.tick_all()?;
             }
         }
         Err(Violation::new("healing", "it never comes to rest"))
     }
 
+    fn tick_all(&mut self) -> Result<(), Violation> {
+        let Self { common, nodes } = self;
+        for node in nodes {
+            node.tick(common);
+        }
+        self.look()?;
+        self.deliver_all()
+    }
+
+    fn deliver_all(&mut self) -> Result<(), Violation> {
+        while !self.common.network.is_quiet() {
+            self.deliver()?;
+        }
+        Ok(())
+    }
+
+    /// Whether one member leads, all others follow it, and all have applied all.
+    fn has_settled(&self) -> bool {
+        let quiet = self.nodes.iter().all(Node::is_quiet) && self.common.network.is_quiet();
+        let mut members = self.nodes.iter().filter_map(|node| node.member.as_ref());
+        let Some(first) = members.next() else { return false };
+        let (leader, last) = (first.core.role().leader, first.core.last_index());
+        let applied = |member: &running::Running| member.applier.state().applied().index;
+        quiet
+            && leader.is_some()
+            && applied(first) == last
+            && members.all(|member| {
+                member.core.role().leader == leader
+                    && member.core.last_index() == last
+                    && applied(member) == last
+            })
+    }
+
+    fn watch_all(&mut self) -> Result<(), Violation> {
+        let Self { common, nodes } = self;
+        for node in nodes {
+            for at in 0..node.watchers.len() {
+                while node.watch(common, at)? {}
+            }
+        }
+        Ok(())
+    }
+
     /// Holds all that was ever seen against what is there now.
     pub(crate) fn check_all(&self) -> Result<(), Violation> {
-        let applier = &self.member.applier;
-        invariants::acknowledged::all_are_there(&self.history, applier)?;
-        invariants::replay::equals(applier, &self.mirror.applier)?;
-        invariants::watchers::saw_everything(&self.history, &self.watchers, applier)
-    }
-
-    fn pick(&mut self) -> Action {
-        let total: u32 = ACTIONS.iter().map(|(_, weight)| weight).sum();
-        let mut at = self.rng.u32(..total);
-        for (action, weight) in ACTIONS {
-            if at < weight {
-                return action;
-            }
-            at -= weight;
-        }
-        Action::Pass
-    }
-
-    fn act(&mut self, action: Action) -> Result<(), Violation> {
-        let done = match action {
-            Action::Propose => {
-                let count = self.rng.usize(1..6);
-                self.propose(count);
-                Ok(())
-            }
-            Action::Read => {
-                self.read()?;
-                Ok(())
-            }
-            Action::Log => self.log(),
-            Action::TellPersisted => self.member.tell_persisted(),
-            Action::Apply => return self.apply(),
-            Action::TellApplied => self.member.tell_applied(),
-            Action::Flush => self.flush(),
-            Action::Compact => {
-                self.compact();
-                Ok(())
-            }
-            Action::CompactStep => self.compact_step(),
-            Action::Watch => {
-                let at = self.rng.usize(..self.watchers.len());
-                self.watch(at)?;
-                Ok(())
-            }
-            Action::Pass => {
-                let millis = self.rng.u64(1..200);
-                self.pass(Duration::from_millis(millis));
-                Ok(())
-            }
-            Action::PlanFailure => {
-                let operations = self.rng.u64(..12);
-                self.trace.step("plan", format!("power fails in {operations} operations"));
-                self.disk.fail_after(operations);
-                Ok(())
-            }
-            Action::FailSync => {
-                self.trace.step("plan", "the next sync fails");
-                self.disk.fail_next_sync();
-                self.sync_fails = true;
-                Ok(())
-            }
-            Action::Crash => return self.crash(),
-            Action::Restart => return self.restart(),
-        };
-        self.check_reads()?;
-        self.check_terms()?;
-        self.unless_power_failed(done)
-    }
-
-    /// A step may fail because the power did, or a sync: then the member stops, and is started
-    /// again. For no other reason.
-    fn unless_power_failed(&mut self, done: Result<(), Failed>) -> Result<(), Violation> {
-        match done {
-            Ok(()) => Ok(()),
-            Err(_) if self.disk.failed() => self.crash(),
-            Err(_) if self.sync_fails => self.restart(),
-            Err(error) => Err(Violation::new("faultless", error)),
-        }
-    }
-
-    pub(crate) fn propose(&mut self, count: usize) -> Vec<u64> {
-        if !self.member.core.can_propose() {
-            return Vec::new();
-        }
-        let mut proposals = Vec::new();
-        for _ in 0..count {
-            let write = clients::request(&mut self.rng, &self.history);
-            let (id, op) = self.history.send(write);
-            self.trace.step("propose", format!("{id}: {op:?}"));
-            let command = Command { format: FORMAT, id, op: Some(op) };
-            proposals.push(Proposal { id, data: command.encode_to_vec().into() });
-        }
-        let ids = proposals.iter().map(|proposal| proposal.id).collect();
-        self.member.propose(proposals);
-        ids
-    }
-
-    fn read(&mut self) -> Result<(), Violation> {
-        if self.member.core.reads_at_once() {
-            invariants::reads::may_be_at_once(&self.history, &self.member.applier)?;
-        }
-        let read = Read(self.report.steps);
-        self.reads.push((read, self.history.last_acknowledged()));
-        self.member.core.read(read);
-        self.member.step();
-        Ok(())
-    }
-
-    fn check_reads(&mut self) -> Result<(), Violation> {
-        for (index, answered) in std::mem::take(&mut self.member.reads) {
-            for read in answered {
-                invariants::reads::is_current(&mut self.reads, read, index)?;
-            }
+        let history = &self.common.history;
+        for node in &self.nodes {
+            let Some(member) = &node.member else { continue };
+            let applier = &member.applier;
+            invariants::acknowledged::all_are_there(history, applier)?;
+            invariants::replay::equals(applier, &self.common.mirror.applier)?;
+            invariants::watchers::saw_everything(history, &node.watchers, applier)?;
         }
         Ok(())
-    }
-
-    fn check_terms(&mut self) -> Result<(), Violation> {
-        for term in std::mem::take(&mut self.member.led) {
-            invariants::terms::is_new(&self.history, term)?;
-        }
-        Ok(())
-    }
-
-    fn log(&mut self) -> Result<(), Failed> {
-        let count = self.rng.usize(1..4);
-        self.member.log(count, self.options.sabotage)?;
-        self.trace.step("log", format!("persisted {:?}", self.member.persisted));
-        Ok(())
-    }
-
-    fn apply(&mut self) -> Result<(), Violation> {
-        let count = self.rng.usize(1..8);
-        let (entries, batch) = match self.member.apply(count) {
-            Ok(done) => done,
-            Err(error) => return self.unless_power_failed(Err(error)),
-        };
-        let Some(last) = entries.last() else { return Ok(()) };
-        self.trace.step("apply", format!("up to {} of term {}", last.index, last.term));
-        for entry in &entries {
-            invariants::log::is_as_before(&mut self.history, entry)?;
-            if !self.history.outcomes.contains_key(&entry.index.0) {
-                let commits = self.mirror.apply(entry)?;
-                invariants::only_sent::were_asked_for(&self.history, &commits)?;
-                invariants::expiry::are_due(&self.history, &commits)?;
-                let by_revision = commits.iter().map(|commit| (commit.main, Arc::clone(commit)));
-                self.history.commits.extend(by_revision);
-                self.history.outcomes.insert(entry.index.0, commits);
-            }
-        }
-        invariants::indexes::go_on(&self.history, &entries, &batch.commits)?;
-        for answer in &batch.answers {
-            self.trace.step("answer", format!("{} at entry {}", answer.id, answer.index));
-            self.history.acknowledge(answer);
-        }
-        self.member.applier.state().reader().store().publish(&batch.commits);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), Failed> {
-        let cut = self.member.flush(self.options.sabotage)?;
-        self.report.cuts += u64::from(cut);
-        let durable = self.member.backend.durable().index;
-        self.trace.step("flush", format!("durable {durable}, cut: {cut}"));
-        self.history.durable = self.history.durable.max(durable);
-        Ok(())
-    }
-
-    /// A client compacts history.
-    fn compact(&mut self) {
-        let reader = self.member.applier.state().reader();
-        let (from, to) = (reader.store().compacted(), reader.store().revision());
-        if !self.member.core.can_propose() || from >= to {
-            return;
-        }
-        let revision = self.rng.i64(from..=to);
-        self.trace.step("compact", revision);
-        let op = Some(Op::Compact(Compact { revision }));
-        let data = Command { format: FORMAT, id: 0, op }.encode_to_vec().into();
-        self.member.propose(vec![Proposal { id: 0, data }]);
-    }
-
-    fn compact_step(&mut self) -> Result<(), Failed> {
-        let rows = self.rng.usize(1..20);
-        let more = self.member.applier.compact_step(rows)?;
-        self.trace.step("compact", format!("{rows} rows, more: {more}"));
-        Ok(())
-    }
-
-    /// Hands a watcher its next commit; false if there is none.
-    fn watch(&mut self, at: usize) -> Result<bool, Violation> {
-        let reader = self.member.applier.state().reader();
-        let Some(watcher) = self.watchers.get_mut(at) else { return Ok(false) };
-        let before = watcher.position;
-        let Some(commit) = watcher.next(reader.store())? else { return Ok(false) };
-        let from = watcher.position.max(before);
-        self.trace.step("watch", format!("watcher {at}: revision {}", commit.main));
-        invariants::watchers::is_next(&self.history, from, &commit)?;
-        watcher.position = commit.main + 1;
-        Ok(true)
-    }
-
-    /// Time passes: ticks, and what the leader does when it is time.
-    fn pass(&mut self, time: Duration) {
-        self.history.now = self.history.now.saturating_add(time);
-        self.member.core.tick();
-        self.member.step();
-        self.duties();
-    }
-
-    fn duties(&mut self) {
-        let reader = self.member.applier.state().reader();
-        self.member.core.duties(self.history.now, &reader);
-        self.member.step();
-    }
-
-    /// The power fails, and comes back.
-    pub(crate) fn crash(&mut self) -> Result<(), Violation> {
-        self.trace.step("crash", "");
-        self.report.crashes += 1;
-        self.disk.crash();
-        self.reopen()
-    }
-
-    /// The process ends, killed or in good order; the machine goes on.
-    fn restart(&mut self) -> Result<(), Violation> {
-        let killed = self.rng.bool() || self.sync_fails;
-        self.trace.step("restart", if killed { "killed" } else { "stopped" });
-        // The old process has files open: where it is killed, they are those of another disk now.
-        let next = self.disk.fork(self.rng.u64(..));
-        if killed {
-            self.disk = next;
-        } else {
-            let spare = open(&next)?;
-            drop(std::mem::replace(&mut self.member, spare));
-        }
-        self.reopen()
-    }
-
-    fn reopen(&mut self) -> Result<(), Violation> {
-        self.reads.clear();
-        self.sync_fails = false;
-        self.history.led = self.history.led.max(self.member.synced_term);
-        for watcher in &mut self.watchers {
-            watcher.disconnect();
-        }
-        let disk = self.disk.clone();
-        self.member = open(&disk)?;
-        let applied = self.member.backend.durable().index;
-        self.trace.step("open", format!("keyspace at {applied}"));
-        invariants::durable::stays(&self.history, applied)?;
-        let mirror = &self.history.outcomes;
-        invariants::durable::was_applied(mirror.contains_key(&applied.0), applied)?;
-        self.duties();
-        self.check_terms()
     }
 }
 
-fn open(disk: &MemDisk) -> Result<Running, Violation> {
-    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-    loop {
-        match Running::open(&shared) {
-            Ok(member) => return Ok(member),
-            // The power may fail again while the member is being opened.
-            Err(_) if disk.failed() => disk.crash(),
-            Err(error) => return Err(Violation::new("opening", error)),
+impl Common {
+    /// A member has applied this entry.
+    pub(crate) fn applied(&mut self, entry: &Entry) -> Result<(), Violation> {
+        let Self { history, mirror, .. } = self;
+        invariants::log::is_as_before(history, entry)?;
+        if history.outcomes.contains_key(&entry.index.0) {
+            return Ok(());
         }
+        let commits = mirror.apply(entry)?;
+        invariants::only_sent::were_asked_for(history, &commits)?;
+        invariants::expiry::are_due(history, &commits)?;
+        let by_revision = commits.iter().map(|commit| (commit.main, Arc::clone(commit)));
+        history.commits.extend(by_revision);
+        history.outcomes.insert(entry.index.0, commits);
+        Ok(())
+    }
+
+    pub(crate) fn pass(&mut self, time: Duration) {
+        self.history.now = self.history.now.saturating_add(time);
     }
 }

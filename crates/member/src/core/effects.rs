@@ -83,6 +83,17 @@ impl PeerMessage {
         self.0.msg_type() == MessageType::MsgPropose
     }
 
+    /// What it is, for a log.
+    pub fn show(&self) -> String {
+        let Message { from, term, index, log_term, commit, entries, reject, .. } = &self.0;
+        let (kind, count) = (self.0.msg_type(), entries.len());
+        let reject = if *reject { ", rejects" } else { "" };
+        format!(
+            "{kind:?} from {from} of term {term}: {count} entries behind {index}/{log_term}, \
+             commit {commit}{reject}"
+        )
+    }
+
     pub fn to_bytes(&self) -> Vec<u8> {
         self.0.encode_to_vec()
     }

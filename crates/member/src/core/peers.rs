@@ -64,9 +64,10 @@ pub(super) fn check(message: &Message, raft: &Raft<Window>) -> Result<(), &'stat
              and add it again",
         ),
         MessageType::MsgAppendResponse => check_response(message, raft),
-        MessageType::MsgPropose if !is_member => Err("its sender is no member"),
+        MessageType::MsgPropose | MessageType::MsgTimeoutNow if !is_member => {
+            Err("its sender is no member")
+        }
         MessageType::MsgPropose => check_proposal(message),
-        MessageType::MsgTimeoutNow if !is_member => Err("its sender is no member"),
         MessageType::MsgReadIndex | MessageType::MsgReadIndexResp if message.entries.len() != 1 => {
             Err("it asks for no read")
         }

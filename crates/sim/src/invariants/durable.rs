@@ -1,17 +1,22 @@
 //! What a flush has made durable stays, and is the state after some entry that was applied.
 
-use base::Index;
+use base::{Index, MemberId};
 
 use crate::{Violation, history::History};
 
 const NAME: &str = "durable";
 
 /// The keyspace is not older than a flush has reported.
-pub(crate) fn stays(history: &History, opened_at: Index) -> Result<(), Violation> {
-    if opened_at >= history.durable {
+pub(crate) fn stays(
+    history: &History,
+    member: MemberId,
+    opened_at: Index,
+) -> Result<(), Violation> {
+    let durable = history.durable.get(&member).copied().unwrap_or_default();
+    if opened_at >= durable {
         return Ok(());
     }
-    let text = format!("the keyspace opened at {opened_at}, {} was durable", history.durable);
+    let text = format!("{member}: the keyspace opened at {opened_at}, {durable} was durable");
     Err(Violation::new(NAME, text))
 }
 
