@@ -7,5 +7,8 @@ pub const SERVER: &str = "3.6.14";
 /// What this build can do, and so the version of a cluster of such builds.
 pub const CLUSTER: &str = "3.6.0";
 
+/// The oldest member that this build talks to.
+pub const MIN_PEER: &str = "3.6.0";
+
 /// The product's own.
 pub const PRODUCT: &str = env!("CARGO_PKG_VERSION");

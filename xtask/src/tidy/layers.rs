@@ -27,7 +27,7 @@ const BESIDE: &[(&str, &[&str])] = &[
 /// Outside crates that only these of ours may name. Tests are free.
 const OWNED: &[(&str, &[&str])] = &[
     ("clap", &["etcdctl", "etcdutl", "bench"]),
-    ("crc32c", &["wal", "backend"]),
+    ("crc32c", &["peer", "wal", "backend"]),
     ("hyper", &["api", "peer", "client", "bench"]),
     ("hyper-util", &["api", "peer", "client", "bench"]),
     ("percent-encoding", &["api", "client"]),

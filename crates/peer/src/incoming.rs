@@ -1,0 +1,120 @@
+//! The streams that other members open to this one.
+
+use std::{
+    io,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use base::MemberId;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
+    time,
+};
+
+use crate::{
+    frame::Frame,
+    identity::Refusal,
+    outgoing::PROTOCOL,
+    peers::{Inner, Lane},
+};
+
+/// Pings come every second: whoever is silent for so long is gone.
+const SILENCE_MAX: Duration = Duration::from_secs(15);
+/// More streams than any cluster has.
+const STREAMS_MAX: usize = 256;
+
+/// Answers a request for a stream.
+pub(crate) fn answer(inner: &Arc<Inner>, request: Request<Incoming>) -> Response<Bytes> {
+    match accept(inner, request) {
+        Ok(response) => response,
+        Err(Refusal { status, text }) => {
+            tracing::warn!(status = status.as_u16(), "refused a stream of a peer: {text}");
+            plain(status, format!("{text}\n").into())
+        }
+    }
+}
+
+fn accept(inner: &Arc<Inner>, request: Request<Incoming>) -> Result<Response<Bytes>, Refusal> {
+    let refuse = |status, text: &str| Refusal { status, text: text.to_owned() };
+    let name = request.uri().path().strip_prefix("/raft/stream/").unwrap_or_default();
+    let lane = Lane::named(name)
+        .ok_or_else(|| refuse(StatusCode::NOT_FOUND, "there is no such stream"))?;
+    if *request.method() != Method::GET {
+        return Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"));
+    }
+    let headers = request.headers();
+    let from = inner.identity.check(headers, |member| inner.inbound.is_removed(member))?;
+    let protocol = headers.get(header::UPGRADE);
+    if protocol.is_none_or(|protocol| protocol != PROTOCOL) {
+        let text = format!("member {from} does not speak {PROTOCOL}: it is no member of ours");
+        return Err(Refusal { status: StatusCode::UPGRADE_REQUIRED, text });
+    }
+    let mut streams = inner.incoming.lock();
+    streams.retain(|_, stream| !stream.is_finished());
+    if streams.len() >= STREAMS_MAX {
+        return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "too many streams are open"));
+    }
+    let task = tokio::spawn(serve(Arc::clone(inner), from, request));
+    if let Some(older) = streams.insert((from, lane), task.abort_handle()) {
+        older.abort();
+    }
+    let mut response = plain(StatusCode::SWITCHING_PROTOCOLS, Bytes::new());
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static(PROTOCOL));
+    Ok(response)
+}
+
+fn plain(status: StatusCode, body: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response
+}
+
+async fn serve(inner: Arc<Inner>, from: MemberId, request: Request<Incoming>) {
+    let ended = match hyper::upgrade::on(request).await {
+        Ok(upgraded) => receive_all(&inner, from, TokioIo::new(upgraded)).await,
+        Err(error) => Err(io::Error::other(error)),
+    };
+    match ended {
+        Ok(()) => tracing::debug!(peer = %from, "a stream ended"),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            tracing::warn!(peer = %from, "closed the stream of a peer, which sent {error}");
+        }
+        Err(error) => tracing::debug!(peer = %from, %error, "a stream broke"),
+    }
+}
+
+async fn receive_all(
+    inner: &Inner,
+    from: MemberId,
+    stream: impl AsyncRead + AsyncWrite,
+) -> io::Result<()> {
+    let (mut reader, mut writer) = tokio::io::split(Box::pin(stream));
+    loop {
+        let read = time::timeout(SILENCE_MAX, Frame::read(&mut reader));
+        let Some(frame) = read.await.map_err(|_| io::ErrorKind::TimedOut)?? else {
+            return Ok(());
+        };
+        match frame {
+            Frame::Message(message) => {
+                if let Some(peer) = inner.peer(from) {
+                    peer.counts.received_bytes.fetch_add(message.len() as u64, Relaxed);
+                }
+                inner.inbound.received(from, message);
+            }
+            Frame::Ping(number) => {
+                let mut out = BytesMut::new();
+                Frame::Pong(number).write(&mut out);
+                let written = time::timeout(SILENCE_MAX, writer.write_all(&out)).await;
+                written.map_err(|_| io::ErrorKind::TimedOut)??;
+            }
+            Frame::Pong(_) => {}
+        }
+    }
+}

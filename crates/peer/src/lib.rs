@@ -1,0 +1,30 @@
+//! The network between members: streams of messages, which are opaque here.
+//!
+//! Each member opens two streams to every other one, so that a heartbeat does not wait behind
+//! entries: a request `GET /raft/stream/<lane>` on the peer port that is upgraded, then frames. What
+//! cannot be sent now is dropped, and the shell is told: raft sends again what it must.
+//!
+//! - `identity`: who speaks, and whom a member listens to
+//! - `frame`: what goes over a stream
+//! - `queue`: what waits to be sent to a peer
+//! - `outgoing`: the streams that a member opens
+//! - `incoming`: those that are opened to it
+//! - `dial`: connections
+//! - `round_trips`: how far away a peer is
+
+mod dial;
+mod frame;
+mod identity;
+mod incoming;
+mod outgoing;
+mod peers;
+mod queue;
+mod round_trips;
+
+pub use dial::{Dial, Dialed, Plain};
+pub use identity::Identity;
+pub use peers::{Inbound, Lane, PeerStatus, Peers};
+pub use round_trips::RoundTrips;
+
+#[cfg(test)]
+mod tests;

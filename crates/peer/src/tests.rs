@@ -1,0 +1,182 @@
+//! Members that talk to one another over loopback.
+
+use std::{sync::Arc, time::Duration};
+
+use base::{ClusterId, MemberId, OsClock};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use tokio::{net::TcpListener, runtime, task::JoinHandle, time};
+
+use crate::{Identity, Inbound, Lane, Peers, Plain};
+
+/// What a member was told.
+#[derive(Default)]
+struct Heard {
+    received: Mutex<Vec<(MemberId, Bytes)>>,
+    unreachable: Mutex<usize>,
+    removed: Mutex<Vec<MemberId>>,
+    gone: Mutex<Vec<MemberId>>,
+}
+
+impl Inbound for Heard {
+    fn received(&self, from: MemberId, message: Bytes) {
+        self.received.lock().push((from, message));
+    }
+
+    fn unreachable(&self, _: MemberId) {
+        *self.unreachable.lock() += 1;
+    }
+
+    fn is_removed(&self, member: MemberId) -> bool {
+        self.gone.lock().contains(&member)
+    }
+
+    fn removed(&self, by: MemberId) {
+        self.removed.lock().push(by);
+    }
+}
+
+/// A member with its peer port.
+struct Member {
+    peers: Peers,
+    heard: Arc<Heard>,
+    address: String,
+    server: JoinHandle<()>,
+}
+
+impl Member {
+    async fn start(id: u64, cluster: u64, address: &str) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let heard = Arc::new(Heard::default());
+        let identity = Identity { cluster: ClusterId(cluster), member: MemberId(id) };
+        let inbound: Arc<dyn Inbound> = Arc::clone(&heard) as Arc<dyn Inbound>;
+        let (dial, clock) = (Arc::new(Plain), Arc::new(OsClock::new()));
+        let peers = Peers::new(identity, inbound, dial, clock, runtime::Handle::current());
+        let server = tokio::spawn(serve(listener, peers.clone()));
+        Self { peers, heard, address, server }
+    }
+
+    fn knows(&self, id: u64, urls: &[&str]) {
+        let urls = urls.iter().map(|address| format!("http://{address}")).collect();
+        self.peers.set(&[(MemberId(id), urls)]);
+    }
+
+    fn send(&self, to: u64, text: &str) {
+        self.peers.send(MemberId(to), Lane::Message, text.to_owned().into());
+    }
+
+    fn stop(&self) {
+        self.server.abort();
+        self.peers.stop();
+    }
+}
+
+async fn serve(listener: TcpListener, peers: Peers) {
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let peers = peers.clone();
+        let service = service_fn(move |request| {
+            let answer = peers.answer(request);
+            async move { Ok::<_, std::convert::Infallible>(answer.map(Full::new)) }
+        });
+        let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+        tokio::spawn(connection.with_upgrades());
+    }
+}
+
+/// Waits until something holds; the test's own limit ends it otherwise.
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    for _ in 0..2_000 {
+        if holds() {
+            return;
+        }
+        time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("never: {what}");
+}
+
+#[tokio::test]
+async fn messages_arrive_in_order_and_say_from_whom() {
+    let (one, two) =
+        (Member::start(1, 9, "127.0.0.1:0").await, Member::start(2, 9, "127.0.0.1:0").await);
+    one.knows(2, &[&two.address]);
+    until("active", || one.peers.status().iter().all(|peer| peer.active_since.is_some())).await;
+    for number in 0..1_000 {
+        one.send(2, &number.to_string());
+    }
+    until("all are there", || two.heard.received.lock().len() == 1_000).await;
+    for (number, (from, text)) in two.heard.received.lock().iter().enumerate() {
+        assert_eq!((*from, &text[..]), (MemberId(1), number.to_string().as_bytes()));
+    }
+    until("a round trip", || one.peers.status()[0].round_trips.count > 0).await;
+    let status = &one.peers.status()[0];
+    assert_eq!((status.sent, status.failed), (1_000, 0));
+    assert!(two.peers.status().is_empty(), "whoever listens need not know the sender");
+}
+
+#[tokio::test]
+async fn a_peer_that_comes_back_is_talked_to_again_at_another_url_too() {
+    let one = Member::start(1, 9, "127.0.0.1:0").await;
+    let two = Member::start(2, 9, "127.0.0.1:0").await;
+    // The first leads nowhere.
+    one.knows(2, &["127.0.0.1:1", &two.address]);
+    until("active", || one.peers.status()[0].active_since.is_some()).await;
+    two.stop();
+    until("inactive", || one.peers.status()[0].active_since.is_none()).await;
+    assert!(*one.heard.unreachable.lock() > 0);
+    let again = Member::start(2, 9, &two.address).await;
+    until("active", || one.peers.status()[0].active_since.is_some()).await;
+    one.send(2, "again");
+    until("it arrives", || !again.heard.received.lock().is_empty()).await;
+}
+
+#[tokio::test]
+async fn strangers_are_refused() {
+    let one = Member::start(1, 9, "127.0.0.1:0").await;
+    let (stranger, gone) =
+        (Member::start(2, 8, "127.0.0.1:0").await, Member::start(3, 9, "127.0.0.1:0").await);
+    one.heard.gone.lock().push(MemberId(3));
+    stranger.knows(1, &[&one.address]);
+    gone.knows(1, &[&one.address]);
+    until("it is told that it is removed", || !gone.heard.removed.lock().is_empty()).await;
+    until("it is told", || *stranger.heard.unreachable.lock() > 2).await;
+    stranger.send(1, "hello");
+    assert!(stranger.peers.status()[0].active_since.is_none());
+    assert_eq!(gone.heard.removed.lock()[0], MemberId(1));
+    assert!(stranger.heard.removed.lock().is_empty());
+    assert!(one.heard.received.lock().is_empty());
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_read_costs_a_bounded_amount_and_holds_up_no_other_lane() {
+    let one = Member::start(1, 9, "127.0.0.1:0").await;
+    // Nobody accepts there.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    one.knows(2, &[&listener.local_addr().unwrap().to_string()]);
+    let megabyte = Bytes::from(vec![0; 1 << 20]);
+    for _ in 0..200 {
+        one.peers.send(MemberId(2), Lane::Append, megabyte.clone());
+    }
+    let queued = one.peers.status()[0].failed;
+    assert!(queued > 100, "only {queued} of 200 megabytes were refused");
+    assert!(*one.heard.unreachable.lock() > 100);
+}
+
+#[tokio::test]
+async fn a_member_that_is_gone_is_cut_off() {
+    let (one, two) =
+        (Member::start(1, 9, "127.0.0.1:0").await, Member::start(2, 9, "127.0.0.1:0").await);
+    one.knows(2, &[&two.address]);
+    two.knows(1, &[&one.address]);
+    for member in [&one, &two] {
+        until("active", || member.peers.status()[0].active_since.is_some()).await;
+    }
+    one.peers.set(&[]);
+    assert!(one.peers.status().is_empty());
+    until("the other notices", || two.peers.status()[0].active_since.is_none()).await;
+    one.send(2, "nobody hears this");
+}
