@@ -1,6 +1,4 @@
-//! What the peer port answers to those who look in: proxies, other members, operators.
-//!
-//! Raft's messages join with the second member.
+//! What the peer port answers: to other members, and to those who look in (proxies, operators).
 
 use base::UnixNanos;
 use http::{Method, Request, StatusCode};
@@ -8,12 +6,18 @@ use hyper::body::Incoming;
 use server::Handle;
 
 use crate::{
+    body::ReplyBody,
     ops,
     reply::{self, Reply, X_ETCD_CLUSTER_ID},
     v2::{json, members::write_strings},
 };
 
-pub(crate) fn answer(handle: &Handle, request: &Request<Incoming>) -> Reply {
+pub(crate) fn answer(handle: &Handle, request: Request<Incoming>) -> Reply {
+    if request.uri().path().starts_with("/raft/stream/")
+        && let Some(peers) = handle.peers()
+    {
+        return peers.answer(request).map(ReplyBody::whole);
+    }
     let method = request.method();
     match request.uri().path() {
         "/version" => ops::version::answer(handle, method),

@@ -54,12 +54,12 @@ pub async fn serve_clients(
     .await;
 }
 
-/// Serves the peer port: for one member `/members`, `/version`, `/raft/probing`. Ends as
+/// Serves the peer port: the other members' streams, `/members`, `/version`, `/raft/probing`. Ends as
 /// [`serve_clients`] does.
 pub async fn serve_peers(listener: TcpListener, handle: Handle, stop: watch::Receiver<bool>) {
     let member = handle.clone();
     accept(listener, PEER_CONNECTIONS_MAX, handle, stop, move |request| {
-        Answering::now(peers::answer(&member, &request))
+        Answering::now(peers::answer(&member, request))
     })
     .await;
 }
@@ -137,7 +137,8 @@ where
         // Most bodies are small: copying one behind its head is cheaper than a vectored write.
         .writev(false)
         .half_close(true)
-        .serve_connection(io, service);
+        .serve_connection(io, service)
+        .with_upgrades();
     let mut connection = pin!(connection);
     future::poll_fn(|cx| {
         activity.listen(cx.waker());

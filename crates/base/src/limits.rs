@@ -38,3 +38,6 @@ pub const QUOTA_BYTES_DEFAULT: u64 = 2 << 30;
 pub const HISTORY_REVISIONS_MAX: u64 = 5_000_000;
 /// The newest revisions that such a compaction keeps.
 pub const HISTORY_REVISIONS_KEPT: i64 = 10_000;
+
+/// Changes of the members that wait to be proposed: raft carries out one at a time.
+pub const CHANGES_WAITING_MAX: usize = 16;

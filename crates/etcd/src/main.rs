@@ -84,6 +84,8 @@ fn start(config: Config) -> ExitCode {
     match serve::run(config, set_log_level) {
         Ok(Ended::Signal(signal)) => signals::end_by(signal),
         // Said by whoever failed.
+        // As the original: there is nothing to restart for.
+        Ok(Ended::Removed) => ExitCode::SUCCESS,
         Ok(Ended::Failed) => ExitCode::FAILURE,
         Err(reason) => {
             tracing::error!(target: "etcdmain", "{reason}");

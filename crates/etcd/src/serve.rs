@@ -10,6 +10,8 @@ use crate::{announce, apis::Apis, config::Config, descriptors, listen, signals::
 
 /// What running requests and the last flush may take after a signal; a second signal ends all.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a member that was removed still tells the others what they need to know (etcd: 1 s).
+const LEAVING: Duration = Duration::from_secs(1);
 /// Network tasks left over after that are dropped, not waited for.
 const RUNTIME_TIMEOUT: Duration = Duration::from_millis(50);
 
@@ -18,6 +20,8 @@ const RUNTIME_TIMEOUT: Duration = Duration::from_millis(50);
 pub(crate) enum Ended {
     Signal(i32),
     Failed,
+    /// It was removed from its cluster.
+    Removed,
 }
 
 /// Starts a member and serves until a signal or a failure ends it. The error is one line.
@@ -95,7 +99,7 @@ struct Serving {
 impl Serving {
     async fn until_the_end(mut self) -> Ended {
         let mut is_ready = false;
-        let signal = loop {
+        let ended = loop {
             tokio::select! {
                 () = self.handle.ready(), if !is_ready => {
                     is_ready = true;
@@ -106,15 +110,21 @@ impl Serving {
                     tracing::error!(target: "etcdmain", "the member cannot go on: {reason}");
                     return Ended::Failed;
                 }
-                signal = self.signals.first() => break signal,
+                () = self.handle.removed() => {
+                    tokio::time::sleep(LEAVING).await;
+                    break Ended::Removed;
+                }
+                signal = self.signals.first() => {
+                    announce::stopping(signal);
+                    break Ended::Signal(signal);
+                }
             }
         };
-        announce::stopping(signal);
         if tokio::time::timeout(STOP_TIMEOUT, self.stop()).await.is_err() {
             let seconds = STOP_TIMEOUT.as_secs();
             tracing::warn!(target: "etcdmain", "not all requests ended within {seconds} s");
         }
-        Ended::Signal(signal)
+        ended
     }
 
     /// Requests that were accepted get their answers before the member stops.

@@ -13,12 +13,12 @@ use wal::{Entry, HardState, Identity, Recovered};
 
 use crate::conf;
 
-/// A cluster to be founded.
+/// The beginning of a member.
 #[derive(Clone, Debug)]
 pub struct Bootstrap {
-    /// Of this member.
     pub identity: Identity,
-    /// All initial members, this one among them; client URLs are not known yet.
+    /// All initial members of a cluster to be founded, this one among them; client URLs are not
+    /// known yet. Empty for a member that joins a cluster: its log comes from the others.
     pub members: Vec<Member>,
 }
 
@@ -44,9 +44,8 @@ impl Bootstrap {
 }
 
 /// Whether the making of this log never finished, so that nobody was promised anything: the
-/// first batch commits at least one entry and holds all that it commits.
+/// first batch is of term 1 and holds all that it commits.
 pub(crate) fn is_unfinished(log: &Recovered) -> bool {
     let last = log.before.0.0 + log.entries.len() as u64;
-    log.before.0 == Index(0)
-        && (log.hard_state.commit == Index(0) || last < log.hard_state.commit.0)
+    log.before.0 == Index(0) && (log.hard_state.term == Term(0) || last < log.hard_state.commit.0)
 }

@@ -109,6 +109,9 @@ impl Core {
             removed: false,
         };
         core.campaign_if_alone()?;
+        // Whoever starts has heard of no leader for long enough, as in etcd: a vote that nobody
+        // needs is refused by those who have one.
+        core.node.raft.election_elapsed = core.config.election_ticks.saturating_sub(1);
         Ok(core)
     }
 

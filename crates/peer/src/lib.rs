@@ -9,9 +9,11 @@
 //! - `queue`: what waits to be sent to a peer
 //! - `outgoing`: the streams that a member opens
 //! - `incoming`: those that are opened to it
+//! - `ask`: what a cluster tells of its members
 //! - `dial`: connections
 //! - `round_trips`: how far away a peer is
 
+pub mod ask;
 mod dial;
 mod frame;
 mod identity;

@@ -120,6 +120,7 @@ fn config(dir: &Path) -> Config {
         initial_cluster_token: "etcd-cluster".to_owned(),
         new_cluster: true,
         force_new_cluster: false,
+        strict_reconfig_check: true,
         peer_urls: vec![url()],
         client_urls: vec!["http://localhost:2379".to_owned()],
         heartbeat: Duration::from_millis(100),

@@ -19,6 +19,8 @@ pub struct Config {
     /// `--initial-cluster-state new`.
     pub new_cluster: bool,
     pub force_new_cluster: bool,
+    /// Refuse changes of the members that would leave too few of them started.
+    pub strict_reconfig_check: bool,
     pub peer_urls: Vec<String>,
     pub client_urls: Vec<String>,
     pub heartbeat: Duration,
@@ -67,6 +69,11 @@ pub enum Unserved {
     TooLarge,
     #[error("etcdserver: no leader")]
     NoLeader,
+    /// The cluster would have too few members that run.
+    #[error("etcdserver: re-configuration failed due to not enough started members")]
+    NotEnoughStarted,
+    #[error("etcdserver: the last voter cannot be removed")]
+    LastVoter,
     #[error("etcdserver: server stopped")]
     Stopped,
 }

@@ -6,12 +6,13 @@ use std::sync::{
 };
 
 use base::{Clock, ClusterId, MemberId, UnixNanos, limits};
-use member::Proposal;
+use member::{Follower, Proposal};
+use peer::Peers;
 use proto::{
     Message as _,
     command::{Command, FORMAT, Op},
 };
-use state::Reader;
+use state::{Reader, apply::membership_change::Change, membership::new_member_id};
 
 use tokio::runtime::{self, RuntimeFlavor};
 
@@ -105,6 +106,54 @@ impl Handle {
         answer.await.unwrap_or(Err(Unserved::Stopped))
     }
 
+    /// Proposes a change of the members and waits until it is applied here.
+    ///
+    /// With the strict check on, what would leave fewer members started than the cluster would
+    /// need is refused (etcd 2.3 and later).
+    pub async fn change_members(&self, change: Change) -> Result<Done, Unserved> {
+        let shared = &self.shared;
+        let members = shared.reader.members();
+        if members.is_last_voter(&change) {
+            return Err(self.count_failed(Unserved::LastVoter));
+        }
+        let is_safe = members.leaves_quorum(&change);
+        if shared.config.strict_reconfig_check && !is_safe {
+            return Err(self.count_failed(Unserved::NotEnoughStarted));
+        }
+        let (id, answer) = shared.waiters.add(shared.now());
+        if let Err(why) = shared.inbox.change(id, change) {
+            shared.waiters.refuse([id], why);
+            return Err(self.count_failed(why));
+        }
+        answer.await.unwrap_or(Err(Unserved::Stopped))
+    }
+
+    /// The id that a member gets which is added now.
+    pub fn new_member_id(&self, peer_urls: &[String]) -> MemberId {
+        let now = self.shared.clock.wall();
+        new_member_id(peer_urls, &self.shared.config.initial_cluster_token, now)
+    }
+
+    /// The network between members, if there is one.
+    pub fn peers(&self) -> Option<&Peers> {
+        self.shared.peers.get()
+    }
+
+    /// How far the others are, as this leader knows; empty if it does not lead.
+    pub fn followers(&self) -> Vec<Follower> {
+        self.raft.lock().core.followers()
+    }
+
+    /// Messages with entries that were sent to others, and taken from them.
+    pub fn appends(&self) -> (u64, u64) {
+        (self.shared.appends_sent.load(Relaxed), self.shared.appends_received.load(Relaxed))
+    }
+
+    /// Resolves when this member has been removed from its cluster.
+    pub async fn removed(&self) {
+        drop(self.shared.removed.subscribe().wait_for(|removed| *removed).await);
+    }
+
     /// Carries the write out on this thread if it is the only one; gives it back otherwise.
     #[allow(clippy::disallowed_methods, reason = "saves two hand-overs: docs/decisions")]
     fn write_at_once(&self, proposal: Proposal) -> Result<(), Proposal> {
@@ -159,6 +208,8 @@ impl Handle {
     pub async fn ready(&self) {
         // The sender lives as long as `self`.
         drop(self.shared.published.subscribe().wait_for(|published| *published).await);
+        // A follower may have been away for long.
+        while self.read_barrier().await.is_err_and(|why| why != Unserved::Stopped) {}
     }
 
     /// Resolves when the member cannot go on, with the chain of causes.

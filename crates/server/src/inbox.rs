@@ -1,15 +1,20 @@
 //! What waits for the raft thread: bounded, taken in batches, one wake-up for each.
 
-use std::{mem, time::Duration};
+use std::{collections::BTreeSet, mem, time::Duration};
 
-use base::limits;
-use member::{Progress, Proposal, Read, Ticket};
+use base::{MemberId, limits};
+use member::{PeerMessage, Progress, Proposal, Read, Ticket};
 use parking_lot::{Condvar, Mutex};
+use state::apply::membership_change::Change;
 
 use crate::Unserved;
 
 /// Bytes of proposals that the raft thread takes at once: they are synced as one batch.
 const BATCH_BYTES_MAX: usize = 8 << 20;
+
+/// Messages of peers that wait, and their bytes. Beyond that they are dropped: raft sends again.
+const MESSAGES_MAX: usize = 4096;
+const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
 /// What waits for the raft thread.
 #[derive(Debug, Default)]
@@ -22,6 +27,7 @@ pub(crate) struct Inbox {
 struct Queue {
     proposals: Vec<Proposal>,
     proposal_bytes: usize,
+    message_bytes: usize,
     work: Work,
     /// Something waits besides proposals that is worth a wake-up.
     urgent: bool,
@@ -33,6 +39,11 @@ struct Queue {
 pub(crate) struct Work {
     pub(crate) proposals: Vec<Proposal>,
     pub(crate) reads: Vec<Read>,
+    pub(crate) messages: Vec<PeerMessage>,
+    /// To whom messages were lost.
+    pub(crate) unreachable: BTreeSet<MemberId>,
+    /// Changes of the members that are to be proposed, with the ids of their answers.
+    pub(crate) changes: Vec<(u64, Change)>,
     pub(crate) persisted: Option<Ticket>,
     pub(crate) progress: Option<Progress>,
     pub(crate) stopping: bool,
@@ -64,6 +75,43 @@ impl Inbox {
             return Err(Unserved::Stopped);
         }
         self.post(true, |work| work.reads.push(read));
+        Ok(())
+    }
+
+    /// A peer's message, of so many bytes.
+    pub(crate) fn receive(&self, message: PeerMessage, bytes: usize) {
+        let mut queue = self.queue.lock();
+        let bytes = queue.message_bytes + bytes;
+        if queue.work.messages.len() >= MESSAGES_MAX || bytes > MESSAGE_BYTES_MAX {
+            return;
+        }
+        queue.message_bytes = bytes;
+        queue.work.messages.push(message);
+        if !queue.urgent {
+            queue.urgent = true;
+            self.wake.notify_one();
+        }
+    }
+
+    pub(crate) fn unreachable(&self, member: MemberId) {
+        self.post(true, |work| {
+            work.unreachable.insert(member);
+        });
+    }
+
+    /// A change of the members is to be proposed; answered as the command of this id.
+    pub(crate) fn change(&self, id: u64, change: Change) -> Result<(), Unserved> {
+        let mut queue = self.queue.lock();
+        if queue.stopping {
+            return Err(Unserved::Stopped);
+        }
+        // One at a time is all that raft takes.
+        if queue.work.changes.len() >= limits::CHANGES_WAITING_MAX {
+            return Err(Unserved::TooManyRequests);
+        }
+        queue.work.changes.push((id, change));
+        queue.urgent = true;
+        self.wake.notify_one();
         Ok(())
     }
 
@@ -121,6 +169,7 @@ impl Inbox {
     pub(crate) fn take(&self, can_propose: bool) -> Work {
         let mut queue = self.queue.lock();
         queue.urgent = false;
+        queue.message_bytes = 0;
         let mut work = mem::take(&mut queue.work);
         work.stopping = queue.stopping;
         if can_propose {

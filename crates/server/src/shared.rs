@@ -15,6 +15,7 @@ use backend::Backend;
 use base::{Clock, Index, MemberId, Term, UnixNanos};
 use member::Role;
 use parking_lot::Mutex;
+use peer::Peers;
 use state::Reader;
 use tokio::{runtime, sync::watch};
 use wal::{Identity, Wal};
@@ -49,10 +50,17 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     /// Connections that clients and peers have open here.
     pub(crate) connections: AtomicUsize,
+    /// The network between members; missing in a cluster of one that was started outside of it.
+    pub(crate) peers: OnceLock<Peers>,
+    /// Entries sent to others, and taken from them.
+    pub(crate) appends_sent: AtomicU64,
+    pub(crate) appends_received: AtomicU64,
     /// The threads of the network: known once a write has been carried out on one of them.
     pub(crate) network: OnceLock<runtime::Handle>,
     pub(crate) published: watch::Sender<bool>,
     pub(crate) failed: watch::Sender<Option<String>>,
+    /// This member was removed from its cluster.
+    pub(crate) removed: watch::Sender<bool>,
     pub(crate) stopped: watch::Sender<bool>,
 }
 
@@ -63,6 +71,8 @@ pub(crate) struct Standing {
     leads: AtomicBool,
     term: AtomicU64,
     leader_since: AtomicI64,
+    /// The same, by the clock that never goes back.
+    elected_at: AtomicU64,
     pub(crate) committed: AtomicU64,
     pub(crate) applied: AtomicU64,
     /// A read needs no round: this member is alone, and leads.
@@ -120,9 +130,46 @@ impl Shared {
 
     /// Tells those who have waited too long.
     pub(crate) fn refuse_late(&self, now: Duration) {
-        let late = self.waiters.expire(now, Unserved::Timeout);
+        let why = self.why_late(now);
+        let late = self.waiters.expire(now, why);
         self.counters.proposals_failed.fetch_add(late, Relaxed);
-        self.barriers.expire(now, Unserved::Timeout);
+        self.barriers.expire(now, why);
+    }
+
+    /// Whoever has waited too long was perhaps lost with a leader.
+    fn why_late(&self, now: Duration) -> Unserved {
+        let elected = Duration::from_nanos(self.standing.elected_at.load(Relaxed));
+        let asked = now.saturating_sub(self.config.request_timeout());
+        let had_leader = self.standing.leader.load(Relaxed) != 0;
+        let lost = elected.saturating_sub(2 * self.config.election);
+        if self.identity_is_alone() || (had_leader && asked > elected) || asked < lost {
+            Unserved::Timeout
+        } else {
+            Unserved::TimeoutLeaderFailed
+        }
+    }
+
+    fn identity_is_alone(&self) -> bool {
+        self.reader.members().members.len() <= 1
+    }
+
+    /// Talks to the members as they are now. A member that has just joined does not know them yet,
+    /// and goes by what it was told.
+    pub(crate) fn set_peers(&self) {
+        let members = self.reader.members();
+        let Some(peers) = self.peers.get().filter(|_| !members.members.is_empty()) else { return };
+        let urls = members.members.values().map(|member| (member.id, member.peer_urls.clone()));
+        peers.set(&urls.collect::<Vec<_>>());
+    }
+
+    /// This member does not belong to its cluster any more.
+    pub(crate) fn leave(&self, why: &str) {
+        if !self.removed.send_replace(true) {
+            tracing::error!(
+                "the member has been permanently removed from the cluster ({why}): the data-dir \
+                 used by this member must be removed"
+            );
+        }
     }
 
     pub(crate) fn set_role(&self, role: Role) {
@@ -131,7 +178,11 @@ impl Shared {
         if standing.leader.swap(leader, Relaxed) != leader && leader != 0 {
             self.counters.leader_changes.fetch_add(1, Relaxed);
             standing.leader_since.store(self.clock.wall().0, Relaxed);
+            let now = u64::try_from(self.now().as_nanos()).unwrap_or(u64::MAX);
+            standing.elected_at.store(now, Relaxed);
             tracing::info!(leader = %MemberId(leader), term = role.term.0, "elected leader");
+        } else if leader == 0 && standing.term.load(Relaxed) != 0 {
+            tracing::warn!(term = role.term.0, "no leader");
         }
         standing.leads.store(role.leads, Relaxed);
         standing.term.store(role.term.0, Relaxed);

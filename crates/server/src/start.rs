@@ -1,12 +1,17 @@
 //! Starting a member: checks that touch nothing, then the data, then the threads.
 
 mod founding;
+mod inbound;
+mod joining;
 mod original;
 
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock, atomic::AtomicUsize},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, AtomicUsize},
+    },
     time::Duration,
 };
 
@@ -50,15 +55,16 @@ pub fn start(
         keyspace: home.join("keyspace"),
     };
     original::refuse(disk.as_ref(), &config, &paths.wal)?;
-    let found = || founding::bootstrap(&config);
-    if member::exists(disk.as_ref(), &paths).map_err(|error| other(&error))? {
+    let found = if member::exists(disk.as_ref(), &paths).map_err(|error| other(&error))? {
         tracing::info!(
             data_dir = %config.data_dir.display(),
             "the data directory has a member: the flags on the initial cluster are ignored"
         );
+        None
     } else {
-        found().map_err(StartError::Other)?;
-    }
+        Some(founding::bootstrap(&config).map_err(StartError::Other)?)
+    };
+    let found = || found.clone().map_or_else(|| founding::bootstrap(&config), Ok);
     let mut locks = Locks::default();
     let opened = locks.take(disk.as_ref(), &home, &paths.wal, &config).and_then(|()| {
         let run_number = first_id(0, clock.wall().0);
@@ -187,6 +193,14 @@ fn run(
     locks: Vec<Box<dyn Send + Sync>>,
 ) -> Result<Handle, StartError> {
     let Opened { identity, wal, backend, applier, core } = opened;
+    if applier.state().reader().is_removed(identity.member) {
+        return Err(StartError::Other(format!(
+            "the member has been permanently removed from the cluster: remove its data directory \
+             {}, add it again (etcdctl member add), and start it with --initial-cluster-state \
+             existing",
+            config.data_dir.display()
+        )));
+    }
     let applied = applier.state().applied().index;
     let started_at = clock.wall();
     let shared = Arc::new(Shared {
@@ -205,7 +219,11 @@ fn run(
         counters: Counters::default(),
         connections: AtomicUsize::new(0),
         network: OnceLock::new(),
+        peers: OnceLock::new(),
+        appends_sent: AtomicU64::new(0),
+        appends_received: AtomicU64::new(0),
         published: watch::Sender::new(false),
+        removed: watch::Sender::new(false),
         failed: watch::Sender::new(None),
         stopped: watch::Sender::new(false),
         clock,
@@ -224,7 +242,9 @@ fn run(
         crowded_until: Duration::ZERO,
         next_tick: shared.now() + shared.config.heartbeat,
         stop_by: None,
+        hands_over_by: None,
     }));
+    inbound::connect(&shared);
     spawn_all(&shared, &applier, &log, &raft, locks)
         .map_err(|error| StartError::Other(format!("start a thread: {error}")))?;
     Ok(Handle { shared, raft })

@@ -39,6 +39,7 @@ fn config(dir: &Path) -> Config {
         initial_cluster_token: "etcd-cluster".to_owned(),
         new_cluster: true,
         force_new_cluster: false,
+        strict_reconfig_check: true,
         peer_urls: vec![url()],
         client_urls: vec!["http://localhost:2379".to_owned()],
         heartbeat: Duration::from_millis(100),
@@ -495,9 +496,9 @@ fn flags_that_do_not_fit_together_are_refused_with_nothing_touched() {
         ),
         (
             Config { initial_cluster: vec![row("default", 2380), row("b", 2381)], ..base.clone() },
-            "clusters of one member",
+            "there is no network to ask other members over",
         ),
-        (Config { new_cluster: false, ..base }, "--initial-cluster-state existing"),
+        (Config { new_cluster: false, ..base }, "lists no other member"),
     ];
     for (config, text) in cases {
         let (mem, disk) = mem();

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use base::MemberId;
 use proto::command::{self, Publish};
 
-pub use self::ids::{bootstrap_cluster_id, bootstrap_member_id};
+pub use self::ids::{bootstrap_cluster_id, bootstrap_member_id, new_member_id};
 pub(crate) use self::row::{decode, encode};
 use crate::apply::membership_change::Change;
 
@@ -43,6 +43,11 @@ pub enum Refusal {
     PeerUrlExists,
 }
 
+impl Refusal {
+    pub const ALL: [Self; 4] =
+        [Self::IdRemoved, Self::IdExists, Self::IdNotFound, Self::PeerUrlExists];
+}
+
 impl From<command::Member> for Member {
     fn from(member: command::Member) -> Self {
         let command::Member { id, name, peer_urls, client_urls, learner } = member;
@@ -73,6 +78,34 @@ impl Members {
             return Err(Refusal::PeerUrlExists);
         }
         Ok(())
+    }
+
+    /// Whether the change would leave nobody to vote: raft refuses that.
+    pub fn is_last_voter(&self, change: &Change) -> bool {
+        let Change::Remove(id) = change else { return false };
+        let mut voters = self.members.values().filter(|member| !member.learner);
+        voters.all(|member| member.id == *id)
+    }
+
+    /// Whether enough members would have started for the quorum of the cluster that the change
+    /// leads to (etcd's strict check). One that has not told its name has not started.
+    pub fn leaves_quorum(&self, change: &Change) -> bool {
+        let voters = || self.members.values().filter(|member| !member.learner);
+        let started = |member: &&Member| !member.name.is_empty();
+        match change {
+            Change::Update(_) => true,
+            Change::Add(member) if member.learner => true,
+            Change::Add(_) => {
+                let (count, started) = (voters().count() + 1, voters().filter(started).count());
+                // The second member of a cluster can only be added like this.
+                (count == 2 && started == 1) || started > count / 2
+            }
+            Change::Remove(id) => {
+                let rest = || voters().filter(|member| member.id != *id);
+                let (count, started) = (rest().count(), rest().filter(started).count());
+                started > count / 2
+            }
+        }
     }
 
     /// Carries out a change that [`Members::check`] allows.

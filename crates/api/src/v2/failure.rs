@@ -28,13 +28,15 @@ pub(crate) fn unserved(context: &Context, why: Unserved) -> Reply {
 }
 
 /// 503 asks to come again, here or elsewhere: nothing was done.
-fn status(why: Unserved) -> StatusCode {
+pub(crate) fn status(why: Unserved) -> StatusCode {
     match why {
         Unserved::TooManyRequests | Unserved::Stopped => StatusCode::SERVICE_UNAVAILABLE,
         Unserved::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        Unserved::Timeout | Unserved::TimeoutLeaderFailed | Unserved::NoLeader => {
-            StatusCode::INTERNAL_SERVER_ERROR
-        }
+        Unserved::Timeout
+        | Unserved::TimeoutLeaderFailed
+        | Unserved::NoLeader
+        | Unserved::NotEnoughStarted
+        | Unserved::LastVoter => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

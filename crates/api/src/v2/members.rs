@@ -1,31 +1,31 @@
-//! `/v2/members` and `/v2/machines`: who the members are.
-//!
-//! Adding and removing them comes with the cluster; requests for it are checked as etcd does, and
-//! then refused.
+//! `/v2/members` and `/v2/machines`: who the members are, and changing that.
 
 use base::MemberId;
 use http::{Method, Request, StatusCode, header};
 use hyper::body::Incoming;
+use proto::command;
 use serde::Deserialize;
-use state::membership::Member;
+use server::Done;
+use state::{
+    Response,
+    apply::membership_change::Change,
+    membership::{Member, Refusal},
+};
 
-use super::{json, upload};
+use super::{failure, json, upload};
 use crate::{
     context::Context,
     reply::{self, Reply, X_ETCD_CLUSTER_ID},
 };
 
-const LATER: &str = "changing members is not supported yet: this cluster has one member";
-
 /// `rest`: what follows `/v2/members/`.
 pub(crate) async fn answer(context: &Context, request: Request<Incoming>, rest: &str) -> Reply {
     let mut reply = match *request.method() {
         Method::GET => get(context, rest),
-        Method::POST => match peer_urls(request).await {
-            Ok(_) => reply::message(StatusCode::NOT_IMPLEMENTED, LATER),
-            Err(reply) => reply,
-        },
-        Method::PUT | Method::DELETE => change(context, request, rest).await,
+        Method::POST => add(context, request).await.unwrap_or_else(|reply| reply),
+        Method::PUT | Method::DELETE => {
+            change(context, request, rest).await.unwrap_or_else(|reply| reply)
+        }
         _ => return reply::method_not_allowed("GET,POST,DELETE,PUT"),
     };
     reply.headers_mut().insert(X_ETCD_CLUSTER_ID, context.cluster_id.clone());
@@ -97,27 +97,68 @@ pub(crate) fn write_strings(out: &mut Vec<u8>, strings: &[String]) {
     out.push(b']');
 }
 
-async fn change(context: &Context, request: Request<Incoming>, rest: &str) -> Reply {
+async fn add(context: &Context, request: Request<Incoming>) -> Result<Reply, Reply> {
+    let mut peer_urls = peer_urls(request).await?;
+    peer_urls.sort_unstable();
+    let id = context.handle.new_member_id(&peer_urls);
+    let member = command::Member { id: id.0, peer_urls, ..command::Member::default() };
+    propose(context, id, Change::Add(member.clone())).await?;
+    let mut body = Vec::with_capacity(256);
+    write_member(&mut body, &member.into());
+    body.push(b'\n');
+    Ok(reply::json(StatusCode::CREATED, String::from_utf8_lossy(&body).into_owned()))
+}
+
+/// Moves a member to other URLs, or removes it.
+async fn change(context: &Context, request: Request<Incoming>, rest: &str) -> Result<Reply, Reply> {
     if rest.is_empty() {
-        return reply::method_not_allowed("");
+        return Err(reply::method_not_allowed(""));
     }
-    let unknown =
-        |id: &str| reply::message(StatusCode::NOT_FOUND, &format!("No such member: {id}"));
-    let Some(id) = parse_id(rest) else { return unknown(rest) };
-    if *request.method() == Method::PUT
-        && let Err(reply) = peer_urls(request).await
-    {
-        return reply;
+    let id = parse_id(rest).ok_or_else(|| unknown(rest))?;
+    let change = if *request.method() == Method::PUT {
+        let mut peer_urls = peer_urls(request).await?;
+        peer_urls.sort_unstable();
+        let members = context.handle.reader().members();
+        let learner = members.members.get(&id).is_some_and(|member| member.learner);
+        let (id, name, client_urls) = (id.0, String::new(), Vec::new());
+        Change::Update(command::Member { id, name, peer_urls, client_urls, learner })
+    } else {
+        Change::Remove(id)
+    };
+    propose(context, id, change).await?;
+    Ok(reply::empty(StatusCode::NO_CONTENT))
+}
+
+fn unknown(id: &str) -> Reply {
+    reply::message(StatusCode::NOT_FOUND, &format!("No such member: {id}"))
+}
+
+async fn propose(context: &Context, id: MemberId, change: Change) -> Result<(), Reply> {
+    let refused = |refusal| refused(id, refusal);
+    context.handle.reader().members().check(&change).map_err(refused)?;
+    match context.handle.change_members(change).await {
+        // Somebody else was faster.
+        Ok(Done { response: Response::Refused(text), .. }) => Err(Refusal::ALL
+            .into_iter()
+            .find(|refusal| refusal.to_string() == text)
+            .map_or_else(|| reply::message(StatusCode::INTERNAL_SERVER_ERROR, &text), refused)),
+        Ok(_) => Ok(()),
+        Err(why) => Err(reply::message(failure::status(why), &why.to_string())),
     }
-    let members = context.handle.reader().members();
-    if members.removed.contains(&id) {
-        let text = format!("Member permanently removed: {id}");
-        return reply::message(StatusCode::GONE, &text);
+}
+
+/// In 2.3.8's words.
+fn refused(id: MemberId, refusal: Refusal) -> Reply {
+    match refusal {
+        Refusal::IdRemoved => {
+            reply::message(StatusCode::GONE, &format!("Member permanently removed: {id}"))
+        }
+        Refusal::IdNotFound => unknown(&id.to_string()),
+        Refusal::IdExists => reply::message(StatusCode::CONFLICT, "etcdserver: ID exists"),
+        Refusal::PeerUrlExists => {
+            reply::message(StatusCode::CONFLICT, "etcdserver: peerURL exists")
+        }
     }
-    if !members.members.contains_key(&id) {
-        return unknown(&id.to_string());
-    }
-    reply::message(StatusCode::NOT_IMPLEMENTED, LATER)
 }
 
 fn parse_id(hex: &str) -> Option<MemberId> {

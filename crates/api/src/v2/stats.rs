@@ -4,6 +4,7 @@ use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use base::UnixNanos;
 use http::{Method, StatusCode};
+use peer::{PeerStatus, Peers};
 
 use super::json;
 use crate::{
@@ -44,7 +45,7 @@ pub(crate) fn of_store(context: &Context, method: &Method) -> Reply {
     reply::json(StatusCode::OK, body)
 }
 
-/// `/v2/stats/self`. Rates are left out where they are zero, as they are without other members.
+/// `/v2/stats/self`.
 pub(crate) fn of_self(context: &Context, method: &Method) -> Reply {
     if *method != Method::GET {
         return reply::method_not_allowed("GET");
@@ -65,11 +66,14 @@ pub(crate) fn of_self(context: &Context, method: &Method) -> Reply {
     body.extend_from_slice(info.as_bytes());
     body.extend_from_slice(b",\"startTime\":\"");
     json::write_time(&mut body, status.leader_since.unwrap_or(UnixNanos(0)));
-    body.extend_from_slice(b"\"},\"recvAppendRequestCnt\":0,\"sendAppendRequestCnt\":0}");
+    let (sent, received) = handle.appends();
+    let counts =
+        format!("\"}},\"recvAppendRequestCnt\":{received},\"sendAppendRequestCnt\":{sent}}}");
+    body.extend_from_slice(counts.as_bytes());
     reply::json(StatusCode::OK, String::from_utf8_lossy(&body).into_owned())
 }
 
-/// `/v2/stats/leader`: the followers' latencies, of whom there are none yet.
+/// `/v2/stats/leader`: the followers' latencies, in milliseconds there and back.
 pub(crate) fn of_leader(context: &Context, method: &Method) -> Reply {
     if *method != Method::GET {
         return reply::method_not_allowed("GET");
@@ -78,7 +82,31 @@ pub(crate) fn of_leader(context: &Context, method: &Method) -> Reply {
         return reply::message(StatusCode::FORBIDDEN, "not current leader");
     }
     let id = context.handle.member_id();
-    reply::json(StatusCode::OK, format!("{{\"leader\":\"{id}\",\"followers\":{{}}}}"))
+    let peers = context.handle.peers().map(Peers::status).unwrap_or_default();
+    let followers: Vec<String> = peers.iter().map(follower).collect();
+    let followers = followers.join(",");
+    reply::json(StatusCode::OK, format!("{{\"leader\":\"{id}\",\"followers\":{{{followers}}}}}"))
+}
+
+fn follower(peer: &PeerStatus) -> String {
+    let trips = &peer.round_trips;
+    let millis = |duration: Duration| duration.as_secs_f64() * 1_000.0;
+    #[allow(clippy::cast_precision_loss, reason = "an average of fewer than 2^52 trips")]
+    let count = trips.count.max(1) as f64;
+    let average = millis(trips.sum) / count;
+    let variance = trips.sum_of_squares * 1e6 / count - average * average;
+    format!(
+        "\"{id}\":{{\"latency\":{{\"current\":{current},\"average\":{average},\
+         \"standardDeviation\":{deviation},\"minimum\":{minimum},\"maximum\":{maximum}}},\
+         \"counts\":{{\"fail\":{fail},\"success\":{success}}}}}",
+        id = peer.id,
+        current = millis(trips.last),
+        deviation = variance.max(0.0).sqrt(),
+        minimum = millis(trips.least),
+        maximum = millis(trips.most),
+        fail = peer.failed,
+        success = peer.sent,
+    )
 }
 
 /// A duration as Go prints it: `1h2m3.5s`, `4.2ms`, `7µs`.

@@ -35,6 +35,7 @@ pub(crate) fn start_member() -> Handle {
         initial_cluster_token: "etcd-cluster".to_owned(),
         new_cluster: true,
         force_new_cluster: false,
+        strict_reconfig_check: true,
         peer_urls: urls(2380),
         client_urls: urls(2379),
         heartbeat: Duration::from_millis(100),

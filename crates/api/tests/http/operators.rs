@@ -82,7 +82,6 @@ fn requests_to_change_members_are_checked_as_etcd_does() {
     let json = "application/json";
     let good = "{\"peerURLs\":[\"http://127.0.0.1:9\"]}";
     let own = format!("/{id}");
-    let later = "changing members is not supported yet: this cluster has one member";
     check(
         "POST",
         "",
@@ -104,14 +103,42 @@ fn requests_to_change_members_are_checked_as_etcd_does() {
     );
     let refused = "Bad Content-Type text/plain, accept application/json";
     check("POST", "", "text/plain", good, 415, refused);
-    check("POST", "", json, good, 501, later);
     check("PUT", "/123", json, good, 404, "No such member: 123");
     check("PUT", "/00A", json, good, 404, "No such member: a");
     check("PUT", "/zz", json, good, 404, "No such member: zz");
-    check("PUT", &own, json, good, 501, later);
     check("PUT", &own, "text/plain", good, 415, refused);
     check("DELETE", "/123", json, "", 404, "No such member: 123");
-    check("DELETE", &own, json, "", 501, later);
+    let taken = "{\"peerURLs\":[\"http://localhost:2380\"]}";
+    check("POST", "", json, taken, 409, "etcdserver: peerURL exists");
+    check("DELETE", &own, json, "", 500, "etcdserver: the last voter cannot be removed");
+}
+
+#[test]
+fn members_are_moved_added_and_removed() {
+    let member = Member::start();
+    let own = member.handle.member_id();
+    let mut wire = member.connect();
+    let mut ask = |method: &str, path: &str, body: &str| {
+        let head = format!("{method} /v2/members{path} HTTP/1.1\r\nHost: x\r\n");
+        let length = body.len();
+        let kind = "Content-Type: application/json";
+        wire.send(format!("{head}{kind}\r\nContent-Length: {length}\r\n\r\n{body}"));
+        wire.answer()
+    };
+    ask("PUT", &format!("/{own}"), "{\"peerURLs\":[\"http://127.0.0.1:9\"]}").expect(204);
+    let members = ask("GET", "", "").expect(200).json();
+    assert_eq!(members["members"][0]["peerURLs"][0], "http://127.0.0.1:9");
+    assert_eq!(members["members"][0]["name"], "default", "the rest stays");
+    // From here on a quorum is two, of whom one has not started.
+    let added = ask("POST", "", "{\"peerURLs\":[\"http://127.0.0.1:7\"]}").expect(201).json();
+    assert_eq!(added["name"], "");
+    assert_eq!(added["peerURLs"][0], "http://127.0.0.1:7");
+    assert_eq!(ask("GET", "", "").json()["members"].as_array().unwrap().len(), 2);
+    let strict = "etcdserver: re-configuration failed due to not enough started members";
+    let third = ask("POST", "", "{\"peerURLs\":[\"http://127.0.0.1:6\"]}").expect(500);
+    assert_eq!(third.json()["message"], strict);
+    let started = ask("DELETE", &format!("/{own}"), "").expect(500);
+    assert_eq!(started.json()["message"], strict, "nobody who has started would be left");
 }
 
 #[test]

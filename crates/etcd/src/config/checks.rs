@@ -66,6 +66,7 @@ fn member(given: &Given) -> Result<server::Config, Refusal> {
         initial_cluster_token: given.text("initial-cluster-token").to_owned(),
         new_cluster: given.text("initial-cluster-state") == "new",
         force_new_cluster: given.switch("force-new-cluster"),
+        strict_reconfig_check: given.switch("strict-reconfig-check"),
         peer_urls: urls::texts(&peer_urls),
         client_urls: urls::texts(&parsed(given, "advertise-client-urls")?),
         heartbeat,

@@ -5,7 +5,6 @@ use super::{Fate, Flag, Kind, idle, later, used};
 const DISCOVERY: &str = "discovery";
 const V2V3: &str = "v2 and v3 share one keyspace: leave it out";
 const PROXY: &str = "there is no proxy yet";
-const ALONE: &str = "with one member there is no quorum to lose";
 
 pub(super) const FLAGS: &[Flag] = &[
     used(
@@ -30,7 +29,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "initial-cluster-state",
         Kind::OneOf(&["new", "existing"]),
         "new",
-        "Found a cluster ('new') or join one that runs ('existing', not supported yet).",
+        "Found a cluster ('new'), or join one that runs and has this member added ('existing').",
     ),
     used(
         "initial-cluster-token",
@@ -38,11 +37,21 @@ pub(super) const FLAGS: &[Flag] = &[
         "etcd-cluster",
         "Tells clusters apart that were founded with the same flags.",
     ),
-    idle("strict-reconfig-check", Kind::Switch, "false", ALONE),
+    used(
+        "strict-reconfig-check",
+        Kind::Switch,
+        "true",
+        "Refuse changes of the members that would leave too few of them started.",
+    ),
     idle("pre-vote", Kind::Switch, "true", "elections always begin with a pre-vote"),
-    idle("initial-election-tick-advance", Kind::Switch, "true", "one member elects itself at once"),
-    idle("raft-read-timeout", Kind::Text, "5s", "there are no peers yet"),
-    idle("raft-write-timeout", Kind::Text, "5s", "there are no peers yet"),
+    idle(
+        "initial-election-tick-advance",
+        Kind::Switch,
+        "true",
+        "elections at a start are as soon as is safe",
+    ),
+    idle("raft-read-timeout", Kind::Text, "5s", "a silent peer is given up after 15 s"),
+    idle("raft-write-timeout", Kind::Text, "5s", "a peer that does not read is given up after 5 s"),
     idle("max-learners", Kind::Count, "1", "there are no learners yet"),
     later("discovery", Kind::Text, "", DISCOVERY),
     later("discovery-srv", Kind::Text, "", DISCOVERY),

@@ -8,12 +8,18 @@ use proto::command::Member;
 use state::membership::{bootstrap_cluster_id, bootstrap_member_id};
 use wal::Identity;
 
+use super::joining;
 use crate::Config;
 
-/// What the flags say of a new cluster; the error is one line that says what to do. The texts of
+/// How this member begins, by its flags; the error is one line that says what to do. The texts of
 /// the original come first, for those who look for them.
+///
+/// Asks the other members over the network, where there is one.
 pub(super) fn bootstrap(config: &Config) -> Result<Bootstrap, String> {
     let own = check(config)?;
+    if !config.new_cluster {
+        return joining::bootstrap(config);
+    }
     let member = |(name, urls): &(String, Vec<String>)| {
         let mut urls = urls.clone();
         urls.sort_unstable();
@@ -25,6 +31,7 @@ pub(super) fn bootstrap(config: &Config) -> Result<Bootstrap, String> {
     ids.sort_unstable();
     let identity =
         Identity { cluster: bootstrap_cluster_id(&ids), member: MemberId(member(own).id) };
+    joining::check_is_new(config, identity)?;
     Ok(Bootstrap { identity, members })
 }
 
@@ -49,18 +56,6 @@ fn check(config: &Config) -> Result<&(String, Vec<String>), String> {
         ));
     }
     same_urls(config, &own.1)?;
-    if !config.new_cluster {
-        return Err("--initial-cluster-state existing: this version cannot join a cluster that \
-                    runs; use \"new\" to found one of one member"
-            .to_owned());
-    }
-    if config.initial_cluster.len() > 1 {
-        return Err(format!(
-            "--initial-cluster lists {} members: this version runs clusters of one member; leave \
-             only \"{name}\" in it",
-            config.initial_cluster.len()
-        ));
-    }
     Ok(own)
 }
 

@@ -14,8 +14,9 @@ use std::{
 };
 
 use base::UnixNanos;
-use member::{Append, Core, Effects, Progress, Proposal, Ticket};
+use member::{Append, Core, Effects, PeerMessage, Progress, Proposal, Ticket};
 use parking_lot::{Mutex, MutexGuard};
+use peer::Lane;
 use wal::Entry;
 
 use super::{
@@ -55,6 +56,8 @@ pub(crate) struct Raft {
     pub(crate) crowded_until: Duration,
     pub(crate) next_tick: Duration,
     pub(crate) stop_by: Option<Duration>,
+    /// Until when a stopping leader waits for another to take over.
+    pub(crate) hands_over_by: Option<Duration>,
 }
 
 /// The others, in the order in which they stop.
@@ -193,11 +196,17 @@ impl Raft {
     }
 
     fn take(&mut self, work: Work) -> Result<(), Failure> {
+        for message in work.messages {
+            self.receive(message);
+        }
+        for member in work.unreachable {
+            self.core.unreachable(member);
+        }
         if let Some(ticket) = work.persisted {
             self.persisted(ticket)?;
         }
         if let Some(progress) = work.progress {
-            self.core.applied(progress)?;
+            self.applied(progress)?;
         }
         for read in work.reads {
             self.core.read(read);
@@ -205,8 +214,47 @@ impl Raft {
         if work.proposals.len() > 1 {
             self.crowded_until = self.shared.now() + CROWD;
         }
+        for (id, change) in work.changes {
+            if !self.core.propose_change(id, &change) {
+                self.refuse(vec![id]);
+            }
+        }
         self.core.propose(work.proposals);
         Ok(())
+    }
+
+    fn receive(&mut self, message: PeerMessage) {
+        if message.is_append() {
+            self.shared.appends_received.fetch_add(1, Relaxed);
+        }
+        self.core.receive(message);
+    }
+
+    fn applied(&mut self, progress: Progress) -> Result<(), Failure> {
+        let has_changed = progress.is_urgent();
+        self.core.applied(progress)?;
+        if has_changed {
+            self.shared.set_peers();
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, ids: Vec<u64>) {
+        let refused = self.shared.waiters.refuse(ids, Unserved::TooManyRequests);
+        self.shared.counters.proposals_failed.fetch_add(refused, Relaxed);
+    }
+
+    fn send(&self, messages: &[PeerMessage]) {
+        let Some(peers) = self.shared.peers.get().filter(|_| !messages.is_empty()) else { return };
+        for message in messages {
+            let lane = if message.is_append() {
+                self.shared.appends_sent.fetch_add(1, Relaxed);
+                Lane::Append
+            } else {
+                Lane::Message
+            };
+            peers.send(message.to(), lane, message.to_bytes().into());
+        }
     }
 
     fn persisted(&mut self, ticket: Ticket) -> Result<(), Failure> {
@@ -228,7 +276,7 @@ impl Raft {
             }
             has_applied = true;
             if let Some(progress) = self.shared.inbox.take_progress() {
-                self.core.applied(progress)?;
+                self.applied(progress)?;
             }
         }
         if self.core.is_settled() {
@@ -240,15 +288,17 @@ impl Raft {
     }
 
     fn carry_out_step(&mut self, effects: Effects) -> Result<(), Failure> {
-        let Effects { send, append, apply, reads, dropped, role } = effects;
+        let Effects { send, append, apply, reads, dropped, role, removed } = effects;
+        // First of all: the others write while this member does.
+        self.send(&send);
         self.shared.standing.committed.store(self.core.committed().0, Release);
         if let Some(role) = role {
             self.shared.set_role(role);
         }
-        // A cluster of one has nobody to send to; `start` refuses others so far.
-        debug_assert!(send.is_empty());
-        let refused = self.shared.waiters.refuse(dropped, Unserved::TooManyRequests);
-        self.shared.counters.proposals_failed.fetch_add(refused, Relaxed);
+        if removed {
+            self.shared.leave("as agreed");
+        }
+        self.refuse(dropped);
         for (index, reads) in reads {
             self.shared.barriers.known(index, reads);
             self.shared.barriers.applied(self.shared.status().applied);
@@ -286,7 +336,8 @@ impl Raft {
         Ok(())
     }
 
-    /// Whether a stopping member is done with what it has accepted, or cannot be.
+    /// Whether a stopping member is done with what it has accepted, or cannot be; and has handed
+    /// over, if it leads.
     fn may_stop(&mut self, work: &Work) -> bool {
         let now = self.shared.now();
         let stop_by = *self.stop_by.get_or_insert(now + STOP_PATIENCE);
@@ -294,11 +345,26 @@ impl Raft {
             let waiting = self.shared.inbox.give_up();
             self.shared.waiters.refuse(waiting.iter().map(|one| one.id), Unserved::Stopped);
         }
-        now >= stop_by || (work.proposals.is_empty() && self.shared.waiters.waiting() == 0)
+        let done = work.proposals.is_empty() && self.shared.waiters.waiting() == 0;
+        if !done && now < stop_by {
+            return false;
+        }
+        if !self.core.role().leads || self.core.is_alone() {
+            return true;
+        }
+        let election = self.shared.config.election;
+        let hands_over_by = *self.hands_over_by.get_or_insert_with(|| {
+            self.core.transfer_leadership(None);
+            now + election
+        });
+        now >= hands_over_by
     }
 
     fn stop_others(&self, others: Others) {
         let Others { log, apply, flusher, locks } = others;
+        if let Some(peers) = self.shared.peers.get() {
+            peers.stop();
+        }
         self.log.stop();
         join(log);
         self.shared.apply.stop();

@@ -1,6 +1,6 @@
 //! Ids as etcd computes them, so that every initial member finds the same ones by itself.
 
-use base::{ClusterId, MemberId};
+use base::{ClusterId, MemberId, UnixNanos};
 use sha1::{Digest as _, Sha1};
 
 /// The id of a member that is there from the bootstrap, as etcd computes it: the first eight bytes
@@ -9,6 +9,15 @@ pub fn bootstrap_member_id(peer_urls: &[String], token: &str) -> MemberId {
     let mut urls: Vec<&str> = peer_urls.iter().map(String::as_str).collect();
     urls.sort_unstable();
     MemberId(first_eight(urls.into_iter().chain([token]).map(str::as_bytes)))
+}
+
+/// The id of a member that is added to a cluster that runs, as etcd computes it: the seconds since
+/// 1970 go in too, so that a member that comes back to the same place is another one.
+pub fn new_member_id(peer_urls: &[String], token: &str, now: UnixNanos) -> MemberId {
+    let mut urls: Vec<&str> = peer_urls.iter().map(String::as_str).collect();
+    urls.sort_unstable();
+    let seconds = (now.0 / 1_000_000_000).to_string();
+    MemberId(first_eight(urls.into_iter().chain([token, &seconds]).map(str::as_bytes)))
 }
 
 /// The cluster's id as etcd computes it: the first eight bytes of SHA-1 over the sorted member ids.

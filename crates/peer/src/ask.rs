@@ -1,0 +1,77 @@
+//! Asking the peer port of a cluster who its members are.
+
+use std::time::Duration;
+
+use base::{ClusterId, MemberId};
+use bytes::Bytes;
+use http::{HeaderValue, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use tokio::time;
+
+use crate::Dial;
+
+/// A list of members is small.
+const BODY_BYTES_MAX: usize = 4 << 20;
+
+/// A cluster as one of its members tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    pub cluster: ClusterId,
+    pub members: Vec<ToldMember>,
+}
+
+/// A member as another one tells.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ToldMember {
+    #[serde(deserialize_with = "id")]
+    pub id: MemberId,
+    #[serde(default, rename = "peerURLs")]
+    pub peer_urls: Vec<String>,
+    /// Empty until it has started once.
+    #[serde(default)]
+    pub name: String,
+    #[serde(default, rename = "clientURLs")]
+    pub client_urls: Vec<String>,
+}
+
+fn id<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<MemberId, D::Error> {
+    u64::deserialize(deserializer).map(MemberId)
+}
+
+/// Asks at this peer URL, for so long. The error is for people.
+pub async fn members(dial: &dyn Dial, url: &str, patience: Duration) -> Result<Told, String> {
+    let uri: Uri = url.parse().map_err(|error| format!("{url}: {error}"))?;
+    match time::timeout(patience, ask(dial, &uri)).await {
+        Ok(told) => told.map_err(|why| format!("{url}: {why}")),
+        Err(_) => Err(format!("{url}: no answer in time")),
+    }
+}
+
+async fn ask(dial: &dyn Dial, url: &Uri) -> Result<Told, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let connection = dial.dial(url).await.map_err(|error| text(&error))?;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(connection)).await.map_err(|error| text(&error))?;
+    let connection = tokio::spawn(connection);
+    let request = Request::get("/members")
+        .header(header::HOST, url.authority().map_or("", |authority| authority.as_str()))
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| text(&error))?;
+    let response = sender.send_request(request).await.map_err(|error| text(&error))?;
+    if response.status() != StatusCode::OK {
+        return Err(format!("it answers {}", response.status()));
+    }
+    let cluster = response.headers().get("x-etcd-cluster-id").map(HeaderValue::to_str);
+    let cluster = cluster
+        .and_then(Result::ok)
+        .and_then(|id| u64::from_str_radix(id, 16).ok())
+        .ok_or("it does not name its cluster: is this a peer URL?")?;
+    let body = Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await;
+    let body = body.map_err(|error| text(&error))?.to_bytes();
+    connection.abort();
+    let members = serde_json::from_slice(&body).map_err(|error| text(&error))?;
+    Ok(Told { cluster: ClusterId(cluster), members })
+}

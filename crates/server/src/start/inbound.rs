@@ -1,0 +1,59 @@
+//! What peers say goes to the raft thread.
+
+use std::sync::{Arc, Weak};
+
+use base::MemberId;
+use bytes::Bytes;
+use member::PeerMessage;
+use peer::{Identity, Inbound, Peers, Plain};
+
+use super::joining;
+use crate::shared::Shared;
+
+/// Does not keep the member alive: the network belongs to it, not the other way round.
+struct ToInbox(Weak<Shared>);
+
+impl Inbound for ToInbox {
+    fn received(&self, from: MemberId, message: Bytes) {
+        let Some(shared) = self.0.upgrade() else { return };
+        let bytes = message.len();
+        match PeerMessage::from_bytes(&message) {
+            Some(message) if message.from() == from => shared.inbox.receive(message, bytes),
+            Some(message) => {
+                let said = message.from();
+                tracing::warn!(%from, %said, "drop a message that a peer sends for another");
+            }
+            None => tracing::warn!(%from, bytes, "drop what a peer sends: it is no message"),
+        }
+    }
+
+    fn unreachable(&self, member: MemberId) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.inbox.unreachable(member);
+        }
+    }
+
+    fn is_removed(&self, member: MemberId) -> bool {
+        self.0.upgrade().is_some_and(|shared| shared.reader.is_removed(member))
+    }
+
+    fn removed(&self, by: MemberId) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.leave(&format!("as member {by} says"));
+        }
+    }
+}
+
+/// Begins to talk to the other members. Outside of a runtime there is no network.
+pub(super) fn connect(shared: &Arc<Shared>) {
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+    let identity = Identity { cluster: shared.identity.cluster, member: shared.identity.member };
+    let inbound = Arc::new(ToInbox(Arc::downgrade(shared)));
+    let clock = Arc::clone(&shared.clock);
+    let peers = Peers::new(identity, inbound, Arc::new(Plain), clock, runtime);
+    if shared.reader.members().members.is_empty() && !shared.config.new_cluster {
+        peers.set(&joining::others(&shared.config));
+    }
+    shared.peers.get_or_init(|| peers);
+    shared.set_peers();
+}

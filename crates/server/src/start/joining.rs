@@ -1,0 +1,148 @@
+//! What the members of a cluster that runs say to one that is about to start.
+
+use std::{thread, time::Duration};
+
+use base::MemberId;
+use member::Bootstrap;
+use peer::{
+    Plain,
+    ask::{self, Told, ToldMember},
+};
+use tokio::{runtime, time};
+use wal::Identity;
+
+use crate::Config;
+
+/// How long a member that is to join looks for one that answers.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(500);
+/// How long one may take to answer.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
+/// And where all members of a new cluster start at once: none of them can answer yet.
+const FOUNDING_PATIENCE: Duration = Duration::from_millis(400);
+
+/// A member that joins takes the ids that the cluster has given out.
+pub(super) fn bootstrap(config: &Config) -> Result<Bootstrap, String> {
+    let others = urls_of_others(config).join(", ");
+    let prefix = "cannot fetch cluster info from peer urls";
+    if others.is_empty() {
+        return Err(format!(
+            "{prefix}: --initial-cluster lists no other member, which this one could join: add \
+             name=URL of the members that run"
+        ));
+    }
+    let told = on_the_network(ask_until_told(config))?.ok_or_else(|| {
+        format!(
+            "{prefix}: none of {others} answers: start one of them, or correct --initial-cluster"
+        )
+    })?;
+    let member = own(config, &told)?.id;
+    Ok(Bootstrap { identity: Identity { cluster: told.cluster, member }, members: Vec::new() })
+}
+
+/// Where the members of a cluster are that this one joins, before its own log says so.
+pub(super) fn others(config: &Config) -> Vec<(MemberId, Vec<String>)> {
+    let told = on_the_network(ask_all(config, ANSWER_PATIENCE)).unwrap_or_default();
+    let members = told.into_iter().take(1).flat_map(|told| told.members);
+    members.map(|member| (member.id, member.peer_urls)).collect()
+}
+
+/// A member of a new cluster that others know already has lost its data: it must not begin anew
+/// under its old id.
+pub(super) fn check_is_new(config: &Config, identity: Identity) -> Result<(), String> {
+    if config.initial_cluster.len() == 1 {
+        return Ok(());
+    }
+    let told = on_the_network(ask_all(config, FOUNDING_PATIENCE))?;
+    let has_started =
+        |member: &ToldMember| member.id == identity.member && !member.client_urls.is_empty();
+    let knows =
+        |told: &Told| told.cluster == identity.cluster && told.members.iter().any(has_started);
+    if !told.iter().any(knows) {
+        return Ok(());
+    }
+    let id = identity.member;
+    Err(format!(
+        "member {id} has already been bootstrapped: its cluster runs and knows it, but its data \
+         directory is empty. Put its data back; or remove the member (etcdctl member remove {id}), \
+         add it again, and start it with --initial-cluster-state existing"
+    ))
+}
+
+/// The member of the cluster that has this one's peer URLs, where both lists agree (etcd's
+/// `ValidateClusterAndAssignIDs`).
+fn own<'a>(config: &Config, told: &'a Told) -> Result<&'a ToldMember, String> {
+    let prefix = "error validating peerURLs";
+    let advice = "give --initial-cluster the members that 'etcdctl member list' shows";
+    let (listed, known) = (config.initial_cluster.len(), told.members.len());
+    if listed != known {
+        return Err(format!(
+            "{prefix}: member count is unequal: --initial-cluster lists {listed}, the cluster has \
+             {known}: {advice}"
+        ));
+    }
+    let sorted = |urls: &[String]| {
+        let mut urls = urls.to_vec();
+        urls.sort_unstable();
+        urls
+    };
+    let find = |urls: &[String]| {
+        told.members.iter().find(|member| sorted(&member.peer_urls) == sorted(urls))
+    };
+    let unknown = config.initial_cluster.iter().find(|(_, urls)| find(urls).is_none());
+    if let Some((name, urls)) = unknown {
+        let urls = urls.join(", ");
+        return Err(format!(
+            "{prefix}: unmatched member while checking PeerURLs: the cluster has none at {urls} \
+             ({name}): add it first (etcdctl member add {name} {urls}), or {advice}"
+        ));
+    }
+    let own = config.initial_cluster.iter().find(|(name, _)| *name == config.name);
+    own.and_then(|(_, urls)| find(urls)).ok_or_else(|| format!("{prefix}: {advice}"))
+}
+
+fn urls_of_others(config: &Config) -> Vec<&str> {
+    let others = config.initial_cluster.iter().filter(|(name, _)| *name != config.name);
+    others.flat_map(|(_, urls)| urls).map(String::as_str).collect()
+}
+
+async fn ask_until_told(config: &Config) -> Option<Told> {
+    let deadline = time::Instant::now() + PATIENCE;
+    loop {
+        if let Some(told) = ask_all(config, ANSWER_PATIENCE).await.into_iter().next() {
+            return Some(told);
+        }
+        if time::Instant::now() >= deadline {
+            return None;
+        }
+        tracing::info!("no member of --initial-cluster answers yet");
+        time::sleep(PAUSE).await;
+    }
+}
+
+/// What those say that answer, in the order of the flags.
+async fn ask_all(config: &Config, patience: Duration) -> Vec<Told> {
+    let urls: Vec<String> = urls_of_others(config).into_iter().map(str::to_owned).collect();
+    let asked: Vec<_> = urls
+        .into_iter()
+        .map(|url| tokio::spawn(async move { ask::members(&Plain, &url, patience).await }))
+        .collect();
+    let mut told = Vec::new();
+    for answer in asked {
+        match answer.await {
+            Ok(Ok(answer)) => told.push(answer),
+            Ok(Err(why)) => tracing::debug!("a member does not answer: {why}"),
+            Err(_) => {}
+        }
+    }
+    told
+}
+
+/// Waits on a thread of its own: the caller's may be one of the network's.
+fn on_the_network<T: Send>(task: impl Future<Output = T> + Send) -> Result<T, String> {
+    let runtime = runtime::Handle::try_current();
+    let runtime =
+        runtime.map_err(|_| "there is no network to ask other members over".to_owned())?;
+    let asked = thread::scope(|scope| scope.spawn(|| runtime.block_on(task)).join());
+    asked.map_err(|_| "asking other members failed".to_owned())
+}
