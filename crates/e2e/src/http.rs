@@ -34,6 +34,12 @@ impl Request {
         Self::new("PUT", target).form(&[("value", value)])
     }
 
+    /// With a body of JSON.
+    #[must_use]
+    pub fn json(method: &str, target: &str, body: &str) -> Self {
+        Self::new(method, target).header("Content-Type", "application/json").body(body)
+    }
+
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));

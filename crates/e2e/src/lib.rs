@@ -6,6 +6,7 @@
 //! know that they test the right thing.
 
 pub mod binaries;
+pub mod cluster;
 pub mod http;
 pub mod limits;
 pub mod logs;

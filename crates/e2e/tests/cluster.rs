@@ -1,0 +1,179 @@
+//! Three members and more, through the real binaries: what goes on when some of them do not.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+    time::{Duration, Instant},
+};
+
+use e2e::{Connection, Member, Request, cluster::Cluster, eventually};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn quorum_value(member: &Member, key: &str) -> String {
+    let answer = member.get(&format!("/v2/keys{key}?quorum=true")).expect(&[200]);
+    answer.json()["node"]["value"].as_str().expect("a value").to_owned()
+}
+
+#[test]
+fn what_one_member_acknowledges_all_members_read() {
+    let cluster = Cluster::start(3);
+    for (at, member) in cluster.members.iter().enumerate() {
+        member.put("/a", &at.to_string());
+        for other in &cluster.members {
+            assert_eq!(quorum_value(other, "/a"), at.to_string(), "written at {at}");
+        }
+    }
+    cluster.agree();
+    let text = cluster.members[0].get("/v2/members").expect(&[200]).text();
+    for member in &cluster.members {
+        assert!(text.contains(&member.url()) && text.contains(member.peer_url()), "{text}");
+        assert_eq!(member.get("/v2/members").text(), text);
+        assert_eq!(member.get("/health").expect(&[200]).json()["health"], "true");
+    }
+}
+
+#[test]
+fn a_dead_leader_is_replaced_and_nothing_is_lost() {
+    let mut cluster = Cluster::start(3);
+    let leader = cluster.leader();
+    for number in 0..50 {
+        cluster.put(&format!("/before/{number}"), "x");
+    }
+    cluster.members[leader].kill();
+    let died = Instant::now();
+    cluster.put("/after", "x");
+    println!("a write goes on {:?} after the leader's death", died.elapsed());
+    for number in 0..50 {
+        cluster.put(&format!("/while/{number}"), "x");
+    }
+    cluster.members[leader].restart();
+    let tree = cluster.agree().to_string();
+    for key in (0..50).flat_map(|n| [format!("/before/{n}\""), format!("/while/{n}\"")]) {
+        assert!(tree.contains(&key), "{key}");
+    }
+}
+
+#[test]
+fn members_restarted_one_at_a_time_fail_no_request_of_a_client_that_retries() {
+    let mut cluster = Cluster::start(3);
+    let addresses: Vec<_> = cluster.members.iter().map(Member::address).collect();
+    let (done, written) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0.. {
+                if done.load(SeqCst) {
+                    return;
+                }
+                let request = Request::put(&format!("/v2/keys/roll/{number}"), "x");
+                let patience = Instant::now() + PATIENCE;
+                let ask = |address| Connection::open(address)?.ask(&request);
+                while !addresses.iter().any(|address| {
+                    ask(*address).is_ok_and(|answer| [200, 201].contains(&answer.status))
+                }) {
+                    assert!(Instant::now() < patience, "nobody takes write {number}");
+                }
+                written.store(number + 1, SeqCst);
+            }
+        });
+        for at in 0..3 {
+            let before = written.load(SeqCst);
+            cluster.members[at].stop();
+            cluster.members[at].restart();
+            eventually(PATIENCE, "writes go on", || (written.load(SeqCst) > before).then_some(()));
+        }
+        done.store(true, SeqCst);
+    });
+    let tree = cluster.agree().to_string();
+    for number in 0..written.load(SeqCst) {
+        assert!(tree.contains(&format!("\"/roll/{number}\"")), "{number}");
+    }
+}
+
+#[test]
+fn all_members_restarted_at_once_go_on_where_they_were() {
+    let mut cluster = Cluster::start(3);
+    for number in 0..20 {
+        cluster.put(&format!("/a/{number}"), "x");
+    }
+    let before = cluster.agree();
+    cluster.members.iter_mut().for_each(Member::kill);
+    cluster.members.iter_mut().for_each(Member::launch);
+    cluster.members.iter_mut().for_each(Member::wait_until_ready);
+    assert_eq!(cluster.agree(), before);
+}
+
+#[test]
+fn without_a_quorum_nothing_is_acknowledged_and_a_plain_read_still_is() {
+    let mut cluster = Cluster::start(3);
+    cluster.put("/a", "1");
+    cluster.agree();
+    cluster.members[1].kill();
+    cluster.members[2].kill();
+    let alone = &cluster.members[0];
+    let answer = alone.ask(&Request::put("/v2/keys/a", "2"));
+    assert!([500, 503].contains(&answer.status), "{}", answer.text());
+    assert_eq!(answer.json()["errorCode"], 300);
+    assert_eq!(alone.get("/v2/keys/a?quorum=true").status, 500);
+    assert_eq!(alone.get("/v2/keys/a").expect(&[200]).json()["node"]["value"], "1");
+    assert_eq!(alone.get("/health").expect(&[503]).json()["health"], "false");
+}
+
+#[test]
+fn a_cluster_grows_to_five_and_the_leader_can_be_removed() {
+    let mut cluster = Cluster::start(3);
+    cluster.put("/a", "1");
+    for _ in 0..2 {
+        cluster.add();
+        cluster.agree();
+    }
+    let leader = cluster.leader();
+    let stats = cluster.members[leader].get("/v2/stats/leader").expect(&[200]).json();
+    assert_eq!(stats["followers"].as_object().expect("an object").len(), 4);
+    let id =
+        cluster.members[leader].get("/v2/stats/self").json()["id"].as_str().unwrap().to_owned();
+    let request = Request::new("DELETE", &format!("/v2/members/{id}"));
+    let other = (leader + 1) % 5;
+    cluster.members[other].ask(&request).expect(&[204]);
+    let mut removed = cluster.forget(leader);
+    removed.allow("permanently removed");
+    assert_eq!(removed.reap(PATIENCE).code(), Some(0), "it leaves by itself");
+    cluster.put("/b", "2");
+    cluster.agree();
+    // It can never return under its id.
+    removed.launch();
+    assert_eq!(removed.reap(PATIENCE).code(), Some(1));
+    assert!(removed.log().contains("add it again (etcdctl member add)"));
+    assert_eq!(
+        cluster.members[0].ask(&request).expect(&[410]).json()["message"],
+        format!("Member permanently removed: {id}")
+    );
+}
+
+#[test]
+fn a_member_that_was_down_when_it_was_removed_is_told_so() {
+    let mut cluster = Cluster::start(3);
+    let leader = cluster.leader();
+    let down = (leader + 1) % 3;
+    let id = cluster.members[down].get("/v2/stats/self").json()["id"].as_str().unwrap().to_owned();
+    cluster.members[down].kill();
+    let request = Request::new("DELETE", &format!("/v2/members/{id}"));
+    cluster.members[leader].ask(&request).expect(&[204]);
+    let mut removed = cluster.forget(down);
+    removed.allow("permanently removed");
+    removed.launch();
+    assert_eq!(removed.reap(PATIENCE).code(), Some(0));
+    cluster.put("/a", "1");
+}
+
+#[test]
+fn a_member_that_lost_its_data_must_not_begin_anew_under_its_id() {
+    let mut cluster = Cluster::start(3);
+    cluster.put("/a", "1");
+    let lost = &mut cluster.members[2];
+    lost.allow("already been bootstrapped");
+    lost.kill();
+    std::fs::remove_dir_all(lost.data_dir()).unwrap();
+    lost.launch();
+    assert_eq!(lost.reap(PATIENCE).code(), Some(1));
+    assert!(lost.log().contains("has already been bootstrapped"), "{}", lost.log().text());
+}
