@@ -16,7 +16,8 @@
 //! | 56 | 24 | hard state (term, vote, commit) when the segment was begun |
 //! | 80 | 8 | where the records of the segment before it end; 0 if there was none |
 //! | 88 | 4 | the last checksum of the segment before it; 0 if there was none |
-//! | 92 | 416 | zeros |
+//! | 92 | 1 | 1 if the log starts anew here, behind a snapshot: what came before counts no more |
+//! | 93 | 415 | zeros |
 //! | 508 | 4 | CRC-32C of all that: the seed of all checksums of this segment |
 //!
 //! Magic, version and CRC stay where they are in all versions.
@@ -41,6 +42,8 @@ pub(crate) struct Header {
     pub(crate) hard_state: HardState,
     pub(crate) previous_end: u64,
     pub(crate) previous_crc: u32,
+    /// The log starts anew here: nothing of the segments before it counts.
+    pub(crate) anew: bool,
 }
 
 /// Why a first sector is no [`Header`].
@@ -67,6 +70,7 @@ impl Header {
         put_hard_state(&mut sector, &self.hard_state);
         sector.put_u64_le(self.previous_end);
         sector.put_u32_le(self.previous_crc);
+        sector.put_u8(u8::from(self.anew));
         sector.resize(CRC_AT, 0);
         let crc = crc32c::crc32c(&sector);
         sector.put_u32_le(crc);
@@ -111,6 +115,7 @@ impl Fields<'_> {
             hard_state: get_hard_state(&mut self.0)?,
             previous_end: self.number()?,
             previous_crc: self.0.try_get_u32_le().ok()?,
+            anew: self.0.try_get_u8().ok()? != 0,
         };
         Some((version, header))
     }
@@ -191,6 +196,7 @@ mod tests {
             hard_state: HardState { term: Term(4), vote: MemberId(0xb), commit: Index(9) },
             previous_end: 4096,
             previous_crc: 77,
+            anew: true,
         }
     }
 

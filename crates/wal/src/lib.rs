@@ -196,6 +196,7 @@ impl Wal {
             hard_state: HardState::default(),
             previous_end: 0,
             previous_crc: 0,
+            anew: false,
         };
         let current = Current::make(&*disk, dir, &header, options.segment_bytes)?;
         Ok(Self {
@@ -247,6 +248,13 @@ impl Wal {
         self.unless_failed(|wal| wal.cut_segments(index))
     }
 
+    /// Starts the log anew behind a snapshot that is durable: nothing that it held counts any more,
+    /// whether it ended before the snapshot or went on differently. Durable when this returns; a
+    /// crash before that leaves the log as it was.
+    pub fn restart(&mut self, behind: (Index, Term), hard_state: HardState) -> Result<(), Error> {
+        self.unless_failed(|wal| wal.restart_behind(behind, hard_state))
+    }
+
     /// Bytes of all segments on disk, with what is reserved.
     pub fn bytes(&self) -> u64 {
         self.closed.iter().map(|segment| segment.bytes).sum::<u64>() + self.current.segment.bytes
@@ -287,7 +295,7 @@ impl Wal {
         let full = self.current.end > HEADER_BYTES as u64
             && self.current.end + length > self.options.segment_bytes;
         if full || floor < self.current.segment.before {
-            self.begin_segment((floor, term))?;
+            self.begin_segment((floor, term), false)?;
         }
         if let Some(hard_state) = hard_state {
             self.hard_state = hard_state;
@@ -335,7 +343,7 @@ impl Wal {
 
     /// Goes on in a new segment, whose entries will all lie above `before`. What is above it in
     /// older segments counts no more.
-    fn begin_segment(&mut self, before: (Index, Term)) -> Result<(), Error> {
+    fn begin_segment(&mut self, before: (Index, Term), anew: bool) -> Result<(), Error> {
         self.sync_current()?;
         let header = Header {
             id: self.current.segment.id + 1,
@@ -344,6 +352,7 @@ impl Wal {
             hard_state: self.hard_state,
             previous_end: self.current.end,
             previous_crc: self.current.crc,
+            anew,
         };
         let length = (HEADER_BYTES + self.batch.bytes().len()) as u64;
         let bytes = self.options.segment_bytes.max(length);
@@ -362,14 +371,32 @@ impl Wal {
         let fitting = segments.enumerate().filter(|(_, segment)| segment.before <= index);
         let Some((gone, first)) = fitting.last() else { return Ok(()) };
         let before = first.before;
-        for _ in 0..gone {
+        self.remove_oldest(gone)?;
+        self.terms.cut(before);
+        Ok(())
+    }
+
+    fn restart_behind(
+        &mut self,
+        behind: (Index, Term),
+        hard_state: HardState,
+    ) -> Result<(), Error> {
+        self.batch.clear();
+        self.hard_state = hard_state;
+        // From the moment when this segment has its name, it alone counts.
+        self.begin_segment(behind, true)?;
+        self.terms = Terms::new(behind);
+        self.remove_oldest(self.closed.len())
+    }
+
+    fn remove_oldest(&mut self, count: usize) -> Result<(), Error> {
+        for _ in 0..count {
             let Some(oldest) = self.closed.front() else { break };
             let path = self.dir.join(Name::segment(oldest.id));
             self.disk.remove(&path).map_err(Error::io("remove", &path))?;
             self.disk.sync_dir(&self.dir).map_err(Error::io("sync", &self.dir))?;
             self.closed.pop_front();
         }
-        self.terms.cut(before);
         Ok(())
     }
 

@@ -229,9 +229,10 @@ impl Log {
     }
 
     fn begin(&mut self, header: &Header, first: bool) -> Result<(), &'static str> {
-        if first || header.before.0 < self.beginning {
+        if first || header.anew || header.before.0 < self.beginning {
             // What was read so far is left from an unfinished cut: it removes the oldest segment
-            // first, and this one goes back behind the beginning of those.
+            // first, and this one goes back behind the beginning of those. Or it does not count
+            // any more.
             self.terms = Terms::new(header.before);
             self.beginning = header.before.0;
             self.recovered.entries.clear();

@@ -147,6 +147,7 @@ fn what_is_not_ours_is_named_and_left_alone() {
         hard_state: HardState::default(),
         previous_end: 512,
         previous_crc: 0,
+        anew: false,
     };
     put_file(&disk, &segment(2), &header.encode().0);
     let error = try_open(&disk).unwrap_err();

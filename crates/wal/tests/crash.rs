@@ -308,6 +308,61 @@ fn what_opening_found_survives_a_sync_that_failed_before() {
     }
 }
 
+/// The log as it was, or the one that starts anew, whichever operation the power fails in; and both
+/// go on from there.
+#[test]
+fn a_log_that_starts_anew_behind_a_snapshot_is_the_old_one_or_the_new_one() {
+    let (mut old, mut new) = (0, 0);
+    for seed in 0..40 {
+        for operations in 0..40 {
+            let mut run = Run::new(seed);
+            for _ in 0..20 {
+                run.step().unwrap();
+            }
+            run.wal.as_mut().unwrap().sync().unwrap();
+            run.synced();
+            // Behind all of it, or in the middle, where it went on differently.
+            let index = run.rng.u64(1..run.now.last() + 20);
+            let behind = (Index(index), Term(run.now.term(run.now.last()) + 1));
+            let hard_state = HardState { term: behind.1, vote: MemberId(3), commit: behind.0 };
+            run.disk.fail_after(operations);
+            let restarted = run.wal.as_mut().unwrap().restart(behind, hard_state);
+            run.wal = None;
+            // The power is lost, or the process is killed.
+            if seed % 2 == 0 {
+                run.disk.crash();
+            } else {
+                run.disk = run.disk.fork(seed);
+            }
+            let (mut wal, found) = open(&run.disk).unwrap();
+            if found.before == behind {
+                assert!(found.entries.is_empty() && found.hard_state == hard_state);
+                new += 1;
+            } else {
+                assert!(restarted.is_err() && run.now.is(&found), "{found:#?}");
+                old += 1;
+                continue;
+            }
+            let entry = Entry {
+                index: Index(index + 1),
+                term: behind.1,
+                kind: 0,
+                data: Bytes::from_static(b"next"),
+                context: Bytes::new(),
+            };
+            wal.append(None, std::slice::from_ref(&entry)).unwrap();
+            wal.sync().unwrap();
+            wal.cut(behind.0).unwrap();
+            assert_eq!(wal.first(), behind.0);
+            drop(wal);
+            run.disk.crash();
+            let (_, found) = open(&run.disk).unwrap();
+            assert_eq!((found.before, found.entries), (behind, vec![entry]));
+        }
+    }
+    assert!(old > 100 && new > 100, "{old} {new}");
+}
+
 /// Flips bits all over a log. Opening notices, or gives what was written: all that is known to
 /// have been synced, and perhaps less of what came after.
 #[test]
