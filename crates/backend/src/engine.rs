@@ -245,7 +245,7 @@ fn row_bytes(key: &[u8], row: &[u8]) -> u64 {
     (key.len() + row.len().saturating_sub(row::CRC_BYTES)) as u64
 }
 
-fn sync_parent(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+pub(crate) fn sync_parent(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
     disk.sync_dir(dir.unwrap_or_else(|| Path::new(".")))
 }
@@ -273,7 +273,7 @@ fn cut_to_pages(file: &dyn File) -> io::Result<()> {
 }
 
 /// The name of the file while it is being made.
-fn unfinished(path: &Path) -> std::path::PathBuf {
+pub(crate) fn unfinished(path: &Path) -> std::path::PathBuf {
     let mut name = path.file_name().map(OsString::from).unwrap_or_default();
     name.push(".unfinished");
     path.with_file_name(name)
@@ -373,7 +373,7 @@ fn decode_applied(bytes: &[u8]) -> Option<Applied> {
     Some(Applied { index: Index(number(index)?), term: Term(number(term)?) })
 }
 
-fn failed(verb: &'static str, path: &str, error: impl Into<redb::Error>) -> Error {
+pub(crate) fn failed(verb: &'static str, path: &str, error: impl Into<redb::Error>) -> Error {
     let error = error.into();
     let kind = if let redb::Error::Io(error) = &error { Some(error.kind()) } else { None };
     let text = error.to_string();

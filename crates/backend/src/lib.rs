@@ -9,6 +9,7 @@
 //! - `engine`: the file, through `redb`, and snapshots of it
 //! - `look`: a file that is only looked into stays as it is
 //! - `row`: the checksum behind each row
+//! - `transfer`: the tables on their way to another member
 //! - `scan`: merging the two in order of keys
 
 mod engine;
@@ -16,17 +17,19 @@ mod look;
 mod row;
 mod scan;
 mod tail;
+mod transfer;
 
 use std::{
     fmt, io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
 use base::{Disk, Index, Term, disk};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
+pub use crate::transfer::{Export, Incoming, discard, put_in_place};
 use crate::{
     engine::{Engine, Snapshot},
     tail::{Found, Generation, Tail},
@@ -148,6 +151,8 @@ pub struct Backend {
     state: RwLock<State>,
     /// Locked for the length of a commit. Readers and the apply thread do not need it.
     engine: Mutex<Access>,
+    /// Files that were replaced, as long as somebody reads them.
+    retired: Mutex<Vec<(Access, Weak<Snapshot>)>>,
     disk: Arc<dyn Disk>,
     path: PathBuf,
     options: Options,
@@ -200,6 +205,7 @@ impl Backend {
         Ok(Self {
             state: RwLock::new(State { tail: Tail::new(durable), file, durable }),
             engine: Mutex::new(access(engine)),
+            retired: Mutex::default(),
             disk,
             path: path.to_path_buf(),
             options,
@@ -305,6 +311,7 @@ impl Backend {
     /// Lets go of the file, whoever still holds this: nothing is written to it any more, and what is
     /// not in memory cannot be read. Then another process may have it.
     pub fn close(&self) -> Result<(), Error> {
+        self.retired.lock().clear();
         match std::mem::replace(&mut *self.engine.lock(), Access::Closed) {
             Access::Looking(engine) | Access::Writing(engine) => engine.close(),
             Access::Closed => Ok(()),

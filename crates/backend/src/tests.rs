@@ -1,5 +1,7 @@
 //! The tables as their users see them, and what a loss of power leaves.
 
+mod transfer;
+
 use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 
 use base::{Disk, Index, Open, Term, disk::MemDisk, limits::TAIL_FLUSH_BYTES};

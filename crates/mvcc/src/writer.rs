@@ -4,7 +4,11 @@ mod open;
 mod sweep;
 mod txn;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+};
 
 use backend::{Applied, Backend, Change, Table};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -52,6 +56,33 @@ impl Writer {
             sweep: None,
             swept,
         })
+    }
+
+    /// Goes on with a later state of the same keyspace, from another member: the whole file at this
+    /// path takes the place of ours.
+    ///
+    /// Readers see the one or the other. Watchers are told what happened in between from history,
+    /// or that it is compacted. For a moment both indexes are in memory.
+    pub fn replace(&mut self, incoming: &Path) -> Result<(), ReadError> {
+        let aside = self.store.backend.look_aside(incoming)?;
+        let (next, swept) = open::read(&aside)?;
+        aside.close()?;
+        drop(aside);
+        let revision = next.revision;
+        {
+            let store = &self.store;
+            // A reader that has looked into the index that was finds in the tables what it looked
+            // for, or nothing: then it looks again.
+            let mut index = store.backend.replace(incoming, || store.index.write())?;
+            *index = next;
+            store.revision.store(revision, Ordering::Release);
+            store.unfinished.write().clear();
+        }
+        self.changes.clear();
+        self.meta.clear();
+        (self.moved, self.sweep, self.swept) = (false, None, swept);
+        self.store.hub.skip(revision);
+        Ok(())
     }
 
     pub fn store(&self) -> &Arc<Store> {

@@ -3,7 +3,7 @@
 mod conf;
 mod reader;
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use backend::{Applied, Backend, Table};
 use bytes::Bytes;
@@ -75,22 +75,22 @@ pub struct State {
 impl State {
     pub fn open(backend: Arc<Backend>) -> Result<Self, Fatal> {
         let writer = Writer::open(Arc::clone(&backend))?;
-        let members = match writer.meta(meta::MEMBERS)? {
-            Some(row) => membership::decode(&row)
-                .map_err(|error| damaged(meta::MEMBERS, &error.to_string()))?,
-            None => membership::Members::default(),
-        };
-        let version = match writer.meta(meta::CLUSTER_VERSION)? {
-            Some(row) => {
-                let text = String::from_utf8(row.into())
-                    .map_err(|error| damaged(meta::CLUSTER_VERSION, &error.to_string()))?;
-                Some(text)
-            }
-            None => None,
-        };
-        let v2_written = writer.meta(meta::V2_WRITTEN)?.is_some();
+        let Small { members, version, v2_written } = Small::read(&writer)?;
         let reader = Arc::new(Reader::new(Arc::clone(writer.store()), members, version));
         Ok(Self { writer, backend, reader, v2_written })
+    }
+
+    /// Goes on with a later state, from another member: the whole file at this path takes the place
+    /// of ours. See [`Writer::replace`].
+    pub fn replace(&mut self, incoming: &Path) -> Result<(), Fatal> {
+        self.writer.replace(incoming)?;
+        let Small { members, version, v2_written } = Small::read(&self.writer)?;
+        self.v2_written = v2_written;
+        self.reader.set_members(members);
+        if let Some(version) = version {
+            self.reader.set_cluster_version(version);
+        }
+        Ok(())
     }
 
     pub fn reader(&self) -> Arc<Reader> {
@@ -202,6 +202,32 @@ impl State {
     /// One small step of compaction; true if there is more to do now.
     pub fn compact_step(&mut self, rows: usize) -> Result<bool, Fatal> {
         Ok(self.writer.compact_step(rows)?)
+    }
+}
+
+/// What `Meta` holds besides the keyspace.
+struct Small {
+    members: membership::Members,
+    version: Option<String>,
+    v2_written: bool,
+}
+
+impl Small {
+    fn read(writer: &Writer) -> Result<Self, Fatal> {
+        let members = match writer.meta(meta::MEMBERS)? {
+            Some(row) => membership::decode(&row)
+                .map_err(|error| damaged(meta::MEMBERS, &error.to_string()))?,
+            None => membership::Members::default(),
+        };
+        let version = match writer.meta(meta::CLUSTER_VERSION)? {
+            Some(row) => {
+                let text = String::from_utf8(row.into())
+                    .map_err(|error| damaged(meta::CLUSTER_VERSION, &error.to_string()))?;
+                Some(text)
+            }
+            None => None,
+        };
+        Ok(Self { members, version, v2_written: writer.meta(meta::V2_WRITTEN)?.is_some() })
     }
 }
 

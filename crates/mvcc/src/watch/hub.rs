@@ -106,6 +106,13 @@ impl Hub {
         Registration { hub: self.clone(), id, place, mailbox }
     }
 
+    /// The store has gone on to this revision without commits to tell of: all watchers ask history.
+    pub(crate) fn skip(&self, revision: i64) {
+        let mut wakers = Vec::new();
+        self.0.watchers.lock().each(|mailbox| wakers.extend(mailbox.skip(revision)));
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
     pub(crate) fn publish(&self, commits: &[Arc<Commit>]) {
         let mut wakers = Vec::new();
         {
@@ -130,6 +137,13 @@ impl Watchers {
             && self.recursive.is_empty()
             && self.keys.is_empty()
             && self.ranges.is_empty()
+    }
+
+    fn each(&self, mut tell: impl FnMut(&Mailbox)) {
+        for by_name in [&self.exact, &self.recursive, &self.keys] {
+            by_name.values().flat_map(BTreeMap::values).for_each(|mailbox| tell(mailbox));
+        }
+        self.ranges.values().for_each(|(_, _, mailbox)| tell(mailbox));
     }
 
     fn add(&mut self, place: &Place, mailbox: Arc<Mailbox>) -> u64 {

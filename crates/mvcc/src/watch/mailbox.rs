@@ -62,6 +62,14 @@ impl Mailbox {
         state.waker.take()
     }
 
+    /// What happened up to `revision` is left to history; returns whom to wake.
+    pub(crate) fn skip(&self, revision: i64) -> Option<Waker> {
+        let mut state = self.0.lock();
+        state.next = state.next.max(revision + 1);
+        state.overflowed = true;
+        state.waker.take()
+    }
+
     pub(crate) fn take(&self, cx: &Context<'_>) -> Taken {
         let mut state = self.0.lock();
         if let Some(commit) = state.waiting.pop_front() {

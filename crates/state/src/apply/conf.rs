@@ -1,7 +1,8 @@
 //! Configuration changes.
 
-use backend::Applied;
+use backend::{Applied, Export, Table};
 use bytes::Bytes;
+use mvcc::ReadError;
 
 use super::{Fatal, State, membership_change::Change, meta};
 
@@ -39,6 +40,12 @@ impl State {
         self.writer.set_meta(meta::CONF_STATE, Some(conf_state));
         self.writer.finish_entry(at);
         Ok(())
+    }
+
+    /// Raft's `ConfState` (opaque bytes) in tables that go to another member.
+    pub fn exported_conf_state(export: &Export) -> Result<Option<Bytes>, Fatal> {
+        let row = export.get(Table::Meta, meta::CONF_STATE.as_bytes());
+        Ok(row.map_err(ReadError::from)?)
     }
 
     /// Raft's `ConfState` (opaque bytes) at [`State::applied`]; `None` in a fresh store.

@@ -1,0 +1,217 @@
+//! Tables on their way to another member: the file after some commit, as chunks of rows.
+//!
+//! A chunk is a list of rows: the table (one byte), the lengths of key and value (four bytes each,
+//! big-endian), key and value. Rows come table by table, in order of their keys.
+
+use std::{path::Path, sync::Arc};
+
+use base::Disk;
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+
+use crate::{
+    Applied, Backend, Change, Error, Options, Table,
+    engine::{self, Engine, Snapshot},
+    tail::Tail,
+};
+
+/// What a row costs in a chunk besides key and value.
+const ROW_HEAD_BYTES: usize = 9;
+/// More than any row has.
+const ROW_BYTES_MAX: usize = 16 << 20;
+/// What is gathered before it is committed.
+const COMMIT_BYTES: usize = 4 << 20;
+
+/// The tables as some commit left them, read out piece by piece. Others go on writing meanwhile; the
+/// space of what they delete is used again once this is gone.
+#[derive(Debug)]
+pub struct Export {
+    file: Arc<Snapshot>,
+    applied: Applied,
+    /// The tables that are left; of the first one, the rows from this key on.
+    tables: &'static [Table],
+    from: Vec<u8>,
+}
+
+/// Tables that are being taken over from another member, in a file beside the keyspace.
+///
+/// Invariant: the file knows of an applied entry only once it is whole.
+#[derive(Debug)]
+pub struct Incoming {
+    engine: Engine,
+    tail: Tail,
+}
+
+impl Backend {
+    /// The tables as they are durable now.
+    pub fn export(&self) -> Export {
+        let state = self.state.read();
+        let (file, applied) = (Arc::clone(&state.file), state.durable);
+        Export { file, applied, tables: &Table::ALL, from: Vec::new() }
+    }
+}
+
+impl Export {
+    /// The last entry whose changes are included.
+    pub fn applied(&self) -> Applied {
+        self.applied
+    }
+
+    pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        self.file.get(table, key)
+    }
+
+    /// The next rows, about so many bytes of them or one; `None` at the end.
+    pub fn next_chunk(&mut self, bytes: usize) -> Result<Option<Bytes>, Error> {
+        let mut chunk = BytesMut::with_capacity(bytes + (64 << 10));
+        while let Some((table, rest)) = self.tables.split_first() {
+            let from = std::mem::take(&mut self.from);
+            for row in self.file.range(*table, &from, None)? {
+                let (key, value) = row?;
+                if chunk.len() >= bytes {
+                    self.from = key.to_vec();
+                    return Ok(Some(chunk.freeze()));
+                }
+                if !is_own(*table, &key) {
+                    write_row(&mut chunk, *table, &key, &value);
+                }
+            }
+            self.tables = rest;
+        }
+        Ok((!chunk.is_empty()).then(|| chunk.freeze()))
+    }
+}
+
+/// Whether a row is the file's own, and not for another one.
+fn is_own(table: Table, key: &[u8]) -> bool {
+    table == Table::Meta && key.first() == Some(&0)
+}
+
+fn write_row(chunk: &mut BytesMut, table: Table, key: &[u8], value: &[u8]) {
+    let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    chunk.reserve(ROW_HEAD_BYTES + key.len() + value.len());
+    chunk.put_u8(table as u8);
+    chunk.put_u32(length(key));
+    chunk.put_u32(length(value));
+    chunk.put_slice(key);
+    chunk.put_slice(value);
+}
+
+fn read_row(chunk: &mut Bytes) -> Result<Change, Error> {
+    let bad = |text: &str| Error::damaged(Table::Records, &[], text);
+    if chunk.len() < ROW_HEAD_BYTES {
+        return Err(bad("a chunk ends in the middle of a row"));
+    }
+    let table = Table::ALL.get(usize::from(chunk.get_u8())).copied();
+    let table = table.ok_or_else(|| bad("a chunk has a row of an unknown table"))?;
+    let (key, value) = (chunk.get_u32() as usize, chunk.get_u32() as usize);
+    if key > ROW_BYTES_MAX || value > ROW_BYTES_MAX || key + value > chunk.len() {
+        return Err(bad("a chunk has a row that is longer than it"));
+    }
+    let key = chunk.split_to(key);
+    // Small ones would keep the whole chunk.
+    let value = Bytes::copy_from_slice(&chunk.split_to(value));
+    if is_own(table, &key) {
+        return Err(bad("a chunk has a row that is the file's own"));
+    }
+    Ok(Change { table, key: Bytes::copy_from_slice(&key), value: Some(value) })
+}
+
+impl Incoming {
+    /// Begins a new file at this path, in place of one that was left there.
+    pub fn create(disk: &dyn Disk, path: &Path, options: &Options) -> Result<Self, Error> {
+        discard(disk, path)?;
+        let engine = Engine::open(disk, path, options)?;
+        Ok(Self { engine, tail: Tail::new(Applied::default()) })
+    }
+
+    /// Adds the rows of a chunk, after those of the chunks before.
+    pub fn add(&mut self, mut chunk: Bytes) -> Result<(), Error> {
+        let mut changes = Vec::new();
+        while !chunk.is_empty() {
+            changes.push(read_row(&mut chunk)?);
+        }
+        self.tail.write(None, changes);
+        while self.tail.bytes() >= COMMIT_BYTES {
+            self.commit()?;
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<(), Error> {
+        let Some(generation) = self.tail.oldest(Applied::default()) else { return Ok(()) };
+        self.engine.commit(&generation)?;
+        self.tail.retire();
+        Ok(())
+    }
+
+    /// All rows have been added: the tables are those after this entry. Durable when this returns.
+    pub fn finish(mut self, applied: Applied) -> Result<(), Error> {
+        while self.tail.bytes() > 0 {
+            self.commit()?;
+        }
+        self.tail.write(Some(applied), Vec::new());
+        self.commit()?;
+        self.engine.close()
+    }
+}
+
+/// Removes what is left at the path of an [`Incoming`], whole or not.
+pub fn discard(disk: &dyn Disk, path: &Path) -> Result<(), Error> {
+    for path in [engine::unfinished(path), path.to_path_buf()] {
+        let io = |verb| {
+            let path = path.display().to_string();
+            move |error: std::io::Error| engine::failed(verb, &path, error)
+        };
+        if disk.exists(&path).map_err(io("look for"))? {
+            disk.remove(&path).map_err(io("remove"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives a whole [`Incoming`] file the keyspace's name, in place of the file that had it. Durable
+/// when this returns.
+pub fn put_in_place(disk: &dyn Disk, incoming: &Path, keyspace: &Path) -> Result<(), Error> {
+    let path = keyspace.display().to_string();
+    let io = |verb| move |error: std::io::Error| engine::failed(verb, &path, error);
+    disk.rename(incoming, keyspace).map_err(io.clone()("replace"))?;
+    engine::sync_parent(disk, keyspace).map_err(io("sync the directory of"))
+}
+
+impl Backend {
+    /// Looks into a whole [`Incoming`] file, aside.
+    pub fn look_aside(&self, incoming: &Path) -> Result<Self, Error> {
+        Self::look(Arc::clone(&self.disk), incoming, self.options.clone())
+    }
+
+    /// Goes on with a whole [`Incoming`] file, which takes the place of this one's: see
+    /// [`put_in_place`]. What is in memory is dropped.
+    ///
+    /// Whoever reads meanwhile reads the one or the other; `switch` is called in between, and what
+    /// it locks is locked for both.
+    pub fn replace<L>(&self, incoming: &Path, switch: impl FnOnce() -> L) -> Result<L, Error> {
+        let mut access = self.engine.lock();
+        put_in_place(self.disk.as_ref(), incoming, &self.path)?;
+        let engine = Engine::open(self.disk.as_ref(), &self.path, &self.options)?;
+        let file = Arc::new(engine.snapshot()?);
+        let durable = file.applied()?;
+        let held = switch();
+        let before = {
+            let mut state = self.state.write();
+            let next = crate::State { tail: Tail::new(durable), file, durable };
+            std::mem::replace(&mut *state, next)
+        };
+        // Readers may still have the file that was: its engine lives as long as they do.
+        let retired = std::mem::replace(&mut *access, crate::Access::Writing(engine));
+        let crate::State { file, .. } = before;
+        let mut all = self.retired.lock();
+        all.retain(|(_, file)| file.strong_count() > 0);
+        if Arc::strong_count(&file) > 1 {
+            all.push((retired, Arc::downgrade(&file)));
+        } else {
+            drop(file);
+            drop(retired);
+        }
+        Ok(held)
+    }
+}
