@@ -11,7 +11,8 @@ use crate::{Answer, Connection, Member, Request, Start, ports};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What members say while others come and go.
-const COMPLAINTS: [&str; 5] = [
+const COMPLAINTS: [&str; 6] = [
+    "could not send a snapshot",
     "cannot talk to a peer",
     "peer became inactive",
     "no leader",
@@ -24,26 +25,29 @@ pub struct Cluster {
     pub members: Vec<Member>,
     /// `name=URL` of each, for those that join.
     rows: Vec<String>,
+    flags: Vec<String>,
 }
 
 impl Cluster {
     /// A cluster of so many, founded and serving.
     pub fn start(count: usize) -> Self {
-        let mut cluster = Self::spawn(count);
-        cluster.members.iter_mut().for_each(Member::wait_until_ready);
-        cluster
+        Self::start_with(count, &[])
     }
 
-    /// The same, without waiting.
-    pub fn spawn(count: usize) -> Self {
+    /// The same, each member with these flags.
+    pub fn start_with(count: usize, flags: &[&str]) -> Self {
+        let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
         let urls: Vec<_> =
             (0..count).map(|_| format!("http://127.0.0.1:{}", ports::free())).collect();
         let rows: Vec<_> =
             urls.iter().enumerate().map(|(at, url)| format!("m{at}={url}")).collect();
         let row = rows.join(",");
-        let start = |(at, url): (usize, &String)| member(&format!("m{at}"), url, &row, "new");
+        let start =
+            |(at, url): (usize, &String)| member(&format!("m{at}"), url, (&row, "new"), &flags);
         let members = urls.iter().enumerate().map(start).collect();
-        Self { members, rows }
+        let mut cluster = Self { members, rows, flags };
+        cluster.members.iter_mut().for_each(Member::wait_until_ready);
+        cluster
     }
 
     /// Adds a member through one that serves, and starts it.
@@ -51,9 +55,10 @@ impl Cluster {
         let name = format!("m{}", self.rows.len());
         let url = format!("http://127.0.0.1:{}", ports::free());
         let body = format!("{{\"peerURLs\":[\"{url}\"]}}");
-        self.members[0].ask(&Request::json("POST", "/v2/members", &body)).expect(&[201]);
+        let added = self.members[0].ask(&Request::json("POST", "/v2/members", &body));
+        assert_eq!(added.status, 201, "{}", added.text());
         self.rows.push(format!("{name}={url}"));
-        let mut joined = member(&name, &url, &self.rows.join(","), "existing");
+        let mut joined = member(&name, &url, (&self.rows.join(","), "existing"), &self.flags);
         joined.wait_until_ready();
         self.members.push(joined);
         self.members.last_mut().expect("it was pushed just now")
@@ -115,10 +120,11 @@ impl Cluster {
     }
 }
 
-fn member(name: &str, peer_url: &str, row: &str, state: &str) -> Member {
+fn member(name: &str, peer_url: &str, (row, state): (&str, &str), flags: &[String]) -> Member {
     let port = ports::free();
     let client = format!("http://127.0.0.1:{port}");
-    let mut member = Start::new()
+    let start = flags.iter().fold(Start::new(), |start, flag| start.flag(flag));
+    let mut member = start
         .bare()
         .client_port(port)
         .peer_url(peer_url)
@@ -130,7 +136,9 @@ fn member(name: &str, peer_url: &str, row: &str, state: &str) -> Member {
         .flag(&format!("--initial-cluster={row}"))
         .flag(&format!("--initial-cluster-state={state}"))
         .spawn();
-    COMPLAINTS.iter().for_each(|complaint| member.allow(complaint));
+    for complaint in COMPLAINTS {
+        member.allow(complaint);
+    }
     member
 }
 

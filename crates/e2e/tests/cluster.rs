@@ -133,7 +133,7 @@ fn a_cluster_grows_to_five_and_the_leader_can_be_removed() {
         cluster.members[leader].get("/v2/stats/self").json()["id"].as_str().unwrap().to_owned();
     let request = Request::new("DELETE", &format!("/v2/members/{id}"));
     let other = (leader + 1) % 5;
-    cluster.members[other].ask(&request).expect(&[204]);
+    assert_eq!(cluster.members[other].ask(&request).status, 204);
     let mut removed = cluster.forget(leader);
     removed.allow("permanently removed");
     assert_eq!(removed.reap(PATIENCE).code(), Some(0), "it leaves by itself");
@@ -157,7 +157,7 @@ fn a_member_that_was_down_when_it_was_removed_is_told_so() {
     let id = cluster.members[down].get("/v2/stats/self").json()["id"].as_str().unwrap().to_owned();
     cluster.members[down].kill();
     let request = Request::new("DELETE", &format!("/v2/members/{id}"));
-    cluster.members[leader].ask(&request).expect(&[204]);
+    assert_eq!(cluster.members[leader].ask(&request).status, 204);
     let mut removed = cluster.forget(down);
     removed.allow("permanently removed");
     removed.launch();
@@ -176,4 +176,59 @@ fn a_member_that_lost_its_data_must_not_begin_anew_under_its_id() {
     lost.launch();
     assert_eq!(lost.reap(PATIENCE).code(), Some(1));
     assert!(lost.log().contains("has already been bootstrapped"), "{}", lost.log().text());
+}
+
+#[test]
+fn a_member_that_was_away_for_long_gets_a_snapshot_and_its_watchers_miss_nothing() {
+    let flags = ["--snapshot-catchup-entries=20", "--snapshot-count=50"];
+    let mut cluster = Cluster::start_with(3, &flags);
+    let leader = cluster.leader();
+    let away = (leader + 1) % 3;
+    let first = cluster.put("/k/first", "x");
+    cluster.agree();
+    // It does not run, but its clients' connections stay.
+    let watch = format!("/v2/keys/k?wait=true&recursive=true&stream=true&waitIndex={}", first + 1);
+    let mut watcher = cluster.members[away].connect();
+    watcher.send(&Request::get(&watch)).unwrap();
+    watcher.receive_head().unwrap();
+    cluster.members[away].signal(nix::sys::signal::Signal::SIGSTOP);
+    for number in 0..200 {
+        cluster.members[leader].put(&format!("/k/{number}"), &"v".repeat(2_000));
+    }
+    cluster.members[away].signal(nix::sys::signal::Signal::SIGCONT);
+    cluster.agree();
+    assert!(cluster.members[away].log().contains("the keyspace is that of the snapshot now"));
+    let mut told = String::new();
+    while told.matches("\"action\"").count() < 200 {
+        told += &String::from_utf8(watcher.receive_chunk().unwrap().unwrap()).unwrap();
+    }
+    let mut from = 0;
+    for number in 0..200 {
+        let key = format!("\"key\":\"/k/{number}\"");
+        let at = told[from..].find(&key).unwrap_or_else(|| panic!("{key} is not told in order"));
+        from += at;
+    }
+    // Nothing is left of it, and it goes on after a restart.
+    assert!(!cluster.members[away].data_dir().join("member/keyspace.incoming").exists());
+    cluster.members[away].kill();
+    cluster.members[away].restart();
+    cluster.put("/k/last", "x");
+    cluster.agree();
+}
+
+#[test]
+fn a_member_joins_a_cluster_whose_log_no_longer_begins_at_the_beginning() {
+    let flags = ["--snapshot-catchup-entries=20", "--snapshot-count=50"];
+    let mut cluster = Cluster::start_with(1, &flags);
+    for number in 0..200 {
+        cluster.put(&format!("/k/{number}"), "x");
+    }
+    cluster.add();
+    cluster.agree();
+    assert!(cluster.members[1].log().contains("the keyspace is that of the snapshot now"));
+    cluster.members.iter_mut().for_each(Member::kill);
+    cluster.members.iter_mut().for_each(Member::launch);
+    cluster.members.iter_mut().for_each(Member::wait_until_ready);
+    cluster.put("/k/last", "x");
+    cluster.agree();
 }

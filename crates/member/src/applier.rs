@@ -1,6 +1,6 @@
 //! Carries committed entries into the replicated state.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use backend::Applied;
 use base::{Index, Term};
@@ -97,6 +97,13 @@ impl Applier {
             self.apply_entry(entry, &mut batch)?;
         }
         Ok(batch)
+    }
+
+    /// Goes on with the state of a snapshot, a whole file at this path.
+    pub fn replace(&mut self, incoming: &Path) -> Result<(), ApplyError> {
+        self.state.replace(incoming)?;
+        self.configuration = Configuration::decode(self.state.conf_state()?.as_ref())?;
+        Ok(())
     }
 
     /// One small step of compaction, in time that nobody needs; true if there is more to do.

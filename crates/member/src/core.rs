@@ -4,6 +4,7 @@ mod duties;
 mod effects;
 mod peers;
 mod reads;
+mod snapshots;
 
 use std::{collections::VecDeque, mem};
 
@@ -15,7 +16,7 @@ use raft::{
 use state::{Reader, apply::membership_change::Change};
 
 use crate::{applier::Progress, conf, logger::raft_logger, window::Window};
-pub use effects::{Append, Effects, PeerMessage, Proposal, Read, Role, Ticket};
+pub use effects::{Append, Effects, Install, PeerMessage, Proposal, Read, Role, Ticket};
 pub(crate) use effects::{from_wal, to_wal};
 pub use peers::Follower;
 
@@ -39,6 +40,9 @@ pub struct Config {
     pub run: u64,
     /// For the compaction that the leader proposes when nobody else does.
     pub quota_bytes: u64,
+    /// Applied entries that stay in memory for followers that lag: who needs older ones is sent a
+    /// snapshot (etcd: 5,000).
+    pub catch_up_entries: u64,
 }
 
 /// Something after which this member must not go on.
@@ -96,6 +100,8 @@ impl Core {
             ..raft::Config::default()
         };
         let reads = reads::Reads::new(id, config.run);
+        let mut window = window;
+        window.keep(config.catch_up_entries);
         let node = RawNode::new(&raft_config, window, &raft_logger())?;
         let mut core = Self {
             node,
@@ -254,6 +260,7 @@ impl Core {
             if !switched.agrees(&state) {
                 return Err(CoreError::Configuration { index });
             }
+            self.node.mut_store().set_conf_state(state);
             let is_removal = switched.change.change_type() == ConfChangeType::RemoveNode;
             if is_removal && switched.change.node_id == self.node.raft.id {
                 self.leave();
@@ -297,6 +304,7 @@ impl Core {
         }
         self.unwritten = ready.hs().copied().or(self.unwritten);
         effects.send.extend(ready.take_messages().into_iter().map(PeerMessage));
+        snapshots::take_out(&mut effects);
         for state in ready.take_read_states() {
             let reads = self.reads.answered(&state.request_ctx);
             if !reads.is_empty() {
@@ -305,7 +313,11 @@ impl Core {
         }
         effects.apply = ready.take_committed_entries().into_iter().map(to_wal).collect();
         self.handed_out = effects.apply.last().map_or(self.handed_out, |entry| entry.index.0);
-        effects.append = self.append(&mut ready, &mut effects.send);
+        if ready.snapshot().is_empty() {
+            effects.append = self.append(&mut ready, &mut effects.send);
+        } else {
+            effects.install = Some(self.install(&mut ready));
+        }
         self.node.advance_append_async(ready);
         Some(effects)
     }

@@ -30,6 +30,13 @@ pub struct Paths {
     pub keyspace: PathBuf,
 }
 
+impl Paths {
+    /// Where the keyspace of a snapshot is gathered, until it takes the place of this member's.
+    pub fn incoming(&self) -> PathBuf {
+        self.keyspace.with_file_name("keyspace.incoming")
+    }
+}
+
 /// How to open.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -120,11 +127,15 @@ pub fn open(
 ) -> Result<Opened, OpenError> {
     let Paths { wal: dir, keyspace: path } = paths;
     let failed = |source| OpenError::Io { path: path.clone(), source };
-    let look = || Backend::look(Arc::clone(disk), path, options.backend.clone());
+    let look = |path: &Path| Backend::look(Arc::clone(disk), path, options.backend.clone());
     let found = disk.exists(path).map_err(failed)?;
-    let found = found.then(|| reading(path, look)).transpose()?;
+    let mut found = found.then(|| reading(path, || look(path))).transpose()?;
     let held = found.as_ref().map(Backend::durable);
-    let log = look_into_log(disk, paths, bootstrap, held)?;
+    let arrived = || arrived(disk, paths, options);
+    let (log, switch) = look_into_log(disk, paths, bootstrap, held, &arrived)?;
+    if switch {
+        found = Some(reading(path, || look(&paths.incoming()))?);
+    }
     let identity = log.identity();
     let found = match found {
         Some(backend) => {
@@ -136,6 +147,12 @@ pub fn open(
     };
 
     let (mut wal, mut log) = log.open(disk, dir, options)?;
+    let found = if switch { None } else { found };
+    if switch {
+        backend::put_in_place(disk.as_ref(), &paths.incoming(), path)?;
+    } else {
+        backend::discard(disk.as_ref(), &paths.incoming())?;
+    }
     let (backend, applier) = match found {
         Some((backend, applier)) => {
             backend.begin_writing()?;
@@ -170,6 +187,24 @@ fn assemble(backend: Backend) -> Result<(Arc<Backend>, Applier), OpenError> {
     Ok((backend, Applier::new(state)?))
 }
 
+/// Of which entry the snapshot is that was about to take the keyspace's place, if it is whole.
+fn arrived(
+    disk: &Arc<dyn Disk>,
+    paths: &Paths,
+    options: &Options,
+) -> Result<Option<Applied>, OpenError> {
+    let path = paths.incoming();
+    let failed = |source| OpenError::Io { path: path.clone(), source };
+    if !disk.exists(&path).map_err(failed)? {
+        return Ok(None);
+    }
+    let look = || Backend::look(Arc::clone(disk), &path, options.backend.clone());
+    let backend = reading(&path, look)?;
+    let applied = backend.durable();
+    backend.close()?;
+    Ok((applied != Applied::default()).then_some(applied))
+}
+
 /// What is there of a log, before anything is written.
 enum Log {
     Whole(Looked),
@@ -180,12 +215,17 @@ enum Log {
 
 /// `held`: what the keyspace holds, if there is one. It is made only after the log's first batch is
 /// synced.
+///
+/// A member that takes over a snapshot starts its log anew behind it, and then lets the snapshot's
+/// file, which is whole, take the keyspace's place. So where the log begins behind what the keyspace
+/// holds and such a file is there, of just that entry, the switch is to be finished: true.
 fn look_into_log(
     disk: &Arc<dyn Disk>,
     paths: &Paths,
     bootstrap: &dyn Fn() -> Result<Bootstrap, String>,
     held: Option<Applied>,
-) -> Result<Log, OpenError> {
+    arrived: &dyn Fn() -> Result<Option<Applied>, OpenError>,
+) -> Result<(Log, bool), OpenError> {
     let has_keyspace = held.is_some();
     let held = held.unwrap_or_default();
     // What followers that lag may still ask for is kept in memory, no more.
@@ -194,8 +234,12 @@ fn look_into_log(
     let looked = Looked::look(Arc::clone(disk), &paths.wal, in_keyspace)?;
     match looked {
         Some(looked) if !bootstrap::is_unfinished(looked.recovered()) => {
-            check_they_meet(paths, looked.recovered(), held)?;
-            Ok(Log::Whole(looked))
+            let (index, term) = looked.recovered().before;
+            let switch = held.index < index && arrived()? == Some(Applied { index, term });
+            if !switch {
+                check_they_meet(paths, looked.recovered(), held)?;
+            }
+            Ok((Log::Whole(looked), switch))
         }
         _ if has_keyspace => Err(OpenError::LogLost {
             path: paths.keyspace.clone(),
@@ -205,9 +249,9 @@ fn look_into_log(
         Some(looked) => {
             let bootstrap = bootstrap().map_err(OpenError::Flags)?;
             same_beginnings(paths, looked.identity(), bootstrap.identity)?;
-            Ok(Log::Begun(looked, bootstrap))
+            Ok((Log::Begun(looked, bootstrap), false))
         }
-        None => Ok(Log::Missing(bootstrap().map_err(OpenError::Flags)?)),
+        None => Ok((Log::Missing(bootstrap().map_err(OpenError::Flags)?), false)),
     }
 }
 

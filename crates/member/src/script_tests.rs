@@ -182,6 +182,7 @@ impl Stage {
             heartbeat_ticks: 1,
             run: 1,
             quota_bytes: 0,
+            catch_up_entries: 5_000,
         };
         self.configuration =
             Some(Configuration::decode(Some(&conf.encode_to_vec().into())).unwrap());

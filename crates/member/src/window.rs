@@ -7,9 +7,11 @@ use std::collections::VecDeque;
 
 use raft::{
     Error, GetEntriesContext, RaftState, Result, Storage, StorageError,
-    eraftpb::{ConfState, Entry, HardState, Snapshot},
+    eraftpb::{ConfState, Entry, HardState, Snapshot, SnapshotMetadata},
 };
 
+/// Bytes of applied entries that stay for followers that are being sent a snapshot, at most.
+pub(crate) const HELD_BYTES_KEPT: usize = 40 << 20;
 /// Applied entries that stay for slow followers, at most.
 pub(crate) const APPLIED_ENTRIES_KEPT: u64 = 5_000;
 /// Their bytes, at most.
@@ -28,6 +30,12 @@ pub(crate) struct Window {
     applied: u64,
     /// Bytes of the entries up to `applied`.
     applied_bytes: usize,
+    /// Applied entries that stay.
+    kept: u64,
+    /// Behind it stands what followers need that are being sent a snapshot of this entry.
+    held: Option<u64>,
+    /// Who votes, as applied.
+    conf_state: ConfState,
 }
 
 impl Window {
@@ -39,6 +47,9 @@ impl Window {
         applied: u64,
     ) -> Self {
         let mut window = Self {
+            kept: APPLIED_ENTRIES_KEPT,
+            held: None,
+            conf_state: conf_state.clone(),
             initial: RaftState::new(hard_state, conf_state),
             before,
             entries: entries.into(),
@@ -64,9 +75,7 @@ impl Window {
             self.applied_bytes += self.get(at).map_or(0, size);
         }
         self.applied = self.applied.max(index);
-        while self.applied - self.before.0 > APPLIED_ENTRIES_KEPT
-            || self.applied_bytes > APPLIED_BYTES_KEPT
-        {
+        while self.is_full() {
             // The newest applied entry stays: its term is asked for all the time.
             if self.before.0 + 1 >= self.applied {
                 break;
@@ -75,6 +84,35 @@ impl Window {
             self.applied_bytes -= size(&gone);
             self.before = (gone.index, gone.term);
         }
+    }
+
+    fn is_full(&self) -> bool {
+        if self.held.is_some_and(|held| held <= self.before.0) {
+            return self.applied_bytes > HELD_BYTES_KEPT;
+        }
+        self.applied - self.before.0 > self.kept || self.applied_bytes > APPLIED_BYTES_KEPT
+    }
+
+    /// How many applied entries stay.
+    pub(crate) fn keep(&mut self, entries: u64) {
+        self.kept = entries;
+    }
+
+    /// Keeps what follows this entry, for those who are being sent a snapshot of it.
+    pub(crate) fn hold(&mut self, index: Option<u64>) {
+        self.held = index;
+    }
+
+    pub(crate) fn set_conf_state(&mut self, conf_state: ConfState) {
+        self.conf_state = conf_state;
+    }
+
+    /// The log starts anew behind a snapshot.
+    pub(crate) fn restart(&mut self, metadata: &SnapshotMetadata) {
+        self.before = (metadata.index, metadata.term);
+        self.entries.clear();
+        (self.applied, self.applied_bytes, self.held) = (metadata.index, 0, None);
+        self.conf_state = metadata.conf_state.clone().unwrap_or_default();
     }
 
     fn last(&self) -> u64 {
@@ -142,9 +180,16 @@ impl Storage for Window {
         Ok(self.last())
     }
 
-    /// There are no snapshots for followers yet: raft asks again later.
+    /// Only what it is of: the shell sends the keyspace itself, of this entry or a later one.
     fn snapshot(&self, _request_index: u64, _to: u64) -> Result<Snapshot> {
-        Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+        let unavailable = Error::Store(StorageError::SnapshotTemporarilyUnavailable);
+        let Ok(term) = self.term(self.applied) else { return Err(unavailable) };
+        if self.applied == 0 {
+            return Err(unavailable);
+        }
+        let conf_state = Some(self.conf_state.clone());
+        let metadata = Some(SnapshotMetadata { conf_state, index: self.applied, term });
+        Ok(Snapshot { metadata, ..Snapshot::default() })
     }
 }
 

@@ -21,6 +21,7 @@ use crate::{
     identity::Refusal,
     outgoing::PROTOCOL,
     peers::{Inner, Lane},
+    snapshots,
 };
 
 /// Pings come every second: whoever is silent for so long is gone.
@@ -42,8 +43,10 @@ pub(crate) fn answer(inner: &Arc<Inner>, request: Request<Incoming>) -> Response
 fn accept(inner: &Arc<Inner>, request: Request<Incoming>) -> Result<Response<Bytes>, Refusal> {
     let refuse = |status, text: &str| Refusal { status, text: text.to_owned() };
     let name = request.uri().path().strip_prefix("/raft/stream/").unwrap_or_default();
-    let lane = Lane::named(name)
-        .ok_or_else(|| refuse(StatusCode::NOT_FOUND, "there is no such stream"))?;
+    let lane = Lane::named(name);
+    if lane.is_none() && name != "snapshot" {
+        return Err(refuse(StatusCode::NOT_FOUND, "there is no such stream"));
+    }
     if *request.method() != Method::GET {
         return Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"));
     }
@@ -59,7 +62,7 @@ fn accept(inner: &Arc<Inner>, request: Request<Incoming>) -> Result<Response<Byt
     if streams.len() >= STREAMS_MAX {
         return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "too many streams are open"));
     }
-    let task = tokio::spawn(serve(Arc::clone(inner), from, request));
+    let task = tokio::spawn(serve(Arc::clone(inner), from, lane, request));
     if let Some(older) = streams.insert((from, lane), task.abort_handle()) {
         older.abort();
     }
@@ -76,8 +79,12 @@ fn plain(status: StatusCode, body: Bytes) -> Response<Bytes> {
     response
 }
 
-async fn serve(inner: Arc<Inner>, from: MemberId, request: Request<Incoming>) {
+/// Without a lane it is a snapshot that comes.
+async fn serve(inner: Arc<Inner>, from: MemberId, lane: Option<Lane>, request: Request<Incoming>) {
     let ended = match hyper::upgrade::on(request).await {
+        Ok(upgraded) if lane.is_none() => {
+            snapshots::receive(&inner, from, TokioIo::new(upgraded)).await
+        }
         Ok(upgraded) => receive_all(&inner, from, TokioIo::new(upgraded)).await,
         Err(error) => Err(io::Error::other(error)),
     };

@@ -11,6 +11,7 @@
 //! - `incoming`: those that are opened to it
 //! - `ask`: what a cluster tells of its members
 //! - `dial`: connections
+//! - `snapshots`: a stream for each
 //! - `round_trips`: how far away a peer is
 
 pub mod ask;
@@ -22,11 +23,13 @@ mod outgoing;
 mod peers;
 mod queue;
 mod round_trips;
+mod snapshots;
 
 pub use dial::{Dial, Dialed, Plain};
 pub use identity::Identity;
 pub use peers::{Inbound, Lane, PeerStatus, Peers};
 pub use round_trips::RoundTrips;
+pub use snapshots::{Arriving, Piece};
 
 #[cfg(test)]
 mod tests;

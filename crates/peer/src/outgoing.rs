@@ -45,7 +45,7 @@ pub(crate) async fn run(inner: Arc<Inner>, peer: Arc<Peer>, lane: Lane) {
             let urls = peer.urls.read();
             urls.get(attempt % urls.len().max(1)).cloned()
         };
-        match open(&inner, &peer, url, lane).await {
+        match open(&inner, &peer, url, lane.name()).await {
             Ok(stream) => {
                 peer.set_open(lane, true, inner.clock.wall());
                 let ended = send_all(&peer, lane, stream).await;
@@ -68,16 +68,17 @@ fn now(inner: &Inner) -> Duration {
     inner.clock.monotonic()
 }
 
-type Stream = TokioIo<Upgraded>;
+pub(crate) type Stream = TokioIo<Upgraded>;
 
-async fn open(
+/// Opens the stream of this name.
+pub(crate) async fn open(
     inner: &Arc<Inner>,
     peer: &Peer,
     url: Option<Uri>,
-    lane: Lane,
+    name: &str,
 ) -> Result<Stream, String> {
     let url = url.ok_or("it has no peer URL that can be used")?;
-    let opening = time::timeout(HANDSHAKE_TIMEOUT, handshake(inner, peer, &url, lane));
+    let opening = time::timeout(HANDSHAKE_TIMEOUT, handshake(inner, peer, &url, name));
     match opening.await {
         Ok(opened) => opened.map_err(|why| format!("{url}: {why}")),
         Err(_) => Err(format!("{url}: no answer in time")),
@@ -88,7 +89,7 @@ async fn handshake(
     inner: &Arc<Inner>,
     peer: &Peer,
     url: &Uri,
-    lane: Lane,
+    name: &str,
 ) -> Result<Stream, String> {
     let connection = inner.dial.dial(url).await.map_err(|error| error.to_string())?;
     let (mut sender, connection) =
@@ -97,7 +98,7 @@ async fn handshake(
     tokio::spawn(connection.with_upgrades());
     let mut request = Request::builder()
         .method(Method::GET)
-        .uri(format!("/raft/stream/{}", lane.name()))
+        .uri(format!("/raft/stream/{name}"))
         .header(header::HOST, url.authority().map_or("", |authority| authority.as_str()))
         .header(header::CONNECTION, "upgrade")
         .header(header::UPGRADE, PROTOCOL);

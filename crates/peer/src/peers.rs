@@ -15,9 +15,11 @@ use bytes::Bytes;
 use http::{Request, Response, Uri};
 use hyper::body::Incoming;
 use parking_lot::{Mutex, RwLock};
-use tokio::{runtime, task::AbortHandle};
+use tokio::{runtime, sync::mpsc, task::AbortHandle};
 
-use crate::{Dial, Identity, RoundTrips, incoming, outgoing, queue::Queue};
+use crate::{
+    Arriving, Dial, Identity, Piece, RoundTrips, incoming, outgoing, queue::Queue, snapshots,
+};
 
 /// The same complaint is repeated after so long.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(30);
@@ -32,6 +34,8 @@ pub trait Inbound: Send + Sync + 'static {
     fn is_removed(&self, member: MemberId) -> bool;
     /// A member says that *this* one was removed from the cluster.
     fn removed(&self, by: MemberId);
+    /// A snapshot begins to come.
+    fn snapshot(&self, arriving: Arriving);
 }
 
 /// Which of the two streams to a peer a message takes.
@@ -90,7 +94,7 @@ pub(crate) struct Inner {
     runtime: runtime::Handle,
     peers: RwLock<BTreeMap<MemberId, Arc<Peer>>>,
     /// The streams that are open to this member; a newer one of the same lane ends the older.
-    pub(crate) incoming: Mutex<BTreeMap<(MemberId, Lane), AbortHandle>>,
+    pub(crate) incoming: Mutex<BTreeMap<(MemberId, Option<Lane>), AbortHandle>>,
 }
 
 /// One of the others.
@@ -189,6 +193,20 @@ impl Peers {
     /// How the others are doing, in order of their ids.
     pub fn status(&self) -> Vec<PeerStatus> {
         self.0.peers.read().values().map(|peer| peer.status()).collect()
+    }
+
+    /// Sends a snapshot; resolves once the peer has all of it durably.
+    pub fn send_snapshot(
+        &self,
+        to: MemberId,
+        header: Bytes,
+        pieces: mpsc::Receiver<Piece>,
+    ) -> impl Future<Output = Result<(), String>> + Send + use<> {
+        let (inner, peer) = (Arc::clone(&self.0), self.0.peer(to));
+        async move {
+            let peer = peer.ok_or_else(|| format!("{to} is no member"))?;
+            snapshots::send(inner, peer, header, pieces).await
+        }
     }
 
     /// Answers a request for `/raft/stream/<lane>`, by upgrading its connection.

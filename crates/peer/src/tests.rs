@@ -8,9 +8,9 @@ use http_body_util::Full;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use tokio::{net::TcpListener, runtime, task::JoinHandle, time};
+use tokio::{net::TcpListener, runtime, sync::mpsc, task::JoinHandle, time};
 
-use crate::{Identity, Inbound, Lane, Peers, Plain};
+use crate::{Arriving, Identity, Inbound, Lane, Peers, Piece, Plain};
 
 /// What a member was told.
 #[derive(Default)]
@@ -19,6 +19,8 @@ struct Heard {
     unreachable: Mutex<usize>,
     removed: Mutex<Vec<MemberId>>,
     gone: Mutex<Vec<MemberId>>,
+    /// Snapshots that came whole.
+    snapshots: Arc<Mutex<Vec<(Bytes, Vec<Bytes>)>>>,
 }
 
 impl Inbound for Heard {
@@ -36,6 +38,25 @@ impl Inbound for Heard {
 
     fn removed(&self, by: MemberId) {
         self.removed.lock().push(by);
+    }
+
+    /// Refuses one whose header says so.
+    fn snapshot(&self, mut arriving: Arriving) {
+        let snapshots = Arc::clone(&self.snapshots);
+        tokio::spawn(async move {
+            let mut chunks = Vec::new();
+            while let Some(piece) = arriving.pieces.recv().await {
+                match piece {
+                    Piece::Chunk(chunk) => chunks.push(chunk),
+                    Piece::End => {
+                        let refused = arriving.header == "refused";
+                        snapshots.lock().push((arriving.header, chunks));
+                        let ended = if refused { Err("full".to_owned()) } else { Ok(()) };
+                        return arriving.done.send(ended).unwrap();
+                    }
+                }
+            }
+        });
     }
 }
 
@@ -179,4 +200,35 @@ async fn a_member_that_is_gone_is_cut_off() {
     assert!(one.peers.status().is_empty());
     until("the other notices", || two.peers.status()[0].active_since.is_none()).await;
     one.send(2, "nobody hears this");
+}
+
+/// Sends a snapshot of three chunks, or of one without an end.
+async fn send_snapshot(from: &Member, header: &'static str, whole: bool) -> Result<(), String> {
+    let (give, pieces) = mpsc::channel(1);
+    let header = Bytes::from_static(header.as_bytes());
+    let sent = tokio::spawn(from.peers.send_snapshot(MemberId(2), header, pieces));
+    for number in 0..3_u8 {
+        give.send(Piece::Chunk(vec![number; 100_000].into())).await.ok();
+    }
+    if whole {
+        give.send(Piece::End).await.ok();
+    }
+    drop(give);
+    sent.await.unwrap()
+}
+
+#[tokio::test]
+async fn a_snapshot_arrives_whole_or_its_sender_knows_that_it_did_not() {
+    let (one, two) =
+        (Member::start(1, 9, "127.0.0.1:0").await, Member::start(2, 9, "127.0.0.1:0").await);
+    assert!(send_snapshot(&one, "nobody", true).await.unwrap_err().contains("is no member"));
+    one.knows(2, &[&two.address]);
+    send_snapshot(&one, "whole", true).await.unwrap();
+    let chunks = (0..3_u8).map(|number| Bytes::from(vec![number; 100_000])).collect();
+    assert_eq!(*two.heard.snapshots.lock(), [(Bytes::from_static(b"whole"), chunks)]);
+    assert!(send_snapshot(&one, "half", false).await.unwrap_err().contains("given up"));
+    assert!(send_snapshot(&one, "refused", true).await.is_err());
+    assert_eq!(two.heard.snapshots.lock().len(), 2, "what has no end is not taken for whole");
+    two.stop();
+    assert!(send_snapshot(&one, "nobody there", true).await.is_err());
 }

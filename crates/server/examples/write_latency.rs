@@ -127,5 +127,6 @@ fn config(dir: &Path) -> Config {
         election: Duration::from_secs(1),
         snapshot_count: 100_000,
         quota_bytes: limits::QUOTA_BYTES_DEFAULT,
+        catch_up_entries: 5_000,
     }
 }

@@ -28,6 +28,8 @@ pub struct Config {
     /// Entries applied between two cuts of the log.
     pub snapshot_count: u64,
     pub quota_bytes: u64,
+    /// Applied entries that stay in memory for followers that lag.
+    pub catch_up_entries: u64,
 }
 
 impl Config {

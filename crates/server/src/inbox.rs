@@ -42,6 +42,10 @@ pub(crate) struct Work {
     pub(crate) messages: Vec<PeerMessage>,
     /// To whom messages were lost.
     pub(crate) unreachable: BTreeSet<MemberId>,
+    /// Whether followers have the snapshots that were sent to them.
+    pub(crate) snapshots_sent: Vec<(MemberId, bool)>,
+    /// A whole snapshot that has come.
+    pub(crate) arrived: Option<PeerMessage>,
     /// Changes of the members that are to be proposed, with the ids of their answers.
     pub(crate) changes: Vec<(u64, Change)>,
     pub(crate) persisted: Option<Ticket>,
@@ -97,6 +101,15 @@ impl Inbox {
         self.post(true, |work| {
             work.unreachable.insert(member);
         });
+    }
+
+    pub(crate) fn snapshot_sent(&self, to: MemberId, arrived: bool) {
+        self.post(true, |work| work.snapshots_sent.push((to, arrived)));
+    }
+
+    /// A whole snapshot has come.
+    pub(crate) fn arrived(&self, message: PeerMessage) {
+        self.post(true, |work| work.arrived = Some(message));
     }
 
     /// A change of the members is to be proposed; answered as the command of this id.

@@ -26,7 +26,7 @@ use crate::{
     failure::Failure,
     figures::Durations,
     inbox::Inbox,
-    threads::{apply::ApplyQueue, flusher::FlushSignal},
+    threads::{apply::ApplyQueue, flusher::FlushSignal, snapshots::Place},
     waiters::Waiters,
 };
 
@@ -45,6 +45,12 @@ pub(crate) struct Shared {
     pub(crate) waiters: Waiters,
     pub(crate) barriers: Barriers,
     pub(crate) apply: ApplyQueue,
+    /// Where the keyspace of a snapshot gathers.
+    pub(crate) place: Place,
+    /// One is coming, or waits to be taken over.
+    pub(crate) receiving: AtomicBool,
+    /// The network that was there when the member started.
+    pub(crate) runtime: Option<runtime::Handle>,
     pub(crate) flush: FlushSignal,
     pub(crate) standing: Standing,
     pub(crate) counters: Counters,

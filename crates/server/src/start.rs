@@ -6,11 +6,12 @@ mod joining;
 mod original;
 
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, AtomicUsize},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize},
     },
     time::Duration,
 };
@@ -32,6 +33,7 @@ use crate::{
         flusher::{self, FlushSignal},
         log::{self, LogQueue},
         raft::{self, Others, Raft},
+        snapshots::Place,
     },
     waiters::Waiters,
 };
@@ -72,7 +74,11 @@ pub fn start(
         opened.map_err(|error| opening(&error, &config))
     });
     match opened {
-        Ok(opened) => run(config, clock, opened, locks.held),
+        Ok(opened) => {
+            let options = backend::Options { cache_bytes: CACHE_BYTES };
+            let place = Place { disk, path: paths.incoming(), options };
+            run((config, clock, place), opened, locks.held)
+        }
         Err(error) => {
             locks.undo(disk.as_ref());
             Err(error)
@@ -93,6 +99,7 @@ fn options(config: &Config, run: u64) -> Options {
             heartbeat_ticks: 1,
             run,
             quota_bytes: config.quota_bytes,
+            catch_up_entries: config.catch_up_entries,
         },
         force_new_cluster: config.force_new_cluster,
     }
@@ -187,8 +194,7 @@ fn other(error: &dyn std::error::Error) -> StartError {
 
 /// Starts the threads.
 fn run(
-    config: Config,
-    clock: Arc<dyn Clock>,
+    (config, clock, place): (Config, Arc<dyn Clock>, Place),
     opened: Opened,
     locks: Vec<Box<dyn Send + Sync>>,
 ) -> Result<Handle, StartError> {
@@ -214,6 +220,9 @@ fn run(
         inbox: Inbox::default(),
         barriers: Barriers::default(),
         apply: ApplyQueue::default(),
+        place,
+        receiving: AtomicBool::new(false),
+        runtime: tokio::runtime::Handle::try_current().ok(),
         flush: FlushSignal::default(),
         standing: Standing::default(),
         counters: Counters::default(),
@@ -243,6 +252,9 @@ fn run(
         next_tick: shared.now() + shared.config.heartbeat,
         stop_by: None,
         hands_over_by: None,
+        snapshots: Vec::new(),
+        holds: BTreeMap::new(),
+        arrived: None,
     }));
     inbound::connect(&shared);
     spawn_all(&shared, &applier, &log, &raft, locks)

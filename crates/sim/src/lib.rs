@@ -19,6 +19,7 @@ mod network;
 mod node;
 mod running;
 mod trace;
+mod transfers;
 mod watcher;
 mod world;
 
@@ -71,6 +72,9 @@ pub struct Report {
     pub crashes: u64,
     pub cuts: u64,
     pub elections: u64,
+    /// Snapshots that came to a follower whole, and those of them that were taken over.
+    pub snapshots: u64,
+    pub installs: u64,
 }
 
 /// Seeds of which every so-many-th also loses power at every single operation of the disk while

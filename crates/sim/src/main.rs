@@ -31,14 +31,15 @@ fn main() -> ExitCode {
     }
     println!(
         "{} seeds held: {} steps, {} writes sent, {} acknowledged, {} losses of power, {} cuts, \
-         {} elections",
+         {} elections, {} snapshots",
         arguments.seeds,
         total.steps,
         total.sent,
         total.acknowledged,
         total.crashes,
         total.cuts,
-        total.elections
+        total.elections,
+        total.installs
     );
     ExitCode::SUCCESS
 }
@@ -84,4 +85,5 @@ fn add(total: &mut Report, report: Report) {
     total.crashes += report.crashes;
     total.cuts += report.cuts;
     total.elections += report.elections;
+    total.installs += report.installs;
 }

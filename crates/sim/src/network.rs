@@ -94,6 +94,11 @@ impl Network {
         }
     }
 
+    /// Whether nothing goes from the one to the other, or back.
+    pub(crate) fn is_cut(&self, one: MemberId, other: MemberId) -> bool {
+        self.cut.contains(&(one, other)) || self.cut.contains(&(other, one))
+    }
+
     /// Everybody reaches everybody.
     pub(crate) fn mend(&mut self) {
         self.cut.clear();

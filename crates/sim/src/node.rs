@@ -12,6 +12,7 @@ use proto::{
 use crate::{
     Violation, clients, invariants,
     running::{Failed, Running, Who},
+    transfers::Transfer,
     watcher::Watcher,
     world::Common,
 };
@@ -26,6 +27,10 @@ pub(crate) struct Node {
     /// Reads under way, with the least index that will do.
     reads: Vec<(Read, Index)>,
     last_read: u64,
+    /// A whole snapshot that has come, and is to be installed.
+    pub(crate) arrived: Option<PeerMessage>,
+    /// One is coming: a second one would use the same file.
+    pub(crate) receiving: bool,
     /// A sync has been made to fail since the member was opened.
     sync_fails: bool,
 }
@@ -40,6 +45,8 @@ impl Node {
             watchers: (0..3).map(|_| Watcher::new(2)).collect(),
             reads: Vec::new(),
             last_read: 0,
+            arrived: None,
+            receiving: false,
             sync_fails: false,
         };
         node.duties(common);
@@ -98,6 +105,8 @@ impl Node {
         for message in std::mem::take(&mut member.to_send) {
             common.network.send(id, &message, &mut common.rng);
         }
+        let snapshots = std::mem::take(&mut member.snapshots);
+        common.transfers.extend(snapshots.into_iter().map(|one| Transfer::new(self.who, one)));
         Ok(())
     }
 
@@ -136,6 +145,21 @@ impl Node {
         common.trace.step("receive", format!("at {}: {}", self.who.id, message.show()));
         member.core.receive(message);
         member.step();
+    }
+
+    /// Takes over a snapshot that has come, as soon as that can be.
+    pub(crate) fn install(&mut self, common: &mut Common) -> Result<(), Violation> {
+        let may = self.member.as_ref().is_some_and(Running::may_restore);
+        let Some(message) = self.arrived.take_if(|_| may) else { return Ok(()) };
+        let id = self.id();
+        self.run(common, |member, common| {
+            let installed = member.restore(message)?;
+            common.trace.step("install", format!("at {id}: {installed}"));
+            let known = common.history.durable.entry(id).or_default();
+            *known = member.backend.durable().index.max(*known);
+            common.report.installs += u64::from(installed);
+            Ok(())
+        })
     }
 
     pub(crate) fn log(&mut self, common: &mut Common) -> Result<(), Violation> {
@@ -283,6 +307,7 @@ impl Node {
     }
 
     fn forget(&mut self, common: &mut Common) {
+        (self.arrived, self.receiving) = (None, false);
         if let Some(member) = self.member.take() {
             let synced = common.history.synced.entry(self.who.id).or_default();
             *synced = member.synced_term.max(*synced);
@@ -317,6 +342,7 @@ impl Node {
         self.run(common, |member, _| member.tell_persisted())?;
         self.apply(common)?;
         self.run(common, |member, _| member.tell_applied())?;
+        self.install(common)?;
         self.compact_step(common)?;
         self.flush(common)?;
         self.duties(common);
@@ -325,9 +351,10 @@ impl Node {
 
     /// Whether nothing is left to do.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.member.as_ref().is_some_and(|member| {
-            member.is_quiet() && member.backend.durable() == member.backend.applied()
-        })
+        self.arrived.is_none()
+            && self.member.as_ref().is_some_and(|member| {
+                member.is_quiet() && member.backend.durable() == member.backend.applied()
+            })
     }
 }
 

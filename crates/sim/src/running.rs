@@ -5,7 +5,7 @@ use std::{collections::VecDeque, path::Path, sync::Arc};
 use backend::Backend;
 use base::{ClusterId, Disk, Index, MemberId, Term, limits};
 use member::{
-    Append, Applier, Batch, Bootstrap, Core, Effects, OpenError, Opened, Options, Paths,
+    Append, Applier, Batch, Bootstrap, Core, Effects, Install, OpenError, Opened, Options, Paths,
     PeerMessage, Progress, Proposal, Read, Ticket, upkeep::Cutter,
 };
 use proto::command::Member;
@@ -18,6 +18,7 @@ pub(crate) const HOME: &str = "/data/member";
 const SEGMENT_BYTES: u64 = 4 << 10;
 const SNAPSHOT_COUNT: u64 = 15;
 const ENTRIES_KEPT: u64 = 4;
+const CATCH_UP_ENTRIES: u64 = 8;
 pub(crate) const ELECTION_TICKS: usize = 10;
 
 /// A member between two losses of power.
@@ -33,6 +34,8 @@ pub(crate) struct Running {
     pub(crate) progress: Option<Progress>,
     /// To the others.
     pub(crate) to_send: Vec<PeerMessage>,
+    pub(crate) snapshots: Vec<PeerMessage>,
+    to_install: Option<Install>,
     /// Entries of `to_log` and those that are synced, with the term of the one before each.
     to_write: VecDeque<(Entry, Option<Term>)>,
     pub(crate) written: Vec<(Entry, Option<Term>)>,
@@ -57,10 +60,14 @@ pub(crate) struct Who {
     pub(crate) run: u64,
 }
 
+pub(crate) fn paths() -> Paths {
+    let home = Path::new(HOME);
+    Paths { wal: home.join("wal"), keyspace: home.join("keyspace") }
+}
+
 /// Opens the member, or founds it.
 pub(crate) fn open(disk: &Arc<dyn Disk>, who: Who) -> Result<Opened, OpenError> {
-    let home = Path::new(HOME);
-    let paths = Paths { wal: home.join("wal"), keyspace: home.join("keyspace") };
+    let paths = paths();
     let options = Options {
         wal: wal::Options { segment_bytes: SEGMENT_BYTES },
         backend: backend::Options { cache_bytes: 1 << 20 },
@@ -71,6 +78,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, who: Who) -> Result<Opened, OpenError> 
             heartbeat_ticks: 1,
             run: who.run,
             quota_bytes: limits::QUOTA_BYTES_DEFAULT,
+            catch_up_entries: CATCH_UP_ENTRIES,
         },
         force_new_cluster: false,
     };
@@ -86,10 +94,8 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, who: Who) -> Result<Opened, OpenError> 
 impl Running {
     pub(crate) fn open(disk: &Arc<dyn Disk>, who: Who) -> Result<Self, OpenError> {
         let Opened { wal, backend, applier, core, .. } = open(disk, who)?;
-        // Whoever lags cannot be given a snapshot yet.
-        let kept = if who.of == 1 { ENTRIES_KEPT } else { u64::MAX / 2 };
         let mut running = Self {
-            cutter: Cutter::new(SNAPSHOT_COUNT, kept, wal.first()),
+            cutter: Cutter::new(SNAPSHOT_COUNT, ENTRIES_KEPT, wal.first()),
             core,
             applier,
             backend,
@@ -99,6 +105,8 @@ impl Running {
             to_apply: VecDeque::new(),
             progress: None,
             to_send: Vec::new(),
+            snapshots: Vec::new(),
+            to_install: None,
             to_write: VecDeque::new(),
             written: Vec::new(),
             reads: Vec::new(),
@@ -118,11 +126,14 @@ impl Running {
     /// Takes up what the core wants.
     pub(crate) fn step(&mut self) {
         while let Some(effects) = self.core.step() {
-            let Effects { append, apply, reads, dropped, role, send, .. } = effects;
+            let Effects { append, apply, reads, dropped, role, send, snapshots, install, .. } =
+                effects;
             for entry in append.iter().flat_map(|append| &append.entries) {
                 let before = self.core.term_of(Index(entry.index.0 - 1));
                 self.to_write.push_back((entry.clone(), before));
             }
+            self.snapshots.extend(snapshots);
+            self.to_install = install.or(self.to_install);
             self.to_log.extend(append);
             self.to_send.extend(send);
             self.to_apply.extend(apply);
@@ -189,6 +200,33 @@ impl Running {
         let durable = self.backend.flush()?.index;
         let Some(index) = self.cutter.due(durable, self.wal.bytes()) else { return Ok(false) };
         self.wal.cut(index)?;
+        Ok(true)
+    }
+
+    /// Whether nothing is on its way to the log: a snapshot may be installed.
+    pub(crate) fn may_restore(&self) -> bool {
+        self.to_log.is_empty() && self.persisted.is_none()
+    }
+
+    /// Takes over a whole snapshot, if it is wanted; returns whether it was.
+    pub(crate) fn restore(&mut self, message: PeerMessage) -> Result<bool, Failed> {
+        if !self.core.restore(message) {
+            return Ok(false);
+        }
+        self.step();
+        let Some(install) = self.to_install.take() else {
+            return Err("a snapshot that is wanted is not to be installed".into());
+        };
+        self.to_apply.clear();
+        self.progress = None;
+        let Install { applied, hard_state, .. } = install;
+        self.wal.restart((applied.index, applied.term), hard_state)?;
+        self.applier.replace(&paths().incoming())?;
+        if self.applier.state().applied() != applied {
+            return Err("the snapshot is not of the entry that it was said to be".into());
+        }
+        self.core.installed(install)?;
+        self.step();
         Ok(true)
     }
 

@@ -14,6 +14,7 @@ use crate::{
     node::{Node, TICK},
     running::{self, Who},
     trace::Trace,
+    transfers::Transfer,
 };
 
 /// A whole simulated world.
@@ -28,6 +29,8 @@ pub(crate) struct Common {
     pub(crate) options: Options,
     pub(crate) trace: Trace,
     pub(crate) network: Network,
+    /// Snapshots that are being sent.
+    pub(crate) transfers: Vec<Transfer>,
     pub(crate) history: History,
     pub(crate) report: Report,
     mirror: Mirror,
@@ -53,6 +56,8 @@ enum Action {
     Restart,
     Start,
     Deliver,
+    Transferring,
+    Install,
     Cut,
     Mend,
     Unreachable,
@@ -92,6 +97,8 @@ const SEVERAL: &[(Action, u32)] = &[
     (Action::Watch, 40),
     (Action::Tick, 150),
     (Action::Deliver, 700),
+    (Action::Transferring, 60),
+    (Action::Install, 30),
     (Action::PlanFailure, 2),
     (Action::FailSync, 1),
     (Action::Crash, 2),
@@ -118,7 +125,9 @@ impl World {
         let mirror = Mirror::new(&history, of)?;
         let network = Network::default();
         let report = Report::default();
-        let mut common = Common { rng, options, trace, network, history, report, mirror };
+        let transfers = Vec::new();
+        let mut common =
+            Common { rng, options, trace, network, transfers, history, report, mirror };
         let mut nodes = Vec::new();
         for id in 1..=of {
             let disk = if id == 1 { disk.clone() } else { MemDisk::new(common.rng.u64(..)) };
@@ -204,6 +213,8 @@ impl World {
             Action::Restart => return node.restart(common),
             Action::Start => return node.start(common),
             Action::Deliver => return self.deliver(),
+            Action::Transferring => return self.transfer(),
+            Action::Install => return node.install(common),
             Action::Cut => common.network.cut(&ids, &mut common.rng),
             Action::Mend => common.network.mend(),
             Action::Unreachable => {
@@ -236,6 +247,20 @@ impl World {
         let Some((_, to, message)) = common.network.deliver(&mut common.rng) else { return Ok(()) };
         if let Some(node) = nodes.iter_mut().find(|node| node.id() == to) {
             node.receive(common, message);
+        }
+        self.look()
+    }
+
+    /// Moves a snapshot that is being sent one step on.
+    fn transfer(&mut self) -> Result<(), Violation> {
+        let Self { common, nodes } = self;
+        let count = common.transfers.len();
+        if count == 0 {
+            return Ok(());
+        }
+        let mut transfer = common.transfers.swap_remove(common.rng.usize(..count));
+        if transfer.step(nodes, common)? {
+            common.transfers.push(transfer);
         }
         self.look()
     }
@@ -299,6 +324,9 @@ impl World {
                 return self.watch_all();
             }
             self.deliver_all()?;
+            for _ in 0..20 {
+                self.transfer()?;
+            }
             // A cluster of one waits for nobody.
             if !self.is_alone() && self.common.network.is_quiet() {
                 self.common.pass(TICK);

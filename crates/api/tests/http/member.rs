@@ -42,6 +42,7 @@ pub(crate) fn start_member() -> Handle {
         election: Duration::from_secs(1),
         snapshot_count: 10_000,
         quota_bytes: limits::QUOTA_BYTES_DEFAULT,
+        catch_up_entries: 5_000,
     };
     let disk: Arc<dyn Disk> = Arc::new(MemDisk::new(1));
     let clock: Arc<dyn Clock> = Arc::new(OsClock::new());

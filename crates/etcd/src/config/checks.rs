@@ -73,6 +73,7 @@ fn member(given: &Given) -> Result<server::Config, Refusal> {
         election,
         snapshot_count: if snapshot_count == 0 { 10_000 } else { snapshot_count },
         quota_bytes: quota(given.number("quota-backend-bytes")),
+        catch_up_entries: given.count("snapshot-catchup-entries"),
         name,
     })
 }

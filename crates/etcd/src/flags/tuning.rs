@@ -1,6 +1,6 @@
 //! Flags that shape a machinery which is built differently here, or belongs to the v3 API.
 
-use super::{Flag, Kind, idle, later};
+use super::{Fate, Flag, Kind, idle, later, used};
 
 const V3: &str = "the v3 API is not served yet";
 const COMPACTION: &str = "history is compacted once it passes a quarter of the quota or 5 million \
@@ -42,8 +42,18 @@ pub(super) const FLAGS: &[Flag] = &[
     idle("bootstrap-defrag-threshold-megabytes", Kind::Count, "0", NO_DEFRAG),
     idle("experimental-bootstrap-defrag-threshold-megabytes", Kind::Count, "0", NO_DEFRAG),
     idle("experimental-stop-grpc-service-on-defrag", Kind::Switch, "false", NO_DEFRAG),
-    idle("snapshot-catchup-entries", Kind::Count, "5000", ONE_MEMBER),
-    idle("experimental-snapshot-catchup-entries", Kind::Count, "5000", ONE_MEMBER),
+    used(
+        "snapshot-catchup-entries",
+        Kind::Count,
+        "5000",
+        "Applied entries kept in memory for members that lag; who needs older ones gets a snapshot.",
+    ),
+    Flag {
+        name: "experimental-snapshot-catchup-entries",
+        kind: Kind::Count,
+        default: "5000",
+        fate: Fate::Renamed("snapshot-catchup-entries"),
+    },
     idle("experimental-snapshot-catch-up-entries", Kind::Count, "5000", ONE_MEMBER),
     idle("corrupt-check-time", Kind::Text, "0s", ONE_MEMBER),
     idle("experimental-corrupt-check-time", Kind::Text, "0s", ONE_MEMBER),

@@ -1,5 +1,6 @@
 //! What a core wants done.
 
+use backend::Applied;
 use base::{Index, MemberId, Term};
 use bytes::Bytes;
 use proto::Message as _;
@@ -24,6 +25,12 @@ pub struct Effects {
     pub reads: Vec<(Index, Vec<Read>)>,
     /// Proposals that raft did not take: no leader, or too much is uncommitted.
     pub dropped: Vec<u64>,
+    /// Followers that need the keyspace: to each a snapshot is to be sent, of the entry that its
+    /// message names or a later one; then [`super::Core::snapshot_sent`].
+    pub snapshots: Vec<PeerMessage>,
+    /// The snapshot that was handed to [`super::Core::restore`] takes the place of all that this
+    /// member has; then [`super::Core::installed`]. Nothing else is to be done before.
+    pub install: Option<Install>,
     /// Who leads, if that changed.
     pub role: Option<Role>,
     /// This member was removed from the cluster just now: tell the others what is to be told, then
@@ -37,6 +44,16 @@ pub struct Append {
     pub ticket: Ticket,
     pub hard_state: Option<HardState>,
     pub entries: Vec<Entry>,
+}
+
+/// What a snapshot brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Install {
+    pub ticket: Ticket,
+    /// For the log, which starts anew behind the snapshot.
+    pub hard_state: HardState,
+    /// The last entry that the snapshot includes.
+    pub applied: Applied,
 }
 
 /// Who leads.

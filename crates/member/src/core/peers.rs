@@ -44,12 +44,7 @@ pub(super) fn check(message: &Message, raft: &Raft<Window>) -> Result<(), &'stat
     if raft::raw_node::is_local_msg(kind) || kind == MessageType::MsgTransferLeader {
         return Err("it is no message between members");
     }
-    if message.to != raft.id {
-        return Err("it is for another member");
-    }
-    if message.from == raft::INVALID_ID || message.from == raft.id {
-        return Err("it has no sender");
-    }
+    check_sender(message, raft)?;
     let forwarded = matches!(kind, MessageType::MsgPropose | MessageType::MsgReadIndex);
     if forwarded == (message.term != 0) {
         return Err("it is of no term");
@@ -73,6 +68,16 @@ pub(super) fn check(message: &Message, raft: &Raft<Window>) -> Result<(), &'stat
         }
         _ => Ok(()),
     }
+}
+
+pub(super) fn check_sender(message: &Message, raft: &Raft<Window>) -> Result<(), &'static str> {
+    if message.to != raft.id {
+        return Err("it is for another member");
+    }
+    if message.from == raft::INVALID_ID || message.from == raft.id {
+        return Err("it has no sender");
+    }
+    Ok(())
 }
 
 fn check_append(message: &Message) -> Result<(), &'static str> {

@@ -13,7 +13,7 @@ use std::{
 use backend::{Incoming, Options};
 use bytes::Bytes;
 
-use super::{Fixture, put};
+use super::Fixture;
 use crate::{Interest, Kind, ReadError, Store, Watcher};
 
 fn incoming() -> PathBuf {

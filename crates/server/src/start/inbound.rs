@@ -5,10 +5,10 @@ use std::sync::{Arc, Weak};
 use base::MemberId;
 use bytes::Bytes;
 use member::PeerMessage;
-use peer::{Identity, Inbound, Peers, Plain};
+use peer::{Arriving, Identity, Inbound, Peers, Plain};
 
 use super::joining;
-use crate::shared::Shared;
+use crate::{shared::Shared, threads::snapshots};
 
 /// Does not keep the member alive: the network belongs to it, not the other way round.
 struct ToInbox(Weak<Shared>);
@@ -37,6 +37,12 @@ impl Inbound for ToInbox {
         self.0.upgrade().is_some_and(|shared| shared.reader.is_removed(member))
     }
 
+    fn snapshot(&self, arriving: Arriving) {
+        if let Some(shared) = self.0.upgrade() {
+            snapshots::receive(&shared, arriving);
+        }
+    }
+
     fn removed(&self, by: MemberId) {
         if let Some(shared) = self.0.upgrade() {
             shared.leave(&format!("as member {by} says"));
@@ -46,7 +52,7 @@ impl Inbound for ToInbox {
 
 /// Begins to talk to the other members. Outside of a runtime there is no network.
 pub(super) fn connect(shared: &Arc<Shared>) {
-    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+    let Some(runtime) = shared.runtime.clone() else { return };
     let identity = Identity { cluster: shared.identity.cluster, member: shared.identity.member };
     let inbound = Arc::new(ToInbox(Arc::downgrade(shared)));
     let clock = Arc::clone(&shared.clock);

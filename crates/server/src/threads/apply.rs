@@ -63,6 +63,12 @@ impl ApplyQueue {
         self.bytes.load(Relaxed)
     }
 
+    /// Forgets what waits: a snapshot includes it. Whoever calls this holds the applier.
+    pub(crate) fn clear(&self) {
+        let batches = std::mem::take(&mut self.state.lock().batches);
+        self.bytes.fetch_sub(batches.iter().map(|entries| bytes(entries)).sum(), Relaxed);
+    }
+
     pub(crate) fn stop(&self) {
         self.state.lock().stopping = true;
         self.wake.notify_one();

@@ -4,6 +4,7 @@
 //! so waits for the disk alone: two hand-overs would cost it as much again.
 
 use std::{
+    collections::BTreeMap,
     fmt, mem,
     sync::{
         Arc,
@@ -13,8 +14,8 @@ use std::{
     time::Duration,
 };
 
-use base::UnixNanos;
-use member::{Append, Core, Effects, PeerMessage, Progress, Proposal, Ticket};
+use base::{Index, MemberId, UnixNanos};
+use member::{Append, Core, Effects, Install, PeerMessage, Progress, Proposal, Ticket};
 use parking_lot::{Mutex, MutexGuard};
 use peer::Lane;
 use wal::Entry;
@@ -23,6 +24,7 @@ use super::{
     Guard,
     apply::{self, SharedApplier},
     log::{self, LogQueue},
+    snapshots,
 };
 use crate::{Unserved, failure::Failure, inbox::Work, shared::Shared};
 
@@ -58,6 +60,12 @@ pub(crate) struct Raft {
     pub(crate) stop_by: Option<Duration>,
     /// Until when a stopping leader waits for another to take over.
     pub(crate) hands_over_by: Option<Duration>,
+    /// Snapshots that are to be sent.
+    pub(crate) snapshots: Vec<PeerMessage>,
+    /// Behind which entries followers will go on that are being sent a snapshot.
+    pub(crate) holds: BTreeMap<MemberId, Index>,
+    /// A whole snapshot that has come, and waits until the log is idle.
+    pub(crate) arrived: Option<PeerMessage>,
 }
 
 /// The others, in the order in which they stop.
@@ -87,9 +95,17 @@ pub(crate) fn run(shared: &Arc<Shared>, raft: &SharedRaft, others: Others) {
     shared.refuse_all();
 }
 
-fn serve(shared: &Shared, raft: &SharedRaft) -> Result<(), Failure> {
+fn serve(shared: &Arc<Shared>, raft: &SharedRaft) -> Result<(), Failure> {
     loop {
-        let (can_propose, patience) = raft.lock().turn()?;
+        let (turned, snapshots) = {
+            let mut raft = raft.lock();
+            let turned = raft.turn()?;
+            (turned, mem::take(&mut raft.snapshots))
+        };
+        for message in snapshots {
+            snapshots::send(shared, raft, message);
+        }
+        let (can_propose, patience) = turned;
         shared.inbox.wait(can_propose, patience);
         let mut raft = lock(shared, raft);
         let work = shared.inbox.take(raft.core.can_propose());
@@ -117,7 +133,11 @@ impl Raft {
     fn turn(&mut self) -> Result<(bool, Duration), Failure> {
         self.tick(self.shared.now());
         let expiry = self.core.duties(self.shared.clock.wall(), &self.shared.reader);
-        let has_applied = self.carry_out()?;
+        let mut has_applied = self.carry_out()?;
+        if self.arrived.is_some() && self.at_log_writer.is_none() {
+            self.restore()?;
+            has_applied |= self.carry_out()?;
+        }
         let wake_at = self.plan(expiry);
         // What was applied may bring new duties.
         let patience =
@@ -214,12 +234,69 @@ impl Raft {
         if work.proposals.len() > 1 {
             self.crowded_until = self.shared.now() + CROWD;
         }
+        for (to, arrived) in work.snapshots_sent {
+            self.holds.remove(&to);
+            self.core.hold(self.holds.values().min().copied());
+            self.core.snapshot_sent(to, arrived);
+        }
+        self.arrived = work.arrived.or(self.arrived.take());
         for (id, change) in work.changes {
             if !self.core.propose_change(id, &change) {
                 self.refuse(vec![id]);
             }
         }
         self.core.propose(work.proposals);
+        Ok(())
+    }
+
+    /// A follower is being sent a snapshot of this entry, and will need what follows it.
+    pub(crate) fn hold(&mut self, to: MemberId, index: Index) {
+        self.holds.insert(to, index);
+        self.core.hold(self.holds.values().min().copied());
+    }
+
+    /// Takes over a snapshot that has come, if raft wants it.
+    fn restore(&mut self) -> Result<(), Failure> {
+        let Some(message) = self.arrived.take() else { return Ok(()) };
+        if self.core.restore(message) {
+            self.carry_out()?;
+        } else {
+            tracing::info!("the snapshot that has come is not wanted any more");
+            self.shared.place.discard();
+        }
+        self.shared.receiving.store(false, Release);
+        Ok(())
+    }
+
+    /// Puts a snapshot in the place of all that is here: first the log starts anew behind it, then
+    /// its keyspace takes the place of ours. Opening finishes what a crash interrupts.
+    fn install(&mut self, install: Install) -> Result<(), Failure> {
+        let shared = Arc::clone(&self.shared);
+        {
+            let mut applier = self.applier.lock();
+            shared.apply.clear();
+            // Older than the snapshot.
+            drop(shared.inbox.take_progress());
+            self.has_progress = false;
+            let applied = install.applied;
+            let mut wal = shared.wal.lock();
+            wal.restart((applied.index, applied.term), install.hard_state)?;
+            shared.note_wal_bytes(&wal);
+            drop(wal);
+            applier.replace(&shared.place.path)?;
+            if applier.state().applied() != applied {
+                let text = "the snapshot's keyspace is not of the entry that it was said to be";
+                return Err(Failure(text.to_owned()));
+            }
+            shared.set_applied(applied.index);
+            shared.barriers.applied(applied.index);
+            tracing::info!(index = applied.index.0, "the keyspace is that of the snapshot now");
+        }
+        self.core.installed(install)?;
+        shared.set_peers();
+        if shared.reader.is_removed(shared.identity.member) {
+            shared.leave("as the snapshot says");
+        }
         Ok(())
     }
 
@@ -288,9 +365,14 @@ impl Raft {
     }
 
     fn carry_out_step(&mut self, effects: Effects) -> Result<(), Failure> {
-        let Effects { send, append, apply, reads, dropped, role, removed } = effects;
+        let Effects { send, append, apply, reads, dropped, role, removed, snapshots, install } =
+            effects;
         // First of all: the others write while this member does.
         self.send(&send);
+        self.snapshots.extend(snapshots);
+        if let Some(install) = install {
+            self.install(install)?;
+        }
         self.shared.standing.committed.store(self.core.committed().0, Release);
         if let Some(role) = role {
             self.shared.set_role(role);

@@ -1,0 +1,130 @@
+//! Snapshots: which followers need one, and what happens when one has come.
+//!
+//! Raft knows only of what entry a snapshot is. The keyspace itself goes beside it, as a stream that
+//! the shell carries; raft hears of it when it is whole.
+
+use backend::Applied;
+use base::{Index, MemberId, Term};
+use bytes::Bytes;
+use proto::Message as _;
+use raft::{
+    SnapshotStatus,
+    eraftpb::{ConfState, Message, MessageType, SnapshotMetadata},
+};
+
+use super::{Core, CoreError, Effects, Install, PeerMessage, Ticket, hard_state, peers};
+
+/// Takes the messages out that stand for a snapshot.
+pub(super) fn take_out(effects: &mut Effects) {
+    let is_snapshot = |message: &PeerMessage| message.0.msg_type() == MessageType::MsgSnapshot;
+    effects.snapshots.extend(effects.send.extract_if(.., |message| is_snapshot(message)));
+}
+
+impl PeerMessage {
+    /// For a message that stands for a snapshot: the same, of this entry. `None` if it is none, or
+    /// `conf_state` is not what the keyspace stores.
+    #[must_use]
+    pub fn of_snapshot(&self, applied: Applied, conf_state: &Bytes) -> Option<Self> {
+        let conf_state = ConfState::decode(&**conf_state).ok()?;
+        let mut message = self.0.clone();
+        let snapshot = message.snapshot.as_mut()?;
+        let (index, term) = (applied.index.0, applied.term.0);
+        snapshot.metadata = Some(SnapshotMetadata { conf_state: Some(conf_state), index, term });
+        Some(Self(message))
+    }
+
+    /// Of which entry a snapshot is, if the message stands for one.
+    pub fn snapshot(&self) -> Option<Applied> {
+        let metadata = metadata(&self.0)?;
+        Some(Applied { index: Index(metadata.index), term: Term(metadata.term) })
+    }
+}
+
+fn metadata(message: &Message) -> Option<&SnapshotMetadata> {
+    let is_snapshot = message.msg_type() == MessageType::MsgSnapshot;
+    message.snapshot.as_ref().filter(|_| is_snapshot)?.metadata.as_ref()
+}
+
+impl Core {
+    /// A snapshot is being sent of this entry: what follows it is kept for the follower. `None`:
+    /// no more.
+    pub fn hold(&mut self, index: Option<Index>) {
+        self.node.mut_store().hold(index.map(|index| index.0));
+    }
+
+    /// The follower has the snapshot, or could not be sent it.
+    pub fn snapshot_sent(&mut self, to: MemberId, arrived: bool) {
+        let status = if arrived { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
+        self.node.report_snapshot(to.0, status);
+    }
+
+    /// A whole snapshot has come, for which this message stands. Returns whether it is wanted: the
+    /// next step says how to install it. Not while entries are on their way to the log.
+    pub fn restore(&mut self, message: PeerMessage) -> bool {
+        let PeerMessage(message) = message;
+        if let Err(reason) = check(&message, self) {
+            tracing::warn!(from = %MemberId(message.from), reason, "drop a snapshot");
+            return false;
+        }
+        if let Err(error) = self.node.step(message) {
+            tracing::debug!(%error, "raft refuses a snapshot");
+        }
+        self.node.snap().is_some_and(|snapshot| !snapshot.is_empty())
+    }
+
+    /// What is to be done with the snapshot of this ready.
+    pub(super) fn install(&mut self, ready: &mut raft::Ready) -> Install {
+        let metadata = ready.snapshot().metadata.clone().unwrap_or_default();
+        self.node.mut_store().restart(&metadata);
+        self.unwritten = None;
+        self.handed_out = metadata.index;
+        let ticket = Ticket(ready.number());
+        self.unsynced.push_back((ticket, ready.take_persisted_messages()));
+        let (index, term) = (Index(metadata.index), Term(metadata.term));
+        let hard_state = hard_state(self.node.raft.hard_state());
+        Install { ticket, hard_state, applied: Applied { index, term } }
+    }
+
+    /// The snapshot is durable, and applied.
+    pub fn installed(&mut self, install: Install) -> Result<(), CoreError> {
+        self.persisted(install.ticket)?;
+        self.node.advance_apply_to(install.applied.index.0);
+        self.duties.applied(install.applied.index.0);
+        Ok(())
+    }
+}
+
+fn check(message: &Message, core: &Core) -> Result<(), &'static str> {
+    let metadata = metadata(message).ok_or("it is none")?;
+    let conf_state = metadata.conf_state.as_ref().ok_or("it does not say who votes")?;
+    if metadata.index == 0 || metadata.term == 0 || metadata.term > message.term {
+        return Err("it is of no entry");
+    }
+    if conf_state.voters.is_empty() || !conf_state.voters_outgoing.is_empty() {
+        return Err("its configuration is not known to this build");
+    }
+    if !core.unsynced.is_empty() {
+        return Err("entries are on their way to the log");
+    }
+    peers::check_sender(message, &core.node.raft)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_of_a_snapshot_names_the_entry_that_is_sent() {
+        let mut message = Message { from: 1, to: 2, term: 3, ..Message::default() };
+        let conf_state = ConfState::from((vec![1, 2], vec![]));
+        let stored = conf_state.encode_to_vec().into();
+        let applied = Applied { index: Index(7), term: Term(3) };
+        let none = PeerMessage(message.clone());
+        assert!(none.of_snapshot(applied, &stored).is_none() && none.snapshot().is_none());
+        message.set_msg_type(MessageType::MsgSnapshot);
+        message.snapshot = Some(raft::eraftpb::Snapshot::default());
+        let sent = PeerMessage(message).of_snapshot(applied, &stored).unwrap();
+        assert_eq!(sent.snapshot(), Some(applied));
+        assert_eq!(PeerMessage::from_bytes(&sent.to_bytes()), Some(sent));
+    }
+}

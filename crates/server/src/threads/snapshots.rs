@@ -1,0 +1,175 @@
+//! Snapshots: a thread for each that is sent, and for the one that comes.
+//!
+//! Reading and writing a keyspace takes as long as it takes; raft and the network go on.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::Ordering::{AcqRel, Release},
+    },
+};
+
+use backend::{Export, Incoming, Options};
+use base::{Disk, Index, MemberId};
+use member::PeerMessage;
+use peer::{Arriving, Piece};
+use state::State;
+use tokio::{runtime, sync::mpsc};
+
+use super::spawn;
+use crate::{failure::Failure, shared::Shared, threads::raft::SharedRaft};
+
+/// What is read, sent and written at once.
+const CHUNK_BYTES: usize = 256 << 10;
+/// Chunks on their way to the network.
+const CHUNKS_WAITING: usize = 2;
+
+/// Where the keyspace of a snapshot gathers.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) path: PathBuf,
+    pub(crate) options: Options,
+}
+
+impl Place {
+    /// Removes what is there, whole or not.
+    pub(crate) fn discard(&self) {
+        if let Err(error) = backend::discard(self.disk.as_ref(), &self.path) {
+            tracing::warn!(%error, "cannot remove a snapshot that is not wanted");
+        }
+    }
+}
+
+/// Sends a snapshot to the follower that this message is for; raft hears how that ended.
+pub(crate) fn send(shared: &Arc<Shared>, raft: &SharedRaft, message: PeerMessage) {
+    let to = message.to();
+    let (by_thread, raft) = (Arc::clone(shared), Arc::clone(raft));
+    let network = shared.runtime.clone();
+    let sending = spawn("snapshot-out", shared, move || {
+        let began = by_thread.now();
+        let sent = send_now(&by_thread, &raft, network, &message);
+        let took = by_thread.now().saturating_sub(began);
+        match &sent {
+            Ok(index) => tracing::info!(%to, index = index.0, ?took, "sent a snapshot"),
+            Err(why) => tracing::warn!(%to, ?took, "could not send a snapshot: {why}"),
+        }
+        by_thread.inbox.snapshot_sent(to, sent.is_ok());
+        Ok(())
+    });
+    if let Err(error) = sending {
+        tracing::warn!(%to, %error, "cannot start a thread to send a snapshot");
+        shared.inbox.snapshot_sent(to, false);
+    }
+}
+
+fn send_now(
+    shared: &Arc<Shared>,
+    raft: &SharedRaft,
+    network: Option<runtime::Handle>,
+    message: &PeerMessage,
+) -> Result<Index, String> {
+    let network = network.ok_or("there is no network")?;
+    let peers = shared.peers.get().ok_or("there is no network")?;
+    let wanted = message.snapshot().ok_or("it is none")?.index;
+    while shared.backend.durable().index < wanted {
+        shared.backend.flush().map_err(|error| error.to_string())?;
+    }
+    let export = shared.backend.export();
+    let conf_state = State::exported_conf_state(&export).map_err(|error| error.to_string())?;
+    let applied = export.applied();
+    let header = conf_state.and_then(|row| message.of_snapshot(applied, &row));
+    let header = header.ok_or("the keyspace does not say who votes")?;
+    let to = message.to();
+    tracing::info!(%to, index = applied.index.0, "sending a snapshot to a member that lags");
+    raft.lock().hold(to, applied.index);
+    let (give, pieces) = mpsc::channel(CHUNKS_WAITING);
+    let sent = network.spawn(peers.send_snapshot(to, header.to_bytes().into(), pieces));
+    let read = read_all(shared, export, &give);
+    drop(give);
+    let sent = network.block_on(sent).map_err(|error| error.to_string())?;
+    read.and(sent).map(|()| applied.index)
+}
+
+/// Ends early, without an error, if the network has given up: that one says why.
+fn read_all(shared: &Shared, mut export: Export, give: &mpsc::Sender<Piece>) -> Result<(), String> {
+    while let Some(chunk) = export.next_chunk(CHUNK_BYTES).map_err(|error| error.to_string())? {
+        if !shared.status().is_leader {
+            return Err("this member does not lead any more".to_owned());
+        }
+        if give.blocking_send(Piece::Chunk(chunk)).is_err() {
+            return Ok(());
+        }
+    }
+    give.blocking_send(Piece::End).ok();
+    Ok(())
+}
+
+/// Takes in a snapshot that comes; when it is whole, the raft thread decides over it.
+pub(crate) fn receive(shared: &Arc<Shared>, arriving: Arriving) {
+    let from = arriving.from;
+    if shared.receiving.swap(true, AcqRel) {
+        tracing::warn!(%from, "refuse a snapshot: another one is being taken in");
+        return;
+    }
+    let by_thread = Arc::clone(shared);
+    let started = spawn("snapshot-in", shared, move || {
+        receive_now(&by_thread, arriving);
+        Ok(())
+    });
+    if let Err(error) = started {
+        tracing::warn!(%from, %error, "cannot start a thread to take in a snapshot");
+        shared.receiving.store(false, Release);
+    }
+}
+
+fn receive_now(shared: &Shared, arriving: Arriving) {
+    let Arriving { from, header, mut pieces, done } = arriving;
+    let began = shared.now();
+    let taken = take_in(shared, from, &header, &mut pieces);
+    let took = shared.now().saturating_sub(began);
+    let answer = match taken {
+        Ok(message) => {
+            tracing::info!(%from, ?took, "a snapshot has come");
+            shared.inbox.arrived(message);
+            Ok(())
+        }
+        Err(why) => {
+            tracing::warn!(%from, ?took, "could not take in a snapshot: {why}");
+            shared.place.discard();
+            shared.receiving.store(false, Release);
+            Err(why)
+        }
+    };
+    // Whoever has gone away will ask again.
+    done.send(answer).ok();
+}
+
+fn take_in(
+    shared: &Shared,
+    from: MemberId,
+    header: &[u8],
+    pieces: &mut mpsc::Receiver<Piece>,
+) -> Result<PeerMessage, String> {
+    let message = PeerMessage::from_bytes(header).filter(|message| message.from() == from);
+    let message = message.ok_or("its header is no message of its sender")?;
+    let applied = message.snapshot().ok_or("its header is of no snapshot")?;
+    tracing::info!(%from, index = applied.index.0, "taking in a snapshot");
+    let place = &shared.place;
+    let text = |error: backend::Error| Failure::new(&error).0;
+    let mut incoming =
+        Incoming::create(place.disk.as_ref(), &place.path, &place.options).map_err(text)?;
+    loop {
+        match pieces.blocking_recv() {
+            Some(Piece::Chunk(chunk)) => incoming.add(chunk).map_err(text)?,
+            Some(Piece::End) => break,
+            None => return Err("its stream broke".to_owned()),
+        }
+        if shared.has_failed() {
+            return Err("the member has failed".to_owned());
+        }
+    }
+    incoming.finish(applied).map_err(text)?;
+    Ok(message)
+}
