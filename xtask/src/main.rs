@@ -20,7 +20,7 @@ cargo xtask <chore>
   sim [SEED]           simulates many seeds, or one with every step printed
   bench [--against PATH] [ARGS]
                        measures ours, the etcd at PATH and a no-op service in turn
-  cluster              starts a local member on the default ports
+  cluster              starts three members on this machine, until Ctrl-C
   ci                   verify and test; a test that cannot run fails
 ";
 

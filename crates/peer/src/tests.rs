@@ -12,6 +12,9 @@ use tokio::{net::TcpListener, runtime, sync::mpsc, task::JoinHandle, time};
 
 use crate::{Arriving, Identity, Inbound, Lane, Peers, Piece, Plain};
 
+/// A header, and the chunks.
+type Snapshot = (Bytes, Vec<Bytes>);
+
 /// What a member was told.
 #[derive(Default)]
 struct Heard {
@@ -20,7 +23,7 @@ struct Heard {
     removed: Mutex<Vec<MemberId>>,
     gone: Mutex<Vec<MemberId>>,
     /// Snapshots that came whole.
-    snapshots: Arc<Mutex<Vec<(Bytes, Vec<Bytes>)>>>,
+    snapshots: Arc<Mutex<Vec<Snapshot>>>,
 }
 
 impl Inbound for Heard {

@@ -1,4 +1,4 @@
-//! `member list`
+//! `member`: list, add, remove, update.
 
 use std::ffi::OsString;
 
@@ -6,11 +6,14 @@ use clap::{Args, Subcommand};
 
 use crate::{cli::Globals, connect::connect, failure::Failure, output};
 
-/// Look at the cluster's members
+/// Look at the cluster's members, and change them
 #[derive(Debug, Subcommand)]
 #[command(arg_required_else_help = true)]
 pub(crate) enum Member {
     List(List),
+    Add(Add),
+    Remove(Remove),
+    Update(Update),
 }
 
 /// Print the cluster's members, one a line
@@ -25,11 +28,121 @@ pub(crate) struct List {
     extra: Vec<OsString>,
 }
 
+/// Add a member to the cluster, and print the environment that it is to be started with
+#[derive(Args, Debug)]
+#[command(
+    override_usage = "etcdctl member add <name> <peerURL>",
+    after_help = "Example:\n  etcdctl member add infra3 http://10.0.0.4:2380"
+)]
+pub(crate) struct Add {
+    /// Its name, and the URL at which the other members will reach it
+    arguments: Vec<OsString>,
+}
+
+/// Remove a member from the cluster, for ever
+#[derive(Args, Debug)]
+#[command(
+    override_usage = "etcdctl member remove <memberID>",
+    after_help = "Example:\n  etcdctl member remove 272e204152"
+)]
+pub(crate) struct Remove {
+    /// Its id, as `member list` shows it
+    arguments: Vec<OsString>,
+}
+
+/// Tell the cluster that a member has moved to other peer URLs
+#[derive(Args, Debug)]
+#[command(
+    override_usage = "etcdctl member update <memberID> <peerURLs>",
+    after_help = "Example:\n  etcdctl member update 272e204152 http://10.0.0.5:2380"
+)]
+pub(crate) struct Update {
+    /// Its id, and all its peer URLs, with commas between them
+    arguments: Vec<OsString>,
+}
+
 impl Member {
     pub(crate) async fn run(self, globals: &Globals) -> Result<(), Failure> {
         match self {
             Self::List(list) => list.run(globals).await,
+            Self::Add(add) => add.run(globals).await,
+            Self::Remove(remove) => remove.run(globals).await,
+            Self::Update(update) => update.run(globals).await,
         }
+    }
+}
+
+fn plain(error: &client::Error) -> Failure {
+    Failure::plain(error.to_string())
+}
+
+fn texts(arguments: Vec<OsString>) -> Vec<String> {
+    arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect()
+}
+
+impl Add {
+    async fn run(self, globals: &Globals) -> Result<(), Failure> {
+        let [name, url] = &texts(self.arguments)[..] else {
+            return Err(Failure::plain("Provide a name and a single member peerURL"));
+        };
+        let client = connect(globals).await?;
+        let added = client.add_member(&[url]).await.map_err(|error| plain(&error))?;
+        output::line(format!("Added member named {name} with ID {} to cluster", added.id))?;
+        let members = client.members().await.map_err(|error| plain(&error))?;
+        let mut rows = Vec::new();
+        for member in &members {
+            let name = if member.id == added.id { name } else { &member.name };
+            rows.extend(member.peer_urls.iter().map(|url| format!("{name}={url}")));
+        }
+        output::line("")?;
+        output::line(format!("ETCD_NAME={name:?}"))?;
+        output::line(format!("ETCD_INITIAL_CLUSTER={:?}", rows.join(",")))?;
+        output::line("ETCD_INITIAL_CLUSTER_STATE=\"existing\"")?;
+        Ok(())
+    }
+}
+
+impl Remove {
+    async fn run(self, globals: &Globals) -> Result<(), Failure> {
+        let [id] = &texts(self.arguments)[..] else {
+            return Err(Failure::plain("Provide a single member ID"));
+        };
+        let client = connect(globals).await?;
+        let members = client.members().await.map_err(|error| {
+            Failure::plain(format!("Error while verifying ID against known members: {error}"))
+        })?;
+        for member in members.iter().filter(|member| member.name == *id) {
+            output::note(format!(
+                "Found a member named {id}; if this is correct, please use its ID, eg:\n\t\
+                 etcdctl member remove {}",
+                member.id
+            ));
+        }
+        if !members.iter().any(|member| member.id == *id) {
+            let text = format!("Couldn't find a member in the cluster with an ID of {id}.");
+            return Err(Failure::plain(text));
+        }
+        client.remove_member(id).await.map_err(|error| {
+            Failure::plain(format!("Received an error trying to remove member {id}: {error}"))
+        })?;
+        output::line(format!("Removed member {id} from cluster"))?;
+        Ok(())
+    }
+}
+
+impl Update {
+    async fn run(self, globals: &Globals) -> Result<(), Failure> {
+        let [id, urls] = &texts(self.arguments)[..] else {
+            return Err(Failure::plain(
+                "Provide an ID and a list of comma separated peerURL (0xabcd \
+                 http://example.com,http://example1.com)",
+            ));
+        };
+        let client = connect(globals).await?;
+        let urls: Vec<&str> = urls.split(',').collect();
+        client.update_member(id, &urls).await.map_err(|error| plain(&error))?;
+        output::line(format!("Updated member with ID {id} in cluster"))?;
+        Ok(())
     }
 }
 
