@@ -72,6 +72,8 @@ pub struct Report {
     pub crashes: u64,
     pub cuts: u64,
     pub elections: u64,
+    /// Entries that changed the members, after the founding.
+    pub changes: u64,
     /// Snapshots that came to a follower whole, and those of them that were taken over.
     pub snapshots: u64,
     pub installs: u64,

@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     }
     println!(
         "{} seeds held: {} steps, {} writes sent, {} acknowledged, {} losses of power, {} cuts, \
-         {} elections, {} snapshots",
+         {} elections, {} changes of members, {} snapshots",
         arguments.seeds,
         total.steps,
         total.sent,
@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         total.crashes,
         total.cuts,
         total.elections,
+        total.changes,
         total.installs
     );
     ExitCode::SUCCESS
@@ -85,5 +86,6 @@ fn add(total: &mut Report, report: Report) {
     total.crashes += report.crashes;
     total.cuts += report.cuts;
     total.elections += report.elections;
+    total.changes += report.changes;
     total.installs += report.installs;
 }

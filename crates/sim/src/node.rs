@@ -9,6 +9,8 @@ use proto::{
     command::{Command, Compact, FORMAT, Op},
 };
 
+use state::apply::membership_change::Change;
+
 use crate::{
     Violation, clients, invariants,
     running::{Failed, Running, Who},
@@ -125,6 +127,17 @@ impl Node {
         let ids = proposals.iter().map(|proposal| proposal.id).collect();
         member.propose(proposals);
         ids
+    }
+
+    /// Somebody changes the members; true if that was proposed.
+    pub(crate) fn change(&mut self, common: &mut Common, change: &Change) -> bool {
+        let Some(member) = self.member.as_mut().filter(|member| member.core.can_propose()) else {
+            return false;
+        };
+        let proposed = member.core.propose_change(0, change);
+        common.trace.step("change", format!("{change:?} at {}: {proposed}", self.who.id));
+        member.step();
+        proposed
     }
 
     pub(crate) fn read(&mut self, common: &mut Common) -> Result<(), Violation> {

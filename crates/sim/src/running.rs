@@ -51,7 +51,7 @@ pub(crate) struct Running {
 /// Why a step could not be done: the disk, or worse.
 pub(crate) type Failed = Box<dyn std::error::Error>;
 
-/// Which of how many: members 1 to `of`.
+/// Which of how many: members 1 to `of` found the cluster, and others join it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Who {
     pub(crate) id: MemberId,
@@ -83,12 +83,16 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, who: Who) -> Result<Opened, OpenError> 
         force_new_cluster: false,
     };
     let identity = Identity { cluster: ClusterId(9), member: who.id };
-    let member = |id| {
-        let peer_urls = vec![format!("http://{id}:2380")];
-        Member { id, peer_urls, ..Member::default() }
-    };
-    let bootstrap = Bootstrap { identity, members: (1..=who.of).map(member).collect() };
+    let founds = who.id.0 <= who.of;
+    let members = if founds { (1..=who.of).map(member).collect() } else { Vec::new() };
+    let bootstrap = Bootstrap { identity, members };
     member::open(disk, &paths, &options, &|| Ok(bootstrap.clone()))
+}
+
+/// As the cluster knows it before it has started.
+pub(crate) fn member(id: u64) -> Member {
+    let peer_urls = vec![format!("http://{id}:2380")];
+    Member { id, peer_urls, ..Member::default() }
 }
 
 impl Running {

@@ -3,6 +3,8 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use base::{Disk, MemberId, disk::MemDisk};
+use proto::command::Member;
+use state::apply::membership_change::Change;
 use wal::Entry;
 
 use crate::{
@@ -34,6 +36,8 @@ pub(crate) struct Common {
     pub(crate) history: History,
     pub(crate) report: Report,
     mirror: Mirror,
+    /// So many founded the cluster.
+    of: u64,
 }
 
 /// What may happen next.
@@ -62,6 +66,7 @@ enum Action {
     Mend,
     Unreachable,
     Transfer,
+    Change,
 }
 
 /// With their weights, where there is one member.
@@ -108,7 +113,11 @@ const SEVERAL: &[(Action, u32)] = &[
     (Action::Mend, 4),
     (Action::Unreachable, 2),
     (Action::Transfer, 1),
+    (Action::Change, 4),
 ];
+
+/// Clusters have so many members at least, and at most, when members come and go.
+const MEMBERS: std::ops::RangeInclusive<usize> = 3..=6;
 
 /// One message in so many is lost between several members, and one repeated.
 const FAULTY: usize = 12;
@@ -127,15 +136,11 @@ impl World {
         let report = Report::default();
         let transfers = Vec::new();
         let mut common =
-            Common { rng, options, trace, network, transfers, history, report, mirror };
+            Common { rng, options, trace, network, transfers, history, report, mirror, of };
         let mut nodes = Vec::new();
         for id in 1..=of {
             let disk = if id == 1 { disk.clone() } else { MemDisk::new(common.rng.u64(..)) };
-            let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-            let home = Path::new(running::HOME);
-            shared.create_dir_all(home).map_err(|error| Violation::new("opening", error))?;
-            let who = Who { id: MemberId(id), of, run: common.rng.u64(..) >> 8 };
-            nodes.push(Node::new(who, disk, &mut common)?);
+            nodes.push(begin(&mut common, disk, MemberId(id), of)?);
         }
         common.network.faulty = if of > 1 { FAULTY } else { 0 };
         Ok(Self { common, nodes })
@@ -224,6 +229,7 @@ impl World {
                     Ok(())
                 })?;
             }
+            Action::Change => return self.change(),
             Action::Transfer => node.run(common, |member, _| {
                 member.core.transfer_leadership(None);
                 Ok(())
@@ -247,6 +253,36 @@ impl World {
         let Some((_, to, message)) = common.network.deliver(&mut common.rng) else { return Ok(()) };
         if let Some(node) = nodes.iter_mut().find(|node| node.id() == to) {
             node.receive(common, message);
+        }
+        self.look()
+    }
+
+    /// Somebody adds a member, which starts at once, removes one, or makes a voter of a learner.
+    fn change(&mut self) -> Result<(), Violation> {
+        let Self { common, nodes } = self;
+        let members = common.mirror.applier.state().reader().members();
+        let ids: Vec<MemberId> = members.members.keys().copied().collect();
+        let learner = members.members.values().find(|member| member.learner);
+        let at = common.rng.usize(..nodes.len());
+        let Some(node) = nodes.get_mut(at) else { return Ok(()) };
+        match (learner, common.rng.bool()) {
+            (Some(learner), true) => {
+                node.change(common, &Change::Update(running::member(learner.id.0)));
+            }
+            (_, true) if ids.len() < *MEMBERS.end() => {
+                let id = 100 + nodes.len() as u64;
+                let of = common.of;
+                let added = Member { learner: common.rng.bool(), ..running::member(id) };
+                if nodes.get_mut(at).is_some_and(|node| node.change(common, &Change::Add(added))) {
+                    let disk = MemDisk::new(common.rng.u64(..));
+                    nodes.push(begin(common, disk, MemberId(id), of)?);
+                }
+            }
+            (_, false) if ids.len() > *MEMBERS.start() => {
+                let gone = ids.get(common.rng.usize(..ids.len())).copied().unwrap_or_default();
+                node.change(common, &Change::Remove(gone));
+            }
+            _ => {}
         }
         self.look()
     }
@@ -276,7 +312,7 @@ impl World {
         self.settle()?;
         self.common.pass(Duration::from_secs(10));
         self.write_one()?;
-        for node in &self.nodes {
+        for node in self.nodes.iter().filter(|node| self.common.is_member(node.id())) {
             if let Some(member) = &node.member {
                 let now = self.common.history.now;
                 invariants::expiry::nothing_is_left(&member.applier, now)?;
@@ -309,8 +345,11 @@ impl World {
     /// Proposes at whichever member leads.
     pub(crate) fn propose(&mut self, count: usize) -> Vec<u64> {
         let Self { common, nodes } = self;
-        let leads =
-            |node: &&mut Node| node.member.as_ref().is_some_and(|member| member.core.role().leads);
+        let members = common.mirror.applier.state().reader().members();
+        let leads = |node: &&mut Node| {
+            let leads = node.member.as_ref().is_some_and(|member| member.core.role().leads);
+            leads && members.members.contains_key(&node.id())
+        };
         let ids = nodes.iter_mut().find(leads).map(|node| node.propose(common, count));
         ids.unwrap_or_default()
     }
@@ -354,13 +393,15 @@ impl World {
 
     /// Whether one member leads, all others follow it, and all have applied all.
     fn has_settled(&self) -> bool {
-        let quiet = self.nodes.iter().all(Node::is_quiet) && self.common.network.is_quiet();
-        let mut members = self.nodes.iter().filter_map(|node| node.member.as_ref());
+        // Those who were removed may never hear of it, and ask for votes for ever.
+        let nodes = || self.nodes.iter().filter(|node| self.common.is_member(node.id()));
+        let quiet = nodes().all(Node::is_quiet) && self.common.network.is_quiet();
+        let mut members = nodes().filter_map(|node| node.member.as_ref());
         let Some(first) = members.next() else { return false };
         let (leader, last) = (first.core.role().leader, first.core.last_index());
         let applied = |member: &running::Running| member.applier.state().applied().index;
         quiet
-            && leader.is_some()
+            && leader.is_some_and(|leader| self.common.is_member(leader))
             && applied(first) == last
             && members.all(|member| {
                 member.core.role().leader == leader
@@ -371,7 +412,7 @@ impl World {
 
     fn watch_all(&mut self) -> Result<(), Violation> {
         let Self { common, nodes } = self;
-        for node in nodes {
+        for node in nodes.iter_mut().filter(|node| common.is_member(node.id())) {
             for at in 0..node.watchers.len() {
                 while node.watch(common, at)? {}
             }
@@ -382,7 +423,7 @@ impl World {
     /// Holds all that was ever seen against what is there now.
     pub(crate) fn check_all(&self) -> Result<(), Violation> {
         let history = &self.common.history;
-        for node in &self.nodes {
+        for node in self.nodes.iter().filter(|node| self.common.is_member(node.id())) {
             let Some(member) = &node.member else { continue };
             let applier = &member.applier;
             invariants::acknowledged::all_are_there(history, applier)?;
@@ -393,14 +434,29 @@ impl World {
     }
 }
 
+/// A member on a disk of its own.
+fn begin(common: &mut Common, disk: MemDisk, id: MemberId, of: u64) -> Result<Node, Violation> {
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let home = Path::new(running::HOME);
+    shared.create_dir_all(home).map_err(|error| Violation::new("opening", error))?;
+    let who = Who { id, of, run: common.rng.u64(..) >> 8 };
+    Node::new(who, disk, common)
+}
+
 impl Common {
+    /// Whether this member belongs to the cluster, by all that was ever applied.
+    fn is_member(&self, id: MemberId) -> bool {
+        self.mirror.applier.state().reader().members().members.contains_key(&id)
+    }
+
     /// A member has applied this entry.
     pub(crate) fn applied(&mut self, entry: &Entry) -> Result<(), Violation> {
-        let Self { history, mirror, .. } = self;
+        let Self { history, mirror, report, of, .. } = self;
         invariants::log::is_as_before(history, entry)?;
         if history.outcomes.contains_key(&entry.index.0) {
             return Ok(());
         }
+        report.changes += u64::from(entry.kind != 0 && entry.index.0 > *of);
         let commits = mirror.apply(entry)?;
         invariants::only_sent::were_asked_for(history, &commits)?;
         invariants::expiry::are_due(history, &commits)?;
