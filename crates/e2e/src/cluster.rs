@@ -66,7 +66,9 @@ impl Cluster {
 
     /// Forgets a member that is no longer one, for those that join later.
     pub fn forget(&mut self, at: usize) -> Member {
-        self.rows.remove(at);
+        if at < self.rows.len() {
+            self.rows.remove(at);
+        }
         self.members.remove(at)
     }
 

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use e2e::{Connection, Member, Request, cluster::Cluster, eventually};
+use e2e::{Connection, Member, Request, Start, binaries, cluster::Cluster, eventually, ports, run};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -231,4 +231,49 @@ fn a_member_joins_a_cluster_whose_log_no_longer_begins_at_the_beginning() {
     cluster.members.iter_mut().for_each(Member::wait_until_ready);
     cluster.put("/k/last", "x");
     cluster.agree();
+}
+
+#[test]
+fn etcdctl_adds_a_member_that_starts_with_the_environment_it_prints() {
+    let mut cluster = Cluster::start(1);
+    let etcdctl = |arguments: &[&str], url: &str| {
+        let mut command = run::etcdctl(&binaries::etcdctl(), url);
+        let output = command.args(arguments).output().expect("etcdctl runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let url = cluster.members[0].url();
+    let peer = format!("http://127.0.0.1:{}", ports::free());
+    let printed = etcdctl(&["member", "add", "second", &peer], &url);
+    let id = printed.split(" with ID ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    assert!(printed.starts_with("Added member named second with ID "), "{printed}");
+    let port = ports::free();
+    let client = format!("http://127.0.0.1:{port}");
+    let mut start = Start::new().bare().client_port(port).peer_url(&peer);
+    for line in printed.lines().filter(|line| line.starts_with("ETCD_")) {
+        let (name, value) = line.split_once('=').unwrap();
+        start = start.env(name, value.trim_matches('"'));
+    }
+    for flag in ["listen-client-urls", "advertise-client-urls"] {
+        start = start.flag(&format!("--{flag}={client}"));
+    }
+    for flag in ["listen-peer-urls", "initial-advertise-peer-urls"] {
+        start = start.flag(&format!("--{flag}={peer}"));
+    }
+    let mut second = start.spawn();
+    for complaint in ["peer", "no leader", "permanently removed"] {
+        second.allow(complaint);
+    }
+    second.wait_until_ready();
+    cluster.members.push(second);
+    cluster.put("/a", "1");
+    cluster.agree();
+    let listed = etcdctl(&["member", "list"], &url);
+    assert!(listed.contains(&format!("{id}: name=second peerURLs={peer} clientURLs={client}")));
+    assert_eq!(
+        etcdctl(&["member", "remove", &id], &url),
+        format!("Removed member {id} from cluster\n")
+    );
+    assert_eq!(cluster.forget(1).reap(PATIENCE).code(), Some(0));
+    cluster.put("/b", "2");
 }

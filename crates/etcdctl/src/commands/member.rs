@@ -76,13 +76,13 @@ fn plain(error: &client::Error) -> Failure {
     Failure::plain(error.to_string())
 }
 
-fn texts(arguments: Vec<OsString>) -> Vec<String> {
+fn texts(arguments: &[OsString]) -> Vec<String> {
     arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect()
 }
 
 impl Add {
     async fn run(self, globals: &Globals) -> Result<(), Failure> {
-        let [name, url] = &texts(self.arguments)[..] else {
+        let [name, url] = &texts(&self.arguments)[..] else {
             return Err(Failure::plain("Provide a name and a single member peerURL"));
         };
         let client = connect(globals).await?;
@@ -104,7 +104,7 @@ impl Add {
 
 impl Remove {
     async fn run(self, globals: &Globals) -> Result<(), Failure> {
-        let [id] = &texts(self.arguments)[..] else {
+        let [id] = &texts(&self.arguments)[..] else {
             return Err(Failure::plain("Provide a single member ID"));
         };
         let client = connect(globals).await?;
@@ -132,7 +132,7 @@ impl Remove {
 
 impl Update {
     async fn run(self, globals: &Globals) -> Result<(), Failure> {
-        let [id, urls] = &texts(self.arguments)[..] else {
+        let [id, urls] = &texts(&self.arguments)[..] else {
             return Err(Failure::plain(
                 "Provide an ID and a list of comma separated peerURL (0xabcd \
                  http://example.com,http://example1.com)",
