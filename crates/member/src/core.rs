@@ -6,7 +6,10 @@ mod peers;
 mod reads;
 mod snapshots;
 
-use std::{collections::VecDeque, mem};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    mem,
+};
 
 use base::{Index, MemberId, Term, UnixNanos, limits};
 use raft::{
@@ -71,6 +74,8 @@ pub struct Core {
     handed_out: u64,
     reads: reads::Reads,
     duties: duties::Duties,
+    /// Followers that are being sent snapshots, or catch up after one.
+    holds: BTreeMap<MemberId, snapshots::Hold>,
     /// This member was removed from its cluster: it answers those who have not heard of that, and
     /// never leads again.
     removed: bool,
@@ -112,6 +117,7 @@ impl Core {
             handed_out: applied.0,
             reads,
             duties: duties::Duties::default(),
+            holds: BTreeMap::new(),
             removed: false,
         };
         core.campaign_if_alone()?;
@@ -163,6 +169,7 @@ impl Core {
             self.node.raft.set_randomized_election_timeout(self.election_timeout());
             self.node.tick();
         }
+        self.release_holds();
         self.reads.tick(READ_PATIENCE_TICKS);
         self.duties.tick();
     }

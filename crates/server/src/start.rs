@@ -6,7 +6,6 @@ mod joining;
 mod original;
 
 use std::{
-    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     sync::{
@@ -253,7 +252,6 @@ fn run(
         stop_by: None,
         hands_over_by: None,
         snapshots: Vec::new(),
-        holds: BTreeMap::new(),
         arrived: None,
     }));
     inbound::connect(&shared);

@@ -58,7 +58,6 @@ impl Transfer {
         if let Some(leader) = find(nodes, from).filter(|node| node.who.run == runs.0)
             && let Some(member) = &mut leader.member
         {
-            member.core.hold(None);
             member.core.snapshot_sent(to, arrived);
         }
         Ok(false)
@@ -130,7 +129,7 @@ impl Transfer {
         let Some(message) = message else {
             return Err(Violation::new("snapshots", "the leader cannot say what it sends"));
         };
-        member.core.hold(Some(export.applied().index));
+        member.core.hold(self.to, export.applied().index);
         common.trace.step("snapshot", format!("of {:?} to {}", export.applied(), self.to));
         (self.message, self.runs.1) = (message, run);
         match Incoming::create(&disk, &path(), &Options { cache_bytes: 1 << 20 }) {

@@ -14,6 +14,18 @@ use raft::{
 
 use super::{Core, CoreError, Effects, Install, PeerMessage, Ticket, hard_state, peers};
 
+/// A follower that is so few entries behind has caught up.
+const CAUGHT_UP: u64 = 1_000;
+
+/// What a follower will need that is being sent a snapshot.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hold {
+    /// All behind this entry.
+    index: Index,
+    /// It has the snapshot, and takes entries.
+    sent: bool,
+}
+
 /// Takes the messages out that stand for a snapshot.
 pub(super) fn take_out(effects: &mut Effects) {
     let is_snapshot = |message: &PeerMessage| message.0.msg_type() == MessageType::MsgSnapshot;
@@ -46,16 +58,49 @@ fn metadata(message: &Message) -> Option<&SnapshotMetadata> {
 }
 
 impl Core {
-    /// A snapshot is being sent of this entry: what follows it is kept for the follower. `None`:
-    /// no more.
-    pub fn hold(&mut self, index: Option<Index>) {
-        self.node.mut_store().hold(index.map(|index| index.0));
+    /// A snapshot is being sent of this entry: what follows it is kept for the follower, until it
+    /// has caught up.
+    pub fn hold(&mut self, to: MemberId, index: Index) {
+        self.holds.insert(to, Hold { index, sent: false });
+        self.keep_what_is_held();
     }
 
     /// The follower has the snapshot, or could not be sent it.
     pub fn snapshot_sent(&mut self, to: MemberId, arrived: bool) {
+        match self.holds.get_mut(&to) {
+            Some(hold) if arrived => hold.sent = true,
+            _ => drop(self.holds.remove(&to)),
+        }
+        self.keep_what_is_held();
         let status = if arrived { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
         self.node.report_snapshot(to.0, status);
+    }
+
+    /// Lets go of what followers have taken meanwhile, and of those who are gone, or have caught up.
+    pub(super) fn release_holds(&mut self) {
+        if self.holds.is_empty() {
+            return;
+        }
+        if !self.leads() {
+            self.holds.clear();
+        }
+        let last = self.node.raft.raft_log.last_index();
+        let followers = peers::followers(&self.node.raft);
+        self.holds.retain(|id, hold| {
+            let Some(follower) = followers.iter().find(|one| one.id == *id) else { return false };
+            if !hold.sent {
+                return true;
+            }
+            hold.index = hold.index.max(follower.matched);
+            let caught_up = hold.index.0 + CAUGHT_UP >= last;
+            follower.active && !follower.needs_snapshot && !caught_up
+        });
+        self.keep_what_is_held();
+    }
+
+    fn keep_what_is_held(&mut self) {
+        let held = self.holds.values().map(|hold| hold.index.0).min();
+        self.node.mut_store().hold(held);
     }
 
     /// A whole snapshot has come, for which this message stands. Returns whether it is wanted: the

@@ -4,7 +4,6 @@
 //! so waits for the disk alone: two hand-overs would cost it as much again.
 
 use std::{
-    collections::BTreeMap,
     fmt, mem,
     sync::{
         Arc,
@@ -14,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use base::{Index, MemberId, UnixNanos};
+use base::UnixNanos;
 use member::{Append, Core, Effects, Install, PeerMessage, Progress, Proposal, Ticket};
 use parking_lot::{Mutex, MutexGuard};
 use peer::Lane;
@@ -62,8 +61,6 @@ pub(crate) struct Raft {
     pub(crate) hands_over_by: Option<Duration>,
     /// Snapshots that are to be sent.
     pub(crate) snapshots: Vec<PeerMessage>,
-    /// Behind which entries followers will go on that are being sent a snapshot.
-    pub(crate) holds: BTreeMap<MemberId, Index>,
     /// A whole snapshot that has come, and waits until the log is idle.
     pub(crate) arrived: Option<PeerMessage>,
 }
@@ -235,8 +232,6 @@ impl Raft {
             self.crowded_until = self.shared.now() + CROWD;
         }
         for (to, arrived) in work.snapshots_sent {
-            self.holds.remove(&to);
-            self.core.hold(self.holds.values().min().copied());
             self.core.snapshot_sent(to, arrived);
         }
         self.arrived = work.arrived.or(self.arrived.take());
@@ -247,12 +242,6 @@ impl Raft {
         }
         self.core.propose(work.proposals);
         Ok(())
-    }
-
-    /// A follower is being sent a snapshot of this entry, and will need what follows it.
-    pub(crate) fn hold(&mut self, to: MemberId, index: Index) {
-        self.holds.insert(to, index);
-        self.core.hold(self.holds.values().min().copied());
     }
 
     /// Takes over a snapshot that has come, if raft wants it.

@@ -83,7 +83,7 @@ fn send_now(
     let header = header.ok_or("the keyspace does not say who votes")?;
     let to = message.to();
     tracing::info!(%to, index = applied.index.0, "sending a snapshot to a member that lags");
-    raft.lock().hold(to, applied.index);
+    raft.lock().core.hold(to, applied.index);
     let (give, pieces) = mpsc::channel(CHUNKS_WAITING);
     let sent = network.spawn(peers.send_snapshot(to, header.to_bytes().into(), pieces));
     let read = read_all(shared, export, &give);
