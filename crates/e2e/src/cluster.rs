@@ -11,13 +11,14 @@ use crate::{Answer, Connection, Member, Request, Start, ports};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What members say while others come and go.
-const COMPLAINTS: [&str; 6] = [
+const COMPLAINTS: [&str; 7] = [
     "could not send a snapshot",
     "cannot talk to a peer",
     "peer became inactive",
     "no leader",
     "refused a stream of a peer",
     "drop a peer's message",
+    "stepped down to follower since quorum is not active",
 ];
 
 /// Several members on loopback that make one cluster.
