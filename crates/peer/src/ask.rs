@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::time;
 
-use crate::Dial;
+use crate::Dialer;
 
 /// A list of members is small.
 const BODY_BYTES_MAX: usize = 4 << 20;
@@ -42,17 +42,17 @@ fn id<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<MemberId, D::
 }
 
 /// Asks at this peer URL, for so long. The error is for people.
-pub async fn members(dial: &dyn Dial, url: &str, patience: Duration) -> Result<Told, String> {
+pub async fn members(dialer: &Dialer, url: &str, patience: Duration) -> Result<Told, String> {
     let uri: Uri = url.parse().map_err(|error| format!("{url}: {error}"))?;
-    match time::timeout(patience, ask(dial, &uri)).await {
+    match time::timeout(patience, ask(dialer, &uri)).await {
         Ok(told) => told.map_err(|why| format!("{url}: {why}")),
         Err(_) => Err(format!("{url}: no answer in time")),
     }
 }
 
-async fn ask(dial: &dyn Dial, url: &Uri) -> Result<Told, String> {
+async fn ask(dialer: &Dialer, url: &Uri) -> Result<Told, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let connection = dial.dial(url).await.map_err(|error| text(&error))?;
+    let connection = dialer.dial(url).await.map_err(|error| text(&error))?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(connection)).await.map_err(|error| text(&error))?;
     let connection = tokio::spawn(connection);

@@ -1,9 +1,10 @@
 //! Connections to peers: the one place where they are made.
 
-use std::{future::Future, io, pin::Pin, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use http::Uri;
 use socket2::{SockRef, TcpKeepalive};
+use tls::Connector;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -16,36 +17,41 @@ const KEEPALIVE: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A connection, whatever protects it.
-pub trait Dialed: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Dialed: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Dialed for T {}
 
-type Dialing<'a> = Pin<Box<dyn Future<Output = io::Result<Box<dyn Dialed>>> + Send + 'a>>;
-
-/// How a connection to a peer URL is made.
-pub trait Dial: Send + Sync + 'static {
-    fn dial<'a>(&'a self, url: &'a Uri) -> Dialing<'a>;
+/// How connections to peers are made: plain ones, and with these settings TLS.
+#[derive(Clone, Debug, Default)]
+pub struct Dialer {
+    tls: Option<Arc<Connector>>,
 }
 
-/// TCP without protection.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Plain;
+impl Dialer {
+    /// Speaks TLS where a URL begins with https.
+    pub fn with_tls(connector: Arc<Connector>) -> Self {
+        Self { tls: Some(connector) }
+    }
 
-impl Dial for Plain {
-    fn dial<'a>(&'a self, url: &'a Uri) -> Dialing<'a> {
-        Box::pin(async move {
-            if url.scheme_str() == Some("https") {
-                return Err(io::Error::other("TLS is not supported yet: give http peer URLs"));
-            }
-            Ok(Box::new(tcp(url).await?) as Box<dyn Dialed>)
-        })
+    pub(crate) async fn dial(&self, url: &Uri) -> io::Result<Box<dyn Dialed>> {
+        if url.scheme_str() != Some("https") {
+            return Ok(Box::new(tcp(url, 80).await?));
+        }
+        let tls = self.tls.as_ref().ok_or_else(|| {
+            io::Error::other(
+                "this member has no TLS for peers: give --peer-cert-file, --peer-key-file and \
+                 --peer-trusted-ca-file",
+            )
+        })?;
+        let stream = tcp(url, 443).await?;
+        Ok(Box::new(tls.connect(url.host().unwrap_or_default(), stream).await?))
     }
 }
 
-async fn tcp(url: &Uri) -> io::Result<TcpStream> {
+async fn tcp(url: &Uri, port: u16) -> io::Result<TcpStream> {
     let host = url.host().unwrap_or_default();
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let port = url.port_u16().unwrap_or(80);
+    let port = url.port_u16().unwrap_or(port);
     let stream = time::timeout(TIMEOUT, TcpStream::connect((host, port))).await??;
     stream.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);

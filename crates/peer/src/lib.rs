@@ -25,7 +25,7 @@ mod queue;
 mod round_trips;
 mod snapshots;
 
-pub use dial::{Dial, Dialed, Plain};
+pub use dial::Dialer;
 pub use identity::Identity;
 pub use peers::{Inbound, Lane, PeerStatus, Peers};
 pub use round_trips::RoundTrips;

@@ -91,7 +91,7 @@ async fn handshake(
     url: &Uri,
     name: &str,
 ) -> Result<Stream, String> {
-    let connection = inner.dial.dial(url).await.map_err(|error| error.to_string())?;
+    let connection = inner.dialer.dial(url).await.map_err(|error| error.to_string())?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(connection)).await.map_err(|error| error.to_string())?;
     // Ends with the stream, or with `sender`.

@@ -18,7 +18,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::{runtime, sync::mpsc, task::AbortHandle};
 
 use crate::{
-    Arriving, Dial, Identity, Piece, RoundTrips, incoming, outgoing, queue::Queue, snapshots,
+    Arriving, Dialer, Identity, Piece, RoundTrips, incoming, outgoing, queue::Queue, snapshots,
 };
 
 /// The same complaint is repeated after so long.
@@ -89,7 +89,7 @@ impl fmt::Debug for Peers {
 pub(crate) struct Inner {
     pub(crate) identity: Identity,
     pub(crate) inbound: Arc<dyn Inbound>,
-    pub(crate) dial: Arc<dyn Dial>,
+    pub(crate) dialer: Dialer,
     pub(crate) clock: Arc<dyn Clock>,
     runtime: runtime::Handle,
     peers: RwLock<BTreeMap<MemberId, Arc<Peer>>>,
@@ -128,12 +128,12 @@ impl Peers {
     pub fn new(
         identity: Identity,
         inbound: Arc<dyn Inbound>,
-        dial: Arc<dyn Dial>,
+        dialer: Dialer,
         clock: Arc<dyn Clock>,
         runtime: runtime::Handle,
     ) -> Self {
         let (peers, incoming) = (RwLock::default(), Mutex::default());
-        Self(Arc::new(Inner { identity, inbound, dial, clock, runtime, peers, incoming }))
+        Self(Arc::new(Inner { identity, inbound, dialer, clock, runtime, peers, incoming }))
     }
 
     /// Who the others are now, with their peer URLs; this member may be among them. Those that are

@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::{net::TcpListener, runtime, sync::mpsc, task::JoinHandle, time};
 
-use crate::{Arriving, Identity, Inbound, Lane, Peers, Piece, Plain};
+use crate::{Arriving, Dialer, Identity, Inbound, Lane, Peers, Piece};
 
 /// A header, and the chunks.
 type Snapshot = (Bytes, Vec<Bytes>);
@@ -78,8 +78,8 @@ impl Member {
         let heard = Arc::new(Heard::default());
         let identity = Identity { cluster: ClusterId(cluster), member: MemberId(id) };
         let inbound: Arc<dyn Inbound> = Arc::clone(&heard) as Arc<dyn Inbound>;
-        let (dial, clock) = (Arc::new(Plain), Arc::new(OsClock::new()));
-        let peers = Peers::new(identity, inbound, dial, clock, runtime::Handle::current());
+        let (dialer, clock) = (Dialer::default(), Arc::new(OsClock::new()));
+        let peers = Peers::new(identity, inbound, dialer, clock, runtime::Handle::current());
         let server = tokio::spawn(serve(listener, peers.clone()));
         Self { peers, heard, address, server }
     }

@@ -128,5 +128,6 @@ fn config(dir: &Path) -> Config {
         snapshot_count: 100_000,
         quota_bytes: limits::QUOTA_BYTES_DEFAULT,
         catch_up_entries: 5_000,
+        dialer: server::Dialer::default(),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use peer::Dialer;
+
 use base::{Index, MemberId, Term, UnixNanos};
 use state::Response;
 
@@ -30,6 +32,8 @@ pub struct Config {
     pub quota_bytes: u64,
     /// Applied entries that stay in memory for followers that lag.
     pub catch_up_entries: u64,
+    /// How the other members are reached.
+    pub dialer: Dialer,
 }
 
 impl Config {

@@ -47,6 +47,7 @@ fn config(dir: &Path) -> Config {
         snapshot_count: 10_000,
         quota_bytes: limits::QUOTA_BYTES_DEFAULT,
         catch_up_entries: 5_000,
+        dialer: peer::Dialer::default(),
     }
 }
 

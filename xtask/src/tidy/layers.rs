@@ -26,17 +26,21 @@ const BESIDE: &[(&str, &[&str])] = &[
 
 /// Outside crates that only these of ours may name. Tests are free.
 const OWNED: &[(&str, &[&str])] = &[
+    ("arc-swap", &["tls"]),
     ("clap", &["etcdctl", "etcdutl", "bench"]),
     ("crc32c", &["peer", "wal", "backend"]),
+    ("dns-lookup", &["tls"]),
     ("hyper", &["api", "peer", "client", "bench"]),
     ("hyper-util", &["api", "peer", "client", "bench"]),
     ("percent-encoding", &["api", "client"]),
     ("prometheus-client", &["api"]),
     ("raft", &["member"]),
     ("raft-proto", &["member"]),
+    ("rcgen", &["tls"]),
     ("redb", &["backend"]),
     ("rlimit", &["etcd"]),
     ("rustls", &["tls"]),
+    ("rustls-native-certs", &["tls"]),
     ("sd-notify", &["etcd"]),
     ("serde-saphyr", &["etcd"]),
     ("sha1", &["state"]),
@@ -44,6 +48,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("slog", &["member"]),
     ("tokio-rustls", &["tls"]),
     ("tracing-subscriber", &["etcd"]),
+    ("x509-parser", &["tls"]),
 ];
 
 /// From the row of `member` down there is no network, no clock and no thread.

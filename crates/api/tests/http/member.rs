@@ -43,6 +43,7 @@ pub(crate) fn start_member() -> Handle {
         snapshot_count: 10_000,
         quota_bytes: limits::QUOTA_BYTES_DEFAULT,
         catch_up_entries: 5_000,
+        dialer: server::Dialer::default(),
     };
     let disk: Arc<dyn Disk> = Arc::new(MemDisk::new(1));
     let clock: Arc<dyn Clock> = Arc::new(OsClock::new());

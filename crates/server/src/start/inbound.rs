@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use base::MemberId;
 use bytes::Bytes;
 use member::PeerMessage;
-use peer::{Arriving, Identity, Inbound, Peers, Plain};
+use peer::{Arriving, Identity, Inbound, Peers};
 
 use super::joining;
 use crate::{shared::Shared, threads::snapshots};
@@ -56,7 +56,8 @@ pub(super) fn connect(shared: &Arc<Shared>) {
     let identity = Identity { cluster: shared.identity.cluster, member: shared.identity.member };
     let inbound = Arc::new(ToInbox(Arc::downgrade(shared)));
     let clock = Arc::clone(&shared.clock);
-    let peers = Peers::new(identity, inbound, Arc::new(Plain), clock, runtime);
+    let dialer = shared.config.dialer.clone();
+    let peers = Peers::new(identity, inbound, dialer, clock, runtime);
     if shared.reader.members().members.is_empty() && !shared.config.new_cluster {
         peers.set(&joining::others(&shared.config));
     }

@@ -4,10 +4,7 @@ use std::{thread, time::Duration};
 
 use base::MemberId;
 use member::Bootstrap;
-use peer::{
-    Plain,
-    ask::{self, Told, ToldMember},
-};
+use peer::ask::{self, Told, ToldMember};
 use tokio::{runtime, time};
 use wal::Identity;
 
@@ -125,7 +122,10 @@ async fn ask_all(config: &Config, patience: Duration) -> Vec<Told> {
     let urls: Vec<String> = urls_of_others(config).into_iter().map(str::to_owned).collect();
     let asked: Vec<_> = urls
         .into_iter()
-        .map(|url| tokio::spawn(async move { ask::members(&Plain, &url, patience).await }))
+        .map(|url| {
+            let dialer = config.dialer.clone();
+            tokio::spawn(async move { ask::members(&dialer, &url, patience).await })
+        })
         .collect();
     let mut told = Vec::new();
     for answer in asked {

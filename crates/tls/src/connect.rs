@@ -1,0 +1,116 @@
+//! TLS on connections that we made.
+
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
+
+use rustls::{
+    ClientConfig, SignatureScheme,
+    client::{ResolvesClientCert, Resumption},
+    pki_types::ServerName,
+    sign::CertifiedKey,
+};
+use tokio::{net::TcpStream, time};
+use tokio_rustls::TlsConnector;
+
+use crate::{Error, Settings, admit::Rules, files, live::Live, trust, trust::Trusted, versions};
+
+/// A server that takes longer to answer is given up.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// A connection with TLS on it.
+pub type ClientStream = tokio_rustls::client::TlsStream<TcpStream>;
+
+/// Makes TLS connections of plain ones.
+#[derive(Debug)]
+pub struct Connector {
+    live: Live<Side>,
+}
+
+#[derive(Debug)]
+struct Side {
+    config: Arc<ClientConfig>,
+    rules: Rules,
+}
+
+impl Connector {
+    /// Reads all files. `alpn`: the protocols spoken, best first.
+    pub fn new(settings: Settings, alpn: &[&str]) -> Result<Self, Error> {
+        settings.check()?;
+        let alpn: Vec<_> = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let own = identity_files(&settings).map(|(cert, key)| [cert.clone(), key.clone()]);
+        let named = [&settings.trusted_ca_file, &settings.crl_file].into_iter().flatten().cloned();
+        let files = own.into_iter().flatten().chain(named).collect();
+        let make = move || Side::load(&settings, &alpn);
+        Ok(Self { live: Live::new(files, Box::new(make))? })
+    }
+
+    /// The handshake with the server of that name or IP, as in its URL.
+    pub async fn connect(&self, host: &str, tcp: TcpStream) -> io::Result<ClientStream> {
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| {
+            io::Error::other(format!("{host:?} is no name that a certificate can have"))
+        })?;
+        let side = self.live.get();
+        let connector = TlsConnector::from(Arc::clone(&side.config));
+        let stream =
+            time::timeout(HANDSHAKE, connector.connect(name, tcp)).await.map_err(|_| {
+                let limit = HANDSHAKE.as_secs();
+                io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!("no TLS handshake within {limit} s"),
+                )
+            })??;
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        side.rules.admit(chain).map_err(io::Error::other)?;
+        Ok(stream)
+    }
+}
+
+/// Certificate and key to show as client.
+fn identity_files(settings: &Settings) -> Option<(&PathBuf, &PathBuf)> {
+    let own = settings.client_cert_file.as_ref().zip(settings.client_key_file.as_ref());
+    own.or_else(|| settings.cert_file.as_ref().zip(settings.key_file.as_ref()))
+}
+
+impl Side {
+    fn load(settings: &Settings, alpn: &[Vec<u8>]) -> Result<Self, Error> {
+        let provider = Arc::new(settings.provider()?);
+        let verifier = if settings.insecure_skip_verify {
+            trust::of_any_server(&provider)
+        } else {
+            Trusted::load(settings.trusted_ca_file.as_deref())?.of_servers(&provider)?
+        };
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(versions::between(
+                &settings.min_version,
+                &settings.max_version,
+            )?)
+            .map_err(|error| Error::Settings(format!("TLS cannot be set up: {error}")))?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
+        let mut config = match identity_files(settings) {
+            Some((cert, key)) => {
+                let identity = files::identity(cert, key, &provider)?;
+                builder.with_client_cert_resolver(Arc::new(Always(identity)))
+            }
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = alpn.to_vec();
+        // Certificates are shown at each connection: see the other side.
+        config.resumption = Resumption::disabled();
+        Ok(Self { config: Arc::new(config), rules: Rules::load(settings)? })
+    }
+}
+
+/// One certificate, whatever CAs the server names, as in etcd.
+#[derive(Debug)]
+struct Always(Arc<CertifiedKey>);
+
+impl ResolvesClientCert for Always {
+    fn resolve(&self, _: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.0.key.choose_scheme(schemes).map(|_| Arc::clone(&self.0))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,44 @@
+//! TLS for clients and peers: certificates, who may connect, and what changes while we run.
+//!
+//! [`Settings`] mirror etcd's flags. An [`Acceptor`] and a [`Connector`] are made of them; both look
+//! at the files again when a handshake begins, at most once a second: a certificate, key, CA or CRL
+//! that was exchanged counts from then on. What is broken leaves the old in force, with one line in
+//! the log. Checks of who the other is (revoked, name not allowed) are made after the handshake, in
+//! one place for both directions.
+
+mod accept;
+mod admit;
+mod auto;
+mod ciphers;
+mod connect;
+mod files;
+mod live;
+mod names;
+mod settings;
+mod trust;
+mod versions;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+pub use accept::{Acceptor, ServerStream};
+pub use auto::self_signed;
+pub use connect::{ClientStream, Connector};
+pub use settings::Settings;
+
+/// Why TLS cannot be set up. One line, for operators.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot read {path}: {error}")]
+    Read { path: PathBuf, error: std::io::Error },
+    #[error("cannot write {path}: {error}")]
+    Write { path: PathBuf, error: std::io::Error },
+    /// The file is there and of no use.
+    #[error("{path}: {why}")]
+    File { path: PathBuf, why: String },
+    /// Settings that do not go together, mostly in etcd's words.
+    #[error("{0}")]
+    Settings(String),
+}
