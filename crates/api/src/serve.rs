@@ -8,6 +8,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use server::Handle;
 use socket2::{SockRef, TcpKeepalive};
+use tls::Acceptor;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
@@ -22,6 +23,7 @@ use crate::{
     peers, route,
     stream::Stream,
     watchdog::{Activity, Connections, LOOK_INTERVAL, Order},
+    wire::{Port, Wire},
 };
 
 /// How long a stopping server lets running requests finish.
@@ -33,10 +35,10 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Connections on the peer port.
 const PEER_CONNECTIONS_MAX: usize = 256;
 
-/// Serves the client API on a bound listener until `stop` turns true; then accepts no more, ends
+/// Serves the client API on a port until `stop` turns true; then accepts no more, ends
 /// watches, lets running requests finish for at most two seconds, and returns.
 pub async fn serve_clients(
-    listener: TcpListener,
+    port: Port,
     handle: Handle,
     config: Config,
     set_log_level: SetLogLevel,
@@ -44,7 +46,7 @@ pub async fn serve_clients(
 ) {
     let connections = config.max_connections;
     let context = Arc::new(Context::new(handle.clone(), config, set_log_level, stop.clone()));
-    accept(listener, connections, handle, stop, move |request| {
+    accept(port, connections, handle, stop, move |request| {
         if let Some(reply) = route::answer_now(&context, &request) {
             return Answering::now(reply);
         }
@@ -56,16 +58,16 @@ pub async fn serve_clients(
 
 /// Serves the peer port: the other members' streams, `/members`, `/version`, `/raft/probing`. Ends as
 /// [`serve_clients`] does.
-pub async fn serve_peers(listener: TcpListener, handle: Handle, stop: watch::Receiver<bool>) {
+pub async fn serve_peers(port: Port, handle: Handle, stop: watch::Receiver<bool>) {
     let member = handle.clone();
-    accept(listener, PEER_CONNECTIONS_MAX, handle, stop, move |request| {
+    accept(port, PEER_CONNECTIONS_MAX, handle, stop, move |request| {
         Answering::now(peers::answer(&member, request))
     })
     .await;
 }
 
 async fn accept<A>(
-    listener: TcpListener,
+    port: Port,
     connections_max: usize,
     member: Handle,
     mut stop: watch::Receiver<bool>,
@@ -73,6 +75,7 @@ async fn accept<A>(
 ) where
     A: Fn(Request<Incoming>) -> Answering + Clone + Send + Sync + 'static,
 {
+    let Port { listener, tls } = port;
     let connections_max = u32::try_from(connections_max).unwrap_or(u32::MAX).max(1);
     let places = Arc::new(Semaphore::new(connections_max as usize));
     let connections = Arc::new(Connections::default());
@@ -96,9 +99,11 @@ async fn accept<A>(
             }
         };
         let (answer, connection) = (answer.clone(), connections.add());
-        let connected = member.connected();
+        let (connected, tls) = (member.connected(), tls.clone());
         tokio::spawn(async move {
-            serve_connection(stream, &connection.activity, answer).await;
+            if let Some(wire) = begin(stream, tls.as_deref()).await {
+                serve_connection(wire, &connection.activity, answer).await;
+            }
             drop((connection, connected, place));
         });
     }
@@ -121,13 +126,27 @@ async fn next(
     Ok((stream, place))
 }
 
-async fn serve_connection<A>(stream: TcpStream, activity: &Arc<Activity>, answer: A)
-where
-    A: Fn(Request<Incoming>) -> Answering,
-{
+/// A connection that may ask; `None`: it may not, and the log says why.
+async fn begin(stream: TcpStream, tls: Option<&Acceptor>) -> Option<Wire> {
     if let Err(error) = set_options(&stream) {
         tracing::debug!(%error, "cannot set a connection's options");
     }
+    let from = stream.peer_addr();
+    match Wire::accept(stream, tls).await {
+        Ok(wire) => Some(wire),
+        Err(why) => {
+            let from = from.map_or_else(|_| "somewhere".to_owned(), |from| from.to_string());
+            tracing::warn!("rejected connection from {from:?}: {why}");
+            None
+        }
+    }
+}
+
+async fn serve_connection<A>(stream: Wire, activity: &Arc<Activity>, answer: A)
+where
+    A: Fn(Request<Incoming>) -> Answering,
+{
+    let goes_on_listening = matches!(stream, Wire::Plain(_));
     let io = TokioIo::new(Stream::new(stream, Arc::clone(activity)));
     let service = service_fn(|request| answer(request).counted(activity));
     let connection = http1::Builder::new()
@@ -136,7 +155,7 @@ where
         .title_case_headers(true)
         // Most bodies are small: copying one behind its head is cheaper than a vectored write.
         .writev(false)
-        .half_close(true)
+        .half_close(goes_on_listening)
         .serve_connection(io, service)
         .with_upgrades();
     let mut connection = pin!(connection);

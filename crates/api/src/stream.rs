@@ -10,11 +10,10 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     time::{Sleep, sleep},
 };
 
-use crate::watchdog::Activity;
+use crate::{watchdog::Activity, wire::Wire};
 
 /// How long a client may go on sending after it was refused.
 const LINGER: Duration = Duration::from_secs(3);
@@ -23,22 +22,15 @@ const LINGER_BYTES_MAX: usize = 32 << 20;
 
 /// A client's connection.
 pub(crate) struct Stream {
-    tcp: TcpStream,
+    wire: Wire,
     activity: Arc<Activity>,
     is_shut: bool,
     linger: Option<Linger>,
 }
 
 impl Stream {
-    pub(crate) fn new(tcp: TcpStream, activity: Arc<Activity>) -> Self {
-        Self { tcp, activity, is_shut: false, linger: None }
-    }
-
-    /// Whether the client has closed its half. What it sent before must have been read.
-    fn is_abandoned(&self, cx: &mut Context<'_>) -> bool {
-        let mut byte = [0];
-        let peeked = self.tcp.poll_peek(cx, &mut ReadBuf::new(&mut byte));
-        matches!(peeked, Poll::Ready(Ok(0) | Err(_)))
+    pub(crate) fn new(wire: Wire, activity: Arc<Activity>) -> Self {
+        Self { wire, activity, is_shut: false, linger: None }
     }
 }
 
@@ -54,11 +46,11 @@ impl Linger {
         Self { until: Box::pin(sleep(LINGER)), discarded: 0 }
     }
 
-    fn poll_end(&mut self, tcp: &mut TcpStream, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_end(&mut self, wire: &mut Wire, cx: &mut Context<'_>) -> Poll<()> {
         let mut bytes = [0; 16 * 1024];
         while self.discarded < LINGER_BYTES_MAX {
             let mut buffer = ReadBuf::new(&mut bytes);
-            match Pin::new(&mut *tcp).poll_read(cx, &mut buffer) {
+            match Pin::new(&mut *wire).poll_read(cx, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                     self.discarded += buffer.filled().len();
                 }
@@ -77,7 +69,7 @@ impl AsyncRead for Stream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let result = Pin::new(&mut self.tcp).poll_read(cx, buffer);
+        let result = Pin::new(&mut self.wire).poll_read(cx, buffer);
         if buffer.filled().len() > before {
             self.activity.read();
         }
@@ -91,7 +83,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write(cx, data)
+        Pin::new(&mut self.wire).poll_write(cx, data)
     }
 
     fn poll_write_vectored(
@@ -99,11 +91,11 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         data: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write_vectored(cx, data)
+        Pin::new(&mut self.wire).poll_write_vectored(cx, data)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
+        self.wire.is_write_vectored()
     }
 
     /// An error if the client of a watch has gone.
@@ -112,23 +104,23 @@ impl AsyncWrite for Stream {
     /// event waits for the client's end too. For other answers a closed half is no end: whoever
     /// closes it after asking still listens.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.activity.is_watching() && self.is_abandoned(cx) {
+        if self.activity.is_watching() && self.wire.is_abandoned(cx) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        Pin::new(&mut self.tcp).poll_flush(cx)
+        Pin::new(&mut self.wire).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if !this.is_shut {
-            ready!(Pin::new(&mut this.tcp).poll_shutdown(cx))?;
+            ready!(Pin::new(&mut this.wire).poll_shutdown(cx))?;
             this.is_shut = true;
         }
         if this.linger.is_none() && this.activity.leaves_unread() {
             this.linger = Some(Linger::new());
         }
         match &mut this.linger {
-            Some(linger) => linger.poll_end(&mut this.tcp, cx).map(Ok),
+            Some(linger) => linger.poll_end(&mut this.wire, cx).map(Ok),
             None => Poll::Ready(Ok(())),
         }
     }

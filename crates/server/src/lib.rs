@@ -23,6 +23,7 @@ mod waiters;
 pub use config::{Config, Done, StartError, Status, Unserved};
 pub use figures::{Figures, Histogram};
 pub use handle::{Connected, Handle};
+pub use peer::Dialer;
 pub use start::start;
 
 #[cfg(test)]

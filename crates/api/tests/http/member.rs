@@ -75,11 +75,16 @@ impl Member {
             (bind().await.unwrap(), bind().await.unwrap())
         });
         let (address, peer_address) = (clients.local_addr().unwrap(), peers.local_addr().unwrap());
-        let serve_clients =
-            api::serve_clients(clients, handle.clone(), config, set_log_level, stopped.clone());
+        let serve_clients = api::serve_clients(
+            api::Port::plain(clients),
+            handle.clone(),
+            config,
+            set_log_level,
+            stopped.clone(),
+        );
         let served = vec![
             runtime.spawn(serve_clients),
-            runtime.spawn(api::serve_peers(peers, handle.clone(), stopped)),
+            runtime.spawn(api::serve_peers(api::Port::plain(peers), handle.clone(), stopped)),
         ];
         Self { address, peers: peer_address, handle, levels, stop, served, runtime }
     }

@@ -21,8 +21,13 @@ fn with_jumping_clock<F: Future>(client: impl FnOnce(SocketAddr) -> F) -> F::Out
         let address = listener.local_addr().unwrap();
         let (_stop, stopped) = watch::channel(false);
         let config = api::Config::default();
-        let serve =
-            api::serve_clients(listener, handle.clone(), config, Arc::new(|_| false), stopped);
+        let serve = api::serve_clients(
+            api::Port::plain(listener),
+            handle.clone(),
+            config,
+            Arc::new(|_| false),
+            stopped,
+        );
         tokio::spawn(serve);
         tokio::time::pause();
         let answer = client(address).await;
