@@ -3,7 +3,7 @@
 //! The only crate that knows the wire format of HTTP and JSON.
 //!
 //! - `serve`: listeners, connections, their limits and their end; `stream`, `watchdog`: one
-//!   connection's bytes, and what it has done; `wire`: with TLS or without; `at_once`: polling again who woke himself
+//!   connection's bytes, and what it has done; `port`: with TLS or without; `at_once`: polling again who woke himself
 //! - `route`: from path and method to a handler; `escape`: what URLs escape
 //! - `v2`: keys, members and statistics; `ops`: version, health, metrics, log level
 //! - `peers`: what the peer port answers
@@ -17,14 +17,14 @@ mod escape;
 mod numbers;
 mod ops;
 mod peers;
+mod port;
 mod reply;
 mod route;
 mod serve;
 mod stream;
 mod v2;
 mod watchdog;
-mod wire;
 
 pub use context::{Config, SetLogLevel};
+pub use port::Port;
 pub use serve::{serve_clients, serve_peers};
-pub use wire::Port;

@@ -20,10 +20,11 @@ use crate::{
     answering::Answering,
     at_once::AtOnce,
     context::Context,
-    peers, route,
+    peers,
+    port::{self, Port, Wire},
+    route,
     stream::Stream,
     watchdog::{Activity, Connections, LOOK_INTERVAL, Order},
-    wire::{Port, Wire},
 };
 
 /// How long a stopping server lets running requests finish.
@@ -132,7 +133,7 @@ async fn begin(stream: TcpStream, tls: Option<&Acceptor>) -> Option<Wire> {
         tracing::debug!(%error, "cannot set a connection's options");
     }
     let from = stream.peer_addr();
-    match Wire::accept(stream, tls).await {
+    match port::begin(stream, tls).await {
         Ok(wire) => Some(wire),
         Err(why) => {
             let from = from.map_or_else(|_| "somewhere".to_owned(), |from| from.to_string());

@@ -13,7 +13,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use crate::{watchdog::Activity, wire::Wire};
+use crate::{port::Wire, watchdog::Activity};
 
 /// How long a client may go on sending after it was refused.
 const LINGER: Duration = Duration::from_secs(3);
@@ -31,6 +31,15 @@ pub(crate) struct Stream {
 impl Stream {
     pub(crate) fn new(wire: Wire, activity: Arc<Activity>) -> Self {
         Self { wire, activity, is_shut: false, linger: None }
+    }
+
+    /// Whether the client has closed its half of a plain connection; what it sent before must have
+    /// been read. With TLS nobody goes on listening who has said good-bye: there hyper looks.
+    fn is_abandoned(&self, cx: &mut Context<'_>) -> bool {
+        let Wire::Plain(tcp) = &self.wire else { return false };
+        let mut byte = [0];
+        let peeked = tcp.poll_peek(cx, &mut ReadBuf::new(&mut byte));
+        matches!(peeked, Poll::Ready(Ok(0) | Err(_)))
     }
 }
 
@@ -104,7 +113,7 @@ impl AsyncWrite for Stream {
     /// event waits for the client's end too. For other answers a closed half is no end: whoever
     /// closes it after asking still listens.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.activity.is_watching() && self.wire.is_abandoned(cx) {
+        if self.activity.is_watching() && self.is_abandoned(cx) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         Pin::new(&mut self.wire).poll_flush(cx)

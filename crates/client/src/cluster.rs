@@ -28,6 +28,8 @@ pub struct Config {
     pub response_bytes_max: usize,
     /// Sent with every request as basic authentication.
     pub credentials: Option<Credentials>,
+    /// For endpoints that begin with https.
+    pub tls: tls::Settings,
     /// Told every request before it is sent.
     pub trace: Option<Trace>,
 }
@@ -40,6 +42,7 @@ impl Default for Config {
             total_timeout: Some(Duration::from_secs(5)),
             response_bytes_max: RESPONSE_BYTES_MAX,
             credentials: None,
+            tls: tls::Settings::default(),
             trace: None,
         }
     }
@@ -124,7 +127,7 @@ impl Client {
             return Err(Error::NoEndpoints);
         }
         let shared = Shared {
-            transport: Transport::new(&config),
+            transport: Transport::new(&config)?,
             total_timeout: config.total_timeout,
             trace: config.trace,
             endpoints: Mutex::new(Endpoints { listed, good: None, spare: None }),

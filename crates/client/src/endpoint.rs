@@ -1,4 +1,4 @@
-//! One place where a cluster is reached: `http://host:port`, with a path in front if a proxy
+//! One place where a cluster is reached: `http://host:port` or `https://host:port`, with a path in front if a proxy
 //! wants one.
 
 use std::{fmt, str::FromStr};
@@ -6,16 +6,13 @@ use std::{fmt, str::FromStr};
 use http::Uri;
 
 const HTTP: &str = "http://";
-const PORT_DEFAULT: u16 = 80;
+const HTTPS: &str = "https://";
 
 /// Why an address is not an [`Endpoint`]. The text is for users.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadEndpoint {
-    /// TLS is still to come.
-    #[error("https endpoints are not supported yet ({0})")]
-    Https(String),
     /// Neither `http` nor `https`.
-    #[error("endpoint {0:?} must begin with http://")]
+    #[error("endpoint {0:?} must begin with http:// or https://")]
     Scheme(String),
     /// No host, a port that is no number, or characters that no address has.
     #[error("endpoint {0:?} is not an address like http://127.0.0.1:2379")]
@@ -25,7 +22,7 @@ pub enum BadEndpoint {
 /// A member's client URL. Shown as the user wrote it, without a slash at its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Invariant: `http://` + authority + path, where the path is empty or starts with a slash
+    /// Invariant: `http://` or `https://` + authority + path, where the path is empty or starts with a slash
     /// and does not end in one.
     url: String,
 }
@@ -33,10 +30,13 @@ pub struct Endpoint {
 impl Endpoint {
     /// Host and port, as a connection error names them.
     pub(crate) fn address(&self) -> String {
-        let rest = self.url.strip_prefix(HTTP).unwrap_or(&self.url);
+        let (rest, port) = match self.url.strip_prefix(HTTPS) {
+            Some(rest) => (rest, 443),
+            None => (self.url.strip_prefix(HTTP).unwrap_or(&self.url), 80),
+        };
         let authority = rest.split('/').next().unwrap_or(rest);
         match authority.parse::<http::uri::Authority>() {
-            Ok(parsed) if parsed.port().is_none() => format!("{authority}:{PORT_DEFAULT}"),
+            Ok(parsed) if parsed.port().is_none() => format!("{authority}:{port}"),
             Ok(_) | Err(_) => authority.to_owned(),
         }
     }
@@ -54,8 +54,8 @@ impl FromStr for Endpoint {
     fn from_str(text: &str) -> Result<Self, BadEndpoint> {
         let text = text.trim();
         let with_scheme = match text.split_once("://") {
-            Some((scheme, _)) if scheme.eq_ignore_ascii_case("https") => {
-                return Err(BadEndpoint::Https(text.to_owned()));
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => {
+                format!("{HTTPS}{rest}")
             }
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => format!("{HTTP}{rest}"),
             Some(_) => return Err(BadEndpoint::Scheme(text.to_owned())),
@@ -96,10 +96,10 @@ mod tests {
             ("127.0.0.1", "http://127.0.0.1"),
             ("http://[::1]:2379", "http://[::1]:2379"),
             ("HTTP://proxy/etcd/", "http://proxy/etcd"),
+            ("HTTPS://a:1", "https://a:1"),
         ] {
             assert_eq!(parse(text).as_deref(), Ok(url), "{text}");
         }
-        assert!(matches!(parse("https://a:1"), Err(BadEndpoint::Https(_))));
         assert!(matches!(parse("unix:///a"), Err(BadEndpoint::Scheme(_))));
         for text in
             ["", "http://", "http://a:port", "http://a:99999", "a b:1", "u:p@a:1", "a:1?x=y"]
@@ -112,6 +112,7 @@ mod tests {
     fn the_address_always_has_a_port() {
         let address = |text: &str| text.parse::<Endpoint>().map(|endpoint| endpoint.address());
         assert_eq!(address("http://a.example/etcd").as_deref(), Ok("a.example:80"));
+        assert_eq!(address("https://a.example").as_deref(), Ok("a.example:443"));
         assert_eq!(address("http://[::1]:4001").as_deref(), Ok("[::1]:4001"));
     }
 }

@@ -15,6 +15,9 @@ pub enum Error {
     /// An address that cannot be used.
     #[error(transparent)]
     Endpoint(#[from] BadEndpoint),
+    /// The files of TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
     /// A client without any endpoint, or a cluster that publishes none that can be used.
     #[error("client: no endpoints available")]
     NoEndpoints,
@@ -63,6 +66,7 @@ impl Error {
             }
             Self::DeadlineExceeded { .. } => true,
             Self::Endpoint(_)
+            | Self::Tls(_)
             | Self::NoEndpoints
             | Self::Etcd(_)
             | Self::Refused { .. }

@@ -18,6 +18,7 @@
 //! ```
 
 mod cluster;
+mod dial;
 mod endpoint;
 mod error;
 mod escape;

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use crate::{
     cluster::{Config, Credentials},
+    dial::Dialer,
     endpoint::Endpoint,
     error::{Attempt, AttemptKind},
     request::Request,
@@ -48,14 +49,14 @@ pub(crate) struct Answer {
 /// Connections to all endpoints, kept alive between requests.
 #[derive(Debug)]
 pub(crate) struct Transport {
-    pool: Pool<HttpConnector, Full<Bytes>>,
+    pool: Pool<Dialer, Full<Bytes>>,
     header_timeout: Option<Duration>,
     response_bytes_max: usize,
     authorization: Option<HeaderValue>,
 }
 
 impl Transport {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config) -> Result<Self, tls::Error> {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(config.request_timeout);
         connector.set_keepalive(Some(TCP_KEEPALIVE));
@@ -63,13 +64,13 @@ impl Transport {
         let pool = Pool::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE_MAX)
             .pool_timer(TokioTimer::new())
-            .build(connector);
-        Self {
+            .build(Dialer::new(connector, config.tls.clone())?);
+        Ok(Self {
             pool,
             header_timeout: config.request_timeout,
             response_bytes_max: config.response_bytes_max,
             authorization: config.credentials.as_ref().map(basic),
-        }
+        })
     }
 
     /// Sends the request and waits for the answer's head. A 5xx is a failure, with its message.

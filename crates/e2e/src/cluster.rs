@@ -24,6 +24,8 @@ const COMPLAINTS: [&str; 7] = [
 /// Several members on loopback that make one cluster.
 pub struct Cluster {
     pub members: Vec<Member>,
+    /// Where each serves clients with TLS, if it does.
+    pub https: Vec<String>,
     /// `name=URL` of each, for those that join.
     rows: Vec<String>,
     flags: Vec<String>,
@@ -37,16 +39,30 @@ impl Cluster {
 
     /// The same, each member with these flags.
     pub fn start_with(count: usize, flags: &[&str]) -> Self {
+        Self::found(count, flags, "http")
+    }
+
+    /// The same with TLS between members, who serve clients with TLS beside plain HTTP, and
+    /// advertise the former.
+    pub fn start_with_tls(count: usize, flags: &[&str]) -> Self {
+        Self::found(count, flags, "https")
+    }
+
+    fn found(count: usize, flags: &[&str], scheme: &str) -> Self {
         let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
         let urls: Vec<_> =
-            (0..count).map(|_| format!("http://127.0.0.1:{}", ports::free())).collect();
+            (0..count).map(|_| format!("{scheme}://127.0.0.1:{}", ports::free())).collect();
+        let secure = |_| format!("https://127.0.0.1:{}", ports::free());
+        let https: Vec<_> = (0..count).filter(|_| scheme == "https").map(secure).collect();
         let rows: Vec<_> =
             urls.iter().enumerate().map(|(at, url)| format!("m{at}={url}")).collect();
         let row = rows.join(",");
-        let start =
-            |(at, url): (usize, &String)| member(&format!("m{at}"), url, (&row, "new"), &flags);
+        let start = |(at, url): (usize, &String)| {
+            let secure = https.get(at).map(String::as_str);
+            member((&format!("m{at}"), url, secure), (&row, "new"), &flags)
+        };
         let members = urls.iter().enumerate().map(start).collect();
-        let mut cluster = Self { members, rows, flags };
+        let mut cluster = Self { members, https, rows, flags };
         cluster.members.iter_mut().for_each(Member::wait_until_ready);
         cluster
     }
@@ -59,7 +75,8 @@ impl Cluster {
         let added = self.members[0].ask(&Request::json("POST", "/v2/members", &body));
         assert_eq!(added.status, 201, "{}", added.text());
         self.rows.push(format!("{name}={url}"));
-        let mut joined = member(&name, &url, (&self.rows.join(","), "existing"), &self.flags);
+        let mut joined =
+            member((&name, &url, None), (&self.rows.join(","), "existing"), &self.flags);
         joined.wait_until_ready();
         self.members.push(joined);
         self.members.last_mut().expect("it was pushed just now")
@@ -123,17 +140,24 @@ impl Cluster {
     }
 }
 
-fn member(name: &str, peer_url: &str, (row, state): (&str, &str), flags: &[String]) -> Member {
+/// A member of that name, with a peer URL, and perhaps one for clients with TLS.
+fn member(
+    (name, peer_url, https): (&str, &str, Option<&str>),
+    (row, state): (&str, &str),
+    flags: &[String],
+) -> Member {
     let port = ports::free();
     let client = format!("http://127.0.0.1:{port}");
+    let advertised = https.unwrap_or(&client);
+    let listens = https.map_or_else(|| client.clone(), |https| format!("{client},{https}"));
     let start = flags.iter().fold(Start::new(), |start, flag| start.flag(flag));
     let mut member = start
         .bare()
         .client_port(port)
         .peer_url(peer_url)
         .flag(&format!("--name={name}"))
-        .flag(&format!("--listen-client-urls={client}"))
-        .flag(&format!("--advertise-client-urls={client}"))
+        .flag(&format!("--listen-client-urls={listens}"))
+        .flag(&format!("--advertise-client-urls={advertised}"))
         .flag(&format!("--listen-peer-urls={peer_url}"))
         .flag(&format!("--initial-advertise-peer-urls={peer_url}"))
         .flag(&format!("--initial-cluster={row}"))

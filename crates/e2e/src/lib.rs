@@ -5,6 +5,7 @@
 //! etcd 3.4 there, the tests that hold us to etcd's behaviour must pass as well, which is how we
 //! know that they test the right thing.
 
+pub mod authority;
 pub mod binaries;
 pub mod cluster;
 pub mod http;

@@ -10,7 +10,7 @@ fn cluster_version() -> &'static str {
 }
 
 /// Logs the wordings of 2.3, of 3.4, and of 3.5 on; tells systemd.
-pub(crate) fn ready(handle: &Handle, client_urls: &[String], addresses: &[String]) {
+pub(crate) fn ready(handle: &Handle, client_urls: &[String], served: &[(String, bool)]) {
     let (agreed, name, cluster) = (cluster_version(), handle.name(), handle.cluster_id());
     let urls = client_urls.join(" ");
     tracing::info!(
@@ -20,8 +20,9 @@ pub(crate) fn ready(handle: &Handle, client_urls: &[String], addresses: &[String
     tracing::info!(target: "etcdserver", "set the initial cluster version to {agreed}");
     tracing::info!(target: "etcdserver/api", "enabled capabilities for version {agreed}");
     tracing::info!(target: "embed", "ready to serve client requests");
-    for address in addresses {
-        tracing::info!(target: "embed", "serving insecure client requests on {address}");
+    for (address, is_secure) in served {
+        let how = if *is_secure { "" } else { "insecure " };
+        tracing::info!(target: "embed", "serving {how}client requests on {address}");
     }
     notify(sd_notify::NotifyState::Ready);
 }

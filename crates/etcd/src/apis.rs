@@ -1,9 +1,10 @@
 //! The APIs on their ports: peers at once, clients when the member is ready.
 
+use api::Port;
 use server::Handle;
-use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio::{sync::watch, task::JoinSet};
 
-use crate::listen::Listeners;
+use crate::secure::Ports;
 
 /// One task for each port that is served.
 pub(crate) struct Apis {
@@ -11,33 +12,33 @@ pub(crate) struct Apis {
     stop: watch::Sender<bool>,
     /// Until the member is ready the kernel keeps clients' connections: whoever came now would
     /// read what the keyspace was before the log is applied again.
-    waiting: Vec<TcpListener>,
+    waiting: Vec<Port>,
     config: api::Config,
     set_log_level: api::SetLogLevel,
 }
 
 impl Apis {
     pub(crate) fn new(
-        listeners: Listeners,
+        ports: Ports,
         handle: &Handle,
         config: api::Config,
         set_log_level: api::SetLogLevel,
     ) -> Self {
         let (stop, stopping) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        for listener in listeners.peers {
-            tasks.spawn(api::serve_peers(listener, handle.clone(), stopping.clone()));
+        for port in ports.peers {
+            tasks.spawn(api::serve_peers(port, handle.clone(), stopping.clone()));
         }
-        Self { tasks, stop, waiting: listeners.clients, config, set_log_level }
+        Self { tasks, stop, waiting: ports.clients, config, set_log_level }
     }
 
     /// To be called once the member is ready.
     pub(crate) fn serve_clients(&mut self, handle: &Handle) {
-        for listener in self.waiting.drain(..) {
+        for port in self.waiting.drain(..) {
             let set_log_level = api::SetLogLevel::clone(&self.set_log_level);
             let (handle, config) = (handle.clone(), self.config.clone());
             let stopping = self.stop.subscribe();
-            self.tasks.spawn(api::serve_clients(listener, handle, config, set_log_level, stopping));
+            self.tasks.spawn(api::serve_clients(port, handle, config, set_log_level, stopping));
         }
     }
 

@@ -10,6 +10,7 @@ mod cluster;
 mod environment;
 mod file;
 mod given;
+mod security;
 mod urls;
 
 use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
@@ -22,6 +23,7 @@ use given::Source;
 
 pub(crate) use given::Given;
 
+pub(crate) use security::{Security, Side};
 pub(crate) use urls::Url;
 
 /// What the user asked for.
@@ -41,6 +43,7 @@ pub(crate) struct Config {
     pub(crate) cors: Vec<String>,
     pub(crate) listen_clients: Vec<Listen>,
     pub(crate) listen_peers: Vec<Listen>,
+    pub(crate) security: Security,
     pub(crate) reuse_port: bool,
     pub(crate) logging: logging::Settings,
     /// What the user should know about the flags that were given; for the log.

@@ -12,8 +12,16 @@ const BACKLOG: u32 = 4096;
 /// Open ports.
 #[derive(Debug)]
 pub(crate) struct Listeners {
-    pub(crate) clients: Vec<TcpListener>,
-    pub(crate) peers: Vec<TcpListener>,
+    pub(crate) clients: Vec<Bound>,
+    pub(crate) peers: Vec<Bound>,
+}
+
+/// An open port.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    pub(crate) listener: TcpListener,
+    /// It is to speak TLS.
+    pub(crate) is_https: bool,
 }
 
 /// Opens all ports of the configuration, or none. A legacy default port that is taken is left out
@@ -24,14 +32,16 @@ pub(crate) fn open(config: &mut Config) -> Result<Listeners, String> {
     Ok(Listeners { clients, peers })
 }
 
-fn open_all(config: &mut Config, listens: &[Listen]) -> Result<Vec<TcpListener>, String> {
+fn open_all(config: &mut Config, listens: &[Listen]) -> Result<Vec<Bound>, String> {
     let mut listeners = Vec::new();
     for listen in listens {
         let Some(address) = listen.url.bind_address() else {
             return Err(format!("--{} {} names no IP", listen.flag, listen.url));
         };
         match bind(address, config.reuse_port) {
-            Ok(listener) => listeners.push(listener),
+            Ok(listener) => {
+                listeners.push(Bound { listener, is_https: listen.url.is_https() });
+            }
             Err(error) if listen.is_legacy_default && error.kind() == io::ErrorKind::AddrInUse => {
                 config.warnings.push(format!(
                     "port {} is in use: going on without it, since only clients of etcd 0.4 ask \
@@ -124,7 +134,7 @@ mod tests {
         let mut first = configured(&on(0));
         first.reuse_port = true;
         let held = open(&mut first).unwrap();
-        let port = held.clients[0].local_addr().unwrap().port();
+        let port = held.clients[0].listener.local_addr().unwrap().port();
         assert!(open(&mut configured(&on(port))).is_err());
         let mut second = configured(&[on(port), vec!["--socket-reuse-port".to_owned()]].concat());
         assert!(open(&mut second).is_ok());

@@ -7,6 +7,7 @@ mod descriptors;
 mod flags;
 mod listen;
 mod logging;
+mod secure;
 mod serve;
 mod signals;
 mod version;

@@ -4,9 +4,12 @@ use std::{num::NonZero, sync::Arc, time::Duration};
 
 use base::{OsClock, OsDisk};
 use server::Handle;
-use tokio::{net::TcpListener, runtime::Runtime};
+use tokio::runtime::Runtime;
 
-use crate::{announce, apis::Apis, config::Config, descriptors, listen, signals::Signals, version};
+use crate::{
+    announce, apis::Apis, config::Config, descriptors, listen, listen::Bound, secure,
+    signals::Signals, version,
+};
 
 /// What running requests and the last flush may take after a signal; a second signal ends all.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,6 +35,8 @@ pub(crate) fn run(mut config: Config, set_log_level: api::SetLogLevel) -> Result
     let entered = runtime.enter();
     let max_connections = descriptors::connections_max();
     let listeners = listen::open(&mut config)?;
+    let mut secured = secure::secure(&config)?;
+    config.member.dialer = std::mem::take(&mut secured.dialer);
     let signals = Signals::install().map_err(|error| format!("listen for signals: {error}"))?;
     let handle = start(&config)?;
     let api_config = api::Config {
@@ -41,8 +46,8 @@ pub(crate) fn run(mut config: Config, set_log_level: api::SetLogLevel) -> Result
     };
     let serving = Serving {
         client_urls: config.member.client_urls,
-        addresses: listeners.clients.iter().filter_map(address).collect(),
-        apis: Apis::new(listeners, &handle, api_config, set_log_level),
+        served: listeners.clients.iter().filter_map(served).collect(),
+        apis: Apis::new(secured.ports(listeners), &handle, api_config, set_log_level),
         handle,
         signals,
     };
@@ -58,8 +63,9 @@ fn runtime() -> std::io::Result<Runtime> {
     builder.worker_threads(cores.max(2)).thread_name("network").enable_all().build()
 }
 
-fn address(listener: &TcpListener) -> Option<String> {
-    listener.local_addr().ok().map(|address| address.to_string())
+fn served(bound: &Bound) -> Option<(String, bool)> {
+    let address = bound.listener.local_addr().ok()?;
+    Some((address.to_string(), bound.is_https))
 }
 
 /// Says what there is to say about version and flags, and starts the member.
@@ -91,7 +97,8 @@ fn start(config: &Config) -> Result<Handle, String> {
 struct Serving {
     handle: Handle,
     client_urls: Vec<String>,
-    addresses: Vec<String>,
+    /// Addresses for clients, and whether with TLS.
+    served: Vec<(String, bool)>,
     apis: Apis,
     signals: Signals,
 }
@@ -104,7 +111,7 @@ impl Serving {
                 () = self.handle.ready(), if !is_ready => {
                     is_ready = true;
                     self.apis.serve_clients(&self.handle);
-                    announce::ready(&self.handle, &self.client_urls, &self.addresses);
+                    announce::ready(&self.handle, &self.client_urls, &self.served);
                 }
                 reason = self.handle.failed() => {
                     tracing::error!(target: "etcdmain", "the member cannot go on: {reason}");

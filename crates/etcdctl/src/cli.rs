@@ -70,15 +70,18 @@ pub(crate) struct Globals {
     /// Domain whose SRV records name the endpoints (not supported yet)
     #[arg(short = 'D', long, value_name = "DOMAIN")]
     pub(crate) discovery_srv: Option<String>,
-    /// Client certificate for https (not supported yet)
-    #[arg(long, value_name = "FILE")]
+    /// Client certificate for https [env: ETCDCTL_CERT_FILE]
+    #[arg(long, visible_alias = "cert", value_name = "FILE")]
     pub(crate) cert_file: Option<OsString>,
-    /// Key of the client certificate (not supported yet)
-    #[arg(long, value_name = "FILE")]
+    /// Key of the client certificate [env: ETCDCTL_KEY_FILE]
+    #[arg(long, visible_alias = "key", value_name = "FILE")]
     pub(crate) key_file: Option<OsString>,
-    /// Certificates of authorities to trust for https (not supported yet)
-    #[arg(long, value_name = "FILE")]
+    /// Certificates of authorities to trust for https [default: the system's] [env: ETCDCTL_CA_FILE]
+    #[arg(long, visible_alias = "cacert", value_name = "FILE")]
     pub(crate) ca_file: Option<OsString>,
+    /// Take any https server for the one it says it is (for tests only)
+    #[arg(long)]
+    pub(crate) insecure_skip_tls_verify: bool,
     /// Print the version
     #[arg(short, long, action = clap::ArgAction::Version)]
     version: Option<bool>,

@@ -1,8 +1,9 @@
 //! From the global flags and the environment to a client that knows its cluster.
 
-use std::time::Duration;
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use client::{Client, Config, Credentials, Trace};
+use tls::Settings;
 
 use crate::{cli::Globals, failure::Failure, output, password};
 
@@ -58,6 +59,7 @@ fn build(globals: &Globals) -> Result<Client, Failure> {
     let config = Config {
         request_timeout: limit(globals.timeout),
         total_timeout: limit(globals.total_timeout),
+        tls: tls(globals, environment),
         credentials: globals.username.as_deref().map(credentials).transpose()?,
         trace: globals
             .debug
@@ -100,16 +102,21 @@ fn refuse_what_comes_later(
              name the members with --endpoints",
         ));
     }
-    let files = [
-        ("--cert-file", &globals.cert_file),
-        ("--key-file", &globals.key_file),
-        ("--ca-file", &globals.ca_file),
-    ];
-    match files.into_iter().find(|(_, file)| file.is_some()) {
-        Some((flag, _)) => Err(Failure::plain(format!(
-            "etcdctl: {flag} is not supported yet: this version does not speak https"
-        ))),
-        None => Ok(()),
+    Ok(())
+}
+
+/// The flags, then the environment: first the names of 2.3, then those of 3.
+fn tls(globals: &Globals, environment: impl Fn(&str) -> Option<String>) -> Settings {
+    let file = |flag: &Option<OsString>, variables: [&str; 2]| -> Option<PathBuf> {
+        let given = || variables.into_iter().find_map(&environment).map(OsString::from);
+        flag.clone().or_else(given).filter(|path| !path.is_empty()).map(PathBuf::from)
+    };
+    Settings {
+        cert_file: file(&globals.cert_file, ["ETCDCTL_CERT_FILE", "ETCDCTL_CERT"]),
+        key_file: file(&globals.key_file, ["ETCDCTL_KEY_FILE", "ETCDCTL_KEY"]),
+        trusted_ca_file: file(&globals.ca_file, ["ETCDCTL_CA_FILE", "ETCDCTL_CACERT"]),
+        insecure_skip_verify: globals.insecure_skip_tls_verify,
+        ..Settings::default()
     }
 }
 
@@ -161,12 +168,28 @@ mod tests {
 
     #[test]
     fn what_comes_later_is_refused() {
-        for flags in ["-D example.com", "--cert-file x", "--key-file x", "--ca-file x"] {
-            assert!(refuse_what_comes_later(&globals(flags), |_| None).is_err(), "{flags}");
-        }
+        assert!(refuse_what_comes_later(&globals("-D example.com"), |_| None).is_err());
         let srv = |name: &str| (name == "ETCDCTL_DISCOVERY_SRV").then(|| "a.example".to_owned());
         assert!(refuse_what_comes_later(&globals(""), srv).is_err());
         assert!(refuse_what_comes_later(&globals(""), |_| None).is_ok());
+    }
+
+    #[test]
+    fn the_files_of_tls_have_their_names_of_2_3_and_of_3() {
+        let none = |_: &str| None;
+        let files = |flags: &str, environment: &dyn Fn(&str) -> Option<String>| {
+            let found = tls(&globals(flags), environment);
+            [found.cert_file, found.key_file, found.trusted_ca_file]
+                .map(|path| path.map(|path| path.display().to_string()).unwrap_or_default())
+        };
+        assert_eq!(files("--cert-file a --key-file b --ca-file c", &none), ["a", "b", "c"]);
+        assert_eq!(files("--cert a --key b --cacert c", &none), ["a", "b", "c"]);
+        let old = |name: &str| name.ends_with("_FILE").then(|| name.to_owned());
+        let [cert, key, ca] = ["ETCDCTL_CERT_FILE", "ETCDCTL_KEY_FILE", "ETCDCTL_CA_FILE"];
+        assert_eq!(files("--cert-file a", &old), ["a", key, ca]);
+        assert_eq!(files("", &old), [cert, key, ca]);
+        let new = |name: &str| (name == "ETCDCTL_CACERT").then(|| "c".to_owned());
+        assert_eq!(files("", &new), ["", "", "c"]);
     }
 
     #[test]

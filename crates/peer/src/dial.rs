@@ -4,22 +4,13 @@ use std::{io, sync::Arc, time::Duration};
 
 use http::Uri;
 use socket2::{SockRef, TcpKeepalive};
-use tls::Connector;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    time,
-};
+use tls::{ClientStream, Connector, Wire};
+use tokio::{net::TcpStream, time};
 
 /// What a dead machine is noticed by where nothing is sent.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 /// A peer that does not answer to a connection: the next URL is tried.
 const TIMEOUT: Duration = Duration::from_secs(1);
-
-/// A connection, whatever protects it.
-pub(crate) trait Dialed: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Dialed for T {}
 
 /// How connections to peers are made: plain ones, and with these settings TLS.
 #[derive(Clone, Debug, Default)]
@@ -33,9 +24,9 @@ impl Dialer {
         Self { tls: Some(connector) }
     }
 
-    pub(crate) async fn dial(&self, url: &Uri) -> io::Result<Box<dyn Dialed>> {
+    pub(crate) async fn dial(&self, url: &Uri) -> io::Result<Wire<ClientStream>> {
         if url.scheme_str() != Some("https") {
-            return Ok(Box::new(tcp(url, 80).await?));
+            return Ok(Wire::Plain(tcp(url, 80).await?));
         }
         let tls = self.tls.as_ref().ok_or_else(|| {
             io::Error::other(
@@ -44,7 +35,8 @@ impl Dialer {
             )
         })?;
         let stream = tcp(url, 443).await?;
-        Ok(Box::new(tls.connect(url.host().unwrap_or_default(), stream).await?))
+        let stream = tls.connect(url.host().unwrap_or_default(), stream).await?;
+        Ok(Wire::Tls(Box::new(stream)))
     }
 }
 

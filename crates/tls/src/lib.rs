@@ -17,6 +17,7 @@ mod names;
 mod settings;
 mod trust;
 mod versions;
+mod wire;
 
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ pub use accept::{Acceptor, ServerStream};
 pub use auto::self_signed;
 pub use connect::{ClientStream, Connector};
 pub use settings::Settings;
+pub use wire::Wire;
 
 /// Why TLS cannot be set up. One line, for operators.
 #[derive(Debug, thiserror::Error)]

@@ -36,7 +36,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("prometheus-client", &["api"]),
     ("raft", &["member"]),
     ("raft-proto", &["member"]),
-    ("rcgen", &["tls"]),
+    ("rcgen", &["tls", "e2e"]),
     ("redb", &["backend"]),
     ("rlimit", &["etcd"]),
     ("rustls", &["tls"]),
@@ -47,6 +47,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("signal-hook", &["etcd"]),
     ("slog", &["member"]),
     ("tokio-rustls", &["tls"]),
+    ("tower-service", &["client"]),
     ("tracing-subscriber", &["etcd"]),
     ("x509-parser", &["tls"]),
 ];

@@ -18,19 +18,19 @@ fn endpoints(client: &Client) -> Vec<String> {
 
 #[tokio::test]
 async fn a_sync_takes_what_the_members_publish() {
-    let list = members(&["http://a:1/", "http://b:2", "http://a:1", "https://c:3"]);
+    let list = members(&["http://a:1/", "http://b:2", "http://a:1", "https://c:3", "unix:///d"]);
     let server = Server::start(vec![reply(200, 0, &list)]).await;
     let client = client(&[&server]);
     client.sync().await.unwrap();
     // Once each, and only what can be used.
-    assert_eq!(endpoints(&client), ["http://a:1", "http://b:2"]);
+    assert_eq!(endpoints(&client), ["http://a:1", "http://b:2", "https://c:3"]);
 }
 
 #[tokio::test]
 async fn a_sync_that_fails_or_finds_nothing_leaves_the_endpoints_alone() {
     let unstarted = r#"{"members":[{"id":"1","name":"","peerURLs":[],"clientURLs":null}]}"#;
-    let only_https = members(&["https://a:1"]);
-    for body in [r#"{"members":[]}"#, r#"{"members":null}"#, unstarted, &only_https] {
+    let unusable = members(&["unix:///a"]);
+    for body in [r#"{"members":[]}"#, r#"{"members":null}"#, unstarted, &unusable] {
         let server = Server::start(vec![reply(200, 0, body)]).await;
         let client = client(&[&server]);
         assert!(matches!(client.sync().await, Err(Error::NoEndpoints)), "{body}");

@@ -7,6 +7,7 @@ use base::limits;
 use super::{
     Config, Defaults, Listen, Refusal, cluster,
     given::Given,
+    security,
     urls::{self, Url},
     value,
 };
@@ -32,6 +33,8 @@ pub(super) fn config(mut given: Given) -> Result<Config, Refusal> {
     let listen_clients = listen(&given, "listen-client-urls")?;
     let listen_peers = listen(&given, "listen-peer-urls")?;
     distinct(&listen_clients, &listen_peers)?;
+    let security = security::read(&mut given)?;
+    security::fits(&mut given, &security, &listen_clients, &listen_peers)?;
     let member = member(&given)?;
     let logging = logging::settings(&mut given).map_err(conflict)?;
     Ok(Config {
@@ -41,6 +44,7 @@ pub(super) fn config(mut given: Given) -> Result<Config, Refusal> {
         cors: value::origins(given.text("cors")).unwrap_or_default(),
         listen_clients,
         listen_peers,
+        security,
         reuse_port: given.switch("socket-reuse-port"),
         logging,
         warnings: given.take_warnings(),
@@ -74,6 +78,8 @@ fn member(given: &Given) -> Result<server::Config, Refusal> {
         snapshot_count: if snapshot_count == 0 { 10_000 } else { snapshot_count },
         quota_bytes: quota(given.number("quota-backend-bytes")),
         catch_up_entries: given.count("snapshot-catchup-entries"),
+        // Comes once the certificates have been read.
+        dialer: server::Dialer::default(),
         name,
     })
 }
@@ -131,11 +137,6 @@ fn listen(given: &Given, flag: &'static str) -> Result<Vec<Listen>, Refusal> {
     let mut listens = Vec::new();
     for url in parsed(given, flag)? {
         let shown = given.show(flag);
-        if url.is_https() {
-            return Err(conflict(format!(
-                "{shown} {url}: TLS is not supported yet: give an http URL"
-            )));
-        }
         if url.bind_address().is_none() {
             return Err(conflict(format!(
                 "{shown}: expected IP in URL for binding ({url}): give an IP of this machine, \

@@ -124,12 +124,18 @@ fn flags_that_do_not_go_together_are_refused_with_advice() {
     check(&["--election-timeout=50001"], "is too long: give 50000 or less");
     check(&["--heartbeat-interval=0"], "must be above 0");
     check(&["--listen-peer-urls=http://infra0:2380"], "expected IP in URL for binding");
-    check(&["--listen-peer-urls=https://127.0.0.1:2380"], "TLS is not supported yet");
+    check(
+        &["--listen-peer-urls=https://127.0.0.1:2380"],
+        "TLS key/cert (--peer-cert-file, --peer-key-file) must be",
+    );
     check(&["--listen-peer-urls=http://localhost:2379"], "are the same address");
     check(&["--initial-cluster=x"], "is no name=URL");
     check(&["--name="], "give a name");
     check(&["--name=a,b"], "give a name");
     check(&["--addr=10.0.0.1:1", "--advertise-client-urls=http://x:1"], "set only one of --addr");
+    check(&["--cert-file=c"], "KeyFile and CertFile must both be present[key: , cert: c]");
+    check(&["--tls-min-version=TLS1.1"], "unexpected TLS version \"TLS1.1\"");
+    check(&["--cipher-suites=X"], "unexpected TLS cipher suite \"X\"");
     check(&["--log-package-levels=x"], "is no package=LEVEL");
 }
 
@@ -140,9 +146,6 @@ fn what_belongs_to_later_features_is_refused_unless_it_says_nothing() {
         let expected = format!("{feature} is not supported yet: leave it out");
         assert!(!usage && text.contains(&expected), "{text}");
     };
-    check("--cert-file=server.crt", "TLS");
-    check("--client-cert-auth", "TLS");
-    check("--peer-auto-tls", "TLS");
     check("--discovery=https://discovery.etcd.io/1", "discovery");
     check("--discovery-srv=example.com", "discovery");
     check("--proxy=on", "proxy mode");
@@ -241,7 +244,7 @@ fn an_unknown_variable_is_told_and_a_wrong_value_refused() {
     let (_, text) = refused(&[], &[("ETCD_ELECTION_TIMEOUT", "1s")]);
     assert_eq!(text, "invalid value \"1s\" for ETCD_ELECTION_TIMEOUT: give a number");
     let (_, text) = refused(&[], &[("ETCD_CERT_FILE", "x")]);
-    assert_eq!(text, "ETCD_CERT_FILE: TLS is not supported yet: leave it out");
+    assert_eq!(text, "KeyFile and CertFile must both be present[key: , cert: x]");
 }
 
 #[test]

@@ -18,6 +18,11 @@ impl Url {
         &self.text
     }
 
+    /// A name or an IP, without brackets; empty for all addresses.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.port
     }

@@ -1,41 +1,78 @@
-//! Flags on TLS and authentication: refused until both exist, since without them data would be
-//! open that was meant to be closed.
+//! Flags on TLS and authentication. What concerns tokens is refused until tokens exist, since
+//! without them data would be open that was meant to be closed.
 
-use super::{Flag, Kind, idle, later};
+use super::{Fate, Flag, Kind, idle, later, used};
 
-const TLS: &str = "TLS";
-const NO_TLS: &str = "there is no TLS yet";
 const AUTH: &str = "this kind of token";
 
 pub(super) const FLAGS: &[Flag] = &[
-    later("cert-file", Kind::Text, "", TLS),
-    later("key-file", Kind::Text, "", TLS),
-    later("trusted-ca-file", Kind::Text, "", TLS),
-    later("ca-file", Kind::Text, "", TLS),
-    later("client-cert-auth", Kind::Switch, "false", TLS),
-    later("client-cert-file", Kind::Text, "", TLS),
-    later("client-key-file", Kind::Text, "", TLS),
-    later("client-crl-file", Kind::Text, "", TLS),
-    later("client-cert-allowed-hostname", Kind::Text, "", TLS),
-    later("auto-tls", Kind::Switch, "false", TLS),
-    later("peer-cert-file", Kind::Text, "", TLS),
-    later("peer-key-file", Kind::Text, "", TLS),
-    later("peer-trusted-ca-file", Kind::Text, "", TLS),
-    later("peer-ca-file", Kind::Text, "", TLS),
-    later("peer-client-cert-auth", Kind::Switch, "false", TLS),
-    later("peer-client-cert-file", Kind::Text, "", TLS),
-    later("peer-client-key-file", Kind::Text, "", TLS),
-    later("peer-crl-file", Kind::Text, "", TLS),
-    later("peer-cert-allowed-cn", Kind::Text, "", TLS),
-    later("peer-cert-allowed-hostname", Kind::Text, "", TLS),
-    later("peer-auto-tls", Kind::Switch, "false", TLS),
-    later("tls-max-version", Kind::Text, "", TLS),
-    // These only narrow or shape a TLS that one of the flags above would have to turn on.
-    idle("tls-min-version", Kind::Text, "TLS1.2", NO_TLS),
-    idle("cipher-suites", Kind::Text, "", NO_TLS),
-    idle("self-signed-cert-validity", Kind::Count, "1", NO_TLS),
-    idle("peer-skip-client-san-verification", Kind::Switch, "false", NO_TLS),
-    idle("experimental-peer-skip-client-san-verification", Kind::Switch, "false", NO_TLS),
+    used("cert-file", Kind::Text, "", "certificate to serve clients with (PEM)"),
+    used("key-file", Kind::Text, "", "its key (PEM, not encrypted)"),
+    used(
+        "trusted-ca-file",
+        Kind::Text,
+        "",
+        "authorities whose clients are let in; asks for certificates",
+    ),
+    used("ca-file", Kind::Text, "", "old form of --trusted-ca-file with --client-cert-auth"),
+    used("client-cert-auth", Kind::Switch, "false", "clients must show a certificate"),
+    used("client-cert-file", Kind::Text, "", "certificate to show as client, if not --cert-file"),
+    used("client-key-file", Kind::Text, "", "its key"),
+    used("client-crl-file", Kind::Text, "", "certificates that are revoked (CRL, DER or PEM)"),
+    used(
+        "client-cert-allowed-hostname",
+        Kind::Text,
+        "",
+        "host names, one of which a client's certificate must be good for",
+    ),
+    used("auto-tls", Kind::Switch, "false", "serve clients with a certificate made here"),
+    used("peer-cert-file", Kind::Text, "", "certificate between members, for both sides"),
+    used("peer-key-file", Kind::Text, "", "its key"),
+    used("peer-trusted-ca-file", Kind::Text, "", "authorities whose members are let in"),
+    used(
+        "peer-ca-file",
+        Kind::Text,
+        "",
+        "old form of --peer-trusted-ca-file with --peer-client-cert-auth",
+    ),
+    used("peer-client-cert-auth", Kind::Switch, "false", "members must show a certificate"),
+    used(
+        "peer-client-cert-file",
+        Kind::Text,
+        "",
+        "certificate to show to other members, if not --peer-cert-file",
+    ),
+    used("peer-client-key-file", Kind::Text, "", "its key"),
+    used("peer-crl-file", Kind::Text, "", "members' certificates that are revoked (CRL)"),
+    used(
+        "peer-cert-allowed-cn",
+        Kind::Text,
+        "",
+        "common names, one of which a member's certificate must have",
+    ),
+    used(
+        "peer-cert-allowed-hostname",
+        Kind::Text,
+        "",
+        "host names, one of which a member's certificate must be good for",
+    ),
+    used("peer-auto-tls", Kind::Switch, "false", "serve members with a certificate made here"),
+    used("self-signed-cert-validity", Kind::Count, "1", "years that those made here are good for"),
+    used("cipher-suites", Kind::Text, "", "cipher suites of TLS 1.2, by Go's names; empty: all"),
+    used("tls-min-version", Kind::Text, "TLS1.2", "TLS1.2 or TLS1.3"),
+    used("tls-max-version", Kind::Text, "", "TLS1.2 or TLS1.3; empty: the newest"),
+    used(
+        "peer-skip-client-san-verification",
+        Kind::Switch,
+        "false",
+        "do not ask that a member's address is in its certificate",
+    ),
+    Flag {
+        name: "experimental-peer-skip-client-san-verification",
+        kind: Kind::Switch,
+        default: "false",
+        fate: Fate::Renamed("peer-skip-client-san-verification"),
+    },
     later("host-whitelist", Kind::Text, "*", "a list of host names"),
     later("auth-token", Kind::Text, "simple", AUTH),
     idle("auth-token-ttl", Kind::Count, "300", "there are no tokens yet"),

@@ -1,0 +1,115 @@
+//! Connections to endpoints, with TLS where the URL says https.
+
+use std::{
+    error::Error as StdError,
+    io,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll, ready},
+};
+
+use http::Uri;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::{
+    client::legacy::connect::{Connected, Connection, HttpConnector},
+    rt::TokioIo,
+};
+use tls::{ClientStream, Connector, Settings, Wire};
+use tower_service::Service;
+
+type Failure = Box<dyn StdError + Send + Sync>;
+
+/// Makes connections for the pool.
+#[derive(Clone, Debug)]
+pub(crate) struct Dialer {
+    http: HttpConnector,
+    tls: Arc<Tls>,
+}
+
+#[derive(Debug)]
+struct Tls {
+    settings: Settings,
+    /// Made for the first https endpoint: reading the system's authorities takes its time.
+    connector: OnceLock<Result<Connector, String>>,
+}
+
+impl Dialer {
+    /// Files that are named are read at once, so that what is wrong with them is told.
+    pub(crate) fn new(mut http: HttpConnector, settings: Settings) -> Result<Self, tls::Error> {
+        http.enforce_http(false);
+        let is_plain = settings == Settings::default();
+        let connector = if is_plain { OnceLock::new() } else { Ok(make(&settings)?).into() };
+        Ok(Self { http, tls: Arc::new(Tls { settings, connector }) })
+    }
+}
+
+fn make(settings: &Settings) -> Result<Connector, tls::Error> {
+    Connector::new(settings.clone(), &["http/1.1"])
+}
+
+impl Tls {
+    fn connector(&self) -> Result<&Connector, io::Error> {
+        let make = || make(&self.settings).map_err(|error| error.to_string());
+        let made = self.connector.get_or_init(make);
+        made.as_ref().map_err(|why| io::Error::other(why.clone()))
+    }
+}
+
+impl Service<Uri> for Dialer {
+    type Response = Dialed;
+    type Error = Failure;
+    type Future = Pin<Box<dyn Future<Output = Result<Dialed, Failure>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        Poll::Ready(Ok(ready!(self.http.poll_ready(cx))?))
+    }
+
+    fn call(&mut self, url: Uri) -> Self::Future {
+        let (tcp, tls) = (self.http.call(url.clone()), Arc::clone(&self.tls));
+        Box::pin(async move {
+            let tcp = tcp.await?.into_inner();
+            if url.scheme_str() != Some("https") {
+                return Ok(Dialed(TokioIo::new(Wire::Plain(tcp))));
+            }
+            let stream = tls.connector()?.connect(url.host().unwrap_or_default(), tcp).await?;
+            Ok(Dialed(TokioIo::new(Wire::Tls(Box::new(stream)))))
+        })
+    }
+}
+
+/// A connection of the pool.
+pub(crate) struct Dialed(TokioIo<Wire<ClientStream>>);
+
+impl Connection for Dialed {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl Read for Dialed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl Write for Dialed {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,201 @@
+//! TLS between members and for clients, and what changes in its files while they run.
+
+use std::{
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use e2e::{
+    Connection, Member, Request, Start,
+    authority::{Authority, put},
+    binaries,
+    cluster::Cluster,
+    ports,
+    run::{self, Output},
+};
+use tempfile::TempDir;
+
+/// Files are looked at once a second; generous, since tests share the machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What members say of clients that are turned away, and of the plain port of the harness.
+const COMPLAINTS: [&str; 2] = ["rejected connection", "The scheme of client url"];
+
+fn allow(member: &mut Member) {
+    for complaint in COMPLAINTS {
+        member.allow(complaint);
+    }
+}
+
+/// Members that ask clients and each other for certificates.
+struct Secure {
+    dir: TempDir,
+    authority: Authority,
+    cluster: Cluster,
+}
+
+impl Secure {
+    fn start(count: usize) -> Self {
+        let (dir, authority) = (TempDir::new().unwrap(), Authority::new("the old one"));
+        put(dir.path(), "ca.pem", &authority.pem);
+        put(dir.path(), "crl", authority.revoke(&[]));
+        authority.issue(dir.path(), "member", 1);
+        authority.issue(dir.path(), "client", 2);
+        let file = |name: &str| dir.path().join(name).display().to_string();
+        let side = |prefix: &str, crl: &str| {
+            [
+                format!("--{prefix}cert-file={}", file("member.pem")),
+                format!("--{prefix}key-file={}", file("member.key")),
+                format!("--{prefix}trusted-ca-file={}", file("ca.pem")),
+                format!("--{prefix}client-cert-auth"),
+                format!("--{crl}={}", file("crl")),
+            ]
+        };
+        let flags = [side("", "client-crl-file"), side("peer-", "peer-crl-file")].concat();
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let mut cluster = Cluster::start_with_tls(count, &flags);
+        for member in &mut cluster.members {
+            allow(member);
+        }
+        Self { dir, authority, cluster }
+    }
+
+    fn etcdctl(&self, who: &str, arguments: &[&str]) -> Output {
+        let file = |name: &str| self.dir.path().join(name).display().to_string();
+        let (cert, key) = (file(&format!("{who}.pem")), file(&format!("{who}.key")));
+        let mut command = run::etcdctl(&binaries::etcdctl(), &self.cluster.https.join(","));
+        let files = ["--cert-file", &cert, "--key-file", &key, "--ca-file", &file("ca.pem")];
+        run::run(command.args(files).args(arguments), "")
+    }
+
+    /// Waits until this client's wish is granted, or no longer is.
+    fn until(&self, granted: bool, who: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let output = self.etcdctl(who, &["set", "/a", who]);
+            if (output.exit == Some(0)) == granted {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{who}: {output:?}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+#[test]
+fn clients_and_members_show_certificates_and_who_has_none_is_turned_away() {
+    let secure = Secure::start(3);
+    let set = secure.etcdctl("client", &["set", "/a", "1"]);
+    assert_eq!((set.exit, set.stdout.as_str()), (Some(0), "1\n"), "{set:?}");
+    let health = secure.etcdctl("client", &["cluster-health"]);
+    assert!(health.stdout.ends_with("cluster is healthy\n"), "{health:?}");
+    assert_eq!(health.stdout.matches("got healthy result from https://").count(), 3, "{health:?}");
+    let mut bare = run::etcdctl(&binaries::etcdctl(), &secure.cluster.https[0]);
+    let ca = secure.dir.path().join("ca.pem");
+    let refused = run::run(bare.arg("--ca-file").arg(&ca).args(["get", "/a"]), "");
+    assert_ne!(refused.exit, Some(0), "{refused:?}");
+    let mut distrusting = run::etcdctl(&binaries::etcdctl(), &secure.cluster.https[0]);
+    let refused = run::run(distrusting.args(["get", "/a"]), "");
+    assert_ne!(refused.exit, Some(0), "{refused:?}");
+    // Plain HTTP gets Go's answer, for clients and between members alike.
+    for url in [&secure.cluster.https[0], secure.cluster.members[0].peer_url()] {
+        let address = url.trim_start_matches("https://").parse().unwrap();
+        let mut plain = Connection::open(address).unwrap();
+        plain.send(&Request::get("/version")).unwrap();
+        assert_eq!(plain.receive_head().unwrap().status, 400, "{url}");
+    }
+}
+
+#[test]
+fn a_new_authority_and_new_certificates_are_taken_without_a_restart() {
+    let mut secure = Secure::start(3);
+    secure.until(true, "client");
+    let (dir, next) = (secure.dir.path().to_owned(), Authority::new("the new one"));
+    next.issue(&dir, "newcomer", 10);
+    secure.until(false, "newcomer");
+    // First all trust both, then all get new certificates, then nobody trusts the old one.
+    put(&dir, "ca.pem", format!("{}{}", secure.authority.pem, next.pem));
+    secure.until(true, "newcomer");
+    next.issue(&dir, "member", 11);
+    put(&dir, "ca.pem", &next.pem);
+    put(&dir, "crl", next.revoke(&[]));
+    secure.until(false, "client");
+    secure.until(true, "newcomer");
+    // Connections between members are made anew, by the new certificates.
+    let follower = (secure.cluster.leader() + 1) % 3;
+    secure.cluster.members[follower].kill();
+    secure.cluster.members[follower].launch();
+    secure.cluster.members[follower].wait_until_ready();
+    secure.cluster.put("/b", "2");
+    secure.cluster.agree();
+}
+
+#[test]
+fn a_certificate_that_is_revoked_is_refused_without_a_restart() {
+    let secure = Secure::start(1);
+    secure.authority.issue(secure.dir.path(), "other", 3);
+    secure.until(true, "client");
+    put(secure.dir.path(), "crl", secure.authority.revoke(&[2]));
+    secure.until(false, "client");
+    let said = secure.cluster.members[0].log().text();
+    assert!(said.contains("certificate serial 02 revoked (CN=client)"), "{said}");
+    secure.until(true, "other");
+}
+
+#[test]
+fn members_make_certificates_of_their_own() {
+    let mut cluster = Cluster::start_with_tls(3, &["--auto-tls", "--peer-auto-tls"]);
+    for member in &mut cluster.members {
+        allow(member);
+    }
+    cluster.put("/a", "1");
+    let trusted = |at: usize| cluster.members[at].data_dir().join("fixtures/client/cert.pem");
+    for at in 0..3 {
+        let output = get(&cluster.https[at], &trusted(at));
+        assert_eq!((output.exit, output.stdout.as_str()), (Some(0), "1\n"), "{output:?}");
+    }
+    let other = get(&cluster.https[0], &trusted(1));
+    assert_ne!(other.exit, Some(0), "{other:?}");
+    let before = std::fs::read(trusted(0)).unwrap();
+    cluster.members[0].kill();
+    cluster.members[0].launch();
+    cluster.members[0].wait_until_ready();
+    let path = cluster.members[0].data_dir().join("fixtures/client/cert.pem");
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    assert_eq!(get(&cluster.https[0], &path).exit, Some(0));
+}
+
+fn get(url: &str, ca: &Path) -> Output {
+    let mut command: Command = run::etcdctl(&binaries::etcdctl(), url);
+    run::run(command.args(["--no-sync", "--cacert"]).arg(ca).args(["get", "/a"]), "")
+}
+
+#[test]
+fn files_that_cannot_be_used_end_the_start_with_their_name() {
+    let dir = TempDir::new().unwrap();
+    let authority = Authority::new("one");
+    authority.issue(dir.path(), "a", 1);
+    authority.issue(dir.path(), "b", 2);
+    let file = |name: &str| dir.path().join(name).display().to_string();
+    for (cert, key, why) in [
+        ("none.pem", "a.key", "none.pem: No such file"),
+        ("a.pem", "b.key", "b.key: is not the key of the certificate in"),
+        ("a.key", "a.key", "a.key: has no certificate in it"),
+    ] {
+        let https = format!("https://127.0.0.1:{}", ports::free());
+        let mut member = Start::new()
+            .bare()
+            .flag(&format!("--listen-client-urls={https}"))
+            .flag(&format!("--advertise-client-urls={https}"))
+            .flag(&format!("--listen-peer-urls=http://127.0.0.1:{}", ports::free()))
+            .flag(&format!("--cert-file={}", file(cert)))
+            .flag(&format!("--key-file={}", file(key)))
+            .spawn();
+        member.allow("TLS for clients");
+        assert_eq!(member.reap(PATIENCE).code(), Some(1));
+        let said = member.log().text();
+        assert!(said.contains("TLS for clients: ") && said.contains(why), "{said}");
+        assert!(!member.data_dir().exists());
+    }
+}
