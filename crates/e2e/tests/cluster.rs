@@ -277,3 +277,37 @@ fn etcdctl_adds_a_member_that_starts_with_the_environment_it_prints() {
     assert_eq!(cluster.forget(1).reap(PATIENCE).code(), Some(0));
     cluster.put("/b", "2");
 }
+
+#[test]
+fn metrics_tell_of_every_peer() {
+    let mut cluster = Cluster::start(3);
+    cluster.put("/a", "1");
+    let id = |member: &Member| {
+        let told = member.get("/v2/stats/self").expect(&[200]).json();
+        told["id"].as_str().expect("an id").to_owned()
+    };
+    let ids: Vec<_> = cluster.members.iter().map(id).collect();
+    let metrics = |at: usize| cluster.members[at].get("/metrics").expect(&[200]).text();
+    for (at, own) in ids.iter().enumerate() {
+        for other in ids.iter().filter(|other| *other != own) {
+            let active =
+                format!("etcd_network_active_peers{{Local=\"{own}\",Remote=\"{other}\"}} 1\n");
+            let trips =
+                format!("etcd_network_peer_round_trip_time_seconds_count{{To=\"{other}\"}} ");
+            let none = format!("{trips}0\n");
+            eventually(PATIENCE, &active, || {
+                let text = metrics(at);
+                let told = text.contains(&active) && text.contains(&trips);
+                (told && !text.contains(&none)).then_some(())
+            });
+        }
+    }
+    let (own, gone) = (&ids[0], &ids[2]);
+    let gone =
+        format!("etcd_network_disconnected_peers_total{{Local=\"{own}\",Remote=\"{gone}\"}} 1\n");
+    assert!(!metrics(0).contains(&gone));
+    cluster.members[2].kill();
+    eventually(PATIENCE, &gone, || {
+        cluster.members[0].get("/metrics").text().contains(&gone).then_some(())
+    });
+}

@@ -73,6 +73,8 @@ pub struct PeerStatus {
     /// Messages that were lost on this side.
     pub failed: u64,
     pub received_bytes: u64,
+    /// How often it became inactive.
+    pub disconnected: u64,
     pub round_trips: RoundTrips,
 }
 
@@ -113,6 +115,7 @@ pub(crate) struct Counts {
     pub(crate) sent_bytes: AtomicU64,
     pub(crate) failed: AtomicU64,
     pub(crate) received_bytes: AtomicU64,
+    disconnected: AtomicU64,
 }
 
 #[derive(Default)]
@@ -261,7 +264,10 @@ impl Peer {
         let peer = self.id;
         match (was, all) {
             (false, true) => tracing::info!(%peer, "peer became active"),
-            (true, false) => tracing::warn!(%peer, "peer became inactive"),
+            (true, false) => {
+                self.counts.disconnected.fetch_add(1, Relaxed);
+                tracing::warn!(%peer, "peer became inactive");
+            }
             _ => {}
         }
     }
@@ -292,6 +298,7 @@ impl Peer {
             sent_bytes: self.counts.sent_bytes.load(Relaxed),
             failed: self.counts.failed.load(Relaxed),
             received_bytes: self.counts.received_bytes.load(Relaxed),
+            disconnected: self.counts.disconnected.load(Relaxed),
             round_trips: standing.round_trips,
         }
     }

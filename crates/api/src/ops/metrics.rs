@@ -3,6 +3,8 @@
 //! Written by hand: the crates at hand speak `OpenMetrics`, where a counter's name must end in
 //! `_total`, and many of etcd's do not.
 
+mod peers;
+
 use std::{
     fmt::Display,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -107,6 +109,7 @@ pub(crate) fn answer(context: &Context, method: &Method) -> Reply {
     of_server(&mut page, &context.handle);
     of_disk(&mut page, &context.handle);
     of_store(&mut page, context);
+    peers::of_network(&mut page, &context.handle);
     of_requests(&mut page, &context.counters);
     of_process(&mut page, &context.handle);
     let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");

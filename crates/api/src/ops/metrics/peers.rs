@@ -1,0 +1,69 @@
+//! What goes to the other members and comes from them, under etcd 3's names.
+
+use peer::{PeerStatus, Peers, RoundTrips};
+use server::Handle;
+
+use super::Page;
+
+/// A counter or gauge of each peer: name, help, kind, its label for the peer, and its value.
+type Series = (&'static str, &'static str, &'static str, &'static str, fn(&PeerStatus) -> u64);
+
+const SERIES: [Series; 6] = [
+    ("peer_sent_bytes_total", "Bytes sent to a peer.", "counter", "To", |peer| peer.sent_bytes),
+    ("peer_received_bytes_total", "Bytes received from a peer.", "counter", "From", |peer| {
+        peer.received_bytes
+    }),
+    ("peer_sent_failures_total", "Messages to a peer that were lost.", "counter", "To", |peer| {
+        peer.failed
+    }),
+    ("active_peers", "1 while both streams to a peer are open.", "gauge", "Remote", |peer| {
+        u64::from(peer.active_since.is_some())
+    }),
+    ("known_peers", "The other members.", "gauge", "Remote", |_| 1),
+    (
+        "disconnected_peers_total",
+        "Times that a peer became inactive.",
+        "counter",
+        "Remote",
+        |peer| peer.disconnected,
+    ),
+];
+
+pub(super) fn of_network(page: &mut Page, handle: &Handle) {
+    let peers = handle.peers().map(Peers::status).unwrap_or_default();
+    if peers.is_empty() {
+        return;
+    }
+    let local = handle.member_id().to_string();
+    for (name, help, kind, label, value) in SERIES {
+        let name = format!("etcd_network_{name}");
+        page.begin(&name, help, kind);
+        for peer in &peers {
+            let remote = peer.id.to_string();
+            let own = ("Local", local.as_str());
+            let labels = [own, (label, remote.as_str())];
+            // Only what has two ends names both.
+            match labels.split_first() {
+                Some((_, one)) if label != "Remote" => page.sample(&name, one, value(peer)),
+                _ => page.sample(&name, &labels, value(peer)),
+            }
+        }
+    }
+    let name = "etcd_network_peer_round_trip_time_seconds";
+    page.begin(name, "How long a message to a peer and back takes.", "histogram");
+    for peer in &peers {
+        round_trips(page, name, &peer.id.to_string(), &peer.round_trips);
+    }
+}
+
+fn round_trips(page: &mut Page, name: &str, to: &str, trips: &RoundTrips) {
+    let bucket = format!("{name}_bucket");
+    let mut count = 0;
+    for (at, taken) in trips.buckets.iter().enumerate() {
+        count += taken;
+        page.sample(&bucket, &[("To", to), ("le", &RoundTrips::bound(at).to_string())], count);
+    }
+    page.sample(&bucket, &[("To", to), ("le", "+Inf")], trips.count);
+    page.sample(&format!("{name}_sum"), &[("To", to)], trips.sum.as_secs_f64());
+    page.sample(&format!("{name}_count"), &[("To", to)], trips.count);
+}
