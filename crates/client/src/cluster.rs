@@ -28,6 +28,8 @@ pub struct Config {
     pub response_bytes_max: usize,
     /// Sent with every request as basic authentication.
     pub credentials: Option<Credentials>,
+    /// Where the keys are: `/v2/keys`, but for a discovery service that hides it.
+    pub keys_prefix: String,
     /// For endpoints that begin with https.
     pub tls: tls::Settings,
     /// Told every request before it is sent.
@@ -42,6 +44,7 @@ impl Default for Config {
             total_timeout: Some(Duration::from_secs(5)),
             response_bytes_max: RESPONSE_BYTES_MAX,
             credentials: None,
+            keys_prefix: "/v2/keys".to_owned(),
             tls: tls::Settings::default(),
             trace: None,
         }
@@ -91,6 +94,7 @@ struct Shared {
     transport: Transport,
     total_timeout: Option<Duration>,
     trace: Option<Trace>,
+    keys_prefix: String,
     endpoints: Mutex<Endpoints>,
 }
 
@@ -130,6 +134,7 @@ impl Client {
             transport: Transport::new(&config)?,
             total_timeout: config.total_timeout,
             trace: config.trace,
+            keys_prefix: config.keys_prefix,
             endpoints: Mutex::new(Endpoints { listed, good: None, spare: None }),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -138,6 +143,10 @@ impl Client {
     /// The endpoints that were given, or those of the last sync.
     pub fn endpoints(&self) -> Vec<Endpoint> {
         self.shared.endpoints.lock().listed.clone()
+    }
+
+    pub(crate) fn keys(&self) -> &str {
+        &self.shared.keys_prefix
     }
 
     /// Takes the client URLs that the members publish as the endpoints from now on.

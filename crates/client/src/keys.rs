@@ -12,8 +12,6 @@ use crate::{
     watch::{Watch, Watcher},
 };
 
-pub(crate) const KEYS: &str = "/v2/keys";
-
 /// A value to compare with goes into the URL up to this length, as in etcdctl 2.3.8, and into
 /// the body beyond it: heads of requests are bounded.
 const QUERY_VALUE_BYTES_MAX: usize = 4 * 1024;
@@ -66,7 +64,7 @@ impl Client {
         query.add("quorum", how.quorum.to_string());
         query.add("recursive", how.recursive.to_string());
         query.add("sorted", how.sorted.to_string());
-        let request = Request::get(key_path(KEYS, key.as_ref())).with_query(&query);
+        let request = Request::get(key_path(self.keys(), key.as_ref())).with_query(&query);
         keys_answer(&self.send(&request).await?)
     }
 
@@ -80,7 +78,7 @@ impl Client {
         value: impl AsRef<[u8]>,
         how: &Set,
     ) -> Result<Response, Error> {
-        let request = set_request(key.as_ref(), value.as_ref(), how);
+        let request = set_request(&key_path(self.keys(), key.as_ref()), value.as_ref(), how);
         keys_answer(&self.send(&request).await?)
     }
 
@@ -113,7 +111,7 @@ impl Client {
         let mut form = Form::default();
         form.add("value", value);
         add_number(&mut form, "ttl", ttl);
-        let path = key_path(KEYS, directory.as_ref());
+        let path = key_path(self.keys(), directory.as_ref());
         let request = Request::write(Method::POST, path).with_form(&form);
         keys_answer(&self.send(&request).await?)
     }
@@ -131,7 +129,7 @@ impl Client {
         if how.recursive {
             query.add("recursive", "true");
         }
-        let path = key_path(KEYS, key.as_ref());
+        let path = key_path(self.keys(), key.as_ref());
         let request = Request::write(Method::DELETE, path).with_query(&query);
         keys_answer(&self.send(&request).await?)
     }
@@ -142,7 +140,7 @@ impl Client {
     }
 }
 
-fn set_request(key: &[u8], value: &[u8], how: &Set) -> Request {
+fn set_request(path: &str, value: &[u8], how: &Set) -> Request {
     let (mut query, mut form) = (Form::default(), Form::default());
     if how.dir {
         query.add("dir", "true");
@@ -162,8 +160,7 @@ fn set_request(key: &[u8], value: &[u8], how: &Set) -> Request {
     if how.refresh {
         form.add("refresh", "true");
     }
-    let mut request =
-        Request::write(Method::PUT, key_path(KEYS, key)).with_query(&query).with_form(&form);
+    let mut request = Request::write(Method::PUT, path).with_query(&query).with_form(&form);
     request.repeatable =
         how.prev_exist != Some(false) && how.prev_value.is_none() && how.prev_index.is_none();
     request
@@ -191,7 +188,7 @@ mod tests {
     use super::*;
 
     fn wire(how: &Set) -> (String, String, bool) {
-        let request = set_request(b"/k", b"v w", how);
+        let request = set_request("/v2/keys/k", b"v w", how);
         let body = request.body.expect("a form");
         let form = String::from_utf8(body.bytes.to_vec()).expect("ASCII");
         (request.target, form, request.repeatable)

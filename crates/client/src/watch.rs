@@ -8,7 +8,7 @@ use crate::{
     cluster::Client,
     error::{Attempt, AttemptKind, Error, Unavailable},
     escape::{Form, key_path},
-    keys::{KEYS, keys_answer},
+    keys::keys_answer,
     node::Response,
     request::Request,
     transport::Head,
@@ -50,7 +50,8 @@ pub struct Watcher {
 impl Watcher {
     pub(crate) fn new(client: Client, key: &[u8], how: Watch) -> Self {
         let wait_index = how.after_index.map_or(0, |index| index.saturating_add(1));
-        Self { client, path: key_path(KEYS, key), how, wait_index, accepted: false }
+        let path = key_path(client.keys(), key);
+        Self { client, path, how, wait_index, accepted: false }
     }
 
     /// Waits for the next event.

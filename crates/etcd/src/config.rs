@@ -21,6 +21,7 @@ use crate::{
 };
 use given::Source;
 
+pub(crate) use cluster::{DiscoveryUrl, parse as parse_cluster};
 pub(crate) use given::Given;
 
 pub(crate) use security::{Security, Side};
@@ -44,6 +45,7 @@ pub(crate) struct Config {
     pub(crate) listen_clients: Vec<Listen>,
     pub(crate) listen_peers: Vec<Listen>,
     pub(crate) security: Security,
+    pub(crate) discovery: Option<DiscoveryUrl>,
     pub(crate) reuse_port: bool,
     pub(crate) logging: logging::Settings,
     /// What the user should know about the flags that were given; for the log.

@@ -4,6 +4,7 @@ mod announce;
 mod apis;
 mod config;
 mod descriptors;
+mod discovery;
 mod flags;
 mod listen;
 mod logging;

@@ -7,7 +7,7 @@ use server::Handle;
 use tokio::runtime::Runtime;
 
 use crate::{
-    announce, apis::Apis, config::Config, descriptors, listen, listen::Bound, secure,
+    announce, apis::Apis, config::Config, descriptors, discovery, listen, listen::Bound, secure,
     signals::Signals, version,
 };
 
@@ -37,7 +37,11 @@ pub(crate) fn run(mut config: Config, set_log_level: api::SetLogLevel) -> Result
     let listeners = listen::open(&mut config)?;
     let mut secured = secure::secure(&config)?;
     config.member.dialer = std::mem::take(&mut secured.dialer);
-    let signals = Signals::install().map_err(|error| format!("listen for signals: {error}"))?;
+    let mut signals = Signals::install().map_err(|error| format!("listen for signals: {error}"))?;
+    greet(&config);
+    if let Some(signal) = runtime.block_on(discover(&mut config, &mut signals))? {
+        return Ok(Ended::Signal(signal));
+    }
     let handle = start(&config)?;
     let api_config = api::Config {
         cors: config.cors,
@@ -68,14 +72,38 @@ fn served(bound: &Bound) -> Option<(String, bool)> {
     Some((address.to_string(), bound.is_https))
 }
 
-/// Says what there is to say about version and flags, and starts the member.
-fn start(config: &Config) -> Result<Handle, String> {
+/// Says what there is to say about version and flags.
+fn greet(config: &Config) {
     for line in version::lines() {
         tracing::info!(target: "etcdmain", "{line}");
     }
     for warning in &config.warnings {
         tracing::warn!(target: "etcdmain", "{warning}");
     }
+}
+
+/// With `--discovery` and no member yet: finds the initial cluster. Returns the signal that ended
+/// the search.
+async fn discover(config: &mut Config, signals: &mut Signals) -> Result<Option<i32>, String> {
+    let Some(url) = &config.discovery else { return Ok(None) };
+    let member = &mut config.member;
+    if server::has_member(member, &OsDisk).map_err(|error| error.to_string())? {
+        return Ok(None);
+    }
+    let id = server::founding_id(member);
+    tokio::select! {
+        found = discovery::find(url, id, &member.name, &member.peer_urls) => {
+            member.initial_cluster = found?;
+            Ok(None)
+        }
+        signal = signals.first() => {
+            announce::stopping(signal);
+            Ok(Some(signal))
+        }
+    }
+}
+
+fn start(config: &Config) -> Result<Handle, String> {
     let member = &config.member;
     tracing::info!(
         target: "etcdmain",

@@ -135,7 +135,7 @@ fn what_is_not_supported_says_so_on_one_line() {
         &["put", "a", "b"][..],
         &["-D", "example.com", "ls"],
         &["--cert-file", "x", "ls"],
-        &["--endpoints", "https://127.0.0.1:1", "ls"],
+        &["--cert-file", "/none", "--key-file", "/none", "ls"],
         &["--endpoints", "127.0.0.1:port", "ls"],
     ] {
         let outcome = run(arguments);

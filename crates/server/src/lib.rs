@@ -24,7 +24,7 @@ pub use config::{Config, Done, StartError, Status, Unserved};
 pub use figures::{Figures, Histogram};
 pub use handle::{Connected, Handle};
 pub use peer::Dialer;
-pub use start::start;
+pub use start::{founding_id, has_member, start};
 
 #[cfg(test)]
 mod tests;

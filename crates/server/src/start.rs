@@ -15,9 +15,10 @@ use std::{
     time::Duration,
 };
 
-use base::{Clock, Disk};
+use base::{Clock, Disk, MemberId};
 use member::{OpenError, Opened, Options, Paths};
 use parking_lot::Mutex;
+use state::membership::bootstrap_member_id;
 use tokio::sync::watch;
 
 use crate::{
@@ -50,11 +51,7 @@ pub fn start(
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
 ) -> Result<Handle, StartError> {
-    let home = config.data_dir.join("member");
-    let paths = Paths {
-        wal: config.wal_dir.clone().unwrap_or_else(|| home.join("wal")),
-        keyspace: home.join("keyspace"),
-    };
+    let (home, paths) = places(&config);
     original::refuse(disk.as_ref(), &config, &paths.wal)?;
     let found = if member::exists(disk.as_ref(), &paths).map_err(|error| other(&error))? {
         tracing::info!(
@@ -83,6 +80,23 @@ pub fn start(
             Err(error)
         }
     }
+}
+
+/// Whether a member lives in the data directory already; looks only.
+pub fn has_member(config: &Config, disk: &dyn Disk) -> Result<bool, StartError> {
+    member::exists(disk, &places(config).1).map_err(|error| other(&error))
+}
+
+/// The id of this member in a cluster that it founds by these flags.
+pub fn founding_id(config: &Config) -> MemberId {
+    bootstrap_member_id(&config.peer_urls, &config.initial_cluster_token)
+}
+
+fn places(config: &Config) -> (PathBuf, Paths) {
+    let home = config.data_dir.join("member");
+    let wal = config.wal_dir.clone().unwrap_or_else(|| home.join("wal"));
+    let keyspace = home.join("keyspace");
+    (home, Paths { wal, keyspace })
 }
 
 fn options(config: &Config, run: u64) -> Options {

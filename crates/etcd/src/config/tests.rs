@@ -133,6 +133,9 @@ fn flags_that_do_not_go_together_are_refused_with_advice() {
     check(&["--name="], "give a name");
     check(&["--name=a,b"], "give a name");
     check(&["--addr=10.0.0.1:1", "--advertise-client-urls=http://x:1"], "set only one of --addr");
+    check(&["--discovery=http://a:1"], "names no token: give one like https://");
+    let both = ["--discovery=http://a:1/x", "--initial-cluster=default=http://localhost:2380"];
+    check(&both, "multiple discovery or bootstrap flags are set. Choose one of");
     check(&["--cert-file=c"], "KeyFile and CertFile must both be present[key: , cert: c]");
     check(&["--tls-min-version=TLS1.1"], "unexpected TLS version \"TLS1.1\"");
     check(&["--cipher-suites=X"], "unexpected TLS cipher suite \"X\"");
@@ -146,7 +149,7 @@ fn what_belongs_to_later_features_is_refused_unless_it_says_nothing() {
         let expected = format!("{feature} is not supported yet: leave it out");
         assert!(!usage && text.contains(&expected), "{text}");
     };
-    check("--discovery=https://discovery.etcd.io/1", "discovery");
+    check("--discovery-token=1", "discovery");
     check("--discovery-srv=example.com", "discovery");
     check("--proxy=on", "proxy mode");
     check("--auth-token=jwt,pub-key=x", "this kind of token");

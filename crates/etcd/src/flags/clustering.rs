@@ -53,7 +53,12 @@ pub(super) const FLAGS: &[Flag] = &[
     idle("raft-read-timeout", Kind::Text, "5s", "a silent peer is given up after 15 s"),
     idle("raft-write-timeout", Kind::Text, "5s", "a peer that does not read is given up after 5 s"),
     idle("max-learners", Kind::Count, "1", "there are no learners yet"),
-    later("discovery", Kind::Text, "", DISCOVERY),
+    used(
+        "discovery",
+        Kind::Text,
+        "",
+        "URL of a token at which the members of a new cluster find each other.",
+    ),
     later("discovery-srv", Kind::Text, "", DISCOVERY),
     later("discovery-srv-name", Kind::Text, "", DISCOVERY),
     later("discovery-proxy", Kind::Text, "", DISCOVERY),
@@ -70,12 +75,11 @@ pub(super) const FLAGS: &[Flag] = &[
     idle("discovery-request-timeout", Kind::Text, "5s", "there is no discovery yet"),
     idle("discovery-keepalive-time", Kind::Text, "2s", "there is no discovery yet"),
     idle("discovery-keepalive-timeout", Kind::Text, "6s", "there is no discovery yet"),
-    // Without --discovery there is nothing to fall back from: either word is fine.
     used(
         "discovery-fallback",
         Kind::OneOf(&["exit", "proxy"]),
         "proxy",
-        "What to do when discovery fails (not supported yet).",
+        "What to do when the token is full: 'exit' ('proxy' is not supported yet, and exits too).",
     ),
     later("proxy", Kind::OneOf(&["off", "readonly", "on"]), "off", "proxy mode"),
     idle("proxy-failure-wait", Kind::Count, "5000", PROXY),

@@ -62,7 +62,7 @@ fn flags_that_make_no_sense_together() {
 
 #[test]
 fn what_does_not_exist_yet() {
-    check(&["--discovery=https://discovery.etcd.io/x"], 1, "discovery is not supported yet");
+    check(&["--discovery-srv=example.com"], 1, "discovery is not supported yet");
     check(&["--proxy=on"], 1, "proxy mode is not supported yet");
     check(&["grpc-proxy", "start"], 1, "etcd grpc-proxy is not supported yet");
 }

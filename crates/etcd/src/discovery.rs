@@ -1,0 +1,241 @@
+//! `--discovery`: members of a new cluster that find each other at a token of another one, by the
+//! protocol of etcd 2 (its keys API; `_config/size` says how many are to come).
+
+use std::time::Duration;
+
+use base::MemberId;
+use client::{Client, Error, EtcdError, Get, Node, Response, Watch};
+use tokio::time;
+
+use crate::config::{DiscoveryUrl, parse_cluster};
+
+/// Between two tries; doubled each time, up to a minute (etcd: without end).
+const PAUSE: Duration = Duration::from_secs(2);
+const PAUSE_MAX: Duration = Duration::from_mins(1);
+/// A listing of a token is small.
+const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// More members than any cluster has.
+const MEMBERS_MAX: usize = 1_000;
+const KEY_NOT_FOUND: u16 = 100;
+const NODE_EXISTS: u16 = 105;
+
+/// Name and peer URLs of each member.
+pub(crate) type Members = Vec<(String, Vec<String>)>;
+
+/// Registers this member at the token, waits until all have come that are to come, and returns
+/// them. Waits as long as it takes; drop it to give up. The error is one line.
+pub(crate) async fn find(
+    url: &DiscoveryUrl,
+    id: MemberId,
+    name: &str,
+    peer_urls: &[String],
+) -> Result<Members, String> {
+    let row: Vec<String> = peer_urls.iter().map(|url| format!("{name}={url}")).collect();
+    let mut service = Service::new(url, id, row.join(","))?;
+    tracing::info!(target: "discovery", "asking the discovery service at {}", url.text);
+    service.wait_for_all().await.map_err(|why| format!("--discovery {}: {why}", url.text))
+}
+
+/// A token of a discovery service, as one member sees it.
+struct Service<'a> {
+    client: Client,
+    url: &'a DiscoveryUrl,
+    own: String,
+    row: String,
+    pause: Duration,
+}
+
+/// Who has come.
+struct Come {
+    members: Vec<Node>,
+    size: usize,
+    index: u64,
+}
+
+/// Why a step failed: for good, or for now.
+enum Failed {
+    ForGood(String),
+    ForNow(Error),
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Malformed { reason } => Self::ForGood(format!(
+                "discovery: bad discovery endpoint: it does not answer as etcd does ({reason})"
+            )),
+            Error::Etcd(EtcdError { code: 300.., .. })
+            | Error::Unavailable(_)
+            | Error::DeadlineExceeded { .. } => Self::ForNow(error),
+            Error::Endpoint(_)
+            | Error::Tls(_)
+            | Error::NoEndpoints
+            | Error::Etcd(_)
+            | Error::Refused { .. } => Self::ForGood(error.to_string()),
+        }
+    }
+}
+
+fn for_good(text: impl Into<String>) -> Failed {
+    Failed::ForGood(text.into())
+}
+
+impl<'a> Service<'a> {
+    fn new(url: &'a DiscoveryUrl, id: MemberId, row: String) -> Result<Self, String> {
+        let config = client::Config {
+            request_timeout: Some(Duration::from_secs(5)),
+            total_timeout: Some(Duration::from_secs(10)),
+            response_bytes_max: ANSWER_BYTES_MAX,
+            // The URL's path is all there is in front of the token's keys.
+            keys_prefix: url.path.clone(),
+            ..client::Config::default()
+        };
+        let client = Client::new(&[&url.origin], config)
+            .map_err(|error| format!("--discovery {}: {error}", url.text))?;
+        Ok(Self { client, url, own: id.to_string(), row, pause: PAUSE })
+    }
+
+    async fn wait_for_all(&mut self) -> Result<Members, String> {
+        // Who finds the token full does not register.
+        while self.settle("cluster status check", Self::look).await?.is_none() {}
+        self.register_at_last().await?;
+        loop {
+            let Some(come) = self.settle("cluster status check", Self::look).await? else {
+                continue;
+            };
+            let (there, size) = (come.members.len().min(come.size), come.size);
+            if there == size {
+                tracing::info!(target: "discovery", "found {size} needed peer(s)");
+                return members(&come);
+            }
+            for member in &come.members {
+                let (key, own) = (base_name(&member.key), base_name(&member.key) == self.own);
+                let who = if own { "self" } else { "peer" };
+                tracing::info!(target: "discovery", "found {who} {key} in the cluster");
+            }
+            tracing::info!(
+                target: "discovery",
+                "found {there} peer(s), waiting for {} more", size - there
+            );
+            let next = self.next_change(come.index).await;
+            if let Err(failed) = next {
+                self.back_off("waiting for other nodes", failed).await?;
+            }
+        }
+    }
+
+    async fn register_at_last(&mut self) -> Result<(), String> {
+        let mut may_be_there = false;
+        while let Err(failed) = self.register(may_be_there).await {
+            // A write that got no answer may have been carried out.
+            may_be_there = true;
+            self.back_off("registration", failed).await?;
+        }
+        Ok(())
+    }
+
+    /// Tries a step once; `None`: it failed, and the pause behind that is over.
+    async fn settle<T>(
+        &mut self,
+        step: &str,
+        work: impl AsyncFn(&Self) -> Result<T, Failed>,
+    ) -> Result<Option<T>, String> {
+        match work(self).await {
+            Ok(done) => {
+                self.pause = PAUSE;
+                Ok(Some(done))
+            }
+            Err(failed) => self.back_off(step, failed).await.map(|()| None),
+        }
+    }
+
+    async fn back_off(&mut self, step: &str, failed: Failed) -> Result<(), String> {
+        let error = match failed {
+            Failed::ForGood(why) => return Err(why),
+            Failed::ForNow(error) => error,
+        };
+        let (origin, pause) = (&self.url.origin, self.pause);
+        tracing::warn!(
+            target: "discovery",
+            "{step}: error connecting to {origin}, retrying in {}s: {error}", pause.as_secs()
+        );
+        time::sleep(pause).await;
+        self.pause = (pause * 2).min(PAUSE_MAX);
+        Ok(())
+    }
+
+    /// Who has come, the first first; an error if others fill the cluster.
+    async fn look(&self) -> Result<Come, Failed> {
+        let size = match self.client.get("/_config/size", &Get::default()).await {
+            Err(Error::Etcd(EtcdError { code: KEY_NOT_FOUND, .. })) => {
+                return Err(for_good(format!(
+                    "discovery: size key not found: this is no token, or it has no size yet: curl \
+                     -X PUT {}/_config/size -d value=3",
+                    self.url.text
+                )));
+            }
+            answer => answer?,
+        };
+        let text = size.node.value.unwrap_or_default();
+        let size = text.parse().ok().filter(|size| (1..=MEMBERS_MAX).contains(size));
+        let size = size.ok_or_else(|| {
+            for_good(format!("discovery: size key is bad: {text:?} is no number of members"))
+        })?;
+        let Response { node, index, .. } = self.client.get("", &Get::default()).await?;
+        let mut members = node.nodes;
+        members.retain(|member| base_name(&member.key) != "_config" && !member.dir);
+        members.sort_unstable_by_key(|member| member.created_index);
+        let place = members.iter().position(|member| base_name(&member.key) == self.own);
+        if place.unwrap_or(members.len()) >= size {
+            return Err(for_good(format!(
+                "discovery: cluster is full: {size} members have registered before: give a new \
+                 token, or join the cluster when it runs (etcdctl member add)"
+            )));
+        }
+        members.truncate(size);
+        Ok(Come { members, size, index })
+    }
+
+    async fn register(&self, may_be_there: bool) -> Result<(), Failed> {
+        let key = format!("/{}", self.own);
+        match self.client.create(&key, &self.row).await {
+            Err(Error::Etcd(EtcdError { code: NODE_EXISTS, .. })) => {}
+            answer => return Ok(answer.map(drop)?),
+        }
+        let there = self.client.get(&key, &Get { quorum: true, ..Get::default() }).await?;
+        if may_be_there && there.node.value.as_ref() == Some(&self.row) {
+            return Ok(());
+        }
+        Err(for_good(format!(
+            "discovery: found duplicate id: member {} has registered before. If this member lost its \
+             data, replace it in its cluster (etcdctl member remove, then add); if the cluster never \
+             came to be, give a new token",
+            self.own
+        )))
+    }
+
+    async fn next_change(&self, index: u64) -> Result<(), Failed> {
+        let how = Watch { after_index: Some(index), recursive: true, outage_max: Duration::ZERO };
+        match self.client.watch("", how).next().await {
+            // History does not go back so far: a look tells as much.
+            Ok(_) | Err(Error::Etcd(EtcdError { code: 401, .. })) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Those who have come, as an initial cluster.
+fn members(come: &Come) -> Result<Members, String> {
+    let rows: Vec<&str> = come.members.iter().filter_map(|one| one.value.as_deref()).collect();
+    let rows = rows.join(",");
+    let members =
+        parse_cluster(&rows).map_err(|why| format!("discovery: invalid URL: {why}: {rows}"))?;
+    if members.len() != come.size {
+        return Err(format!("discovery: found duplicate name: {rows}"));
+    }
+    Ok(members)
+}
+
+fn base_name(key: &str) -> &str {
+    key.rsplit('/').next().unwrap_or(key)
+}
