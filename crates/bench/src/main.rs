@@ -3,6 +3,7 @@
 //! - `load`: many connections, one kind of request; `connection`, `histogram`: its parts
 //! - `process`: a server under test, and what Linux says it costs
 //! - `compare`: ours, the original and a no-op service in turn; `noop`: that service
+//! - `cluster`: three members, and elections
 //! - `overwrite`, `poll`, `wake`: memory, disk and watchers over a long time
 
 #![allow(
@@ -11,6 +12,7 @@
     reason = "a load generator measures real time, and prints what it found"
 )]
 
+mod cluster;
 mod compare;
 mod connection;
 mod goals;
@@ -50,6 +52,8 @@ enum Command {
     },
     /// Measure our server, the original and the no-op service in turn, in one run.
     Compare(compare::Options),
+    /// Measure three members of ours and of the original in turn, and elections.
+    Cluster(cluster::Options),
     /// Overwrite a few keys very often, and show memory and disk on the way.
     Overwrite(overwrite::Options),
     /// Poll quiet keys with an old `waitIndex`, and with none, and compare the costs.
@@ -117,6 +121,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             one(&args, Verb::Get)
         }
         Command::Noop { listen, value_bytes } => noop::serve(listen, value_bytes),
+        Command::Cluster(options) => cluster::run(&options),
         Command::Compare(options) => compare::run(&options),
         Command::Overwrite(options) => overwrite::run(&options),
         Command::Poll(options) => poll::run(&options),

@@ -22,8 +22,10 @@ const START_PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Server {
     pub(crate) endpoint: SocketAddr,
     child: Child,
+    command: Command,
     _data: TempDir,
     data_dir: PathBuf,
+    began: Instant,
     /// From its start to its first answer.
     pub(crate) started_in: Duration,
 }
@@ -31,19 +33,56 @@ pub(crate) struct Server {
 impl Server {
     /// Starts an etcd, ours or the original, on an empty directory below `under`.
     pub(crate) fn start(binary: &Path, under: &Path) -> anyhow::Result<Self> {
+        let peer_url = format!("http://{}", free_port()?);
+        let mut server = Self::spawn(binary, under, "default", (&peer_url, &peer_url))?;
+        server.started_in = wait_until_up(server.endpoint, server.began)?;
+        Ok(server)
+    }
+
+    /// Starts so many members that make one cluster.
+    pub(crate) fn start_cluster(
+        binary: &Path,
+        under: &Path,
+        count: usize,
+    ) -> anyhow::Result<Vec<Self>> {
+        let urls = (0..count).map(|_| Ok(format!("http://{}", free_port()?)));
+        let urls: Vec<String> = urls.collect::<anyhow::Result<_>>()?;
+        let rows: Vec<String> =
+            urls.iter().enumerate().map(|(at, url)| format!("m{at}={url}")).collect();
+        let rows = rows.join(",");
+        let spawn = |(at, url): (usize, &String)| {
+            Self::spawn(binary, under, &format!("m{at}"), (url, &rows))
+        };
+        let servers: Vec<Self> =
+            urls.iter().enumerate().map(spawn).collect::<anyhow::Result<_>>()?;
+        for server in &servers {
+            wait_until_up(server.endpoint, Instant::now())?;
+        }
+        Ok(servers)
+    }
+
+    /// Starts the process and waits for nothing. `peers`: its own peer URL, and the cluster.
+    fn spawn(
+        binary: &Path,
+        under: &Path,
+        name: &str,
+        (peer_url, cluster): (&str, &str),
+    ) -> anyhow::Result<Self> {
         let data = TempDir::new_in(under)?;
         let data_dir = data.path().join("data");
-        let (client, peer) = (free_port()?, free_port()?);
-        let (client_url, peer_url) = (format!("http://{client}"), format!("http://{peer}"));
+        let client = free_port()?;
+        let client_url = format!("http://{client}");
+        let cluster =
+            if cluster.contains('=') { cluster.to_owned() } else { format!("{name}={cluster}") };
         let log = fs::File::create(data.path().join("log"))?;
         let is_ours = !version(binary)?.contains("etcd Version: 3.4");
         let mut command = Command::new(binary);
         command
-            .arg("--data-dir")
+            .args(["--name", name, "--data-dir"])
             .arg(&data_dir)
             .args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url])
-            .args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url])
-            .args(["--initial-cluster", &format!("default={peer_url}")])
+            .args(["--listen-peer-urls", peer_url, "--initial-advertise-peer-urls", peer_url])
+            .args(["--initial-cluster", &cluster])
             .stdout(log.try_clone()?)
             .stderr(log);
         if !is_ours {
@@ -51,25 +90,36 @@ impl Server {
         }
         let began = Instant::now();
         let child = command.spawn().with_context(|| format!("start {}", binary.display()))?;
-        let started_in = wait_until_up(client, began)?;
-        Ok(Self { endpoint: client, child, _data: data, data_dir, started_in })
+        let started_in = Duration::ZERO;
+        Ok(Self { endpoint: client, child, command, _data: data, data_dir, began, started_in })
+    }
+
+    /// Ends the process at once; its data stays.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+
+    /// Starts it again on its data, and waits until it serves.
+    pub(crate) fn restart(&mut self) -> anyhow::Result<()> {
+        self.child = self.command.spawn().context("start it again")?;
+        wait_until_up(self.endpoint, Instant::now()).map(drop)
     }
 
     /// Starts the no-op service, this program again, with answers as for values of this length.
     pub(crate) fn start_noop(value_bytes: usize) -> anyhow::Result<Self> {
         let data = TempDir::new()?;
         let began = Instant::now();
-        let mut child = Command::new(std::env::current_exe()?)
-            .args(["noop", "--value-bytes", &value_bytes.to_string()])
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("start the no-op service")?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["noop", "--value-bytes", &value_bytes.to_string()]).stdout(Stdio::piped());
+        let mut child = command.spawn().context("start the no-op service")?;
         let mut line = String::new();
         let stdout = child.stdout.take().context("stdout of the no-op service")?;
         BufReader::new(stdout).read_line(&mut line)?;
         let endpoint = line.trim().parse().context("address of the no-op service")?;
         let data_dir = data.path().to_path_buf();
-        Ok(Self { endpoint, child, _data: data, data_dir, started_in: began.elapsed() })
+        let started_in = began.elapsed();
+        Ok(Self { endpoint, child, command, _data: data, data_dir, began, started_in })
     }
 
     pub(crate) fn pid(&self) -> u32 {
