@@ -1,10 +1,21 @@
-//! Several members on loopback that make one cluster.
+//! Several members that make one cluster: on loopback, or each in a network namespace of its own.
 
-use std::time::{Duration, Instant};
+pub mod account;
+pub mod disk;
+mod faults;
+pub mod load;
+pub mod network;
+pub mod watchers;
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 
-use crate::{Answer, Connection, Member, Request, Start, ports};
+use self::{disk::Disk, network::Network};
+use crate::{Answer, Connection, Member, Request, Start, ports, rings};
 
 /// How long anything may take that a cluster does by itself; generous, since tests share the
 /// machine.
@@ -21,65 +32,151 @@ const COMPLAINTS: [&str; 7] = [
     "stepped down to follower since quorum is not active",
 ];
 
-/// Several members on loopback that make one cluster.
+/// How long a member may take to answer that is perhaps not there.
+const ANSWER_LIMIT: Duration = Duration::from_secs(3);
+
+/// Several members that make one cluster.
 pub struct Cluster {
     pub members: Vec<Member>,
     /// Where each serves clients with TLS, if it does.
     pub https: Vec<String>,
+    speaks_tls: bool,
+    /// Of each member, if they have disks of their own. They outlive the members that write to them.
+    pub disks: Vec<Disk>,
+    network: Option<Network>,
     /// `name=URL` of each, for those that join.
     rows: Vec<String>,
+    /// How many there ever were.
+    named: usize,
     flags: Vec<String>,
 }
 
+/// Where a member is.
+struct Seat {
+    name: String,
+    namespace: Option<String>,
+    client: SocketAddr,
+    peer_url: String,
+}
+
 impl Cluster {
-    /// A cluster of so many, founded and serving.
+    /// A cluster of so many on loopback, founded and serving.
     pub fn start(count: usize) -> Self {
         Self::start_with(count, &[])
     }
 
     /// The same, each member with these flags.
     pub fn start_with(count: usize, flags: &[&str]) -> Self {
-        Self::found(count, flags, "http")
+        Self::new(flags).found(count)
     }
 
     /// The same with TLS between members, who serve clients with TLS beside plain HTTP, and
     /// advertise the former.
     pub fn start_with_tls(count: usize, flags: &[&str]) -> Self {
-        Self::found(count, flags, "https")
+        Self { speaks_tls: true, ..Self::new(flags) }.found(count)
     }
 
-    fn found(count: usize, flags: &[&str], scheme: &str) -> Self {
-        let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let urls: Vec<_> =
-            (0..count).map(|_| format!("{scheme}://127.0.0.1:{}", ports::free())).collect();
-        let secure = |_| format!("https://127.0.0.1:{}", ports::free());
-        let https: Vec<_> = (0..count).filter(|_| scheme == "https").map(secure).collect();
-        let rows: Vec<_> =
-            urls.iter().enumerate().map(|(at, url)| format!("m{at}={url}")).collect();
-        let row = rows.join(",");
-        let start = |(at, url): (usize, &String)| {
-            let secure = https.get(at).map(String::as_str);
-            member((&format!("m{at}"), url, secure), (&row, "new"), &flags)
+    /// A cluster of so many, each in a network namespace of its own; none where the machine has
+    /// none.
+    pub fn start_apart(count: usize) -> Option<Self> {
+        Some(Self { network: Some(network()?), ..Self::new(&[]) }.found(count))
+    }
+
+    /// The same, each with a disk of its own of so many MiB.
+    pub fn start_apart_on_disks(count: usize, mebibytes: u64) -> Option<Self> {
+        let network = network()?;
+        let disks: Result<Vec<_>, _> = (0..count).map(|_| Disk::new(mebibytes)).collect();
+        let why_not = disks.as_ref().err().cloned().unwrap_or_default();
+        rings::can_run("loop mounts", disks.is_ok(), &why_not).then_some(())?;
+        let disks = disks.unwrap_or_default();
+        Some(Self { network: Some(network), disks, ..Self::new(&[]) }.found(count))
+    }
+
+    fn new(flags: &[&str]) -> Self {
+        Self {
+            members: Vec::new(),
+            https: Vec::new(),
+            speaks_tls: false,
+            disks: Vec::new(),
+            network: None,
+            rows: Vec::new(),
+            named: 0,
+            flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+        }
+    }
+
+    fn found(mut self, count: usize) -> Self {
+        let seats: Vec<_> = (0..count).map(|_| self.seat()).collect();
+        for seat in &seats {
+            self.launch(seat, "new");
+        }
+        self.members.iter_mut().for_each(Member::wait_until_ready);
+        self
+    }
+
+    /// A place for one more member.
+    fn seat(&mut self) -> Seat {
+        let name = format!("m{}", self.named);
+        self.named += 1;
+        let seat = if let Some(network) = &mut self.network {
+            let (namespace, address) = network.join();
+            let (client, peer) = ((address, 2379).into(), SocketAddr::from((address, 2380)));
+            let peer_url = format!("http://{peer}");
+            Seat { name, namespace: Some(namespace), client, peer_url }
+        } else {
+            let client = ([127, 0, 0, 1], ports::free()).into();
+            let scheme = if self.speaks_tls { "https" } else { "http" };
+            let peer_url = format!("{scheme}://127.0.0.1:{}", ports::free());
+            Seat { name, namespace: None, client, peer_url }
         };
-        let members = urls.iter().enumerate().map(start).collect();
-        let mut cluster = Self { members, https, rows, flags };
-        cluster.members.iter_mut().for_each(Member::wait_until_ready);
-        cluster
+        self.rows.push(format!("{}={}", seat.name, seat.peer_url));
+        seat
+    }
+
+    fn launch(&mut self, seat: &Seat, state: &str) {
+        let client = format!("http://{}", seat.client);
+        let (mut listens, mut advertised) = (client.clone(), client);
+        if self.speaks_tls {
+            advertised = format!("https://127.0.0.1:{}", ports::free());
+            listens = format!("{listens},{advertised}");
+            self.https.push(advertised.clone());
+        }
+        let mut start = self.flags.iter().fold(Start::new(), |start, flag| start.flag(flag));
+        if let Some(namespace) = &seat.namespace {
+            start = start.namespace(namespace, seat.client.ip());
+        }
+        if let Some(disk) = self.disks.get(self.members.len()) {
+            start = start.data_dir(&disk.data_dir());
+        }
+        let flags = [
+            ("name", seat.name.as_str()),
+            ("listen-client-urls", &listens),
+            ("advertise-client-urls", &advertised),
+            ("listen-peer-urls", &seat.peer_url),
+            ("initial-advertise-peer-urls", &seat.peer_url),
+            ("initial-cluster", &self.rows.join(",")),
+            ("initial-cluster-state", state),
+            ("initial-cluster-token", "e2e"),
+        ];
+        let start = start.bare().client_port(seat.client.port()).peer_url(&seat.peer_url);
+        let flags = flags.iter().map(|(name, value)| format!("--{name}={value}"));
+        let mut member = flags.fold(start, |start, flag| start.flag(&flag)).spawn();
+        for complaint in COMPLAINTS {
+            member.allow(complaint);
+        }
+        self.members.push(member);
     }
 
     /// Adds a member through one that serves, and starts it.
     pub fn add(&mut self) -> &mut Member {
-        let name = format!("m{}", self.rows.len());
-        let url = format!("http://127.0.0.1:{}", ports::free());
-        let body = format!("{{\"peerURLs\":[\"{url}\"]}}");
+        let seat = self.seat();
+        let body = format!("{{\"peerURLs\":[\"{}\"]}}", seat.peer_url);
         let added = self.members[0].ask(&Request::json("POST", "/v2/members", &body));
         assert_eq!(added.status, 201, "{}", added.text());
-        self.rows.push(format!("{name}={url}"));
-        let mut joined =
-            member((&name, &url, None), (&self.rows.join(","), "existing"), &self.flags);
+        self.launch(&seat, "existing");
+        let joined = self.members.last_mut().expect("it was pushed just now");
         joined.wait_until_ready();
-        self.members.push(joined);
-        self.members.last_mut().expect("it was pushed just now")
+        joined
     }
 
     /// Forgets a member that is no longer one, for those that join later.
@@ -90,11 +187,17 @@ impl Cluster {
         self.members.remove(at)
     }
 
-    /// Where in `members` the leader is; waits until there is one that all who run agree on.
+    /// Where in `members` the leader is; waits until there is just one.
     pub fn leader(&mut self) -> usize {
+        let all: Vec<_> = (0..self.members.len()).collect();
+        self.leader_among(&all)
+    }
+
+    /// The same for those at these places, whatever the others take themselves for.
+    pub fn leader_among(&mut self, some: &[usize]) -> usize {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let leaders: Vec<_> = (0..self.members.len()).filter(|at| self.leads(*at)).collect();
+            let leaders: Vec<_> = some.iter().copied().filter(|at| self.leads(*at)).collect();
             if let [leader] = leaders[..] {
                 return leader;
             }
@@ -140,37 +243,17 @@ impl Cluster {
     }
 }
 
-/// A member of that name, with a peer URL, and perhaps one for clients with TLS.
-fn member(
-    (name, peer_url, https): (&str, &str, Option<&str>),
-    (row, state): (&str, &str),
-    flags: &[String],
-) -> Member {
-    let port = ports::free();
-    let client = format!("http://127.0.0.1:{port}");
-    let advertised = https.unwrap_or(&client);
-    let listens = https.map_or_else(|| client.clone(), |https| format!("{client},{https}"));
-    let start = flags.iter().fold(Start::new(), |start, flag| start.flag(flag));
-    let mut member = start
-        .bare()
-        .client_port(port)
-        .peer_url(peer_url)
-        .flag(&format!("--name={name}"))
-        .flag(&format!("--listen-client-urls={listens}"))
-        .flag(&format!("--advertise-client-urls={advertised}"))
-        .flag(&format!("--listen-peer-urls={peer_url}"))
-        .flag(&format!("--initial-advertise-peer-urls={peer_url}"))
-        .flag(&format!("--initial-cluster={row}"))
-        .flag(&format!("--initial-cluster-state={state}"))
-        .spawn();
-    for complaint in COMPLAINTS {
-        member.allow(complaint);
-    }
-    member
+fn network() -> Option<Network> {
+    let network = Network::new();
+    let why_not = network.as_ref().err().cloned().unwrap_or_default();
+    rings::can_run("network namespaces", network.is_ok(), &why_not).then_some(())?;
+    network.ok()
 }
 
 fn try_ask(member: &Member, request: &Request) -> Option<Answer> {
-    Connection::open(member.address()).ok()?.ask(request).ok()
+    let mut connection = Connection::open_within(member.address(), ANSWER_LIMIT).ok()?;
+    connection.set_patience(ANSWER_LIMIT);
+    connection.ask(request).ok()
 }
 
 fn state(member: &Member) -> Option<String> {

@@ -1,7 +1,7 @@
 //! One server process, with a data directory, ports and a log of its own.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     thread::JoinHandle,
@@ -29,8 +29,10 @@ pub struct Start {
     flags: Vec<String>,
     environment: Vec<(String, String)>,
     data_dir: Option<PathBuf>,
-    client_port: u16,
+    client_address: SocketAddr,
     peer_url: String,
+    /// The network namespace to live in, if not that of the test.
+    namespace: Option<String>,
     /// Whether the test gives name, URLs and cluster itself.
     bare: bool,
     /// Whether the test gives the data directory as well.
@@ -57,8 +59,9 @@ impl Start {
             flags: Vec::new(),
             environment: Vec::new(),
             data_dir: None,
-            client_port,
+            client_address: SocketAddr::from((Ipv4Addr::LOCALHOST, client_port)),
             peer_url,
+            namespace: None,
             bare: false,
             only_flags: false,
         }
@@ -85,7 +88,15 @@ impl Start {
 
     #[must_use]
     pub fn client_port(mut self, port: u16) -> Self {
-        self.client_port = port;
+        self.client_address.set_port(port);
+        self
+    }
+
+    /// Lives in a network namespace, where clients reach it at this address.
+    #[must_use]
+    pub fn namespace(mut self, namespace: &str, address: IpAddr) -> Self {
+        self.namespace = Some(namespace.to_owned());
+        self.client_address.set_ip(address);
         self
     }
 
@@ -112,9 +123,9 @@ impl Start {
 
     /// The command line, without anything being started.
     pub fn command(&self, data_dir: &Path) -> Command {
-        let client = format!("http://127.0.0.1:{}", self.client_port);
+        let client = format!("http://{}", self.client_address);
         let peer = &self.peer_url;
-        let mut command = Command::new(&self.binary);
+        let mut command = self.program();
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("ETCD_") {
                 command.env_remove(name);
@@ -134,6 +145,14 @@ impl Start {
         command.args(&self.flags);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn program(&self) -> Command {
+        let Some(namespace) = &self.namespace else { return Command::new(&self.binary) };
+        // It becomes the server: the process id is that of the member.
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{namespace}")).arg(&self.binary);
         command
     }
 
@@ -194,7 +213,7 @@ impl Member {
     }
 
     pub fn address(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.start.client_port))
+        self.start.client_address
     }
 
     pub fn url(&self) -> String {

@@ -100,6 +100,12 @@ impl PeerMessage {
         self.0.msg_type() == MessageType::MsgPropose
     }
 
+    /// Whether who sends it need not be who says so: a member that was the leader until just now
+    /// passes on what others still ask of it.
+    pub fn may_be_passed_on(&self) -> bool {
+        matches!(self.0.msg_type(), MessageType::MsgPropose | MessageType::MsgReadIndex)
+    }
+
     /// What it is, for a log.
     pub fn show(&self) -> String {
         let Message { from, term, index, log_term, commit, entries, reject, .. } = &self.0;

@@ -18,7 +18,9 @@ impl Inbound for ToInbox {
         let Some(shared) = self.0.upgrade() else { return };
         let bytes = message.len();
         match PeerMessage::from_bytes(&message) {
-            Some(message) if message.from() == from => shared.inbox.receive(message, bytes),
+            Some(message) if message.from() == from || message.may_be_passed_on() => {
+                shared.inbox.receive(message, bytes);
+            }
             Some(message) => {
                 let said = message.from();
                 tracing::warn!(%from, %said, "drop a message that a peer sends for another");

@@ -1,0 +1,150 @@
+//! Holds a cluster to account: clients and watchers while the faults last, and then all that they
+//! were told is compared.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use linearizable::{Action, Change, Operation, Outcome, Verdict};
+use serde_json::Value;
+
+use super::{
+    Cluster,
+    load::{Load, Record},
+    watchers::{Event, Watcher},
+};
+use crate::eventually;
+
+const CLIENTS: u32 = 12;
+/// The last thing that is written: who has seen it has seen all.
+const LAST: &str = "/last";
+
+/// A cluster under load and under watch.
+pub struct Account {
+    pub load: Load,
+    watchers: Vec<Watcher>,
+    /// The first index that the watchers are to tell.
+    from: u64,
+}
+
+impl Account {
+    /// Starts clients and watchers at all members.
+    pub fn open(cluster: &Cluster) -> Self {
+        let from = cluster.put("/first", "x") + 1;
+        let addresses: Vec<_> = cluster.members.iter().map(crate::Member::address).collect();
+        let watchers = addresses.iter().map(|address| Watcher::start(*address, from)).collect();
+        let account = Self { load: Load::start(addresses, CLIENTS), watchers, from };
+        account.load.goes_on(50);
+        account
+    }
+
+    /// Watches at one more member, from the beginning.
+    pub fn watch(&mut self, member: &crate::Member) {
+        self.watchers.push(Watcher::start(member.address(), self.from));
+    }
+
+    /// After the faults have stopped: lets the load go on for a bit, stops it, and checks
+    /// everything.
+    pub fn close(self, cluster: &Cluster) -> Record {
+        self.load.goes_on(50);
+        let record = self.load.stop();
+        println!(
+            "{} operations; the longest time without a write: {:?}",
+            record.history.len(),
+            record.longest_gap()
+        );
+        let last = cluster.put(LAST, "x");
+        let tree = cluster.agree();
+        let stories = stories(cluster, &self.watchers, last);
+        let story = &stories[0];
+        acknowledged_are_told(&record.history, story, self.from);
+        assert_eq!(held(&tree), left(story), "the keys are not what the events made");
+        let started = Instant::now();
+        let verdict = linearizable::check(&record.history);
+        println!("judged within {:?}", started.elapsed());
+        assert_eq!(verdict, Verdict::Linearizable, "{verdict}");
+        record
+    }
+}
+
+/// What the watchers at the members told, which must be the same everywhere.
+fn stories(cluster: &Cluster, watchers: &[Watcher], last: u64) -> Vec<Vec<Event>> {
+    let is_member = |watcher: &&Watcher| {
+        cluster.members.iter().any(|member| member.address() == watcher.address)
+    };
+    let (members, removed): (Vec<_>, Vec<_>) = watchers.iter().partition(is_member);
+    let told = |watcher: &&Watcher| {
+        let is_last = |event: &Event| event.index == last;
+        let what = format!("the watcher at {} is told all", watcher.address);
+        eventually(Duration::from_secs(30), &what, || {
+            let story = watcher.story();
+            story.last().is_some_and(is_last).then_some(story)
+        })
+    };
+    let stories: Vec<_> = members.iter().map(told).collect();
+    for (story, watcher) in stories.iter().zip(&members) {
+        same(&stories[0], story, watcher);
+        assert!(story.is_sorted_by(|one, next| one.index < next.index), "events out of order");
+    }
+    // Who is no member any more has told the beginning.
+    for watcher in removed {
+        let story = watcher.story();
+        same(&stories[0][..story.len()], &story, watcher);
+    }
+    stories
+}
+
+fn same(expected: &[Event], story: &[Event], watcher: &Watcher) {
+    let different = expected.iter().zip(story).find(|(one, other)| one != other);
+    assert_eq!(different, None, "the watcher at {} was told something else", watcher.address);
+    assert_eq!(expected.len(), story.len(), "the watcher at {} missed some", watcher.address);
+}
+
+/// Every acknowledged change is an event, with its index.
+fn acknowledged_are_told(history: &[Operation], story: &[Event], from: u64) {
+    let events: BTreeMap<_, _> = story.iter().map(|event| (event.index, event)).collect();
+    for operation in history {
+        let Action::Change(change, Outcome::Done { index, .. }) = &operation.action else {
+            continue;
+        };
+        let index = index.expect("etcd tells the index of a write");
+        assert!(from <= index, "{operation} has an index from before");
+        let event = events.get(&index);
+        let event = event.unwrap_or_else(|| panic!("lost: {} {operation}", operation.key));
+        let value = match change {
+            Change::Write(value) | Change::Create(value) | Change::Swap(_, value) => Some(value),
+            Change::Delete | Change::DeleteIf(_) => None,
+        };
+        let told = (&event.key, event.value.as_ref());
+        assert_eq!(told, (&operation.key, value), "event of {operation}");
+    }
+}
+
+/// Keys, values and indexes that the events of a story leave.
+fn left(story: &[Event]) -> BTreeMap<String, (String, u64)> {
+    let mut left = BTreeMap::new();
+    for event in story {
+        match &event.value {
+            Some(value) => left.insert(event.key.clone(), (value.clone(), event.index)),
+            None => left.remove(&event.key),
+        };
+    }
+    left
+}
+
+/// Those that a tree holds, but for what was there before the watchers.
+fn held(tree: &Value) -> BTreeMap<String, (String, u64)> {
+    let mut held = BTreeMap::new();
+    gather(&tree[1], &mut held);
+    held.remove("/first");
+    held
+}
+
+fn gather(node: &Value, held: &mut BTreeMap<String, (String, u64)>) {
+    if let (Some(key), Some(value)) = (node["key"].as_str(), node["value"].as_str()) {
+        let index = node["modifiedIndex"].as_u64().expect("a node has an index");
+        held.insert(key.to_owned(), (value.to_owned(), index));
+    }
+    node["nodes"].as_array().into_iter().flatten().for_each(|node| gather(node, held));
+}

@@ -1,0 +1,91 @@
+//! Networks that lose, slow down and split, under load and under watch.
+
+use e2e::cluster::{Cluster, account::Account};
+
+#[test]
+fn an_isolated_follower_catches_up_and_its_watchers_miss_nothing() {
+    let Some(mut cluster) = Cluster::start_apart(3) else { return };
+    let account = Account::open(&cluster);
+    let leader = cluster.leader();
+    cluster.isolate((leader + 1) % 3);
+    account.load.goes_on(200);
+    cluster.heal();
+    account.close(&cluster);
+}
+
+#[test]
+fn a_leader_that_is_heard_but_does_not_hear_gives_way() {
+    let Some(mut cluster) = Cluster::start_apart(3) else { return };
+    let account = Account::open(&cluster);
+    let leader = cluster.leader();
+    for other in (0..3).filter(|at| *at != leader) {
+        cluster.cut_one_way(other, leader);
+    }
+    println!("writes go on {:?} after the leader went deaf", account.load.goes_on(1));
+    account.load.goes_on(100);
+    cluster.heal();
+    account.close(&cluster);
+}
+
+#[test]
+fn a_follower_that_hears_nothing_and_is_heard_disturbs_nobody() {
+    let Some(mut cluster) = Cluster::start_apart(3) else { return };
+    let account = Account::open(&cluster);
+    let leader = cluster.leader();
+    let deaf = (leader + 1) % 3;
+    for other in (0..3).filter(|at| *at != deaf) {
+        cluster.cut_one_way(other, deaf);
+    }
+    account.load.goes_on(300);
+    let others: Vec<_> = (0..3).filter(|at| *at != deaf).collect();
+    assert_eq!(cluster.leader_among(&others), leader, "the others kept their leader");
+    cluster.heal();
+    account.close(&cluster);
+}
+
+#[test]
+fn a_member_that_both_halves_see_keeps_the_cluster_going() {
+    let Some(mut cluster) = Cluster::start_apart(5) else { return };
+    let account = Account::open(&cluster);
+    // Member 2 sees all, 0 and 1 do not see 3 and 4.
+    cluster.cut(&[0, 1], &[3, 4]);
+    println!("writes go on after {:?}", account.load.goes_on(1));
+    account.load.goes_on(100);
+    cluster.heal();
+    account.close(&cluster);
+}
+
+#[test]
+fn the_half_without_a_quorum_acknowledges_nothing_and_follows_the_other_afterwards() {
+    let Some(mut cluster) = Cluster::start_apart(5) else { return };
+    let account = Account::open(&cluster);
+    let leader = cluster.leader();
+    let minority = [leader, (leader + 1) % 5];
+    let majority: Vec<_> = (0..5).filter(|at| !minority.contains(at)).collect();
+    cluster.cut(&minority, &majority);
+    cluster.leader_among(&majority);
+    account.load.goes_on(100);
+    cluster.heal();
+    account.close(&cluster);
+}
+
+#[test]
+fn a_network_that_loses_every_fifth_packet_loses_no_write() {
+    let Some(mut cluster) = Cluster::start_apart(3) else { return };
+    let account = Account::open(&cluster);
+    cluster.lose(20);
+    println!("a hundred writes with losses: {:?}", account.load.goes_on(100));
+    cluster.heal();
+    account.close(&cluster);
+}
+
+#[test]
+fn a_leader_on_a_thin_line_loses_no_write() {
+    let Some(mut cluster) = Cluster::start_apart(3) else { return };
+    let account = Account::open(&cluster);
+    let leader = cluster.leader();
+    cluster.throttle(leader, 400);
+    println!("a hundred writes on a thin line: {:?}", account.load.goes_on(100));
+    cluster.hasten(leader);
+    account.close(&cluster);
+}
