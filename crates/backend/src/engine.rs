@@ -103,8 +103,12 @@ impl Engine {
         Ok(Self { database, file, path })
     }
 
+    /// After a failure of the disk there is nothing to close in order: that it failed has been told.
     pub(crate) fn close(self) -> Result<(), Error> {
-        self.database.close().map_err(|error| failed("close", &self.path, error))
+        match self.database.close().map_err(redb::Error::from) {
+            Err(redb::Error::PreviousIo) => Ok(()),
+            closed => closed.map_err(|error| failed("close", &self.path, error)),
+        }
     }
 
     fn make_tables(&self) -> Result<(), Error> {

@@ -54,8 +54,7 @@ impl Account {
             record.history.len(),
             record.longest_gap()
         );
-        let last = cluster.put(LAST, "x");
-        let tree = cluster.agree();
+        let (last, tree) = settle(cluster);
         let stories = stories(cluster, &self.watchers, last);
         let story = &stories[0];
         acknowledged_are_told(&record.history, story, self.from);
@@ -68,18 +67,29 @@ impl Account {
     }
 }
 
-/// What the watchers at the members told, which must be the same everywhere.
+/// Writes a last time, and waits until all members hold that and nothing later. A write whose client
+/// has given up may still come after it.
+fn settle(cluster: &Cluster) -> (u64, Value) {
+    eventually(Duration::from_secs(30), "the last write is the last", || {
+        let last = cluster.put(LAST, "x");
+        let tree = cluster.agree();
+        (tree[0] == last).then_some((last, tree))
+    })
+}
+
+/// What the watchers at the members told up to the last write, which must be the same everywhere.
 fn stories(cluster: &Cluster, watchers: &[Watcher], last: u64) -> Vec<Vec<Event>> {
     let is_member = |watcher: &&Watcher| {
         cluster.members.iter().any(|member| member.address() == watcher.address)
     };
     let (members, removed): (Vec<_>, Vec<_>) = watchers.iter().partition(is_member);
     let told = |watcher: &&Watcher| {
-        let is_last = |event: &Event| event.index == last;
         let what = format!("the watcher at {} is told all", watcher.address);
         eventually(Duration::from_secs(30), &what, || {
-            let story = watcher.story();
-            story.last().is_some_and(is_last).then_some(story)
+            let mut story = watcher.story();
+            let end = story.iter().position(|event| event.index == last)?;
+            story.truncate(end + 1);
+            Some(story)
         })
     };
     let stories: Vec<_> = members.iter().map(told).collect();
@@ -89,7 +99,8 @@ fn stories(cluster: &Cluster, watchers: &[Watcher], last: u64) -> Vec<Vec<Event>
     }
     // Who is no member any more has told the beginning.
     for watcher in removed {
-        let story = watcher.story();
+        let mut story = watcher.story();
+        story.retain(|event| event.index <= last);
         same(&stories[0][..story.len()], &story, watcher);
     }
     stories

@@ -1,8 +1,9 @@
 //! A network of their own for the members of a cluster, which tests can cut.
 //!
-//! Each member lives in a network namespace, joined to the others and to the test by a bridge. What
-//! is cut is dropped by `nft` inside the namespace of whoever receives it; so whatever happens, it
-//! ends with the namespace.
+//! Each member lives in a network namespace, joined to the others and to the test by a bridge. That
+//! has a namespace too, out of reach of the machine's own rules (Docker's drop what crosses a
+//! bridge). What is cut is dropped by `nft` inside the namespace of whoever receives it; so
+//! whatever happens, it ends with the namespace.
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +23,8 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// Bridge, namespaces and cuts. All of it goes with this value.
 pub struct Network {
-    /// The bridge's name; it tells the subnet, so that no two tests can have the same.
+    /// The name of the bridge's namespace, and of the test's link into it. It tells the subnet, so
+    /// that no two tests can have the same.
     name: String,
     subnet: (u8, u8),
     namespaces: BTreeMap<IpAddr, String>,
@@ -46,8 +48,8 @@ impl Network {
             let subnet = subnet(std::process::id().wrapping_mul(7).wrapping_add(step));
             let name = format!("{PREFIX}{}-{}", subnet.0, subnet.1);
             // The kernel takes a name once: whoever has it has the subnet.
-            match run("ip", &["link", "add", "name", &name, "type", "bridge"], "") {
-                Ok(_) => return Self::on(name, subnet),
+            match ip(&["netns", "add", &name]) {
+                Ok(()) => return Self::on(name, subnet),
                 Err(problem) => last = problem,
             }
         }
@@ -57,12 +59,17 @@ impl Network {
     fn on(name: String, subnet: (u8, u8)) -> Result<Self, String> {
         let (namespaces, losses) = (BTreeMap::new(), BTreeMap::new());
         let network = Self { name, subnet, namespaces, losses };
+        let name = network.name.as_str();
+        ip(&["link", "add", "name", name, "type", "veth", "peer", "name", "test", "netns", name])?;
         // For `sweep`.
         let pid = std::process::id().to_string();
-        ip(&["link", "set", "dev", &network.name, "alias", &pid])?;
+        ip(&["link", "set", "dev", name, "alias", &pid])?;
+        ip(&["-n", name, "link", "add", "name", "switch", "type", "bridge"])?;
+        ip(&["-n", name, "link", "set", "dev", "switch", "up"])?;
+        ip(&["-n", name, "link", "set", "dev", "test", "master", "switch", "up"])?;
         let own = format!("{}/24", network.outside());
-        ip(&["addr", "add", &own, "dev", &network.name])?;
-        ip(&["link", "set", "dev", &network.name, "up"])?;
+        ip(&["addr", "add", &own, "dev", name])?;
+        ip(&["link", "set", "dev", name, "up"])?;
         Ok(network)
     }
 
@@ -79,14 +86,14 @@ impl Network {
     pub fn join(&mut self) -> (String, IpAddr) {
         let number = u8::try_from(self.namespaces.len()).expect("tests have a few members");
         let (namespace, address) = (format!("{}-{number}", self.name), self.address(10 + number));
-        let veth = format!("{}v{number}", self.name);
+        let (name, port) = (&self.name, format!("port{number}"));
         self.namespaces.insert(address, namespace.clone());
         let plan = || -> Result<(), String> {
             ip(&["netns", "add", &namespace])?;
-            ip(&[
-                "link", "add", &veth, "type", "veth", "peer", "name", "eth0", "netns", &namespace,
-            ])?;
-            ip(&["link", "set", "dev", &veth, "master", &self.name, "up"])?;
+            let end = ["peer", "name", "eth0", "netns", &namespace];
+            let line = ["-n", name, "link", "add", "name", &port, "type", "veth"];
+            ip(&[&line[..], &end].concat())?;
+            ip(&["-n", name, "link", "set", "dev", &port, "master", "switch", "up"])?;
             ip(&["-n", &namespace, "addr", "add", &format!("{address}/24"), "dev", "eth0"])?;
             ip(&["-n", &namespace, "link", "set", "dev", "eth0", "up"])?;
             ip(&["-n", &namespace, "link", "set", "dev", "lo", "up"])
@@ -174,21 +181,23 @@ impl Drop for Network {
 
 /// Removes what tests left behind that were themselves killed: their members too.
 fn sweep() {
-    let Ok(bridges) = run("ip", &["-o", "link", "show", "type", "bridge"], "") else { return };
+    let Ok(links) = run("ip", &["-o", "link", "show", "type", "veth"], "") else { return };
     let namespaces = run("ip", &["netns", "list"], "").unwrap_or_default();
-    for bridge in bridges.lines().filter_map(|line| line.split(": ").nth(1)) {
-        if !bridge.starts_with(PREFIX) || owner(bridge).is_none_or(|pid| is_alive(&pid)) {
+    // `7: retcd-200-1@if2: <BROADCAST…`
+    let links = links.lines().filter_map(|line| line.split([':', '@']).nth(1)).map(str::trim);
+    for name in links {
+        if !name.starts_with(PREFIX) || owner(name).is_none_or(|pid| is_alive(&pid)) {
             continue;
         }
-        let names = namespaces.lines().filter_map(|line| line.split(' ').next());
-        let mine = names.filter(|name| name.starts_with(&format!("{bridge}-")));
-        remove(bridge, &mine.map(str::to_owned).collect::<Vec<_>>());
+        let all = namespaces.lines().filter_map(|line| line.split(' ').next());
+        let mine = all.filter(|namespace| namespace.starts_with(&format!("{name}-")));
+        remove(name, &mine.map(str::to_owned).collect::<Vec<_>>());
     }
 }
 
-/// The test that made a bridge; none in the moment before it has put its name there.
-fn owner(bridge: &str) -> Option<String> {
-    let alias = std::fs::read_to_string(format!("/sys/class/net/{bridge}/ifalias")).ok()?;
+/// The test that made a network; none in the moment before it has put its name there.
+fn owner(name: &str) -> Option<String> {
+    let alias = std::fs::read_to_string(format!("/sys/class/net/{name}/ifalias")).ok()?;
     Some(alias.trim().to_owned()).filter(|alias| !alias.is_empty())
 }
 
@@ -196,21 +205,18 @@ fn is_alive(pid: &str) -> bool {
     Path::new("/proc").join(pid).exists()
 }
 
-fn remove(bridge: &str, namespaces: &[String]) {
+fn remove(name: &str, namespaces: &[String]) {
     for namespace in namespaces {
         // A namespace lives as long as somebody is in it.
         let pids = run("ip", &["netns", "pids", namespace], "").unwrap_or_default();
         for pid in pids.split_whitespace() {
             drop(run("kill", &["-9", pid], ""));
         }
-        // The namespace goes in its own time, and its link with it; the name would stay taken.
-        let number = namespace.strip_prefix(bridge).and_then(|end| end.strip_prefix('-'));
-        if let Some(number) = number {
-            drop(run("ip", &["link", "del", &format!("{bridge}v{number}")], ""));
-        }
         drop(run("ip", &["netns", "del", namespace], ""));
     }
-    drop(run("ip", &["link", "del", bridge], ""));
+    // The namespace goes in its own time, and its links with it; the name would stay taken.
+    drop(run("ip", &["link", "del", name], ""));
+    drop(run("ip", &["netns", "del", name], ""));
 }
 
 fn subnet(number: u32) -> (u8, u8) {
