@@ -5,6 +5,7 @@ pub mod disk;
 mod faults;
 pub mod load;
 pub mod network;
+pub mod others;
 pub mod watchers;
 
 use std::{

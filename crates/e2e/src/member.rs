@@ -14,7 +14,7 @@ use nix::{
 };
 use tempfile::TempDir;
 
-use crate::{Answer, Connection, Request, binaries, logs::Log, ports};
+use crate::{Answer, Connection, Request, binaries, cluster::others::Others, logs::Log, ports};
 
 /// From the start of the process to its first answer; generous, since tests share the machine.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -33,10 +33,19 @@ pub struct Start {
     peer_url: String,
     /// The network namespace to live in, if not that of the test.
     namespace: Option<String>,
-    /// Whether the test gives name, URLs and cluster itself.
-    bare: bool,
-    /// Whether the test gives the data directory as well.
-    only_flags: bool,
+    /// Whether it is to be a follower, of two others that are started before it.
+    follows: bool,
+    /// What the test gives itself, as flags.
+    given: Given,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Given {
+    Nothing,
+    /// Name, URLs and cluster.
+    Cluster,
+    /// The data directory as well.
+    Everything,
 }
 
 impl Start {
@@ -62,8 +71,8 @@ impl Start {
             client_address: SocketAddr::from((Ipv4Addr::LOCALHOST, client_port)),
             peer_url,
             namespace: None,
-            bare: false,
-            only_flags: false,
+            follows: false,
+            given: Given::Nothing,
         }
     }
 
@@ -106,23 +115,34 @@ impl Start {
         self
     }
 
+    /// Is a follower in a cluster of three.
+    #[must_use]
+    pub fn follower(mut self) -> Self {
+        self.follows = true;
+        self
+    }
+
     /// Leaves name, URLs and cluster to the flags that the test gives.
     #[must_use]
     pub fn bare(mut self) -> Self {
-        self.bare = true;
+        self.given = Given::Cluster;
         self
     }
 
     /// Leaves everything, the data directory too, to the flags that the test gives.
     #[must_use]
     pub fn only_flags(mut self) -> Self {
-        self.bare = true;
-        self.only_flags = true;
+        self.given = Given::Everything;
         self
     }
 
     /// The command line, without anything being started.
     pub fn command(&self, data_dir: &Path) -> Command {
+        let alone = format!("default={}", self.peer_url);
+        self.command_in(data_dir, &alone)
+    }
+
+    fn command_in(&self, data_dir: &Path, initial_cluster: &str) -> Command {
         let client = format!("http://{}", self.client_address);
         let peer = &self.peer_url;
         let mut command = self.program();
@@ -131,15 +151,15 @@ impl Start {
                 command.env_remove(name);
             }
         }
-        if !self.only_flags {
+        if self.given != Given::Everything {
             command.arg("--data-dir").arg(data_dir);
         }
-        if !self.bare {
+        if self.given == Given::Nothing {
             command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
             command.args(["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]);
-            command.args(["--initial-cluster", &format!("default={peer}")]);
+            command.args(["--initial-cluster", initial_cluster]);
         }
-        if self.original && !self.only_flags {
+        if self.original && self.given != Given::Everything {
             command.arg("--enable-v2=true");
         }
         command.args(&self.flags);
@@ -170,12 +190,18 @@ impl Start {
         let given = self.data_dir.clone();
         let data_dir = given.or_else(|| own.as_ref().map(|dir| dir.path().join("data")));
         let data_dir = data_dir.expect("one of the two is there");
-        let (log, allowed) = (Log::default(), Vec::new());
+        let (log, mut allowed) = (Log::default(), Vec::new());
         let checks_log = !self.original;
+        let mut others = None;
+        if self.follows {
+            others = Some(Others::start("default", &self.peer_url, "etcd-cluster"));
+            allowed.extend(Others::complaints().map(str::to_owned));
+        }
         let mut member = Member {
             start: self,
             data_dir,
             _own: own,
+            others,
             child: None,
             gatherers: Vec::new(),
             log,
@@ -199,6 +225,8 @@ pub struct Member {
     start: Start,
     data_dir: PathBuf,
     _own: Option<TempDir>,
+    /// Those that it follows.
+    others: Option<Others>,
     child: Option<Child>,
     gatherers: Vec<JoinHandle<()>>,
     log: Log,
@@ -226,6 +254,11 @@ impl Member {
 
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
+    }
+
+    /// Those that it follows, if it was started as a follower.
+    pub fn others(&self) -> Option<&Others> {
+        self.others.as_ref()
     }
 
     pub fn log(&self) -> &Log {
@@ -286,7 +319,10 @@ impl Member {
     /// Starts the process again and waits for nothing.
     pub fn launch(&mut self) {
         assert!(self.child.is_none(), "the process still runs");
-        let mut command = self.start.command(&self.data_dir);
+        let mut command = match &self.others {
+            Some(others) => self.start.command_in(&self.data_dir, others.initial_cluster()),
+            None => self.start.command(&self.data_dir),
+        };
         let child = command.spawn();
         let mut child = child.unwrap_or_else(|problem| panic!("{command:?}: {problem}"));
         self.gatherers = vec![

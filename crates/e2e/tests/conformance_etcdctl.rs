@@ -3,7 +3,8 @@
 use std::{path::Path, thread::sleep, time::Duration};
 
 use e2e::{
-    Member, binaries,
+    Member, Start, binaries,
+    cluster::others::Others,
     records::{self, matches, text},
     rings,
     run::{self, Output},
@@ -52,10 +53,18 @@ fn differs_in_3_4(argv: &[&str]) -> bool {
 
 #[test]
 fn every_recorded_run_is_answered_as_by_etcdctl() {
-    let member = Member::start();
+    play(&Member::start());
+}
+
+#[test]
+fn every_recorded_run_against_a_follower_is_answered_as_by_etcdctl() {
+    play(&Start::new().follower().start());
+}
+
+fn play(member: &Member) {
     let original = std::env::var_os("RETCD_ETCDCTL").is_some();
     let command_line = if original { CommandLine::Debians } else { CommandLine::Ours };
-    let failures = Playing::new(&member, &binaries::etcdctl(), command_line).play();
+    let failures = Playing::new(member, &binaries::etcdctl(), command_line).play();
     assert!(failures.is_empty(), "{} runs differ:\n{}", failures.len(), failures.join("\n"));
 }
 
@@ -123,6 +132,11 @@ impl<'a> Playing<'a> {
         }
         let stdin = entry.get("stdin").map_or("", text);
         let output = run::run(&mut command, stdin);
+        if let (Some(others), ["member", "list"] | ["cluster-health"]) =
+            (self.member.others(), &argv[..])
+        {
+            return self.compare_of_three(entry, &others.urls(), &output);
+        }
         match instead(&argv) {
             Some(Instead::As(other)) if self.command_line == CommandLine::Ours => {
                 let mut plain = run::etcdctl(self.binary, &self.member.url());
@@ -167,7 +181,8 @@ impl<'a> Playing<'a> {
             argv.contains(&Value::from("ls")) && !argv.contains(&Value::from("--sort"))
         });
         let streams = [("stdout", &output.stdout), ("stderr", &output.stderr)];
-        for (name, got) in streams {
+        let streams = streams.map(|(name, got)| (name, self.without_others(got)));
+        for (name, got) in &streams {
             let expected = self.fill(text(&entry[name]));
             let same = if unordered {
                 sorted_lines(&expected) == sorted_lines(got)
@@ -179,6 +194,35 @@ impl<'a> Playing<'a> {
             }
         }
         Ok(())
+    }
+
+    /// A recorded output that has a line for the member: now for two others as well, of which one
+    /// leads.
+    fn compare_of_three(
+        &self,
+        entry: &Value,
+        others: &[String],
+        output: &Output,
+    ) -> Result<(), String> {
+        let expected = self.fill(text(&entry["stdout"]));
+        let (ours, rest) = expected.split_at(expected.find('\n').map_or(0, |at| at + 1));
+        let (leads, follows) = ("isLeader=true", "isLeader=false");
+        let leaders = ours.matches(leads).count();
+        let (ours, got) = (ours.replace(leads, follows), &output.stdout);
+        let mut lines: Vec<_> = got.split_inclusive('\n').collect();
+        lines.retain(|line| !matches(&ours, line) && !others.iter().any(|url| line.contains(url)));
+        let count = got.lines().count() - rest.lines().count();
+        let fits = lines.concat() == rest && count == 3 && got.matches(leads).count() == leaders;
+        if fits && output.exit == Some(0) { Ok(()) } else { Err(format!("{output:?}")) }
+    }
+
+    /// Takes the endpoints of others out of lists.
+    fn without_others(&self, text: &str) -> String {
+        let others = self.member.others().map(Others::urls).unwrap_or_default();
+        let lists = others.iter().flat_map(|url| {
+            [format!(", {url}"), format!("{url}, "), format!(",{url}"), format!("{url},")]
+        });
+        lists.fold(text.to_owned(), |text, entry| text.replace(&entry, ""))
     }
 
     fn fill(&self, text: &str) -> String {

@@ -2,7 +2,7 @@
 //! unknown paths.
 
 use e2e::{
-    Answer, Member, Request, binaries,
+    Answer, Member, Request, Start, binaries,
     records::{self, matches, text},
 };
 use serde_json::Value;
@@ -35,12 +35,54 @@ fn checked_otherwise(entry: &Value) -> Option<Check> {
     }
 }
 
+/// What a follower says otherwise than the recorded member, which was alone and so led.
+fn told_by_a_follower(entry: &Value) -> Option<Check> {
+    match (text(&entry["method"]), text(&entry["path"])) {
+        ("GET", "/v2/machines") => Some(|_, answer| {
+            let told = answer.text();
+            let urls = told.split(", ").filter(|url| url.starts_with("http://127.0.0.1:"));
+            expect(urls.count() == 3, answer)
+        }),
+        ("GET", "/v2/members" | "/v2/members/") => Some(|_, answer| {
+            expect(answer.json()["members"].as_array().map(Vec::len) == Some(3), answer)
+        }),
+        ("GET", "/v2/members/leader") => {
+            Some(|_, answer| expect(text(&answer.json()["name"]).starts_with("other"), answer))
+        }
+        ("GET", "/v2/stats/self") => Some(|_, answer| {
+            let told = answer.json();
+            let follows = told["state"] == "StateFollower"
+                && told["leaderInfo"]["leader"] != told["id"]
+                && told["recvAppendRequestCnt"].as_u64() > Some(0)
+                && told["sendAppendRequestCnt"] == 0;
+            expect(follows, answer)
+        }),
+        ("GET", "/v2/stats/leader") => Some(|_, answer| {
+            let refused = "{\"message\":\"not current leader\"}";
+            expect(answer.status == 403 && answer.text() == refused, answer)
+        }),
+        _ => None,
+    }
+}
+
+fn expect(holds: bool, answer: &Answer) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(format!("answer {} {}", answer.status, answer.text())) }
+}
+
 #[test]
 fn every_recorded_request_outside_of_auth_is_answered_as_by_etcd() {
+    play_all(&Member::start());
+}
+
+#[test]
+fn every_recorded_request_outside_of_auth_is_answered_by_a_follower_as_by_etcd() {
+    play_all(&Start::new().follower().start());
+}
+
+fn play_all(member: &Member) {
     let entries = records::lines("http-v2.jsonl");
     let is_auth = |entry: &Value| text(&entry["path"]).starts_with("/v2/auth");
     let first_of_auth = entries.iter().position(is_auth).expect("the record goes on to auth");
-    let member = Member::start();
     let mut failures = Vec::new();
     let mut played = 0;
     for (at, entry) in entries.iter().enumerate() {
@@ -50,7 +92,7 @@ fn every_recorded_request_outside_of_auth_is_answered_as_by_etcd() {
             continue;
         }
         played += 1;
-        if let Err(problem) = play(&member, entry) {
+        if let Err(problem) = play(member, entry) {
             failures.push(format!("{name}\n    {problem}"));
         }
     }
@@ -64,6 +106,11 @@ fn play(member: &Member, entry: &Value) -> Result<(), String> {
         request = request.header("Content-Type", text(&entry["content_type"])).body(text(body));
     }
     let answer = member.ask(&request);
+    if member.others().is_some()
+        && let Some(check) = told_by_a_follower(entry)
+    {
+        return check(entry, &answer);
+    }
     let status = &entry["status"];
     if Some(u64::from(answer.status)) != status.as_u64() {
         return Err(format!("status {} instead of {status}: {}", answer.status, answer.text()));

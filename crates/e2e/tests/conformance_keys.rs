@@ -3,7 +3,7 @@
 use std::{io, time::Duration};
 
 use e2e::{
-    Member, Request,
+    Member, Request, Start,
     records::{self, Scenario, text},
 };
 use serde_json::Value;
@@ -15,21 +15,30 @@ const SERVERS: usize = 3;
 
 #[test]
 fn every_recorded_step_of_the_keys_api_is_answered_as_by_etcd() {
+    play_all(Start::new);
+}
+
+#[test]
+fn every_recorded_step_of_the_keys_api_is_answered_by_a_follower_as_by_etcd() {
+    play_all(|| Start::new().follower());
+}
+
+fn play_all(start: fn() -> Start) {
     let scenarios = records::lines("v2-keys.jsonl");
     let steps: usize = scenarios.iter().map(|s| steps(s).len()).sum();
     assert_eq!(steps, 2400, "a record is missing");
     let share = scenarios.len().div_ceil(SERVERS);
     let failures: Vec<String> = std::thread::scope(|scope| {
         let hands: Vec<_> =
-            scenarios.chunks(share).map(|part| scope.spawn(|| play(part))).collect();
+            scenarios.chunks(share).map(|part| scope.spawn(|| play(part, start))).collect();
         hands.into_iter().flat_map(|hand| hand.join().expect("a hand does not panic")).collect()
     });
     let shown: Vec<_> = failures.iter().take(20).map(String::as_str).collect();
     assert!(failures.is_empty(), "{} steps differ:\n{}", failures.len(), shown.join("\n"));
 }
 
-fn play(scenarios: &[Value]) -> Vec<String> {
-    let member = Member::start();
+fn play(scenarios: &[Value], start: fn() -> Start) -> Vec<String> {
+    let member = start().start();
     scenarios.iter().flat_map(|scenario| play_scenario(&member, scenario)).collect()
 }
 

@@ -8,7 +8,9 @@
 use std::{os::unix::fs::symlink, process::Command, thread::sleep, time::Duration};
 
 use e2e::{
-    Member, Start, binaries, eventually, ports,
+    Member, Start, binaries,
+    cluster::others::Others,
+    eventually, ports,
     records::matches,
     rings,
     run::{self, Output, Running},
@@ -17,11 +19,20 @@ use tempfile::TempDir;
 
 #[test]
 fn every_command_of_the_guide_works_in_order() {
+    play(Shell::with_a_server_as_the_guide_starts_it);
+}
+
+#[test]
+fn every_command_of_the_guide_works_at_a_follower() {
+    play(Shell::with_a_follower);
+}
+
+fn play(start: fn() -> Shell) {
     let curl = Command::new("curl").arg("--version").output();
     if !rings::can_run("curl", curl.is_ok(), "curl is not installed: apt-get install curl") {
         return;
     }
-    let shell = Shell::with_a_server_as_the_guide_starts_it();
+    let shell = start();
     members(&shell);
     reading_and_writing(&shell);
     inside_a_container(&shell);
@@ -39,8 +50,22 @@ fn members(shell: &Shell) {
         shell.first_url(),
         shell.second_url()
     );
-    shell.prints(&format!("etcdctl -C {} member list", shell.first_url()), &line);
-    shell.prints(&format!("etcdctl -C {} member list", shell.second_url()), &line);
+    let lists = [shell.first_url(), shell.second_url()];
+    let lists = lists.map(|url| format!("etcdctl -C {url} member list"));
+    if shell.others.is_none() {
+        for list in lists {
+            shell.prints(&list, &line);
+        }
+        return;
+    }
+    let line = line.replace("isLeader=true", "isLeader=false");
+    for list in lists {
+        let listed = shell.run(&list).stdout;
+        let mut lines = listed.split_inclusive('\n');
+        assert!(lines.any(|listed| matches(&line, listed)), "{listed}");
+        let (count, leaders) = (listed.lines().count(), listed.matches("isLeader=true").count());
+        assert_eq!((count, leaders), (3, 1), "{listed}");
+    }
 }
 
 fn reading_and_writing(shell: &Shell) {
@@ -196,6 +221,8 @@ fn time_to_live(shell: &Shell) {
 /// A reader's shell, with `etcdctl` on its path, beside the server that the guide has started.
 struct Shell {
     member: Member,
+    /// If the member is not alone.
+    others: Option<Others>,
     second_port: u16,
     path: TempDir,
     /// The index before the first write.
@@ -205,9 +232,21 @@ struct Shell {
 impl Shell {
     /// The flags of the guide's docker command, in its order; ports and addresses are ours.
     fn with_a_server_as_the_guide_starts_it() -> Self {
+        Self::start(|_| None)
+    }
+
+    /// The same, but the initial cluster has two more members, who lead it.
+    fn with_a_follower() -> Self {
+        Self::start(|peer| Some(Others::start("etcd0", peer, "etcd-cluster-1")))
+    }
+
+    fn start(others: fn(&str) -> Option<Others>) -> Self {
         let (client, second, peer) = (ports::free(), ports::free(), ports::free());
         let clients = format!("http://127.0.0.1:{client},http://127.0.0.1:{second}");
         let peer = format!("http://127.0.0.1:{peer}");
+        let others = others(&peer);
+        let alone = format!("etcd0={peer}");
+        let cluster = others.as_ref().map_or(&*alone, Others::initial_cluster);
         let flags = [
             ("-name", "etcd0"),
             ("-advertise-client-urls", &clients),
@@ -215,18 +254,22 @@ impl Shell {
             ("-initial-advertise-peer-urls", &peer),
             ("-listen-peer-urls", &peer.replace("127.0.0.1", "0.0.0.0")),
             ("-initial-cluster-token", "etcd-cluster-1"),
-            ("-initial-cluster", &format!("etcd0={peer}")),
+            ("-initial-cluster", cluster),
             ("-initial-cluster-state", "new"),
         ];
         let mut start = Start::new().bare().client_port(client).peer_url(&peer);
         for (name, value) in flags {
             start = start.flag(name).flag(value);
         }
-        let member = start.start();
+        let mut member = start.spawn();
+        for complaint in Others::complaints() {
+            member.allow(complaint);
+        }
+        member.wait_until_ready();
         let path = tempfile::tempdir().expect("/tmp can be written");
         symlink(binaries::etcdctl(), path.path().join("etcdctl")).expect("a link can be made");
         let base = member.get("/v2/keys/").index();
-        Self { member, second_port: second, path, base }
+        Self { member, others, second_port: second, path, base }
     }
 
     fn first_url(&self) -> String {
