@@ -311,3 +311,34 @@ fn metrics_tell_of_every_peer() {
         cluster.members[0].get("/metrics").text().contains(&gone).then_some(())
     });
 }
+
+#[test]
+fn statistics_tell_how_often_entries_go_out_and_come_in() {
+    let mut cluster = Cluster::start(3);
+    let leader = cluster.leader();
+    let told = |at: usize| cluster.members[at].get("/v2/stats/self").expect(&[200]).json();
+    let follower = (leader + 1) % 3;
+    let before = told(leader)["sendAppendRequestCnt"].as_u64().expect("a count");
+    // Until both show a rate: it ends with a second without a message.
+    let (sent, received) = eventually(PATIENCE, "rates", || {
+        cluster.put("/a", "1");
+        let (sent, received) = (told(leader), told(follower));
+        let shown = sent["sendPkgRate"].is_f64() && received["recvPkgRate"].is_f64();
+        shown.then_some((sent, received))
+    });
+    assert!(sent["sendAppendRequestCnt"].as_u64() > Some(before), "{sent}");
+    assert!(sent["sendBandwidthRate"].as_f64() > sent["sendPkgRate"].as_f64(), "{sent}");
+    assert!(received["recvBandwidthRate"].as_f64() > received["recvPkgRate"].as_f64());
+    for absent in [&sent["recvPkgRate"], &received["sendPkgRate"]] {
+        assert!(absent.is_null(), "a rate of nothing is left out");
+    }
+    // The leader's view of its followers counts what was sent to each.
+    let of_leader = cluster.members[leader].get("/v2/stats/leader").expect(&[200]).json();
+    let followers = of_leader["followers"].as_object().expect("followers").clone();
+    assert_eq!(followers.len(), 2, "{of_leader}");
+    for (id, follower) in followers {
+        let (counts, latency) = (&follower["counts"], &follower["latency"]);
+        assert!(counts["success"].as_u64() > Some(0), "{id}: {follower}");
+        assert!(latency["minimum"].as_f64() <= latency["maximum"].as_f64(), "{id}: {follower}");
+    }
+}

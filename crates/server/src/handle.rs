@@ -16,7 +16,9 @@ use state::{Reader, apply::membership_change::Change, membership::new_member_id}
 
 use tokio::runtime::{self, RuntimeFlavor};
 
-use crate::{Done, Figures, Status, Unserved, shared::Shared, threads::raft::SharedRaft};
+use crate::{
+    AppendFigures, Done, Figures, Status, Unserved, shared::Shared, threads::raft::SharedRaft,
+};
 
 /// A running member, for all who serve requests. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -145,8 +147,9 @@ impl Handle {
     }
 
     /// Messages with entries that were sent to others, and taken from them.
-    pub fn appends(&self) -> (u64, u64) {
-        (self.shared.appends_sent.load(Relaxed), self.shared.appends_received.load(Relaxed))
+    pub fn appends(&self) -> (AppendFigures, AppendFigures) {
+        let (shared, now) = (&self.shared, self.shared.now());
+        (shared.appends_sent.figures(now), shared.appends_received.figures(now))
     }
 
     /// Resolves when this member has been removed from its cluster.

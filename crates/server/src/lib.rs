@@ -21,7 +21,7 @@ mod threads;
 mod waiters;
 
 pub use config::{Config, Done, StartError, Status, Unserved};
-pub use figures::{Figures, Histogram};
+pub use figures::{AppendFigures, Figures, Histogram};
 pub use handle::{Connected, Handle};
 pub use peer::Dialer;
 pub use start::{founding_id, has_member, start};

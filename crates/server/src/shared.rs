@@ -24,7 +24,7 @@ use crate::{
     Config, Status, Unserved,
     barriers::Barriers,
     failure::Failure,
-    figures::Durations,
+    figures::{Appends, Durations},
     inbox::Inbox,
     threads::{apply::ApplyQueue, flusher::FlushSignal, snapshots::Place},
     waiters::Waiters,
@@ -59,8 +59,8 @@ pub(crate) struct Shared {
     /// The network between members; missing in a cluster of one that was started outside of it.
     pub(crate) peers: OnceLock<Peers>,
     /// Entries sent to others, and taken from them.
-    pub(crate) appends_sent: AtomicU64,
-    pub(crate) appends_received: AtomicU64,
+    pub(crate) appends_sent: Appends,
+    pub(crate) appends_received: Appends,
     /// The threads of the network: known once a write has been carried out on one of them.
     pub(crate) network: OnceLock<runtime::Handle>,
     pub(crate) published: watch::Sender<bool>,

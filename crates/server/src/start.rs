@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize},
+        atomic::{AtomicBool, AtomicUsize},
     },
     time::Duration,
 };
@@ -25,6 +25,7 @@ use crate::{
     Config, Handle, StartError,
     barriers::Barriers,
     failure::Failure,
+    figures::Appends,
     inbox::Inbox,
     shared::{Counters, Shared, Standing},
     threads::{
@@ -242,8 +243,8 @@ fn run(
         connections: AtomicUsize::new(0),
         network: OnceLock::new(),
         peers: OnceLock::new(),
-        appends_sent: AtomicU64::new(0),
-        appends_received: AtomicU64::new(0),
+        appends_sent: Appends::default(),
+        appends_received: Appends::default(),
         published: watch::Sender::new(false),
         removed: watch::Sender::new(false),
         failed: watch::Sender::new(None),

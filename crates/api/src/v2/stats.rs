@@ -5,6 +5,7 @@ use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 use base::UnixNanos;
 use http::{Method, StatusCode};
 use peer::{PeerStatus, Peers};
+use server::AppendFigures;
 
 use super::json;
 use crate::{
@@ -66,11 +67,25 @@ pub(crate) fn of_self(context: &Context, method: &Method) -> Reply {
     body.extend_from_slice(info.as_bytes());
     body.extend_from_slice(b",\"startTime\":\"");
     json::write_time(&mut body, status.leader_since.unwrap_or(UnixNanos(0)));
+    body.extend_from_slice(b"\"}");
     let (sent, received) = handle.appends();
-    let counts =
-        format!("\"}},\"recvAppendRequestCnt\":{received},\"sendAppendRequestCnt\":{sent}}}");
-    body.extend_from_slice(counts.as_bytes());
+    for (way, figures) in [("recv", received), ("send", sent)] {
+        body.extend_from_slice(appends(way, figures).as_bytes());
+    }
+    body.push(b'}');
     reply::json(StatusCode::OK, String::from_utf8_lossy(&body).into_owned())
+}
+
+/// How often entries go one way; a rate of nothing is left out.
+fn appends(way: &str, figures: AppendFigures) -> String {
+    let AppendFigures { count, per_second, bytes_per_second } = figures;
+    let mut text = format!(",\"{way}AppendRequestCnt\":{count}");
+    for (what, rate) in [("Pkg", per_second), ("Bandwidth", bytes_per_second)] {
+        if rate > 0.0 {
+            text.push_str(&format!(",\"{way}{what}Rate\":{rate}"));
+        }
+    }
+    text
 }
 
 /// `/v2/stats/leader`: the followers' latencies, in milliseconds there and back.

@@ -19,6 +19,9 @@ impl Inbound for ToInbox {
         let bytes = message.len();
         match PeerMessage::from_bytes(&message) {
             Some(message) if message.from() == from || message.may_be_passed_on() => {
+                if message.is_append() {
+                    shared.appends_received.note(bytes, shared.now());
+                }
                 shared.inbox.receive(message, bytes);
             }
             Some(message) => {

@@ -290,9 +290,6 @@ impl Raft {
     }
 
     fn receive(&mut self, message: PeerMessage) {
-        if message.is_append() {
-            self.shared.appends_received.fetch_add(1, Relaxed);
-        }
         self.core.receive(message);
     }
 
@@ -313,13 +310,14 @@ impl Raft {
     fn send(&self, messages: &[PeerMessage]) {
         let Some(peers) = self.shared.peers.get().filter(|_| !messages.is_empty()) else { return };
         for message in messages {
+            let bytes = message.to_bytes();
             let lane = if message.is_append() {
-                self.shared.appends_sent.fetch_add(1, Relaxed);
+                self.shared.appends_sent.note(bytes.len(), self.shared.now());
                 Lane::Append
             } else {
                 Lane::Message
             };
-            peers.send(message.to(), lane, message.to_bytes().into());
+            peers.send(message.to(), lane, bytes.into());
         }
     }
 
