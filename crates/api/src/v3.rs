@@ -1,0 +1,14 @@
+//! The v3 API: gRPC beside HTTP/1.1, on the same port.
+//!
+//! - `services`: what is made of the descriptors; `dispatch`: from a path to a service
+//! - one file for each service
+
+mod body;
+mod dispatch;
+mod generated;
+mod health;
+
+pub(crate) use self::{
+    body::Body,
+    dispatch::{Services, is_grpc},
+};
