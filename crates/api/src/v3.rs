@@ -5,8 +5,12 @@
 
 mod body;
 mod dispatch;
+mod failure;
 mod generated;
+mod header;
 mod health;
+mod patience;
+mod watch;
 
 pub(crate) use self::{
     body::Body,

@@ -87,13 +87,14 @@ pub struct Store {
 
 impl Store {
     pub(crate) fn new(backend: Arc<Backend>, index: Index) -> Self {
+        let revision = index.revision;
         Self {
             backend,
-            revision: AtomicI64::new(index.revision),
+            revision: AtomicI64::new(revision),
             index: RwLock::new(index),
             unfinished: RwLock::default(),
             cache: Cache::new(),
-            hub: Hub::default(),
+            hub: Hub::at(revision),
             pins: Mutex::default(),
             pinned_steps: AtomicU32::new(0),
         }
@@ -262,6 +263,12 @@ impl Store {
     /// Hands commits to the watchers they concern. Called by whoever applies, after answering.
     pub fn publish(&self, commits: &[Arc<Commit>]) {
         self.hub.publish(commits);
+    }
+
+    /// The revision up to which every watcher has been offered what concerns it: one that has
+    /// nothing to say then has said all up to there.
+    pub fn published(&self) -> i64 {
+        self.hub.published()
     }
 
     /// Watchers registered now.

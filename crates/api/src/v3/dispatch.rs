@@ -8,7 +8,12 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tonic::Status;
 use tower_service::Service;
 
-use super::{body::Body, generated::health::health_server::HealthServer, health::Health};
+use super::{
+    body::Body,
+    generated::{etcdserverpb::watch_server::WatchServer, health::health_server::HealthServer},
+    health::Health,
+    watch::Watch,
+};
 use crate::context::Context;
 
 /// What gRPC's messages may be larger than the request that they carry, as in etcd.
@@ -31,11 +36,18 @@ pub(crate) fn is_grpc<B>(request: &Request<B>) -> bool {
 pub(crate) struct Services {
     context: Arc<Context>,
     health: HealthServer<Health>,
+    watch: WatchServer<Watch>,
 }
 
 impl Services {
     pub(crate) fn new(context: &Arc<Context>) -> Self {
-        Self { context: Arc::clone(context), health: HealthServer::new(Health::new(context)) }
+        let limit = context.config.grpc.request_bytes_max + OVERHEAD_BYTES;
+        let watch = WatchServer::new(Watch(Arc::clone(context)));
+        Self {
+            context: Arc::clone(context),
+            health: HealthServer::new(Health::new(context)),
+            watch: watch.max_decoding_message_size(limit),
+        }
     }
 
     /// How connections are served.
@@ -59,6 +71,7 @@ impl Services {
         let path = request.uri().path();
         let service = path.strip_prefix('/').and_then(|path| path.split_once('/'));
         match service {
+            Some(("etcdserverpb.Watch", _)) => call(&self.watch, request).await,
             Some(("grpc.health.v1.Health", _)) => call(&self.health, request).await,
             Some((service, _)) => {
                 refuse(&Status::unimplemented(format!("unknown service {service}")))
