@@ -1,6 +1,10 @@
-//! The table of errors that clients see: one row each, with its exact text.
+//! The tables of errors that clients see: one row each, with its exact text.
 //!
-//! Clients compare these texts: never reword one. v3's part joins with its API.
+//! Clients compare these texts: never reword one. Those of v2 are [`Code`], those of v3 [`Refused`].
+
+mod v3;
+
+pub use self::v3::{Grpc, Refused};
 
 /// An error code of the v2 API (etcd 2.3.8), shown as `errorCode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

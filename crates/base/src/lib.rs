@@ -15,7 +15,7 @@ pub mod version;
 
 pub use chance::mix;
 pub use clock::{Clock, OsClock, UnixNanos};
-pub use code::Code;
+pub use code::{Code, Grpc, Refused};
 pub use disk::{Disk, File, Open, OsDisk};
 pub use ids::{ClusterId, Index, MemberId, Term};
 pub use revision::Revision;
