@@ -43,6 +43,20 @@ pub const QUOTA_BYTES_DEFAULT: u64 = 2 << 30;
 pub const HISTORY_REVISIONS_MAX: u64 = 5_000_000;
 /// The newest revisions that such a compaction keeps.
 pub const HISTORY_REVISIONS_KEPT: i64 = 10_000;
+/// A time to live of a lease, in seconds (etcd).
+pub const LEASE_TTL_MAX: i64 = 9_000_000_000;
+/// Leases whose time is over are revoked so many at a time, and in a second (etcd).
+pub const LEASE_REVOCATIONS_IN_FLIGHT_MAX: usize = 16;
+pub const LEASE_REVOCATIONS_PER_SECOND_MAX: usize = 1_000;
+/// The leader notes down so often what is left of leases that live longer than that (etcd), so many
+/// in one command.
+pub const LEASE_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5 * 60);
+pub const LEASE_CHECKPOINTS_MAX: usize = 1_000;
+/// Transactions inside one another: what is deeper could not be read back from the log.
+pub const TXN_DEPTH_MAX: usize = 32;
+/// An answer that is in memory as a whole: of a transaction, of a deletion with what was there, and
+/// of a range that is sorted by something else than its keys.
+pub const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// Changes of the members that wait to be proposed: raft carries out one at a time.
 pub const CHANGES_WAITING_MAX: usize = 16;

@@ -27,7 +27,7 @@ use std::{
 use backend::{Applied, Backend, Change, Options, Table};
 use base::{Index, OsDisk, Revision, Term, limits};
 use bytes::Bytes;
-use mvcc::{Action, Kind, Store, Writer, store::Put};
+use mvcc::{Action, Kind, ReadError, Store, Writer, store::Put};
 
 /// A keyspace with a flusher thread, as in a member.
 struct Keyspace {
@@ -62,8 +62,7 @@ impl Keyspace {
     }
 
     fn put(&mut self, name: Bytes, value: Bytes) {
-        let mut txn = self.writer.begin();
-        txn.put(Put {
+        let put = Put {
             kind: Kind::Key,
             name,
             value,
@@ -72,8 +71,12 @@ impl Keyspace {
             new_node: true,
             action: Action::Set,
             told: true,
+        };
+        let written: Result<_, ReadError> = self.writer.transact(|txn| {
+            txn.put(put.clone());
+            Ok(())
         });
-        txn.commit().unwrap();
+        written.unwrap();
         self.finish();
     }
 

@@ -24,6 +24,7 @@ pub(crate) struct Replaced {
     /// As [`Record::bytes`].
     pub(crate) bytes: u64,
     pub(crate) expiry: Option<UnixNanos>,
+    pub(crate) lease: i64,
 }
 
 /// Everything that readers must see change in one step.
@@ -33,6 +34,8 @@ pub(crate) struct Index {
     dirs: Names,
     /// What is alive and expires, in order of expiry, then name.
     expiries: BTreeSet<(UnixNanos, Box<[u8]>, Kind)>,
+    /// The live keys on each lease, in order.
+    leased: BTreeSet<(i64, Box<[u8]>)>,
     pub(crate) usage: Usage,
     /// The current revision.
     pub(crate) revision: i64,
@@ -43,6 +46,9 @@ pub(crate) struct Index {
     pub(crate) sweeping: i64,
     /// Whether rows below `sweeping` are left.
     pub(crate) sweep_runs: bool,
+    /// From this revision on every change that v2 tells takes a number: see
+    /// [`Commit::advance`](crate::Commit::advance).
+    pub(crate) numbered_from: i64,
 }
 
 impl Index {
@@ -52,11 +58,13 @@ impl Index {
             keys: Names::default(),
             dirs: Names::default(),
             expiries: BTreeSet::new(),
+            leased: BTreeSet::new(),
             usage: Usage::default(),
             revision: 1,
             compacted: 0,
             sweeping: 0,
             sweep_runs: false,
+            numbered_from: i64::MAX,
         }
     }
 
@@ -92,12 +100,15 @@ impl Index {
     /// Adds a record of the transaction that is being committed.
     pub(crate) fn apply(&mut self, record: &Record, replaced: Option<Replaced>) {
         self.restore(record);
-        if let Some(Replaced { bytes, expiry }) = replaced {
+        if let Some(Replaced { bytes, expiry, lease }) = replaced {
             self.usage.live_records -= 1;
             self.usage.live_bytes -= bytes;
             self.usage.history_records += 1;
             self.usage.history_bytes += bytes;
             self.set_expiry(record, expiry, false);
+            if lease != record.lease {
+                self.detach(record, lease);
+            }
         }
         if record.deleted {
             self.usage.history_records += 1;
@@ -107,6 +118,30 @@ impl Index {
             self.usage.live_bytes += record.bytes();
             self.set_expiry(record, record.expiry, true);
         }
+        if replaced.is_none_or(|replaced| replaced.lease != record.lease) {
+            self.attach(record, record.lease);
+        }
+    }
+
+    /// Puts a record's key on a lease, if that is one.
+    pub(crate) fn attach(&mut self, record: &Record, lease: i64) {
+        if lease != 0 && record.kind == Kind::Key {
+            self.leased.insert((lease, Box::from(record.name.as_ref())));
+        }
+    }
+
+    /// Takes a record's key off a lease, if that is one.
+    pub(crate) fn detach(&mut self, record: &Record, lease: i64) {
+        if lease != 0 && record.kind == Kind::Key {
+            self.leased.remove(&(lease, Box::from(record.name.as_ref())));
+        }
+    }
+
+    /// The live keys on a lease, in order.
+    pub(crate) fn leased(&self, lease: i64) -> impl Iterator<Item = &[u8]> {
+        let from = (lease, Box::default());
+        let rest = self.leased.range(from..).take_while(move |(of, _)| *of == lease);
+        rest.map(|(_, name)| name.as_ref())
     }
 
     /// Adds or removes `record`'s name in the order of expiry.

@@ -5,6 +5,8 @@ pub(crate) mod codec;
 use base::{Revision, UnixNanos};
 use bytes::Bytes;
 
+use crate::path;
+
 /// The two kinds of name. A directory's name is its path without a trailing slash; the root has no
 /// record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,17 +60,28 @@ pub struct Record {
 pub struct Commit {
     pub main: i64,
     /// How many numbers this revision took: 1, or for a v3 write in a store that v2 has written
-    /// to, the count of v2-visible keys. `main` is the last of them.
+    /// to, the count of changes that v2 tells. `main` is the last of them.
     pub advance: i64,
     pub records: Vec<Record>,
 }
 
 impl Record {
+    /// Whether v2 hears of it.
+    pub fn is_told(&self) -> bool {
+        self.told && path::is_path(&self.name)
+    }
+
     /// What usage counts for this record, in bytes: name, numbers and value. A formula and not
     /// what the file takes, so that members with other builds agree.
     pub(crate) fn bytes(&self) -> u64 {
         record_bytes(self.name.len(), self.value.len())
     }
+}
+
+/// The numbers that a commit of these records takes, if each told change takes one.
+pub(crate) fn numbers<'a>(records: impl Iterator<Item = &'a Record>) -> i64 {
+    let told = records.filter(|record| record.is_told()).count();
+    i64::try_from(told).unwrap_or(i64::MAX).max(1)
 }
 
 /// See [`Record::bytes`].

@@ -26,6 +26,7 @@ use crate::{
     record::{
         Commit, Kind, Record,
         codec::{self, Row},
+        numbers,
     },
     watch::{Hub, Interest, Watcher},
 };
@@ -153,6 +154,17 @@ impl Store {
         self.cache.get(revision).or_else(|| self.unfinished.read().get(&revision).cloned())
     }
 
+    /// The record at exactly this revision without its value, and the value's length; `None` as of
+    /// [`Store::record`].
+    pub fn head(&self, revision: Revision) -> Result<Option<(Record, usize)>, ReadError> {
+        if let Some(record) = self.in_memory(revision) {
+            let value_len = record.value.len();
+            return Ok(Some((Record { value: Bytes::new(), ..(*record).clone() }, value_len)));
+        }
+        let Some(Row { record, value_len }) = self.row(revision)? else { return Ok(None) };
+        Ok(Some((Record { value: Bytes::new(), ..record }, value_len)))
+    }
+
     /// The numbers alone, from the tables.
     pub(crate) fn row(&self, revision: Revision) -> Result<Option<Row>, ReadError> {
         let key = revision.to_bytes();
@@ -179,16 +191,26 @@ impl Store {
     /// The newest record of `name` at or before `at` (0: now); `None` if there is none or it is
     /// deleted.
     pub fn get(&self, kind: Kind, name: &[u8], at: i64) -> Result<Option<Arc<Record>>, ReadError> {
+        Ok(self.get_with_revision(kind, name, at)?.1)
+    }
+
+    /// As [`Store::get`], with the current revision at the time.
+    pub fn get_with_revision(
+        &self,
+        kind: Kind,
+        name: &[u8],
+        at: i64,
+    ) -> Result<(i64, Option<Arc<Record>>), ReadError> {
         let mut missed = None;
         loop {
-            let found = {
+            let (current, found) = {
                 let index = self.index.read();
                 let at = self.resolve(&index, at)?;
-                index.live_at(kind, name, at)
+                (index.revision, index.live_at(kind, name, at))
             };
-            let Some(revision) = found else { return Ok(None) };
+            let Some(revision) = found else { return Ok((current, None)) };
             if let Some(record) = self.record(revision)? {
-                return Ok(Some(record));
+                return Ok((current, Some(record)));
             }
             // Superseded and compacted since the look into the index; another look finds
             // something newer, or that `at` is compacted.
@@ -242,7 +264,9 @@ impl Store {
         if main > index.revision {
             return Err(ReadError::Future);
         }
-        Ok(Arc::new(Commit { main, advance: 1, records }))
+        let advance =
+            if main >= index.numbered_from { numbers(records.iter()) } else { 1 };
+        Ok(Arc::new(Commit { main, advance, records }))
     }
 
     fn unfinished_at(&self, main: i64) -> Vec<Record> {
@@ -279,6 +303,11 @@ impl Store {
     /// The nearest v2 expiry.
     pub fn next_expiry(&self) -> Option<UnixNanos> {
         self.index.read().expiries().next().map(|(expiry, ..)| expiry)
+    }
+
+    /// The live keys on a lease, in order.
+    pub fn leased(&self, lease: i64) -> Vec<Bytes> {
+        self.index.read().leased(lease).map(Bytes::copy_from_slice).collect()
     }
 
     pub fn usage(&self) -> Usage {

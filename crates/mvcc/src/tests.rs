@@ -359,13 +359,13 @@ fn large_values_come_back_whole() {
 fn meta_is_seen_at_once_and_lasts_with_its_entry() {
     let mut f = Fixture::new();
     f.writer.set_meta("members", Some("x".into()));
-    assert_eq!(f.writer.meta("members").unwrap().unwrap(), "x");
+    assert_eq!(f.writer.meta(b"members").unwrap().unwrap(), "x");
     let mut f = f.crash();
-    assert_eq!(f.writer.meta("members").unwrap(), None);
+    assert_eq!(f.writer.meta(b"members").unwrap(), None);
     f.writer.set_meta("members", Some("y".into()));
     f.finish();
     let f = f.reopen();
-    assert_eq!(f.writer.meta("members").unwrap().unwrap(), "y");
+    assert_eq!(f.writer.meta(b"members").unwrap().unwrap(), "y");
 }
 
 #[test]

@@ -16,9 +16,13 @@ use bytes::{BufMut, Bytes, BytesMut};
 use self::sweep::Sweep;
 pub use self::txn::{Put, Txn};
 use crate::{
-    record::codec,
+    path,
+    record::{Commit, codec},
     store::{ReadError, Store, Usage},
 };
+
+/// Rows of `Meta` that are read at once.
+const META_ROWS_PER_READ: usize = 1_000;
 
 /// Rows of `Meta` that are the keyspace's own; `state` names its rows otherwise.
 mod meta {
@@ -27,6 +31,8 @@ mod meta {
     /// Up to where rows have been removed: local to the member.
     pub(super) const SWEPT: &str = "mvcc.swept";
     pub(super) const USAGE: &str = "mvcc.usage";
+    /// There once each told change takes a number: from which revision on.
+    pub(super) const NUMBERED_FROM: &str = "mvcc.numbered_from";
 }
 
 /// The apply thread's end: not shared, not cloned.
@@ -36,7 +42,7 @@ pub struct Writer {
     /// Rows of the entry that is not finished.
     changes: Vec<Change>,
     /// Its rows of `Meta`.
-    meta: BTreeMap<&'static str, Option<Bytes>>,
+    meta: BTreeMap<Bytes, Option<Bytes>>,
     /// Rows of revisions were written in this entry.
     moved: bool,
     sweep: Option<Sweep>,
@@ -89,23 +95,66 @@ impl Writer {
         &self.store
     }
 
-    /// Begins a transaction. Several in one raft entry are possible (each expiry is its own).
-    pub fn begin(&mut self) -> Txn<'_> {
+    pub(crate) fn begin(&mut self) -> Txn<'_> {
         Txn::new(self)
+    }
+
+    /// Carries out a transaction. Several in one raft entry are possible (each expiry is its own).
+    /// An error of `write` undoes all. `None`: there were no changes.
+    ///
+    /// `write` is called a second time, on what was there at first, if its changes take more numbers
+    /// than one: the records that it sees, and its answer, have the right ones then. The caller
+    /// hands the commit to [`Store::publish`] once it has answered.
+    pub fn transact<T, E: From<ReadError>>(
+        &mut self,
+        mut write: impl FnMut(&mut Txn<'_>) -> Result<T, E>,
+    ) -> Result<(T, Option<Arc<Commit>>), E> {
+        let mut txn = self.begin();
+        let mut done = write(&mut txn)?;
+        if txn.restart_if_short() {
+            done = write(&mut txn)?;
+        }
+        Ok((done, txn.commit()?))
+    }
+
+    /// From the next revision on every change that v2 tells takes a number of its own; for ever.
+    pub fn number_each_change(&mut self) {
+        let from = {
+            let mut index = self.store.index.write();
+            let next = index.revision + 1;
+            if index.numbered_from <= next {
+                return;
+            }
+            index.numbered_from = next;
+            next
+        };
+        self.set_meta(meta::NUMBERED_FROM, Some(encode_number(from)));
     }
 
     /// Small replicated state that goes with the current raft entry (table `Meta`).
     ///
     /// Names that begin with `mvcc.` are the keyspace's own.
-    pub fn set_meta(&mut self, key: &'static str, value: Option<Bytes>) {
-        self.meta.insert(key, value);
+    pub fn set_meta(&mut self, key: impl Into<Bytes>, value: Option<Bytes>) {
+        self.meta.insert(key.into(), value);
     }
 
-    pub fn meta(&self, key: &'static str) -> Result<Option<Bytes>, ReadError> {
+    pub fn meta(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
         match self.meta.get(key) {
             Some(value) => Ok(value.clone()),
-            None => Ok(self.store.backend.get(Table::Meta, key.as_bytes())?),
+            None => Ok(self.store.backend.get(Table::Meta, key)?),
         }
+    }
+
+    /// All rows of `Meta` whose names begin with `prefix`, without what the current entry changes.
+    pub fn meta_rows(&self, prefix: &[u8]) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
+        let mut rows = self.store.backend.scan(Table::Meta, prefix, None, META_ROWS_PER_READ)?;
+        let mut all = Vec::new();
+        while rows.first().is_some_and(|(key, _)| key.starts_with(prefix)) {
+            let next = rows.last().map(|(key, _)| path::successor(key)).unwrap_or_default();
+            all.extend(rows.into_iter().filter(|(key, _)| key.starts_with(prefix)));
+            rows = self.store.backend.scan(Table::Meta, &next, None, META_ROWS_PER_READ)?;
+        }
+        Ok(all)
     }
 
     /// Gives all changes since the last call to the backend as those of one raft entry.
@@ -118,7 +167,6 @@ impl Writer {
         }
         let mut changes = std::mem::take(&mut self.changes);
         for (key, value) in std::mem::take(&mut self.meta) {
-            let key = Bytes::from_static(key.as_bytes());
             changes.push(Change { table: Table::Meta, key, value });
         }
         self.store.backend.write(Some(applied), changes);

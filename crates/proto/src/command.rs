@@ -4,6 +4,11 @@
 
 use bytes::Bytes;
 
+use crate::etcdserverpb::{
+    AlarmRequest, DeleteRangeRequest, LeaseCheckpointRequest, LeaseGrantRequest, PutRequest,
+    TxnRequest,
+};
+
 /// The newest format that this build writes, and knows.
 pub const FORMAT: u32 = 1;
 
@@ -17,7 +22,7 @@ pub struct Command {
     /// probability; 0 if nobody waits.
     #[prost(uint64, tag = "2")]
     pub id: u64,
-    #[prost(oneof = "Op", tags = "10, 11, 12, 13, 14")]
+    #[prost(oneof = "Op", tags = "10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 26")]
     pub op: Option<Op>,
 }
 
@@ -39,6 +44,23 @@ pub enum Op {
     /// Removes history below a revision.
     #[prost(message, tag = "14")]
     Compact(Compact),
+    /// The writes of v3, as clients send them; their form is checked before.
+    #[prost(message, tag = "20")]
+    Put(PutRequest),
+    #[prost(message, tag = "21")]
+    DeleteRange(DeleteRangeRequest),
+    #[prost(message, tag = "22")]
+    Txn(TxnRequest),
+    /// With an id that is not 0, and a time to live that is not below the least one.
+    #[prost(message, tag = "23")]
+    LeaseGrant(LeaseGrantRequest),
+    #[prost(message, tag = "24")]
+    LeaseRevoke(LeaseRevoke),
+    /// What is left of leases, for the next leader.
+    #[prost(message, tag = "25")]
+    LeaseCheckpoint(LeaseCheckpointRequest),
+    #[prost(message, tag = "26")]
+    Alarm(AlarmRequest),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
@@ -113,6 +135,16 @@ pub struct Compact {
     /// The oldest revision that can still be read afterwards.
     #[prost(int64, tag = "1")]
     pub revision: i64,
+}
+
+/// Ends a lease, and the keys on it.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct LeaseRevoke {
+    #[prost(int64, tag = "1")]
+    pub id: i64,
+    /// Its time was over: v2 tells so of its keys.
+    #[prost(bool, tag = "2")]
+    pub expired: bool,
 }
 
 /// The context of a configuration change that adds or updates a member, and the row of the

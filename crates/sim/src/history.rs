@@ -58,6 +58,7 @@ impl History {
         let revision = match &answer.response {
             Response::Keys(Ok(event)) => i64::try_from(event.node.modified_index).ok(),
             Response::Keys(Err(_))
+            | Response::V3(_)
             | Response::Expired(_)
             | Response::Done
             | Response::Refused(_) => None,

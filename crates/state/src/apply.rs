@@ -2,38 +2,42 @@
 
 mod conf;
 mod reader;
+mod v3;
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use backend::{Applied, Backend, Table};
+use base::Refused;
 use bytes::Bytes;
 use mvcc::{Commit, ReadError, Writer};
 use prost::Message as _;
-use proto::command::{
-    ClusterVersion, Command, Compact, FORMAT, KeysMethod, KeysWrite, Op, Publish,
-};
+use proto::command::{ClusterVersion, Command, FORMAT, KeysMethod, Op, Publish};
 
-pub use self::{conf::membership_change, reader::Reader};
-use crate::{keys, membership};
+pub use self::{conf::membership_change, reader::Reader, v3::Reply};
+use crate::{
+    alarm::Alarms,
+    keys,
+    lease::Lease,
+    membership,
+};
 
 /// Rows of the table `Meta`.
 mod meta {
     pub(super) const MEMBERS: &str = "state.members";
     pub(super) const CLUSTER_VERSION: &str = "state.cluster_version";
     pub(super) const CONF_STATE: &str = "state.conf_state";
-    /// There once something was written through v2: from then on a v3 write of many keys takes a
-    /// number for each.
-    pub(super) const V2_WRITTEN: &str = "state.v2_written";
+    pub(super) const ALARMS: &str = "state.alarms";
 }
 
 /// The answer to whoever proposed the command.
 #[derive(Clone, Debug)]
 pub enum Response {
     Keys(Result<keys::Event, keys::Failure>),
+    V3(Result<Reply, Refused>),
     /// How many nodes expired.
     Expired(u32),
     Done,
-    /// The command could not be carried out, with the error's exact text.
+    /// The members cannot be changed so, with the error's exact text.
     Refused(String),
 }
 
@@ -69,27 +73,21 @@ pub struct State {
     writer: Writer,
     backend: Arc<Backend>,
     reader: Arc<Reader>,
-    v2_written: bool,
 }
 
 impl State {
     pub fn open(backend: Arc<Backend>) -> Result<Self, Fatal> {
         let writer = Writer::open(Arc::clone(&backend))?;
-        let Small { members, version, v2_written } = Small::read(&writer)?;
-        let reader = Arc::new(Reader::new(Arc::clone(writer.store()), members, version));
-        Ok(Self { writer, backend, reader, v2_written })
+        let reader = Arc::new(Reader::new(Arc::clone(writer.store())));
+        Small::read(&writer)?.show(&reader);
+        Ok(Self { writer, backend, reader })
     }
 
     /// Goes on with a later state, from another member: the whole file at this path takes the place
     /// of ours. See [`Writer::replace`].
     pub fn replace(&mut self, incoming: &Path) -> Result<(), Fatal> {
         self.writer.replace(incoming)?;
-        let Small { members, version, v2_written } = Small::read(&self.writer)?;
-        self.v2_written = v2_written;
-        self.reader.set_members(members);
-        if let Some(version) = version {
-            self.reader.set_cluster_version(version);
-        }
+        Small::read(&self.writer)?.show(&self.reader);
         Ok(())
     }
 
@@ -128,7 +126,11 @@ impl State {
 
     fn run(&mut self, at: Applied, op: Op) -> Result<(Response, Vec<Arc<Commit>>), Fatal> {
         match op {
-            Op::Keys(write) => self.apply_keys(at, &write),
+            Op::Keys(_) => self.apply_keys(at, op),
+            // Nothing is written while members differ.
+            Op::Expire(_) if self.reader.alarms().corrupt() => {
+                Ok((Response::Expired(0), Vec::new()))
+            }
             Op::Expire(command) => {
                 let commits = keys::expire(&mut self.writer, self.reader.key_stats(), command)?;
                 let expired = u32::try_from(commits.len()).unwrap_or(u32::MAX);
@@ -136,21 +138,35 @@ impl State {
             }
             Op::Publish(publish) => Ok((self.apply_publish(publish), Vec::new())),
             Op::ClusterVersion(version) => Ok((self.apply_version(version), Vec::new())),
-            Op::Compact(compact) => Ok((self.apply_compact(compact)?, Vec::new())),
+            Op::Compact(_)
+            | Op::Put(_)
+            | Op::DeleteRange(_)
+            | Op::Txn(_)
+            | Op::LeaseGrant(_)
+            | Op::LeaseRevoke(_)
+            | Op::LeaseCheckpoint(_)
+            | Op::Alarm(_) => self.apply_v3(op),
         }
     }
 
     fn apply_keys(
         &mut self,
         at: Applied,
-        write: &KeysWrite,
+        op: Op,
     ) -> Result<(Response, Vec<Arc<Commit>>), Fatal> {
+        let refused = self.refuses_keys(&op);
+        let Op::Keys(write) = op else {
+            return Err(undecodable(at, "no write through v2"));
+        };
         let method = KeysMethod::try_from(write.method)
             .map_err(|error| undecodable(at, &error.to_string()))?;
-        let written = keys::write(&mut self.writer, self.reader.key_stats(), method, write)?;
-        if written.commit.is_some() && !self.v2_written {
-            self.v2_written = true;
-            self.writer.set_meta(meta::V2_WRITTEN, Some(Bytes::from_static(b"1")));
+        if let Some(failure) = refused {
+            return Ok((Response::Keys(Err(failure)), Vec::new()));
+        }
+        let written = keys::write(&mut self.writer, self.reader.key_stats(), method, &write)?;
+        if written.commit.is_some() {
+            // Whoever writes through v2 counts on a number for each change, from now on.
+            self.writer.number_each_change();
         }
         Ok((Response::Keys(written.answer), written.commit.into_iter().collect()))
     }
@@ -170,31 +186,22 @@ impl State {
         Response::Done
     }
 
-    fn apply_compact(&mut self, compact: Compact) -> Result<Response, Fatal> {
-        match self.writer.compact(compact.revision) {
-            Ok(()) => Ok(Response::Done),
-            Err(error @ (ReadError::Compacted | ReadError::Future)) => {
-                Ok(Response::Refused(error.to_string()))
-            }
-            Err(error @ ReadError::Backend(_)) => Err(error.into()),
-        }
-    }
-
     fn set_members(&mut self, members: membership::Members) {
         self.writer.set_meta(meta::MEMBERS, Some(membership::encode(&members)));
         self.reader.set_members(members);
     }
 
-    /// A write as v3 makes it, in an entry of its own.
+    /// A write that no command makes, in an entry of its own.
     #[cfg(test)]
-    pub(crate) fn apply_v3(
+    pub(crate) fn apply_raw(
         &mut self,
         at: Applied,
-        write: impl FnOnce(&mut mvcc::Txn<'_>),
+        mut write: impl FnMut(&mut mvcc::Txn<'_>),
     ) -> Result<Option<Arc<Commit>>, Fatal> {
-        let mut txn = self.writer.begin();
-        write(&mut txn);
-        let commit = txn.commit()?;
+        let ((), commit) = self.writer.transact(|txn| {
+            write(txn);
+            Ok::<_, ReadError>(())
+        })?;
         self.writer.finish_entry(at);
         Ok(commit)
     }
@@ -209,17 +216,28 @@ impl State {
 struct Small {
     members: membership::Members,
     version: Option<String>,
-    v2_written: bool,
+    leases: BTreeMap<i64, Lease>,
+    alarms: Alarms,
 }
 
 impl Small {
+    fn show(self, reader: &Reader) {
+        let Self { members, version, leases, alarms } = self;
+        reader.set_members(members);
+        if let Some(version) = version {
+            reader.set_cluster_version(version);
+        }
+        reader.leases().load(leases);
+        reader.set_alarms(alarms);
+    }
+
     fn read(writer: &Writer) -> Result<Self, Fatal> {
-        let members = match writer.meta(meta::MEMBERS)? {
+        let members = match writer.meta(meta::MEMBERS.as_bytes())? {
             Some(row) => membership::decode(&row)
                 .map_err(|error| damaged(meta::MEMBERS, &error.to_string()))?,
             None => membership::Members::default(),
         };
-        let version = match writer.meta(meta::CLUSTER_VERSION)? {
+        let version = match writer.meta(meta::CLUSTER_VERSION.as_bytes())? {
             Some(row) => {
                 let text = String::from_utf8(row.into())
                     .map_err(|error| damaged(meta::CLUSTER_VERSION, &error.to_string()))?;
@@ -227,7 +245,8 @@ impl Small {
             }
             None => None,
         };
-        Ok(Self { members, version, v2_written: writer.meta(meta::V2_WRITTEN)?.is_some() })
+        let (leases, alarms) = (v3::read_leases(writer)?, v3::read_alarms(writer)?);
+        Ok(Self { members, version, leases, alarms })
     }
 }
 

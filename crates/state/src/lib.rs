@@ -4,14 +4,20 @@
 //! randomness, no hash map: two members that apply the same entries hold the same bytes.
 //!
 //! - `apply`: one committed entry after another
-//! - `keys`: the v2 view of the keyspace
+//! - `keys`: the v2 view of the keyspace; `kv`: the v3 view
+//! - `lease`: keys that go together unless somebody keeps them
+//! - `alarm`, `quota`: what is wrong with a member, and how much may be written
 //! - `membership`: who belongs to the cluster
 
+pub mod alarm;
 pub mod apply;
 pub mod keys;
+pub mod kv;
+pub mod lease;
 pub mod membership;
+pub mod quota;
 
-pub use apply::{Reader, Response, State};
+pub use apply::{Reader, Reply, Response, State};
 
 #[cfg(test)]
 mod tests;

@@ -98,9 +98,9 @@ impl Fixture {
         answer
     }
 
-    fn v3(&mut self, write: impl FnOnce(&mut Txn<'_>)) -> Option<Arc<Commit>> {
+    fn v3(&mut self, write: impl FnMut(&mut Txn<'_>)) -> Option<Arc<Commit>> {
         let at = self.next();
-        let commit = self.state.apply_v3(at, write).unwrap();
+        let commit = self.state.apply_raw(at, write).unwrap();
         if let Some(commit) = &commit {
             self.store().publish(&[Arc::clone(commit)]);
         }

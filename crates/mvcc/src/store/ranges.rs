@@ -15,6 +15,38 @@ use crate::{
 };
 
 impl Store {
+    /// The current revision, and what `at` (0: now) means. What cannot be read is refused.
+    pub fn resolved(&self, at: i64) -> Result<(i64, i64), ReadError> {
+        let index = self.index.read();
+        Ok((index.revision, self.resolve(&index, at)?))
+    }
+
+    /// Where a live key stands at `at` (0: now).
+    pub fn place(&self, name: &[u8], at: i64) -> Result<Option<Revision>, ReadError> {
+        let index = self.index.read();
+        let at = self.resolve(&index, at)?;
+        Ok(index.live_at(Kind::Key, name, at))
+    }
+
+    /// As [`Store::range`] without the names, and how many keys there are in all.
+    pub fn places(
+        &self,
+        from: &[u8],
+        to: Option<&[u8]>,
+        at: i64,
+        limit: usize,
+    ) -> Result<(Vec<Revision>, u64), ReadError> {
+        let (mut places, mut total) = (Vec::new(), 0);
+        self.each_live(from, to, at, |_, place| {
+            if places.len() < limit {
+                places.push(place);
+            }
+            total += 1;
+            true
+        })?;
+        Ok((places, total))
+    }
+
     /// Where the live keys with `from <= key < to` (no `to`: to the end) stand at `at` (0: now),
     /// at most `limit` of them. For v3 ranges; directories never appear.
     pub fn range(

@@ -17,8 +17,8 @@ use crate::{
 /// Rows read at once.
 const ROWS_PER_READ: usize = 1_000;
 
-/// What lives and expires, as far as the records have been read.
-type Expiries = BTreeMap<(Kind, Bytes), UnixNanos>;
+/// What lives and expires, or is on a lease, as far as the records have been read.
+type Ends = BTreeMap<(Kind, Bytes), (Option<UnixNanos>, i64)>;
 
 /// The index, and up to where compaction has removed rows.
 pub(super) fn read(backend: &Backend) -> Result<(Index, i64), ReadError> {
@@ -28,43 +28,43 @@ pub(super) fn read(backend: &Backend) -> Result<(Index, i64), ReadError> {
     index.revision = number(meta::REVISION)?.unwrap_or(index.revision);
     index.compacted = number(meta::COMPACTED)?.unwrap_or(0);
     index.usage = read_meta(backend, meta::USAGE, decode_usage)?.unwrap_or_default();
+    index.numbered_from = number(meta::NUMBERED_FROM)?.unwrap_or(i64::MAX);
     let swept = number(meta::SWEPT)?.unwrap_or(0);
     // A sweep that was going on may have removed anything that it could.
     index.sweeping = index.compacted;
     index.sweep_runs = swept < index.compacted;
-    let mut expiries = Expiries::new();
+    let mut ends = Ends::new();
     let mut from = Vec::new();
     loop {
         let rows = backend.scan(Table::Records, &from, None, ROWS_PER_READ)?;
         let Some((last, _)) = rows.last() else { break };
         from = path::successor(last);
         for (key, row) in &rows {
-            add(&mut index, &mut expiries, key, row)?;
+            add(&mut index, &mut ends, key, row)?;
         }
     }
     Ok((index, swept))
 }
 
-fn add(
-    index: &mut Index,
-    expiries: &mut Expiries,
-    key: &[u8],
-    row: &Bytes,
-) -> Result<(), ReadError> {
+fn add(index: &mut Index, ends: &mut Ends, key: &[u8], row: &Bytes) -> Result<(), ReadError> {
     let mut record = codec::decode(key, row)?.record;
     index.restore(&record);
-    let before = expiries.get(&(record.kind, record.name.clone())).copied();
-    if before == record.expiry {
+    let before = ends.get(&(record.kind, record.name.clone())).copied().unwrap_or_default();
+    let after = (record.expiry, record.lease);
+    if before == after {
         return Ok(());
     }
-    index.set_expiry(&record, before, false);
+    index.set_expiry(&record, before.0, false);
     index.set_expiry(&record, record.expiry, true);
+    index.detach(&record, before.1);
+    index.attach(&record, record.lease);
     // Not a slice of the row, which has more bytes.
     record.name = Bytes::copy_from_slice(&record.name);
-    match record.expiry {
-        Some(expiry) => expiries.insert((record.kind, record.name), expiry),
-        None => expiries.remove(&(record.kind, record.name)),
-    };
+    if after == (None, 0) {
+        ends.remove(&(record.kind, record.name));
+    } else {
+        ends.insert((record.kind, record.name), after);
+    }
     Ok(())
 }
 

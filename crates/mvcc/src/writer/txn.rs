@@ -12,7 +12,7 @@ use super::{Writer, codec};
 use crate::{
     index::Replaced,
     path,
-    record::{Action, Commit, Kind, Record, record_bytes},
+    record::{Action, Commit, Kind, Record, numbers, record_bytes},
     store::{ReadError, Store},
 };
 
@@ -36,6 +36,8 @@ pub struct Put {
 #[derive(Debug)]
 pub struct Txn<'a> {
     writer: &'a mut Writer,
+    /// The numbers that it takes: see [`Commit::advance`].
+    advance: i64,
     writes: Vec<Write>,
     /// The newest of `writes` for each name.
     own: BTreeMap<(Kind, Bytes), usize>,
@@ -66,17 +68,35 @@ impl Predecessor {
             create_revision: record.create_revision,
             version: record.version,
             created_index: record.created_index,
-            replaced: Replaced { bytes, expiry: record.expiry },
+            replaced: Replaced { bytes, expiry: record.expiry, lease: record.lease },
         }
     }
 }
 
 impl<'a> Txn<'a> {
     pub(super) fn new(writer: &'a mut Writer) -> Self {
-        Self { writer, writes: Vec::new(), own: BTreeMap::new(), failed: None }
+        Self { writer, advance: 1, writes: Vec::new(), own: BTreeMap::new(), failed: None }
     }
 
-    fn store(&self) -> &Arc<Store> {
+    /// Whether the writes take more numbers than this transaction has; then they are undone, and
+    /// it has enough.
+    pub(super) fn restart_if_short(&mut self) -> bool {
+        let next = self.revision() + 1;
+        if self.writes.len() <= 1 || self.store().index.read().numbered_from > next {
+            return false;
+        }
+        let needed = numbers(self.writes.iter().map(|write| write.record.as_ref()));
+        if needed <= self.advance {
+            return false;
+        }
+        self.advance = needed;
+        self.writes.clear();
+        self.own.clear();
+        true
+    }
+
+    /// The store as it was before.
+    pub fn store(&self) -> &Arc<Store> {
         &self.writer.store
     }
 
@@ -148,6 +168,89 @@ impl<'a> Txn<'a> {
         writes.map(|write| write.record.as_ref()).filter(move |record| below(&record.name))
     }
 
+    /// Where a live key stands, own writes included.
+    pub fn place(&self, name: &[u8]) -> Option<Revision> {
+        match self.own(Kind::Key, name) {
+            Some(record) => (!record.deleted).then_some(record.revision),
+            None => self.store().view().head(Kind::Key, name),
+        }
+    }
+
+    /// Where the live keys with `from <= key < to` (no `to`: to the end) stand, in order, own writes
+    /// included, at most `limit` of them; and how many there are.
+    pub fn places(&self, from: &[u8], to: Option<&[u8]>, limit: usize) -> (Vec<Revision>, u64) {
+        let (mut places, mut total) = (Vec::new(), 0);
+        self.each_key(from, to, |_, place| {
+            if places.len() < limit {
+                places.push(place);
+            }
+            total += 1;
+        });
+        (places, total)
+    }
+
+    /// The live keys of a range, in order, own writes included.
+    pub fn keys(&self, from: &[u8], to: Option<&[u8]>) -> Vec<Bytes> {
+        let mut names = Vec::new();
+        self.each_key(from, to, |name, _| names.push(Bytes::copy_from_slice(name)));
+        names
+    }
+
+    fn each_key(&self, from: &[u8], to: Option<&[u8]>, mut each: impl FnMut(&[u8], Revision)) {
+        let index = self.store().index.read();
+        let stored = index.names(Kind::Key).range(from, to);
+        let stored = stored.filter_map(|(name, points)| Some((name, points.newest().live()?)));
+        let mut own = self.own_keys(from, to).peekable();
+        let tell_own = |record: &Record, each: &mut dyn FnMut(&[u8], Revision)| {
+            if !record.deleted {
+                each(&record.name, record.revision);
+            }
+        };
+        for (name, place) in stored {
+            while let Some(record) = own.next_if(|record| record.name < name) {
+                tell_own(record, &mut each);
+            }
+            match own.next_if(|record| record.name == name) {
+                Some(record) => tell_own(record, &mut each),
+                None => each(name, place),
+            }
+        }
+        own.for_each(|record| tell_own(record, &mut each));
+    }
+
+    /// The record at a place, an own write's among them.
+    pub fn record(&self, place: Revision) -> Result<Option<Arc<Record>>, ReadError> {
+        match self.own_at(place) {
+            Some(record) => Ok(Some(Arc::clone(record))),
+            None => self.store().record(place),
+        }
+    }
+
+    /// As [`Txn::record`], without the value.
+    pub fn head(&self, place: Revision) -> Result<Option<Record>, ReadError> {
+        match self.own_at(place) {
+            Some(record) => Ok(Some(Record { value: Bytes::new(), ..(**record).clone() })),
+            None => Ok(self.store().head(place)?.map(|(record, _)| record)),
+        }
+    }
+
+    fn own_at(&self, place: Revision) -> Option<&Arc<Record>> {
+        let write = self.writes.get(usize::try_from(place.sub).ok()?)?;
+        (place.main == self.main()).then_some(&write.record)
+    }
+
+    /// The newest own write of each key of a range, in order.
+    fn own_keys(&self, from: &[u8], to: Option<&[u8]>) -> impl Iterator<Item = &Record> {
+        let start = (Kind::Key, Bytes::copy_from_slice(from));
+        let is_empty = to.is_some_and(|to| to <= from);
+        let to = to.map(Bytes::copy_from_slice);
+        let own = self.own.range(start..).filter(move |_| !is_empty);
+        let own = own.take_while(move |((kind, name), _)| {
+            *kind == Kind::Key && to.as_ref().is_none_or(|to| name < to)
+        });
+        own.filter_map(|(_, at)| Some(self.writes.get(*at)?.record.as_ref()))
+    }
+
     /// Writes a name. Whether it is new, and its numbers, follow from what is there.
     #[allow(clippy::needless_pass_by_value, reason = "built for this call alone")]
     pub fn put(&mut self, put: Put) {
@@ -202,7 +305,17 @@ impl<'a> Txn<'a> {
 
     fn next_revision(&self) -> Revision {
         let sub = u32::try_from(self.writes.len()).unwrap_or(u32::MAX);
-        Revision::new(self.revision() + 1, sub)
+        Revision::new(self.main(), sub)
+    }
+
+    /// The revision of its writes.
+    pub fn main(&self) -> i64 {
+        self.revision() + self.advance
+    }
+
+    /// Whether there are writes.
+    pub fn has_writes(&self) -> bool {
+        !self.writes.is_empty()
     }
 
     fn add(&mut self, record: Record, before: Option<(Predecessor, Option<Revision>)>) {
@@ -259,12 +372,11 @@ impl<'a> Txn<'a> {
         due.into_iter().take(limit).map(|(_, name, kind)| (kind, name)).collect()
     }
 
-    /// Makes the writes visible at the next revision; `None` if there were none. The caller hands
-    /// the commit to [`Store::publish`] once it has answered.
+    /// Makes the writes visible at their revision; `None` if there were none.
     ///
     /// An error means that a record which these writes replace could not be read: nothing was
     /// written, and the member must stop.
-    pub fn commit(self) -> Result<Option<Arc<Commit>>, ReadError> {
+    pub(crate) fn commit(self) -> Result<Option<Arc<Commit>>, ReadError> {
         if let Some(error) = self.failed {
             return Err(error);
         }
@@ -272,7 +384,7 @@ impl<'a> Txn<'a> {
             return Ok(None);
         }
         let store = Arc::clone(&self.writer.store);
-        let main = store.revision() + 1;
+        let (main, advance) = (self.main(), self.advance);
         // First where readers find the records, then that they are there.
         {
             let mut unfinished = store.unfinished.write();
@@ -297,6 +409,6 @@ impl<'a> Txn<'a> {
         }
         self.writer.moved = true;
         let records = self.writes.iter().map(|write| (*write.record).clone()).collect();
-        Ok(Some(Arc::new(Commit { main, advance: 1, records })))
+        Ok(Some(Arc::new(Commit { main, advance, records })))
     }
 }

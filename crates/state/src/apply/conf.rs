@@ -50,6 +50,6 @@ impl State {
 
     /// Raft's `ConfState` (opaque bytes) at [`State::applied`]; `None` in a fresh store.
     pub fn conf_state(&self) -> Result<Option<Bytes>, Fatal> {
-        Ok(self.writer.meta(meta::CONF_STATE)?)
+        Ok(self.writer.meta(meta::CONF_STATE.as_bytes())?)
     }
 }

@@ -6,10 +6,18 @@ use base::{MemberId, UnixNanos, limits};
 use bytes::Bytes;
 use mvcc::Store;
 use parking_lot::RwLock;
+use proto::{
+    command::Op,
+    etcdserverpb::{RangeRequest, RangeResponse, TxnRequest, TxnResponse},
+};
 
 use crate::{
+    alarm::Alarms,
     keys::{self, Error, Found},
+    kv,
+    lease::Leases,
     membership::Members,
+    quota,
 };
 
 /// History below its bound that a compaction must free at least, in revisions: when the newest
@@ -23,15 +31,19 @@ pub struct Reader {
     members: RwLock<Arc<Members>>,
     cluster_version: RwLock<Option<String>>,
     key_stats: keys::Stats,
+    leases: Leases,
+    alarms: RwLock<Arc<Alarms>>,
 }
 
 impl Reader {
-    pub(super) fn new(store: Arc<Store>, members: Members, version: Option<String>) -> Self {
+    pub(super) fn new(store: Arc<Store>) -> Self {
         Self {
             store,
-            members: RwLock::new(Arc::new(members)),
-            cluster_version: RwLock::new(version),
+            members: RwLock::default(),
+            cluster_version: RwLock::default(),
             key_stats: keys::Stats::default(),
+            leases: Leases::default(),
+            alarms: RwLock::default(),
         }
     }
 
@@ -44,6 +56,58 @@ impl Reader {
         let found = keys::get(&self.store, path, recursive);
         self.key_stats.count_get(found.is_ok());
         found
+    }
+
+    /// A v3 range as a whole, whose form [is checked](kv::check::range). What is too large for that
+    /// is refused: see [`Reader::scan`].
+    pub fn range(&self, request: &RangeRequest) -> Result<RangeResponse, kv::Error> {
+        kv::range(&self.store, request)
+    }
+
+    /// The same in pieces: what is in memory at once is bounded, whatever the size; but an order
+    /// other than by key needs 16 bytes for each key, and one by value the values.
+    ///
+    /// Looks at all keys of the range in the index, to count them: not for a thread of the network.
+    pub fn scan(&self, request: &RangeRequest) -> Result<kv::Scan, kv::Error> {
+        kv::Scan::new(&self.store, request)
+    }
+
+    /// A transaction that [only reads](kv::is_read_only), and whose form
+    /// [is checked](kv::check::txn).
+    pub fn txn(&self, request: &TxnRequest) -> Result<TxnResponse, kv::Error> {
+        kv::read(&self.store, request)
+    }
+
+    /// The leases: what is replicated of them, and the leader's clock.
+    pub fn leases(&self) -> &Leases {
+        &self.leases
+    }
+
+    /// The live keys on a lease, in order.
+    pub fn lease_keys(&self, id: i64) -> Vec<Bytes> {
+        self.store.leased(id)
+    }
+
+    /// The alarms that are raised.
+    pub fn alarms(&self) -> Arc<Alarms> {
+        Arc::clone(&self.alarms.read())
+    }
+
+    pub(super) fn set_alarms(&self, alarms: Alarms) {
+        *self.alarms.write() = Arc::new(alarms);
+    }
+
+    /// Bytes that count towards the space quota.
+    pub fn bytes_in_use(&self) -> u64 {
+        let usage = self.store.usage();
+        usage.live_bytes + usage.history_bytes + self.leases.len() as u64 * quota::LEASE_BYTES
+    }
+
+    /// Whether a command fits into the space quota (0: there is none). Ask before it is proposed; if
+    /// not, raise the alarm `NOSPACE`, and refuse it.
+    pub fn has_room(&self, op: &Op, quota_bytes: u64) -> bool {
+        let cost = quota::cost(op);
+        quota_bytes == 0 || cost == 0 || self.bytes_in_use() + cost < quota_bytes
     }
 
     /// A snapshot of the members as applied.

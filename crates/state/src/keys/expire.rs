@@ -17,13 +17,16 @@ pub(crate) fn expire(
 ) -> Result<Vec<Arc<Commit>>, ReadError> {
     let mut commits = Vec::new();
     for _ in 0..command.nodes_max {
-        let mut txn = writer.begin();
-        let Some((kind, name)) = txn.due(UnixNanos(command.up_to), 1).pop() else { break };
-        match kind {
-            Kind::Key => txn.delete(kind, &name, Action::Expire, true),
-            Kind::Dir => delete_tree(&mut txn, &name, Action::Expire),
-        }
-        commits.extend(txn.commit()?);
+        let ((), commit) = writer.transact(|txn| {
+            match txn.due(UnixNanos(command.up_to), 1).pop() {
+                Some((Kind::Key, name)) => txn.delete(Kind::Key, &name, Action::Expire, true),
+                Some((Kind::Dir, name)) => delete_tree(txn, &name, Action::Expire),
+                None => {}
+            }
+            Ok::<_, ReadError>(())
+        })?;
+        let Some(commit) = commit else { break };
+        commits.push(commit);
         stats.count_expiry();
     }
     Ok(commits)

@@ -1,7 +1,7 @@
 //! Changes as v2 tells them.
 
 use base::Revision;
-use mvcc::{Action, Commit, Kind, ReadError, Record, Store, path::is_path};
+use mvcc::{Action, Commit, Kind, ReadError, Record, Store};
 
 use super::{Event, Node, index};
 
@@ -38,7 +38,7 @@ pub(super) fn event(record: &Record, at: i64, prev_node: Option<Node>) -> Event 
 ///
 /// Where v2 has never written, a v3 write of many keys takes one number, and all have that.
 pub(super) fn told(commit: &Commit) -> impl Iterator<Item = (i64, &Record)> {
-    let told = commit.records.iter().filter(|record| record.told && is_path(&record.name));
+    let told = commit.records.iter().filter(|record| record.is_told());
     let first = commit.main - commit.advance + 1;
     told.zip(first..).map(|(record, at)| (at.min(commit.main), record))
 }

@@ -38,10 +38,8 @@ pub(crate) fn write(
     method: KeysMethod,
     request: &KeysWrite,
 ) -> Result<Written, ReadError> {
-    let mut write = Write { txn: writer.begin(), request };
-    let written = match write.run(method) {
-        Ok(prev_node) => {
-            let commit = write.txn.commit()?;
+    let written = match writer.transact(|txn| Write { txn, request }.run(method)) {
+        Ok((prev_node, commit)) => {
             // Every rule writes what it is about last.
             let answer = commit
                 .as_ref()
@@ -58,12 +56,12 @@ pub(crate) fn write(
     Ok(written)
 }
 
-struct Write<'a> {
-    txn: Txn<'a>,
+struct Write<'a, 'w> {
+    txn: &'a mut Txn<'w>,
     request: &'a KeysWrite,
 }
 
-impl Write<'_> {
+impl Write<'_, '_> {
     /// Writes, or refuses. Gives the node that was there before.
     fn run(&mut self, method: KeysMethod) -> Result<Option<Node>, Error> {
         let path = &self.request.path;
@@ -89,7 +87,7 @@ impl Write<'_> {
     }
 
     fn set(&mut self, path: &Bytes) -> Result<Option<Node>, Error> {
-        let prev = match look_up(&self.txn, path) {
+        let prev = match look_up(self.txn, path) {
             Ok(Place::File(())) => Some(self.record(Kind::Key, path)?),
             Ok(Place::Dir(_)) => return Err(self.refuse_at(Code::NotFile, path)),
             Err(Nothing::Missing(_)) if !self.request.refresh => None,
@@ -108,7 +106,7 @@ impl Write<'_> {
     }
 
     fn create(&mut self, path: &Bytes) -> Result<Option<Node>, Error> {
-        match look_up(&self.txn, path) {
+        match look_up(self.txn, path) {
             Ok(_) => return Err(self.refuse_at(Code::NodeExist, path)),
             Err(Nothing::Missing(_)) => {}
             Err(nothing) => return Err(nothing.refuse(self.txn.revision())),
@@ -185,7 +183,7 @@ impl Write<'_> {
             Some(()) => Node::of(&*self.record(Kind::Dir, path)?),
             None => Node::implied_dir(path.clone()),
         };
-        delete_tree(&mut self.txn, path, Action::Delete);
+        delete_tree(self.txn, path, Action::Delete);
         Ok(Some(prev))
     }
 
@@ -239,7 +237,7 @@ impl Write<'_> {
     }
 
     fn place(&self, path: &[u8]) -> Result<Place<()>, Error> {
-        look_up(&self.txn, path).map_err(|nothing| nothing.refuse(self.txn.revision()))
+        look_up(self.txn, path).map_err(|nothing| nothing.refuse(self.txn.revision()))
     }
 
     /// A record that was found to be there.

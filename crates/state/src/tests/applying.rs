@@ -174,7 +174,7 @@ fn an_outcome_carries_the_id_of_its_proposal() {
 fn the_first_v2_write_is_remembered() {
     let mut fixture = Fixture::new();
     let flag = |fixture: &Fixture| {
-        fixture.backend.get(Table::Meta, b"state.v2_written").unwrap().is_some()
+        fixture.backend.get(Table::Meta, b"mvcc.numbered_from").unwrap().is_some()
     };
     fixture.put(b"/a", "1");
     fixture.write(remove("/none", true)).unwrap_err();

@@ -180,10 +180,10 @@ impl Pair {
         let command = Compact { revision: i64::try_from(revision).unwrap() };
         let response = self.real().apply(Op::Compact(command)).response;
         if revision > self.model.compacted {
-            assert!(matches!(response, Response::Done), "{response:?}");
+            assert!(matches!(response, Response::V3(Ok(_))), "{response:?}");
             self.model.compacted = revision;
         } else {
-            assert!(matches!(response, Response::Refused(_)), "{response:?}");
+            assert!(matches!(response, Response::V3(Err(_))), "{response:?}");
         }
         while sweep && self.real().state.compact_step(3).unwrap() {}
     }

@@ -1,0 +1,75 @@
+//! Alarms: what the cluster was told is wrong with a member, until an operator takes it back.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use prost::Message as _;
+use proto::etcdserverpb::{
+    AlarmMember, AlarmRequest, AlarmResponse, AlarmType, alarm_request::AlarmAction,
+};
+
+/// The alarms that are raised.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Alarms(BTreeSet<(AlarmType, u64)>);
+
+impl Alarms {
+    /// The space quota was exceeded: nothing is written that needs room.
+    pub fn no_space(&self) -> bool {
+        self.has(AlarmType::Nospace)
+    }
+
+    /// Members differ: nothing is written at all.
+    pub fn corrupt(&self) -> bool {
+        self.has(AlarmType::Corrupt)
+    }
+
+    fn has(&self, kind: AlarmType) -> bool {
+        self.0.iter().any(|(raised, _)| *raised == kind)
+    }
+
+    /// All of them, by kind.
+    pub fn all(&self) -> Vec<AlarmMember> {
+        self.of(AlarmType::None)
+    }
+
+    /// `None`: of all kinds.
+    fn of(&self, kind: AlarmType) -> Vec<AlarmMember> {
+        let wanted = |raised: AlarmType| kind == AlarmType::None || raised == kind;
+        self.0.iter().filter(|(raised, _)| wanted(*raised)).copied().map(shown).collect()
+    }
+
+    /// Raises, takes back or lists alarms; true if they changed.
+    pub(crate) fn apply(&mut self, request: &AlarmRequest) -> (AlarmResponse, bool) {
+        let kind = AlarmType::try_from(request.alarm).ok();
+        let alarm = kind.map(|kind| (kind, request.member_id));
+        let raisable = alarm.filter(|(kind, _)| *kind != AlarmType::None);
+        let (alarms, changed) = match (AlarmAction::try_from(request.action), raisable) {
+            (Ok(AlarmAction::Get), _) => (kind.map(|kind| self.of(kind)).unwrap_or_default(), false),
+            (Ok(AlarmAction::Activate), Some(alarm)) => {
+                let changed = self.0.insert(alarm);
+                (vec![shown(alarm)], changed)
+            }
+            (Ok(AlarmAction::Deactivate), Some(alarm)) if self.0.remove(&alarm) => {
+                (vec![shown(alarm)], true)
+            }
+            _ => (Vec::new(), false),
+        };
+        (AlarmResponse { header: None, alarms }, changed)
+    }
+
+    pub(crate) fn encode(&self) -> Bytes {
+        AlarmResponse { header: None, alarms: self.all() }.encode_to_vec().into()
+    }
+
+    pub(crate) fn decode(row: &[u8]) -> Result<Self, prost::DecodeError> {
+        let AlarmResponse { alarms, .. } = AlarmResponse::decode(row)?;
+        let known = alarms.iter().filter_map(|one| {
+            Some((AlarmType::try_from(one.alarm).ok()?, one.member_id))
+        });
+        Ok(Self(known.collect()))
+    }
+}
+
+fn shown((kind, member_id): (AlarmType, u64)) -> AlarmMember {
+    AlarmMember { member_id, alarm: kind.into() }
+}

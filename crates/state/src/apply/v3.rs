@@ -1,0 +1,176 @@
+//! Commands of the v3 API.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use base::Refused;
+use mvcc::{Action, Commit, Kind, ReadError, Txn, Writer};
+use proto::{
+    command::{Compact, LeaseRevoke, Op},
+    etcdserverpb::{
+        AlarmRequest, AlarmResponse, CompactionResponse, DeleteRangeResponse,
+        LeaseCheckpointRequest, LeaseCheckpointResponse, LeaseGrantRequest, LeaseGrantResponse,
+        LeaseRevokeResponse, PutResponse, TxnResponse,
+    },
+};
+
+use super::{Fatal, Response, State, damaged, meta};
+use crate::{
+    alarm::Alarms,
+    keys,
+    kv::{self, Error},
+    lease::{self, Lease},
+    quota,
+};
+
+/// The answer to a command of the v3 API. Of the header only the revision is set.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "named as the commands")]
+pub enum Reply {
+    Put(PutResponse),
+    DeleteRange(DeleteRangeResponse),
+    Txn(TxnResponse),
+    /// What is condemned is removed later: see [`mvcc::Store::swept`].
+    Compact(CompactionResponse),
+    LeaseGrant(LeaseGrantResponse),
+    LeaseRevoke(LeaseRevokeResponse),
+    LeaseCheckpoint(LeaseCheckpointResponse),
+    Alarm(AlarmResponse),
+}
+
+type Answered = Result<(Reply, Option<Arc<Commit>>), Error>;
+
+impl State {
+    pub(super) fn apply_v3(&mut self, op: Op) -> Result<(Response, Vec<Arc<Commit>>), Fatal> {
+        let answered = match self.permits(&op) {
+            Ok(()) => self.carry_out(op),
+            Err(refused) => Err(refused.into()),
+        };
+        match answered {
+            Ok((reply, commit)) => Ok((Response::V3(Ok(reply)), commit.into_iter().collect())),
+            Err(Error::Refused(refused)) => Ok((Response::V3(Err(refused)), Vec::new())),
+            Err(Error::Failed(error)) => Err(Fatal::Read(error.into())),
+        }
+    }
+
+    /// Whether the alarms that are raised let it pass.
+    pub(super) fn permits(&self, op: &Op) -> Result<(), Refused> {
+        let alarms = self.reader.alarms();
+        if alarms.corrupt() && !matches!(op, Op::LeaseCheckpoint(_) | Op::Alarm(_)) {
+            return Err(Refused::Corrupt);
+        }
+        if alarms.no_space() && quota::cost(op) > 0 {
+            return Err(Refused::NoSpace);
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, op: Op) -> Answered {
+        let Self { writer, reader, .. } = self;
+        let leases = reader.leases();
+        match op {
+            Op::Put(request) => {
+                let done = writer.transact(|txn| kv::put(txn, leases, &request))?;
+                Ok((Reply::Put(done.0), done.1))
+            }
+            Op::DeleteRange(request) => {
+                let done = writer.transact(|txn| kv::delete_range(txn, &request))?;
+                Ok((Reply::DeleteRange(done.0), done.1))
+            }
+            Op::Txn(request) => {
+                let done = writer.transact(|txn| kv::txn(txn, leases, &request))?;
+                Ok((Reply::Txn(done.0), done.1))
+            }
+            Op::Compact(Compact { revision }) => {
+                writer.compact(revision)?;
+                Ok((Reply::Compact(CompactionResponse { header: self.header() }), None))
+            }
+            Op::LeaseGrant(request) => self.grant(&request),
+            Op::LeaseRevoke(request) => self.revoke(request),
+            Op::LeaseCheckpoint(request) => Ok((self.checkpoint(&request), None)),
+            Op::Alarm(request) => Ok((self.alarm(&request), None)),
+            // They are carried out elsewhere.
+            Op::Keys(_) | Op::Expire(_) | Op::Publish(_) | Op::ClusterVersion(_) => {
+                Err(Refused::NotCapable.into())
+            }
+        }
+    }
+
+    fn header(&self) -> Option<proto::etcdserverpb::ResponseHeader> {
+        kv::header(self.writer.store().revision())
+    }
+
+    fn grant(&mut self, request: &LeaseGrantRequest) -> Answered {
+        let LeaseGrantRequest { id, ttl } = *request;
+        let lease = self.reader.leases().grant(id, ttl)?;
+        self.store_lease(id, Some(lease));
+        let reply = LeaseGrantResponse { header: self.header(), id, ttl, error: String::new() };
+        Ok((Reply::LeaseGrant(reply), None))
+    }
+
+    fn revoke(&mut self, request: LeaseRevoke) -> Answered {
+        let LeaseRevoke { id, expired } = request;
+        if !self.reader.leases().contains(id) {
+            return Err(Refused::LeaseNotFound.into());
+        }
+        let action = if expired { Action::Expire } else { Action::None };
+        let delete = |txn: &mut Txn<'_>| -> Result<(), ReadError> {
+            for name in txn.store().leased(id) {
+                txn.delete(Kind::Key, &name, action, true);
+            }
+            Ok(())
+        };
+        let ((), commit) = self.writer.transact(delete)?;
+        self.store_lease(id, None);
+        self.reader.leases().revoke(id);
+        Ok((Reply::LeaseRevoke(LeaseRevokeResponse { header: self.header() }), commit))
+    }
+
+    /// A lease that is not there any more needs no note.
+    fn checkpoint(&mut self, request: &LeaseCheckpointRequest) -> Reply {
+        for one in &request.checkpoints {
+            if let Some(lease) = self.reader.leases().checkpoint(one.id, one.remaining_ttl) {
+                self.store_lease(one.id, Some(lease));
+            }
+        }
+        Reply::LeaseCheckpoint(LeaseCheckpointResponse { header: self.header() })
+    }
+
+    fn store_lease(&mut self, id: i64, lease: Option<Lease>) {
+        self.writer.set_meta(lease::key(id), lease.map(lease::encode));
+    }
+
+    fn alarm(&mut self, request: &AlarmRequest) -> Reply {
+        let mut alarms = (*self.reader.alarms()).clone();
+        let (response, changed) = alarms.apply(request);
+        if changed {
+            self.writer.set_meta(meta::ALARMS, Some(alarms.encode()));
+            self.reader.set_alarms(alarms);
+        }
+        Reply::Alarm(response)
+    }
+
+    /// Whether the alarms let a v2 write pass. What takes room is refused without any; the rest when
+    /// members differ.
+    pub(super) fn refuses_keys(&self, op: &Op) -> Option<keys::Failure> {
+        let refused = self.permits(op).err()?;
+        Some(keys::Failure::unserved(refused, self.writer.store().revision()))
+    }
+}
+
+pub(super) fn read_leases(writer: &Writer) -> Result<BTreeMap<i64, Lease>, Fatal> {
+    let rows = writer.meta_rows(lease::PREFIX)?.into_iter();
+    let decode = |(key, row): (bytes::Bytes, bytes::Bytes)| {
+        let text = |text: String| damaged(&String::from_utf8_lossy(&key), &text);
+        lease::decode(&key, &row).map_err(text)
+    };
+    rows.map(decode).collect()
+}
+
+pub(super) fn read_alarms(writer: &Writer) -> Result<Alarms, Fatal> {
+    match writer.meta(meta::ALARMS.as_bytes())? {
+        Some(row) => {
+            Alarms::decode(&row).map_err(|error| damaged(meta::ALARMS, &error.to_string()))
+        }
+        None => Ok(Alarms::default()),
+    }
+}

@@ -1,0 +1,55 @@
+//! The v3 view of the keyspace: ranges, puts, deletions, transactions (etcd 3.6).
+//!
+//! Requests and answers are those of the wire. Of an answer's header only the revision is set.
+//!
+//! - `check`: the form of requests, before they are proposed
+//! - `range`: what a range asks for and gives; `scan`: the same, in pieces
+//! - `write`, `txn`, `compare`: what commands do
+//! - `answer`: how answers are put together, within their bounds
+
+mod answer;
+pub mod check;
+mod compare;
+mod range;
+mod scan;
+mod txn;
+mod write;
+
+use base::Refused;
+use mvcc::ReadError;
+
+pub use self::{
+    scan::Scan,
+    txn::{is_read_only, is_serializable},
+};
+pub(crate) use self::{
+    answer::header,
+    range::range,
+    txn::{read, txn},
+    write::{delete_range, put},
+};
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The member must stop.
+    #[error(transparent)]
+    Failed(backend::Error),
+}
+
+impl From<ReadError> for Error {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Compacted => Self::Refused(Refused::Compacted),
+            ReadError::Future => Self::Refused(Refused::FutureRevision),
+            ReadError::Backend(error) => Self::Failed(error),
+        }
+    }
+}
+
+/// The end of a range as the keyspace knows it; `None`: there is none. `range_end` is not empty.
+fn end(range_end: &[u8]) -> Option<&[u8]> {
+    (range_end != b"\0").then_some(range_end)
+}

@@ -1,0 +1,45 @@
+//! How answers are put together, within their bounds.
+
+use base::{Refused, limits::ANSWER_BYTES_MAX};
+use mvcc::Record;
+use proto::{etcdserverpb::ResponseHeader, mvccpb::KeyValue};
+
+/// What a pair costs in memory besides key and value.
+const PAIR_BYTES: usize = 128;
+
+/// What an answer may still take.
+#[derive(Debug)]
+pub(crate) struct Budget(usize);
+
+impl Budget {
+    pub(crate) fn new() -> Self {
+        Self(ANSWER_BYTES_MAX)
+    }
+
+    pub(super) fn take(&mut self, bytes: usize) -> Result<(), Refused> {
+        self.0 = self.0.checked_sub(bytes).ok_or(Refused::AnswerTooLarge)?;
+        Ok(())
+    }
+
+    /// The pair of a record, as part of the answer.
+    pub(super) fn pair(&mut self, record: &Record) -> Result<KeyValue, Refused> {
+        self.take(PAIR_BYTES + record.name.len() + record.value.len())?;
+        Ok(pair(record))
+    }
+}
+
+/// A live record as v3 shows it.
+pub(crate) fn pair(record: &Record) -> KeyValue {
+    KeyValue {
+        key: record.name.clone(),
+        create_revision: record.create_revision,
+        mod_revision: record.revision.main,
+        version: record.version,
+        value: record.value.clone(),
+        lease: record.lease,
+    }
+}
+
+pub(crate) fn header(revision: i64) -> Option<ResponseHeader> {
+    Some(ResponseHeader { revision, ..ResponseHeader::default() })
+}

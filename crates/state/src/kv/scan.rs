@@ -1,0 +1,188 @@
+//! A range in pieces: of any size, at one revision, in bounded memory.
+
+use std::sync::Arc;
+
+use base::{Refused, Revision};
+use bytes::Bytes;
+use mvcc::{Record, Store};
+use prost::{
+    Message as _,
+    encoding::{encoded_len_varint, key_len},
+};
+use proto::{
+    etcdserverpb::{RangeRequest, range_request::{SortOrder, SortTarget}},
+    mvccpb::KeyValue,
+};
+
+use super::{
+    Error,
+    answer::pair,
+    end,
+    range::{Held, Plan, Source as _, has_filters},
+};
+
+/// Keys that are looked up at once.
+const KEYS_PER_LOOK: usize = 256;
+
+/// A range in pieces, pinned at one revision. See [`Reader::scan`](crate::Reader::scan).
+///
+/// Removing what was compacted waits for it, for a bounded time: a scan that lasts longer can end
+/// with [`Refused::Compacted`].
+pub struct Scan {
+    held: Held,
+    walk: Walk,
+    keys_only: bool,
+    more: bool,
+    total: u64,
+}
+
+/// What is left.
+#[derive(Clone, Debug)]
+enum Walk {
+    /// In order of keys: from this one on, so many.
+    Keys { from: Vec<u8>, to: Option<Bytes>, left: usize },
+    /// In some other order: all places, and how many are done.
+    Places(Arc<Vec<Revision>>, usize),
+}
+
+impl Scan {
+    pub(crate) fn new(store: &Arc<Store>, request: &RangeRequest) -> Result<Self, Error> {
+        let held = Held::new(store, request.revision)?;
+        let by_key = request.sort_target() == SortTarget::Key
+            && request.sort_order() != SortOrder::Descend;
+        let keys_only = request.keys_only;
+        if request.count_only
+            || request.range_end.is_empty()
+            || !by_key
+            || has_filters(request)
+        {
+            let Plan { places, more, total } = Plan::new(&held.source(), request)?;
+            return Ok(Self { held, walk: Walk::Places(Arc::new(places), 0), keys_only, more, total });
+        }
+        let to = end(&request.range_end).map(Bytes::copy_from_slice);
+        let total = held.store.count(&request.key, to.as_deref(), held.at)?;
+        let limit = usize::try_from(request.limit).ok().filter(|limit| *limit > 0);
+        let left = limit.unwrap_or(usize::MAX);
+        let more = u64::try_from(left).is_ok_and(|left| total > left);
+        let walk = Walk::Keys { from: request.key.to_vec(), to, left };
+        Ok(Self { held, walk, keys_only, more, total })
+    }
+
+    /// The current revision when it began, for the answer's header.
+    pub fn revision(&self) -> i64 {
+        self.held.current
+    }
+
+    /// Keys in the range, whatever the limit.
+    pub fn count(&self) -> i64 {
+        i64::try_from(self.total).unwrap_or(i64::MAX)
+    }
+
+    /// Whether the limit leaves some out.
+    pub fn more(&self) -> bool {
+        self.more
+    }
+
+    /// The next pairs: about so many bytes of them, or one. Empty at the end.
+    pub fn next_pairs(&mut self, bytes: usize) -> Result<Vec<KeyValue>, Error> {
+        let mut pairs = Vec::new();
+        let mut size = 0;
+        let keys_only = self.keys_only;
+        let source = self.held.source();
+        self.walk.each(&self.held, |place| {
+            let pair = if keys_only {
+                pair(&source.head(place)?)
+            } else {
+                pair(&*source.record(place)?)
+            };
+            size += pair.encoded_len();
+            pairs.push(pair);
+            Ok(size < bytes)
+        })?;
+        Ok(pairs)
+    }
+
+    /// A way to know how many bytes all pairs that are left take in an encoded [`RangeResponse`],
+    /// before they are read.
+    ///
+    /// [`RangeResponse`]: proto::etcdserverpb::RangeResponse
+    pub fn measure(&self) -> Measure<'_> {
+        Measure { scan: self, walk: self.walk.clone(), bytes: 0 }
+    }
+}
+
+/// See [`Scan::measure`].
+pub struct Measure<'a> {
+    scan: &'a Scan,
+    walk: Walk,
+    bytes: u64,
+}
+
+impl Measure<'_> {
+    /// Looks at the next so many keys; the sum once all are done.
+    pub fn step(&mut self, keys: usize) -> Result<Option<u64>, Error> {
+        let held = &self.scan.held;
+        let (keys_only, bytes) = (self.scan.keys_only, &mut self.bytes);
+        let mut left = keys;
+        self.walk.each(held, |place| {
+            let (head, value_len) = held.store.head(place)?.ok_or(Refused::Compacted)?;
+            let value_len = if keys_only { 0 } else { value_len };
+            *bytes += field_len(&head, value_len) as u64;
+            left = left.saturating_sub(1);
+            Ok(left > 0)
+        })?;
+        Ok((left > 0).then_some(self.bytes))
+    }
+}
+
+impl Walk {
+    /// Calls `each` for one place after the other until it says false.
+    fn each(
+        &mut self,
+        held: &Held,
+        mut each: impl FnMut(Revision) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
+        match self {
+            Self::Places(places, done) => {
+                while let Some(place) = places.get(*done) {
+                    *done += 1;
+                    if !each(*place)? {
+                        break;
+                    }
+                }
+            }
+            Self::Keys { from, to, left } => loop {
+                let limit = KEYS_PER_LOOK.min(*left);
+                let found = held.store.range(from, to.as_deref(), held.at, limit)?;
+                let is_last = found.len() < KEYS_PER_LOOK;
+                for (name, place) in found {
+                    // The next name after this one.
+                    from.clear();
+                    from.extend_from_slice(&name);
+                    from.push(0);
+                    *left -= 1;
+                    if !each(place)? {
+                        return Ok(());
+                    }
+                }
+                if is_last {
+                    *left = 0;
+                    return Ok(());
+                }
+            },
+        }
+        Ok(())
+    }
+}
+
+/// What a pair takes as an element of `kvs`.
+fn field_len(head: &Record, value_len: usize) -> usize {
+    let without_value = pair(head).encoded_len();
+    let value = if value_len == 0 {
+        0
+    } else {
+        key_len(5) + encoded_len_varint(value_len as u64) + value_len
+    };
+    let len = without_value + value;
+    key_len(2) + encoded_len_varint(len as u64) + len
+}

@@ -1,0 +1,241 @@
+//! Leases: keys that go together unless somebody keeps them.
+//!
+//! What is replicated is that a lease is there, its time to live, and what the leader noted down of
+//! what is left. When it ends is the leader's matter alone, by a clock that never goes back: see
+//! [`Leases::promote`]. Which keys are on a lease the keyspace knows.
+//!
+//! - `row`: how leases lie in the table `Meta`
+//! - `timers`: what the leader keeps of time
+
+mod row;
+mod timers;
+
+use std::{collections::BTreeMap, sync::atomic::{AtomicBool, Ordering}, time::Duration};
+
+use base::{Refused, limits::LEASE_TTL_MAX};
+use parking_lot::Mutex;
+use proto::etcdserverpb::LeaseCheckpoint;
+
+pub(crate) use self::row::{PREFIX, decode, encode, key};
+use self::timers::Timers;
+
+/// A lease, as replicated. Times are in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lease {
+    /// As granted.
+    pub ttl: i64,
+    /// What was left when the leader last noted it down; 0: all.
+    pub remaining: i64,
+}
+
+impl Lease {
+    /// The time to live with which a new leader begins.
+    fn left(&self) -> i64 {
+        if self.remaining > 0 { self.remaining } else { self.ttl }
+    }
+}
+
+/// What comes of keeping a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// It has its whole time to live again, so many seconds.
+    Renewed(i64),
+    NotFound,
+    /// Its time is over, and it is on its way out: ask again until it is gone. (It may stay, with
+    /// another leader.)
+    Ending,
+    /// A note of what is left would let it end early after a change of leaders: propose a checkpoint
+    /// of it with 0, and ask again.
+    Noted,
+    /// This member does not lead: ask the leader.
+    NotPrimary,
+}
+
+/// How long a lease lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeToLive {
+    /// In seconds.
+    pub granted: i64,
+    /// `None`: this member does not lead, and does not know. Zero where the time is over.
+    pub left: Option<Duration>,
+}
+
+/// All leases.
+#[derive(Debug, Default)]
+pub struct Leases {
+    inner: Mutex<Inner>,
+    /// Some were granted that have no end yet.
+    has_new: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    leases: BTreeMap<i64, Lease>,
+    /// Only where this member leads.
+    timers: Option<Timers>,
+}
+
+/// What is replicated.
+impl Leases {
+    pub fn contains(&self, id: i64) -> bool {
+        self.inner.lock().leases.contains_key(&id)
+    }
+
+    pub fn get(&self, id: i64) -> Option<Lease> {
+        self.inner.lock().leases.get(&id).copied()
+    }
+
+    pub fn len(&self) -> usize {
+        self.inner.lock().leases.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Their ids: those that end first come first, where this member leads.
+    pub fn ids(&self) -> Vec<i64> {
+        let inner = self.inner.lock();
+        let by_end = inner.timers.iter().flat_map(Timers::by_end);
+        let mut ids: Vec<i64> = by_end.collect();
+        if ids.len() < inner.leases.len() {
+            let timed: std::collections::BTreeSet<i64> = ids.iter().copied().collect();
+            ids.extend(inner.leases.keys().filter(|id| !timed.contains(id)));
+        }
+        ids
+    }
+
+    /// Takes over what was stored, in place of all that was there.
+    pub(crate) fn load(&self, leases: BTreeMap<i64, Lease>) {
+        *self.inner.lock() = Inner { leases, timers: None };
+    }
+
+    pub(crate) fn grant(&self, id: i64, ttl: i64) -> Result<Lease, Refused> {
+        if id == 0 {
+            return Err(Refused::LeaseNotFound);
+        }
+        if ttl > LEASE_TTL_MAX {
+            return Err(Refused::LeaseTtlTooLarge);
+        }
+        let mut inner = self.inner.lock();
+        if inner.leases.contains_key(&id) {
+            return Err(Refused::LeaseExists);
+        }
+        let lease = Lease { ttl, remaining: 0 };
+        inner.leases.insert(id, lease);
+        if let Some(timers) = &mut inner.timers {
+            timers.add(id);
+            self.has_new.store(true, Ordering::Release);
+        }
+        Ok(lease)
+    }
+
+    pub(crate) fn revoke(&self, id: i64) {
+        let mut inner = self.inner.lock();
+        inner.leases.remove(&id);
+        if let Some(timers) = &mut inner.timers {
+            timers.remove(id);
+        }
+    }
+
+    /// Notes down what is left; `None` if there is no such lease.
+    pub(crate) fn checkpoint(&self, id: i64, remaining: i64) -> Option<Lease> {
+        let mut inner = self.inner.lock();
+        let lease = inner.leases.get_mut(&id)?;
+        lease.remaining = remaining;
+        Some(*lease)
+    }
+}
+
+/// What the leader does. `now` is a clock that never goes back; every call has a time that is not
+/// before that of the last one.
+impl Leases {
+    /// This member leads from now on, and has applied all that former leaders have committed. Leases
+    /// live on for what was noted down of them, or else their whole time, and `grace`: nobody could
+    /// keep them while there was no leader. Nothing changes if it leads already.
+    pub fn promote(&self, now: Duration, grace: Duration) {
+        let mut inner = self.inner.lock();
+        if inner.timers.is_some() {
+            return;
+        }
+        let mut timers = Timers::default();
+        for (id, lease) in &inner.leases {
+            timers.start(*id, lease, now, grace);
+        }
+        inner.timers = Some(timers);
+    }
+
+    /// This member does not lead any more: no lease ends by it.
+    pub fn demote(&self) {
+        self.inner.lock().timers = None;
+    }
+
+    /// Lets new leases begin now. Costs nothing if there are none.
+    pub fn look(&self, now: Duration) {
+        if self.has_new.swap(false, Ordering::AcqRel) {
+            self.inner.lock().start_new(now);
+        }
+    }
+
+    /// Keeps a lease. Whoever asks makes sure before that this member still leads (a read index), and
+    /// that it has applied what was committed by then.
+    pub fn renew(&self, id: i64, now: Duration) -> Renewal {
+        let mut inner = self.inner.lock();
+        inner.start_new(now);
+        let Inner { leases, timers: Some(timers) } = &mut *inner else {
+            return Renewal::NotPrimary;
+        };
+        let Some(lease) = leases.get(&id) else { return Renewal::NotFound };
+        if timers.end(id).is_some_and(|end| end <= now) {
+            return Renewal::Ending;
+        }
+        if lease.remaining > 0 {
+            return Renewal::Noted;
+        }
+        timers.start(id, lease, now, Duration::ZERO);
+        Renewal::Renewed(lease.ttl)
+    }
+
+    /// How long a lease lives; `None` if there is no such.
+    pub fn time_to_live(&self, id: i64, now: Duration) -> Option<TimeToLive> {
+        let mut inner = self.inner.lock();
+        inner.start_new(now);
+        let granted = inner.leases.get(&id)?.ttl;
+        let end = inner.timers.as_ref().and_then(|timers| timers.end(id));
+        Some(TimeToLive { granted, left: end.map(|end| end.saturating_sub(now)) })
+    }
+
+    /// Leases whose time is over, at most `max`: to be revoked. So many in a second as etcd does.
+    pub fn expired(&self, now: Duration, max: usize) -> Vec<i64> {
+        let mut inner = self.inner.lock();
+        inner.start_new(now);
+        inner.timers.as_mut().map(|timers| timers.expired(now, max)).unwrap_or_default()
+    }
+
+    /// Leases of which it is time to note down what is left, at most `max`.
+    pub fn checkpoints(&self, now: Duration, max: usize) -> Vec<LeaseCheckpoint> {
+        let mut inner = self.inner.lock();
+        inner.start_new(now);
+        let Inner { leases, timers: Some(timers) } = &mut *inner else { return Vec::new() };
+        timers.checkpoints(leases, now, max)
+    }
+
+    /// When the next of these two has something.
+    pub fn next_due(&self) -> Option<Duration> {
+        self.inner.lock().timers.as_ref().and_then(Timers::next_due)
+    }
+}
+
+impl Inner {
+    fn start_new(&mut self, now: Duration) {
+        let Some(timers) = &mut self.timers else { return };
+        for id in timers.take_new() {
+            if let Some(lease) = self.leases.get(&id) {
+                timers.start(id, lease, now, Duration::ZERO);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
