@@ -9,7 +9,9 @@ mod failure;
 mod generated;
 mod header;
 mod health;
+mod kv;
 mod patience;
+mod range;
 mod watch;
 
 pub(crate) use self::{

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tonic::Status;
 
+use super::range::RangeBody;
 use crate::body::ReplyBody;
 
 /// The body of an answer over HTTP/2.
@@ -16,6 +17,7 @@ pub(crate) enum Body {
     /// Of what is served over HTTP/1.1 as well.
     Plain(ReplyBody),
     Grpc(tonic::body::Body),
+    Range(Box<RangeBody>),
 }
 
 impl HttpBody for Body {
@@ -31,6 +33,7 @@ impl HttpBody for Body {
                 .poll_frame(cx)
                 .map(|frame| frame.map(|frame| frame.map_err(|never| match never {}))),
             Self::Grpc(body) => Pin::new(body).poll_frame(cx),
+            Self::Range(body) => Pin::new(body.as_mut()).poll_frame(cx),
         }
     }
 
@@ -38,6 +41,7 @@ impl HttpBody for Body {
         match self {
             Self::Plain(body) => body.is_end_stream(),
             Self::Grpc(body) => body.is_end_stream(),
+            Self::Range(body) => body.is_end_stream(),
         }
     }
 
@@ -45,6 +49,7 @@ impl HttpBody for Body {
         match self {
             Self::Plain(body) => body.size_hint(),
             Self::Grpc(body) => body.size_hint(),
+            Self::Range(body) => body.size_hint(),
         }
     }
 }

@@ -10,14 +10,19 @@ use tower_service::Service;
 
 use super::{
     body::Body,
-    generated::{etcdserverpb::watch_server::WatchServer, health::health_server::HealthServer},
+    generated::{
+        etcdserverpb::{kv_server::KvServer, watch_server::WatchServer},
+        health::health_server::HealthServer,
+    },
     health::Health,
+    kv::Kv,
+    range,
     watch::Watch,
 };
 use crate::context::Context;
 
 /// What gRPC's messages may be larger than the request that they carry, as in etcd.
-const OVERHEAD_BYTES: usize = 512 * 1024;
+pub(super) const OVERHEAD_BYTES: usize = 512 * 1024;
 /// What a client may send ahead on a stream, and on all streams of a connection.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
@@ -36,6 +41,7 @@ pub(crate) fn is_grpc<B>(request: &Request<B>) -> bool {
 pub(crate) struct Services {
     context: Arc<Context>,
     health: HealthServer<Health>,
+    kv: KvServer<Kv>,
     watch: WatchServer<Watch>,
 }
 
@@ -46,6 +52,7 @@ impl Services {
         Self {
             context: Arc::clone(context),
             health: HealthServer::new(Health::new(context)),
+            kv: KvServer::new(Kv(Arc::clone(context))).max_decoding_message_size(limit),
             watch: watch.max_decoding_message_size(limit),
         }
     }
@@ -71,6 +78,8 @@ impl Services {
         let path = request.uri().path();
         let service = path.strip_prefix('/').and_then(|path| path.split_once('/'));
         match service {
+            Some(("etcdserverpb.KV", "Range")) => range::answer(&self.context, request).await,
+            Some(("etcdserverpb.KV", _)) => call(&self.kv, request).await,
             Some(("etcdserverpb.Watch", _)) => call(&self.watch, request).await,
             Some(("grpc.health.v1.Health", _)) => call(&self.health, request).await,
             Some((service, _)) => {

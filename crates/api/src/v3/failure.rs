@@ -2,11 +2,23 @@
 
 use base::Refused;
 use server::Unserved;
+use state::kv::Error;
 use tonic::{Code, Status};
 
 /// A refused request as clients see it.
 pub(crate) fn status(refused: Refused) -> Status {
     Status::new(Code::from_i32(i32::from(refused.grpc().number())), refused.text())
+}
+
+/// A read that has no answer.
+pub(crate) fn read(error: Error) -> Status {
+    match error {
+        Error::Refused(refused) => status(refused),
+        Error::Failed(error) => {
+            tracing::error!(%error, "a read failed");
+            Status::internal(error.to_string())
+        }
+    }
 }
 
 /// A request that was not carried out, or may not have been.

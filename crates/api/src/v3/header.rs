@@ -13,6 +13,12 @@ pub(crate) fn header(handle: &Handle, revision: i64) -> ResponseHeader {
     }
 }
 
+/// Completes the head of an answer, which has only the revision.
+pub(crate) fn complete(handle: &Handle, head: &mut Option<ResponseHeader>, term: u64) {
+    let revision = head.as_ref().map_or(0, |head| head.revision);
+    *head = Some(ResponseHeader { raft_term: term, ..header(handle, revision) });
+}
+
 /// The same, at the newest revision.
 pub(crate) fn now(handle: &Handle) -> ResponseHeader {
     header(handle, handle.reader().store().revision())
