@@ -183,7 +183,8 @@ impl Script {
     fn compact(&mut self, words: &Words<'_>) {
         let revision = words.at(0).parse().unwrap();
         let outcome = self.fixture().apply(Op::Compact(Compact { revision }));
-        self.say(format!("{:?}", outcome.response));
+        let Response::V3(answer) = outcome.response else { panic!("{outcome:?}") };
+        self.say(answer.map_or_else(|refused| refused.to_string(), |_| "compacted".to_owned()));
     }
 
     fn reopen(&mut self) {

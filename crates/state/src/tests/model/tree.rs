@@ -29,6 +29,8 @@ pub(super) enum Tree {
 #[derive(Clone, Debug)]
 pub(super) struct Told {
     pub(super) event: Event,
+    /// The revision that it is part of.
+    main: u64,
     /// The end of a directory, of which all below hear.
     pub(super) ends_dir: bool,
 }
@@ -40,6 +42,8 @@ pub(super) struct Model {
     pub(super) index: u64,
     pub(super) compacted: u64,
     pub(super) told: Vec<Told>,
+    /// From then on each change that v2 is told has an index.
+    v2_written: bool,
 }
 
 pub(super) type Refused = (u16, String);
@@ -72,7 +76,7 @@ pub(super) fn node_of(key: &str, tree: &Tree) -> Node {
 impl Model {
     pub(super) fn new() -> Self {
         let (keys, dirs, told) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        Self { keys, dirs, index: 1, compacted: 0, told }
+        Self { keys, dirs, index: 1, compacted: 0, told, v2_written: false }
     }
 
     pub(super) fn tree(&self) -> Tree {
@@ -101,8 +105,9 @@ impl Model {
 
     fn tell(&mut self, action: Action, node: Node, prev: Option<Node>, ends_dir: bool) -> Event {
         let created = action == Action::Create || action == Action::Set && prev.is_none();
-        let event = Event { action, node, prev_node: prev, index: self.index, created };
-        self.told.push(Told { event: event.clone(), ends_dir });
+        let index = node.modified_index;
+        let event = Event { action, node, prev_node: prev, index, created };
+        self.told.push(Told { event: event.clone(), main: self.index, ends_dir });
         event
     }
 
@@ -142,6 +147,7 @@ impl Model {
             check_removal(&path, prev.as_ref(), request)?;
         }
         self.index = next;
+        self.v2_written = true;
         if matches!(method, Delete | CompareAndDelete) {
             let action = if method == Delete { Action::Delete } else { Action::CompareAndDelete };
             let prev = prev.as_ref().map(|tree| node_of(&path, tree));
@@ -239,8 +245,14 @@ impl Model {
     }
 
     pub(super) fn v3(&mut self, changes: &[(String, Option<String>)], lapse: bool) {
-        self.index += 1;
+        let told = changes.iter().filter(|(key, _)| v2_can_name(key)).count();
+        let numbers = if self.v2_written { told.max(1) as u64 } else { 1 };
+        self.index += numbers;
+        let mut at = self.index - numbers;
         for (key, value) in changes {
+            if v2_can_name(key) {
+                at = (at + 1).min(self.index);
+            }
             let prev = self.keys.get(key).cloned();
             let prev_node = prev.as_ref().map(|file| node_of(key, &Tree::File(file.clone())));
             let (action, node) = if let Some(value) = value {
@@ -248,11 +260,16 @@ impl Model {
                 let (value, modified) = (value.clone(), self.index);
                 let file = File { value, created, modified, expiry: None };
                 self.keys.insert(key.clone(), file.clone());
-                (Action::Set, node_of(key, &Tree::File(file)))
+                let mut node = node_of(key, &Tree::File(file));
+                // What came into being at a number between did so at that number.
+                let is_new = node.created_index == node.modified_index;
+                node.modified_index = at;
+                node.created_index = if is_new { at } else { node.created_index };
+                (Action::Set, node)
             } else {
                 self.keys.remove(key);
                 let gone = prev_node.clone().unwrap();
-                let modified_index = self.index;
+                let modified_index = at;
                 let action = if lapse { Action::Expire } else { Action::Delete };
                 (action, Node { value: None, expiry: None, modified_index, ..gone })
             };
@@ -284,7 +301,7 @@ impl Model {
         });
         let cut = |told: &Told| {
             let mut event = told.event.clone();
-            if event.index <= prev_from {
+            if told.main <= prev_from {
                 event.prev_node = None;
                 event.created = matches!(event.action, Action::Create | Action::Set);
             }
