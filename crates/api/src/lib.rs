@@ -6,7 +6,7 @@
 //!   connection's bytes, and what it has done; `port`: with TLS or without; `protocol`: which HTTP;
 //!   `at_once`: polling again who woke himself
 //! - `route`: from path and method to a handler; `escape`: what URLs escape
-//! - `v3`: the services of gRPC
+//! - `v3`: the services of gRPC; `gateway`: the same as JSON
 //! - `v2`: keys, members and statistics; `ops`: version, health, metrics, log level
 //! - `peers`: what the peer port answers
 //! - `answering`, `reply`, `numbers`, `body`: how answers are made and sent
@@ -16,6 +16,7 @@ mod at_once;
 mod body;
 mod context;
 mod escape;
+mod gateway;
 mod numbers;
 mod ops;
 mod peers;

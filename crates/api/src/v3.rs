@@ -17,4 +17,12 @@ mod watch;
 pub(crate) use self::{
     body::Body,
     dispatch::{Services, is_grpc},
+    kv::Kv,
+    patience::Ends,
+    watch::WatchStream,
 };
+
+/// What each service can be asked, for those that ask in other ways than by gRPC.
+pub(crate) mod services {
+    pub(crate) use super::generated::etcdserverpb::kv_server::Kv;
+}

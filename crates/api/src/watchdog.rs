@@ -87,7 +87,8 @@ impl Activity {
     pub(crate) fn end(&self, reply: &Reply) {
         self.reads_at_answer.store(self.reads.load(Relaxed), Relaxed);
         self.running.fetch_sub(1, Relaxed);
-        self.watching.store(matches!(reply.body(), ReplyBody::Watch(_)), Relaxed);
+        let is_watch = matches!(reply.body(), ReplyBody::Watch(_) | ReplyBody::Messages(_));
+        self.watching.store(is_watch, Relaxed);
         self.refused.store(reply.headers().contains_key(header::CONNECTION), Relaxed);
     }
 

@@ -264,8 +264,7 @@ impl Store {
         if main > index.revision {
             return Err(ReadError::Future);
         }
-        let advance =
-            if main >= index.numbered_from { numbers(records.iter()) } else { 1 };
+        let advance = if main >= index.numbered_from { numbers(records.iter()) } else { 1 };
         Ok(Arc::new(Commit { main, advance, records }))
     }
 

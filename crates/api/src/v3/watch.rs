@@ -53,15 +53,19 @@ impl watch_server::Watch for Watch {
         request: Request<Streaming<WatchRequest>>,
     ) -> Result<Response<WatchStream>, Status> {
         let ends = Ends::new(&self.0, request.metadata());
-        Ok(Response::new(WatchStream::new(Arc::clone(&self.0), ends, request.into_inner())))
+        let requests = Box::pin(request.into_inner());
+        Ok(Response::new(WatchStream::new(Arc::clone(&self.0), ends, requests)))
     }
 }
+
+/// What the client asks, one after the other.
+pub(crate) type Requests = Pin<Box<dyn Stream<Item = Result<WatchRequest, Status>> + Send>>;
 
 /// The watches of one stream.
 pub(crate) struct WatchStream {
     context: Arc<Context>,
     /// `None` once the client has nothing more to ask.
-    requests: Option<Streaming<WatchRequest>>,
+    requests: Option<Requests>,
     watches: BTreeMap<i64, One>,
     wakes: Arc<Wakes>,
     next_id: i64,
@@ -82,7 +86,7 @@ struct ProgressOfAll {
 }
 
 impl WatchStream {
-    fn new(context: Arc<Context>, ends: Ends, requests: Streaming<WatchRequest>) -> Self {
+    pub(crate) fn new(context: Arc<Context>, ends: Ends, requests: Requests) -> Self {
         let progress = Ticks::of_progress(&context);
         Self {
             context,
@@ -110,7 +114,7 @@ impl WatchStream {
     /// Takes the client's next request; `Err`: the stream is over.
     fn poll_request(&mut self, cx: &mut Cx<'_>) -> Poll<Result<(), Status>> {
         let Some(requests) = &mut self.requests else { return Poll::Pending };
-        match Pin::new(requests).poll_next(cx) {
+        match requests.as_mut().poll_next(cx) {
             Poll::Pending => Poll::Pending,
             // It goes on listening.
             Poll::Ready(None) => {
