@@ -4,7 +4,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 /// All of them; the files that they import are found from here.
 const ROOT: &str = "proto";
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     "mvccpb/kv.proto",
     "authpb/auth.proto",
     "etcdserverpb/kv.proto",
@@ -15,6 +15,7 @@ const FILES: [&str; 10] = [
     "etcdserverpb/auth.proto",
     "v3lockpb/v3lock.proto",
     "v3electionpb/v3election.proto",
+    "grpc/health.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

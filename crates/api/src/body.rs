@@ -1,4 +1,4 @@
-//! The bodies of answers: whole ones, and two that are made while they are sent.
+//! The bodies of answers: whole ones, and three that are made while they are sent.
 
 use std::{
     convert::Infallible,
@@ -9,7 +9,10 @@ use std::{
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
-use crate::v2::{listing::ListingBody, watch::WatchBody};
+use crate::{
+    gateway::MessagesBody,
+    v2::{listing::ListingBody, watch::WatchBody},
+};
 
 /// The body of an answer.
 pub(crate) enum ReplyBody {
@@ -19,6 +22,8 @@ pub(crate) enum ReplyBody {
     Watch(Box<WatchBody>),
     /// A directory too large to be held in memory.
     Listing(Box<ListingBody>),
+    /// Messages of the gateway, as they come.
+    Messages(Box<MessagesBody>),
 }
 
 impl ReplyBody {
@@ -42,6 +47,7 @@ impl Body for ReplyBody {
             Self::Whole(bytes) => Poll::Ready(bytes.take()),
             Self::Watch(watch) => watch.poll_chunk(cx),
             Self::Listing(listing) => Poll::Ready(listing.next_chunk()),
+            Self::Messages(messages) => messages.poll_chunk(cx),
         };
         next.map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes))))
     }
@@ -55,7 +61,7 @@ impl Body for ReplyBody {
             Self::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Self::Watch(_) | Self::Listing(_) => SizeHint::default(),
+            Self::Watch(_) | Self::Listing(_) | Self::Messages(_) => SizeHint::default(),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! What every handler may use.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use base::limits;
 use http::HeaderValue;
 use server::Handle;
 use tokio::sync::watch;
@@ -15,11 +16,44 @@ pub struct Config {
     pub cors: Vec<String>,
     /// Connections at once on one listener. Those beyond wait to be accepted.
     pub max_connections: usize,
+    pub grpc: Grpc,
+}
+
+/// Limits of the v3 API.
+#[derive(Clone, Debug)]
+pub struct Grpc {
+    /// `--max-request-bytes`.
+    pub request_bytes_max: usize,
+    /// `--max-txn-ops`: in each list of a transaction.
+    pub txn_ops_max: usize,
+    /// `--max-concurrent-streams`: requests and streams at once on one connection.
+    pub streams_max: u32,
+    /// `--grpc-keepalive-interval`: a connection is asked for a sign of life so often; never if
+    /// zero.
+    pub keepalive_interval: Duration,
+    /// `--grpc-keepalive-timeout`: and ended if none comes for so long.
+    pub keepalive_timeout: Duration,
+    /// `--watch-progress-notify-interval`.
+    pub progress_interval: Duration,
+}
+
+impl Default for Grpc {
+    /// etcd's, but for the number of streams, which it leaves without a bound.
+    fn default() -> Self {
+        Self {
+            request_bytes_max: limits::REQUEST_BYTES_MAX,
+            txn_ops_max: 128,
+            streams_max: 10_000,
+            keepalive_interval: Duration::from_hours(2),
+            keepalive_timeout: Duration::from_secs(20),
+            progress_interval: Duration::from_mins(10),
+        }
+    }
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { cors: Vec::new(), max_connections: 10_000 }
+        Self { cors: Vec::new(), max_connections: 10_000, grpc: Grpc::default() }
     }
 }
 

@@ -1,10 +1,12 @@
-//! What clients speak: the v2 API, and what operators ask (health, metrics, version).
+//! What clients speak: the v2 and v3 APIs, and what operators ask (health, metrics, version).
 //!
 //! The only crate that knows the wire format of HTTP and JSON.
 //!
 //! - `serve`: listeners, connections, their limits and their end; `stream`, `watchdog`: one
-//!   connection's bytes, and what it has done; `port`: with TLS or without; `at_once`: polling again who woke himself
+//!   connection's bytes, and what it has done; `port`: with TLS or without; `protocol`: which HTTP;
+//!   `at_once`: polling again who woke himself
 //! - `route`: from path and method to a handler; `escape`: what URLs escape
+//! - `v3`: the services of gRPC; `gateway`: the same as JSON
 //! - `v2`: keys, members and statistics; `ops`: version, health, metrics, log level
 //! - `peers`: what the peer port answers
 //! - `answering`, `reply`, `numbers`, `body`: how answers are made and sent
@@ -14,17 +16,20 @@ mod at_once;
 mod body;
 mod context;
 mod escape;
+mod gateway;
 mod numbers;
 mod ops;
 mod peers;
 mod port;
+mod protocol;
 mod reply;
 mod route;
 mod serve;
 mod stream;
 mod v2;
+mod v3;
 mod watchdog;
 
-pub use context::{Config, SetLogLevel};
+pub use context::{Config, Grpc, SetLogLevel};
 pub use port::Port;
 pub use serve::{serve_clients, serve_peers};

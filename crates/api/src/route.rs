@@ -1,6 +1,6 @@
 //! From path and method to a handler, with what Go's mux and etcd's CORS do on the way.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, header};
@@ -9,13 +9,13 @@ use percent_encoding::{percent_decode, percent_encode};
 
 use crate::{
     context::Context,
-    escape, ops,
+    escape, gateway, ops,
     reply::{self, Reply},
     v2,
 };
 
 /// Answers a request on the client port.
-pub(crate) async fn answer(context: &Context, request: Request<Incoming>) -> Reply {
+pub(crate) async fn answer(context: &Arc<Context>, request: Request<Incoming>) -> Reply {
     if context.config.cors.is_empty() && request.method() != Method::OPTIONS {
         return answer_plain(context, request).await;
     }
@@ -57,7 +57,7 @@ pub(crate) fn answer_now(context: &Context, request: &Request<Incoming>) -> Opti
     v2::keys::answer_now(context, key, request.uri().query().unwrap_or_default())
 }
 
-async fn answer_plain(context: &Context, request: Request<Incoming>) -> Reply {
+async fn answer_plain(context: &Arc<Context>, request: Request<Incoming>) -> Reply {
     let raw = request.uri().path().as_bytes();
     if let Some(key) = plain_key(raw).map(Bytes::copy_from_slice) {
         return v2::keys::answer(context, request, key).await;
@@ -96,7 +96,7 @@ fn plain_key(path: &[u8]) -> Option<&[u8]> {
     (key.len() > 1 && key.starts_with(b"/") && before != b'/').then_some(key)
 }
 
-async fn other(context: &Context, request: Request<Incoming>, path: &[u8]) -> Reply {
+async fn other(context: &Arc<Context>, request: Request<Incoming>, path: &[u8]) -> Reply {
     if let Some(rest) = path.strip_prefix(b"/v2/members")
         && (rest.is_empty() || rest.starts_with(b"/"))
     {
@@ -116,6 +116,7 @@ async fn other(context: &Context, request: Request<Incoming>, path: &[u8]) -> Re
         b"/debug/vars" => ops::vars::answer(context, &method),
         b"/config/local/log" => ops::log_level::answer(context, request).await,
         path if path.starts_with(b"/v2/auth/") => v2::auth::answer(),
+        path if path.starts_with(b"/v3/") => gateway::answer(context, request).await,
         _ => reply::not_found(),
     }
 }

@@ -1,6 +1,13 @@
 //! Listeners and connections: their limits and their end.
 
-use std::{future, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    fmt::Display,
+    future,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use base::limits;
 use http::Request;
@@ -22,8 +29,9 @@ use crate::{
     context::Context,
     peers,
     port::{self, Port, Wire},
-    route,
+    protocol, route,
     stream::Stream,
+    v3,
     watchdog::{Activity, Connections, LOOK_INTERVAL, Order},
 };
 
@@ -47,24 +55,23 @@ pub async fn serve_clients(
 ) {
     let connections = config.max_connections;
     let context = Arc::new(Context::new(handle.clone(), config, set_log_level, stop.clone()));
-    accept(port, connections, handle, stop, move |request| {
+    let services = Arc::new(v3::Services::new(&context));
+    let answer = move |request| {
         if let Some(reply) = route::answer_now(&context, &request) {
             return Answering::now(reply);
         }
         let context = Arc::clone(&context);
         Answering::Later(Box::pin(async move { route::answer(&context, request).await }))
-    })
-    .await;
+    };
+    accept(port, connections, handle, stop, (answer, Some(services))).await;
 }
 
 /// Serves the peer port: the other members' streams, `/members`, `/version`, `/raft/probing`. Ends as
 /// [`serve_clients`] does.
 pub async fn serve_peers(port: Port, handle: Handle, stop: watch::Receiver<bool>) {
     let member = handle.clone();
-    accept(port, PEER_CONNECTIONS_MAX, handle, stop, move |request| {
-        Answering::now(peers::answer(&member, request))
-    })
-    .await;
+    let answer = move |request| Answering::now(peers::answer(&member, request));
+    accept(port, PEER_CONNECTIONS_MAX, handle, stop, (answer, None)).await;
 }
 
 async fn accept<A>(
@@ -72,7 +79,7 @@ async fn accept<A>(
     connections_max: usize,
     member: Handle,
     mut stop: watch::Receiver<bool>,
-    answer: A,
+    (answer, services): (A, Option<Arc<v3::Services>>),
 ) where
     A: Fn(Request<Incoming>) -> Answering + Clone + Send + Sync + 'static,
 {
@@ -101,9 +108,16 @@ async fn accept<A>(
         };
         let (answer, connection) = (answer.clone(), connections.add());
         let (connected, tls) = (member.connected(), tls.clone());
+        let services = services.clone();
         tokio::spawn(async move {
+            let activity = &connection.activity;
             if let Some(wire) = begin(stream, tls.as_deref()).await {
-                serve_connection(wire, &connection.activity, answer).await;
+                match services {
+                    Some(services) if speaks_http2(&wire, activity).await => {
+                        serve_http2(wire, activity, answer, services).await;
+                    }
+                    Some(_) | None => serve_connection(wire, activity, answer).await,
+                }
             }
             drop((connection, connected, place));
         });
@@ -159,13 +173,60 @@ where
         .half_close(goes_on_listening)
         .serve_connection(io, service)
         .with_upgrades();
+    let serving = until_told(connection, activity, |connection| connection.graceful_shutdown());
+    AtOnce::new(pin!(serving)).await;
+}
+
+/// Looks what a connection speaks, unless it is told to end before that.
+async fn speaks_http2(wire: &Wire, activity: &Activity) -> bool {
+    let told = future::poll_fn(|cx| {
+        activity.listen(cx.waker());
+        if activity.has_order() { Poll::Ready(()) } else { Poll::Pending }
+    });
+    tokio::select! {
+        is_http2 = protocol::is_http2(wire) => is_http2,
+        () = told => false,
+    }
+}
+
+/// Many requests at once on one connection: gRPC, and all that is served over HTTP/1.1 as well.
+async fn serve_http2<A>(
+    stream: Wire,
+    activity: &Arc<Activity>,
+    answer: A,
+    services: Arc<v3::Services>,
+) where
+    A: Fn(Request<Incoming>) -> Answering + Clone + Send + Sync + 'static,
+{
+    activity.multiplex();
+    let io = TokioIo::new(Stream::new(stream, Arc::clone(activity)));
+    let service = service_fn(|request: Request<Incoming>| {
+        let (services, answer, activity) =
+            (Arc::clone(&services), answer.clone(), Arc::clone(activity));
+        async move {
+            if v3::is_grpc(&request) {
+                return Ok(services.answer(request).await);
+            }
+            answer(request).counted(&activity).await.map(|reply| reply.map(v3::Body::Plain))
+        }
+    });
+    let connection = services.http2().serve_connection(io, service);
+    until_told(connection, activity, |connection| connection.graceful_shutdown()).await;
+}
+
+/// Polls a connection to its end, or until it is told to quit.
+async fn until_told<C, E>(connection: C, activity: &Activity, finish: impl Fn(Pin<&mut C>))
+where
+    C: Future<Output = Result<(), E>>,
+    E: Display,
+{
     let mut connection = pin!(connection);
     future::poll_fn(|cx| {
         activity.listen(cx.waker());
         Poll::Ready(())
     })
     .await;
-    AtOnce::new(future::poll_fn(|cx| {
+    future::poll_fn(|cx| {
         loop {
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
                 if let Err(error) = ended {
@@ -176,10 +237,10 @@ where
             match activity.take_order() {
                 None => return Poll::Pending,
                 Some(Order::Quit) => return Poll::Ready(()),
-                Some(Order::Finish) => connection.as_mut().graceful_shutdown(),
+                Some(Order::Finish) => finish(connection.as_mut()),
             }
         }
-    }))
+    })
     .await;
 }
 

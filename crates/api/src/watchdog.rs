@@ -47,6 +47,8 @@ pub(crate) struct Activity {
     watching: AtomicBool,
     /// The last answer was given before its request had been read to the end.
     refused: AtomicBool,
+    /// It speaks HTTP/2, where bytes between requests are no part of a head.
+    multiplexed: AtomicBool,
     /// The server stops.
     stopping: AtomicBool,
     /// Whether `orders` is worth a look.
@@ -69,6 +71,11 @@ impl Activity {
         self.reads.fetch_add(1, Relaxed);
     }
 
+    /// Many requests at once are coming.
+    pub(crate) fn multiplex(&self) {
+        self.multiplexed.store(true, Relaxed);
+    }
+
     /// A request's head is complete.
     pub(crate) fn begin(&self) {
         self.begun.fetch_add(1, Relaxed);
@@ -80,13 +87,15 @@ impl Activity {
     pub(crate) fn end(&self, reply: &Reply) {
         self.reads_at_answer.store(self.reads.load(Relaxed), Relaxed);
         self.running.fetch_sub(1, Relaxed);
-        self.watching.store(matches!(reply.body(), ReplyBody::Watch(_)), Relaxed);
+        let is_watch = matches!(reply.body(), ReplyBody::Watch(_) | ReplyBody::Messages(_));
+        self.watching.store(is_watch, Relaxed);
         self.refused.store(reply.headers().contains_key(header::CONNECTION), Relaxed);
     }
 
     /// Whether part of a request's head has come, and no request is under way.
     fn has_partial_head(&self) -> bool {
-        self.running.load(Relaxed) == 0
+        !self.multiplexed.load(Relaxed)
+            && self.running.load(Relaxed) == 0
             && self.reads.load(Relaxed) != self.reads_at_answer.load(Relaxed)
     }
 
@@ -104,6 +113,11 @@ impl Activity {
     /// Lets `waker` hear of orders from now on.
     pub(crate) fn listen(&self, waker: &Waker) {
         self.orders.lock().waker = Some(waker.clone());
+    }
+
+    /// Whether it was told something that it has not asked for yet.
+    pub(crate) fn has_order(&self) -> bool {
+        self.is_ordered.load(Acquire)
     }
 
     /// What the connection was told since it asked last.

@@ -4,6 +4,11 @@ use std::time::Duration;
 
 /// One request's payload: what v3 calls `--max-request-bytes`, and the largest v2 form.
 pub const REQUEST_BYTES_MAX: usize = 1_572_864;
+/// Watches of v3 on one stream.
+pub const WATCHES_PER_STREAM_MAX: usize = 100_000;
+/// Events of v3 that are told in one message, if they are of several revisions: a revision is never
+/// cut.
+pub const WATCH_BATCH_BYTES: usize = 64 * 1024;
 /// A request line and its headers together.
 pub const REQUEST_HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Headers of one request.

@@ -14,6 +14,8 @@ use crate::{
 
 /// The protocols that are spoken over TLS.
 const ALPN: [&str; 1] = ["http/1.1"];
+/// What clients may speak.
+const CLIENTS_ALPN: [&str; 2] = ["h2", "http/1.1"];
 
 /// What the ports and the members need.
 #[derive(Debug, Default)]
@@ -57,9 +59,9 @@ pub(crate) fn secure(config: &Config) -> Result<Secured, String> {
     // Nobody can check certificates that each member makes for itself (etcd does not either).
     peers.insecure_skip_verify = side.auto;
     Ok(Secured {
-        clients: acceptor(&clients, &config.listen_clients)
+        clients: acceptor(&clients, &config.listen_clients, &CLIENTS_ALPN)
             .map_err(|why| format!("TLS for clients: {why}"))?,
-        peers: acceptor(&peers, &config.listen_peers)
+        peers: acceptor(&peers, &config.listen_peers, &ALPN)
             .map_err(|why| format!("TLS for peers: {why}"))?,
         dialer: dialer(config, peers).map_err(|why| format!("TLS for peers: {why}"))?,
     })
@@ -86,11 +88,15 @@ fn settings(
     Ok(Settings { cert_file, key_file, ..side.settings.clone() })
 }
 
-fn acceptor(settings: &Settings, listens: &[Listen]) -> Result<Option<Arc<Acceptor>>, tls::Error> {
+fn acceptor(
+    settings: &Settings,
+    listens: &[Listen],
+    alpn: &[&str],
+) -> Result<Option<Arc<Acceptor>>, tls::Error> {
     if listens.iter().all(|listen| !listen.url.is_https()) {
         return Ok(None);
     }
-    Acceptor::new(settings.clone(), &ALPN).map(|acceptor| Some(Arc::new(acceptor)))
+    Acceptor::new(settings.clone(), alpn).map(|acceptor| Some(Arc::new(acceptor)))
 }
 
 /// Reading the system's authorities takes longer than all else that a start does: not where nobody

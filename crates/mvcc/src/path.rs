@@ -55,7 +55,7 @@ pub(crate) fn prefix_end(dir: &[u8]) -> Vec<u8> {
 }
 
 /// The next name after `name` in byte order.
-pub(crate) fn successor(name: &[u8]) -> Vec<u8> {
+pub fn successor(name: &[u8]) -> Vec<u8> {
     let mut next = name.to_vec();
     next.push(0);
     next

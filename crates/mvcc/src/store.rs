@@ -88,13 +88,14 @@ pub struct Store {
 
 impl Store {
     pub(crate) fn new(backend: Arc<Backend>, index: Index) -> Self {
+        let revision = index.revision;
         Self {
             backend,
-            revision: AtomicI64::new(index.revision),
+            revision: AtomicI64::new(revision),
             index: RwLock::new(index),
             unfinished: RwLock::default(),
             cache: Cache::new(),
-            hub: Hub::default(),
+            hub: Hub::at(revision),
             pins: Mutex::default(),
             pinned_steps: AtomicU32::new(0),
         }
@@ -263,8 +264,7 @@ impl Store {
         if main > index.revision {
             return Err(ReadError::Future);
         }
-        let advance =
-            if main >= index.numbered_from { numbers(records.iter()) } else { 1 };
+        let advance = if main >= index.numbered_from { numbers(records.iter()) } else { 1 };
         Ok(Arc::new(Commit { main, advance, records }))
     }
 
@@ -286,6 +286,12 @@ impl Store {
     /// Hands commits to the watchers they concern. Called by whoever applies, after answering.
     pub fn publish(&self, commits: &[Arc<Commit>]) {
         self.hub.publish(commits);
+    }
+
+    /// The revision up to which every watcher has been offered what concerns it: one that has
+    /// nothing to say then has said all up to there.
+    pub fn published(&self) -> i64 {
+        self.hub.published()
     }
 
     /// Watchers registered now.

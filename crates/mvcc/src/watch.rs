@@ -110,6 +110,10 @@ impl Watcher {
         Ok(Some(commit))
     }
 
+    pub fn interest(&self) -> &Interest {
+        &self.interest
+    }
+
     /// The revision from which the next commit will come.
     pub fn position(&self) -> i64 {
         self.position

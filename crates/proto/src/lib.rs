@@ -9,9 +9,9 @@ pub mod command;
 /// All of the packages below, as a `FileDescriptorSet`.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
-/// A package: its messages, and their JSON.
+/// A package: its messages, and their JSON if they have a place in the gateway.
 macro_rules! package {
-    ($name:ident) => {
+    ($name:ident: $($file:literal),+) => {
         #[allow(
             missing_docs,
             clippy::all,
@@ -21,16 +21,16 @@ macro_rules! package {
             reason = "it is generated"
         )]
         pub mod $name {
-            include!(concat!(env!("OUT_DIR"), "/", stringify!($name), ".rs"));
-            include!(concat!(env!("OUT_DIR"), "/", stringify!($name), ".serde.rs"));
+            $(include!(concat!(env!("OUT_DIR"), "/", $file));)+
         }
     };
 }
 
-package!(mvccpb);
-package!(authpb);
-package!(etcdserverpb);
-package!(v3lockpb);
-package!(v3electionpb);
+package!(mvccpb: "mvccpb.rs", "mvccpb.serde.rs");
+package!(authpb: "authpb.rs", "authpb.serde.rs");
+package!(etcdserverpb: "etcdserverpb.rs", "etcdserverpb.serde.rs");
+package!(v3lockpb: "v3lockpb.rs", "v3lockpb.serde.rs");
+package!(v3electionpb: "v3electionpb.rs", "v3electionpb.serde.rs");
+package!(health: "grpc.health.v1.rs");
 
 pub use prost::Message;

@@ -44,7 +44,9 @@ impl Alarms {
         let alarm = kind.map(|kind| (kind, request.member_id));
         let raisable = alarm.filter(|(kind, _)| *kind != AlarmType::None);
         let (alarms, changed) = match (AlarmAction::try_from(request.action), raisable) {
-            (Ok(AlarmAction::Get), _) => (kind.map(|kind| self.of(kind)).unwrap_or_default(), false),
+            (Ok(AlarmAction::Get), _) => {
+                (kind.map(|kind| self.of(kind)).unwrap_or_default(), false)
+            }
             (Ok(AlarmAction::Activate), Some(alarm)) => {
                 let changed = self.0.insert(alarm);
                 (vec![shown(alarm)], changed)
@@ -63,9 +65,9 @@ impl Alarms {
 
     pub(crate) fn decode(row: &[u8]) -> Result<Self, prost::DecodeError> {
         let AlarmResponse { alarms, .. } = AlarmResponse::decode(row)?;
-        let known = alarms.iter().filter_map(|one| {
-            Some((AlarmType::try_from(one.alarm).ok()?, one.member_id))
-        });
+        let known = alarms
+            .iter()
+            .filter_map(|one| Some((AlarmType::try_from(one.alarm).ok()?, one.member_id)));
         Ok(Self(known.collect()))
     }
 }

@@ -14,12 +14,7 @@ use prost::Message as _;
 use proto::command::{ClusterVersion, Command, FORMAT, KeysMethod, Op, Publish};
 
 pub use self::{conf::membership_change, reader::Reader, v3::Reply};
-use crate::{
-    alarm::Alarms,
-    keys,
-    lease::Lease,
-    membership,
-};
+use crate::{alarm::Alarms, keys, lease::Lease, membership};
 
 /// Rows of the table `Meta`.
 mod meta {
@@ -149,11 +144,7 @@ impl State {
         }
     }
 
-    fn apply_keys(
-        &mut self,
-        at: Applied,
-        op: Op,
-    ) -> Result<(Response, Vec<Arc<Commit>>), Fatal> {
+    fn apply_keys(&mut self, at: Applied, op: Op) -> Result<(Response, Vec<Arc<Commit>>), Fatal> {
         let refused = self.refuses_keys(&op);
         let Op::Keys(write) = op else {
             return Err(undecodable(at, "no write through v2"));

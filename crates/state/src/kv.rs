@@ -18,15 +18,15 @@ mod write;
 use base::Refused;
 use mvcc::ReadError;
 
-pub use self::{
-    scan::Scan,
-    txn::{is_read_only, is_serializable},
-};
 pub(crate) use self::{
     answer::header,
     range::range,
     txn::{read, txn},
     write::{delete_range, put},
+};
+pub use self::{
+    scan::Scan,
+    txn::{is_read_only, is_serializable},
 };
 
 /// Why there is no answer.

@@ -10,7 +10,11 @@
 mod row;
 mod timers;
 
-use std::{collections::BTreeMap, sync::atomic::{AtomicBool, Ordering}, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use base::{Refused, Term, limits::LEASE_TTL_MAX};
 use parking_lot::Mutex;

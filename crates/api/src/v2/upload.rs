@@ -19,6 +19,14 @@ const DISCARDED_BYTES_MAX: usize = 8 << 20;
 
 /// The whole body; or the answer for whoever sends too much, or too slowly.
 pub(crate) async fn read(request: Request<Incoming>) -> Result<Bytes, Reply> {
+    read_up_to(request, limits::REQUEST_BYTES_MAX).await
+}
+
+/// The same, with another bound.
+pub(crate) async fn read_up_to(
+    request: Request<Incoming>,
+    bytes_max: usize,
+) -> Result<Bytes, Reply> {
     let waits = request.headers().contains_key(header::EXPECT);
     let mut body = request.into_body();
     if body.is_end_stream() {
@@ -26,14 +34,14 @@ pub(crate) async fn read(request: Request<Incoming>) -> Result<Bytes, Reply> {
     }
     let announced = body.size_hint().lower();
     // Who asks first has not begun to send. Who announces more than is ever read learns it now.
-    let most = if waits { limits::REQUEST_BYTES_MAX } else { DISCARDED_BYTES_MAX };
+    let most = if waits { bytes_max } else { DISCARDED_BYTES_MAX.max(bytes_max) };
     if announced > most as u64 {
-        return Err(reply::and_close(too_large()));
+        return Err(reply::and_close(too_large(bytes_max)));
     }
-    match time::timeout(PATIENCE, collect(&mut body)).await {
+    match time::timeout(PATIENCE, collect(&mut body, bytes_max)).await {
         Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(Bad::TooLarge { at_end: true })) => Err(too_large()),
-        Ok(Err(Bad::TooLarge { at_end: false })) => Err(reply::and_close(too_large())),
+        Ok(Err(Bad::TooLarge { at_end: true })) => Err(too_large(bytes_max)),
+        Ok(Err(Bad::TooLarge { at_end: false })) => Err(reply::and_close(too_large(bytes_max))),
         Ok(Err(Bad::Broken)) => {
             let text = "400 Bad Request: the body is broken\n";
             Err(reply::and_close(reply::text(StatusCode::BAD_REQUEST, text)))
@@ -50,7 +58,7 @@ enum Bad {
     Broken,
 }
 
-async fn collect(body: &mut Incoming) -> Result<Bytes, Bad> {
+async fn collect(body: &mut Incoming, bytes_max: usize) -> Result<Bytes, Bad> {
     let mut first: Option<Bytes> = None;
     let mut rest = BytesMut::new();
     let mut length = 0;
@@ -58,10 +66,10 @@ async fn collect(body: &mut Incoming) -> Result<Bytes, Bad> {
         let frame = frame.map_err(|_| Bad::Broken)?;
         let Ok(data) = frame.into_data() else { continue };
         length += data.len();
-        if length > DISCARDED_BYTES_MAX {
+        if length > DISCARDED_BYTES_MAX.max(bytes_max) {
             return Err(Bad::TooLarge { at_end: false });
         }
-        if length > limits::REQUEST_BYTES_MAX {
+        if length > bytes_max {
             rest = BytesMut::new();
             first = None;
             continue;
@@ -76,14 +84,13 @@ async fn collect(body: &mut Incoming) -> Result<Bytes, Bad> {
             }
         }
     }
-    if length > limits::REQUEST_BYTES_MAX {
+    if length > bytes_max {
         return Err(Bad::TooLarge { at_end: true });
     }
     Ok(first.unwrap_or_else(|| rest.freeze()))
 }
 
-fn too_large() -> Reply {
-    let most = limits::REQUEST_BYTES_MAX;
-    let text = format!("413 Payload Too Large: at most {most} bytes\n");
+fn too_large(bytes_max: usize) -> Reply {
+    let text = format!("413 Payload Too Large: at most {bytes_max} bytes\n");
     reply::text(StatusCode::PAYLOAD_TOO_LARGE, text)
 }

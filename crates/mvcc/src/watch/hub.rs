@@ -5,7 +5,7 @@ use std::{
     ops::Bound,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicI64, AtomicUsize, Ordering},
     },
     task::Waker,
 };
@@ -27,6 +27,8 @@ pub(crate) struct Hub(Arc<Shared>);
 struct Shared {
     watchers: Mutex<Watchers>,
     count: AtomicUsize,
+    /// All that happened up to this revision was offered to those whom it concerns.
+    published: AtomicI64,
 }
 
 type Mailboxes = BTreeMap<u64, Arc<Mailbox>>;
@@ -97,6 +99,18 @@ impl Hub {
         self.0.count.load(Ordering::Relaxed)
     }
 
+    /// A hub of a store that begins at this revision.
+    pub(crate) fn at(revision: i64) -> Self {
+        let hub = Self::default();
+        hub.0.published.store(revision, Ordering::Release);
+        hub
+    }
+
+    /// See [`Store::published`](crate::Store::published).
+    pub(crate) fn published(&self) -> i64 {
+        self.0.published.load(Ordering::Acquire)
+    }
+
     /// Commits with `main >= since` that concern `interest` come into the mailbox from now on.
     pub(crate) fn register(&self, interest: &Interest, since: i64) -> Registration {
         let mailbox = Arc::new(Mailbox::new(since));
@@ -110,6 +124,7 @@ impl Hub {
     pub(crate) fn skip(&self, revision: i64) {
         let mut wakers = Vec::new();
         self.0.watchers.lock().each(|mailbox| wakers.extend(mailbox.skip(revision)));
+        self.0.published.fetch_max(revision, Ordering::AcqRel);
         wakers.into_iter().for_each(Waker::wake);
     }
 
@@ -118,13 +133,14 @@ impl Hub {
         {
             // Not the count: a watcher that registers now must find the lock, or the commits.
             let watchers = self.0.watchers.lock();
-            if watchers.is_empty() {
-                return;
-            }
-            for commit in commits {
+            let concerned = if watchers.is_empty() { &[] } else { commits };
+            for commit in concerned {
                 for record in &commit.records {
                     watchers.offer(commit, record, &mut wakers);
                 }
+            }
+            if let Some(last) = commits.last() {
+                self.0.published.fetch_max(last.main, Ordering::AcqRel);
             }
         }
         wakers.into_iter().for_each(Waker::wake);

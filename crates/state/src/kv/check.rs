@@ -77,9 +77,7 @@ fn operations(request: &TxnRequest, ops_max: usize, depth_max: usize) -> Result<
         Some(Request::RequestRange(request)) => range(request),
         Some(Request::RequestPut(request)) => put(request),
         Some(Request::RequestDeleteRange(request)) => delete_range(request),
-        Some(Request::RequestTxn(request)) => {
-            operations(request, ops_max - count, depth_max - 1)
-        }
+        Some(Request::RequestTxn(request)) => operations(request, ops_max - count, depth_max - 1),
         // As etcd has it.
         None => Err(Refused::KeyNotFound),
     })
@@ -182,9 +180,9 @@ impl<'a> Deleted<'a> {
     fn insert(&mut self, from: &'a [u8], to: End<'a>) {
         let (mut from, mut to) = (from, to);
         // Whatever begins within the new range, or reaches into it, becomes one with it.
-        while let Some((first, last)) = self.last_up_to(to).filter(|(first, last)| {
-            *first >= from || last.is_behind(from)
-        }) {
+        while let Some((first, last)) =
+            self.last_up_to(to).filter(|(first, last)| *first >= from || last.is_behind(from))
+        {
             self.0.remove(first);
             (from, to) = (from.min(first), to.max(last));
         }

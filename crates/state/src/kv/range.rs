@@ -134,7 +134,8 @@ impl Plan {
         // As in etcd: with an order, or filters, the limit counts what comes out of them. (With a
         // target alone it counts what goes in.)
         let takes_all = request.sort_order() != SortOrder::None || has_filters(request);
-        let wanted = limit.filter(|_| !takes_all).map_or(usize::MAX, |limit| limit.saturating_add(1));
+        let wanted =
+            limit.filter(|_| !takes_all).map_or(usize::MAX, |limit| limit.saturating_add(1));
         let (mut places, total) = source.places(keys, wanted)?;
         if places.len() > PLACES_MAX {
             return Err(Refused::AnswerTooLarge.into());
@@ -239,10 +240,8 @@ fn sorted<K: Ord>(
     descend: bool,
     mut by: impl FnMut(&Revision) -> Result<K, Error>,
 ) -> Result<Vec<Revision>, Error> {
-    let mut all = places
-        .iter()
-        .map(|place| Ok((by(place)?, *place)))
-        .collect::<Result<Vec<_>, Error>>()?;
+    let mut all =
+        places.iter().map(|place| Ok((by(place)?, *place))).collect::<Result<Vec<_>, Error>>()?;
     all.sort_by(|(one, _), (other, _)| if descend { other.cmp(one) } else { one.cmp(other) });
     Ok(all.into_iter().map(|(_, place)| place).collect())
 }

@@ -10,7 +10,10 @@ use prost::{
     encoding::{encoded_len_varint, key_len},
 };
 use proto::{
-    etcdserverpb::{RangeRequest, range_request::{SortOrder, SortTarget}},
+    etcdserverpb::{
+        RangeRequest,
+        range_request::{SortOrder, SortTarget},
+    },
     mvccpb::KeyValue,
 };
 
@@ -48,16 +51,18 @@ enum Walk {
 impl Scan {
     pub(crate) fn new(store: &Arc<Store>, request: &RangeRequest) -> Result<Self, Error> {
         let held = Held::new(store, request.revision)?;
-        let by_key = request.sort_target() == SortTarget::Key
-            && request.sort_order() != SortOrder::Descend;
+        let by_key =
+            request.sort_target() == SortTarget::Key && request.sort_order() != SortOrder::Descend;
         let keys_only = request.keys_only;
-        if request.count_only
-            || request.range_end.is_empty()
-            || !by_key
-            || has_filters(request)
-        {
+        if request.count_only || request.range_end.is_empty() || !by_key || has_filters(request) {
             let Plan { places, more, total } = Plan::new(&held.source(), request)?;
-            return Ok(Self { held, walk: Walk::Places(Arc::new(places), 0), keys_only, more, total });
+            return Ok(Self {
+                held,
+                walk: Walk::Places(Arc::new(places), 0),
+                keys_only,
+                more,
+                total,
+            });
         }
         let to = end(&request.range_end).map(Bytes::copy_from_slice);
         let total = held.store.count(&request.key, to.as_deref(), held.at)?;
@@ -90,11 +95,8 @@ impl Scan {
         let keys_only = self.keys_only;
         let source = self.held.source();
         self.walk.each(&self.held, |place| {
-            let pair = if keys_only {
-                pair(&source.head(place)?)
-            } else {
-                pair(&*source.record(place)?)
-            };
+            let pair =
+                if keys_only { pair(&source.head(place)?) } else { pair(&*source.record(place)?) };
             size += pair.encoded_len();
             pairs.push(pair);
             Ok(size < bytes)

@@ -2,9 +2,7 @@
 
 use base::Refused;
 use mvcc::{Action, Kind, Txn, store::Put};
-use proto::etcdserverpb::{
-    DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse,
-};
+use proto::etcdserverpb::{DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse};
 
 use super::{
     Error,

@@ -1,0 +1,89 @@
+//! Answers that come one after the other: a line of JSON for each.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::Response;
+use serde::Serialize;
+use tokio_stream::Stream;
+use tonic::Status;
+
+use super::failure;
+use crate::{
+    body::ReplyBody,
+    reply::{JSON, Reply},
+};
+
+/// Lines that are sent together if they are there already.
+const BATCH_BYTES: usize = 64 * 1024;
+
+type Lines = Pin<Box<dyn Stream<Item = Result<Vec<u8>, Status>> + Send>>;
+
+/// `{"result":…}` for each message, and `{"error":…}` at a bad end.
+pub(crate) struct MessagesBody {
+    /// `None` once the last is out.
+    lines: Option<Lines>,
+}
+
+/// An answer of messages, which begins at once.
+pub(super) fn reply<A>(messages: impl Stream<Item = Result<A, Status>> + Send + 'static) -> Reply
+where
+    A: Serialize + 'static,
+{
+    let lines = Box::pin(Encoded(Box::pin(messages)));
+    let mut reply =
+        Response::new(ReplyBody::Messages(Box::new(MessagesBody { lines: Some(lines) })));
+    reply.headers_mut().insert(http::header::CONTENT_TYPE, JSON);
+    reply
+}
+
+impl MessagesBody {
+    /// The next lines, as many as are there.
+    pub(crate) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let mut out = Vec::new();
+        while let Some(lines) = &mut self.lines {
+            match lines.as_mut().poll_next(cx) {
+                Poll::Pending if out.is_empty() => return Poll::Pending,
+                Poll::Pending => break,
+                Poll::Ready(Some(Ok(line))) => out.extend_from_slice(&line),
+                Poll::Ready(Some(Err(status))) => {
+                    out.extend_from_slice(failure::in_stream(&status).to_string().as_bytes());
+                    out.push(b'\n');
+                    self.lines = None;
+                }
+                Poll::Ready(None) => self.lines = None,
+            }
+            if out.len() >= BATCH_BYTES {
+                break;
+            }
+        }
+        Poll::Ready((!out.is_empty()).then(|| out.into()))
+    }
+}
+
+/// Messages as lines.
+struct Encoded<A>(Pin<Box<dyn Stream<Item = Result<A, Status>> + Send>>);
+
+#[derive(Serialize)]
+struct Line<'a, A> {
+    result: &'a A,
+}
+
+impl<A: Serialize> Stream for Encoded<A> {
+    type Item = Result<Vec<u8>, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.as_mut().poll_next(cx).map(|next| {
+            next.map(|message| {
+                let message = message?;
+                let mut line = serde_json::to_vec(&Line { result: &message })
+                    .map_err(|error| Status::internal(error.to_string()))?;
+                line.push(b'\n');
+                Ok(line)
+            })
+        })
+    }
+}

@@ -1,0 +1,28 @@
+//! The v3 API: gRPC beside HTTP/1.1, on the same port.
+//!
+//! - `services`: what is made of the descriptors; `dispatch`: from a path to a service
+//! - one file for each service
+
+mod body;
+mod dispatch;
+mod failure;
+mod generated;
+mod header;
+mod health;
+mod kv;
+mod patience;
+mod range;
+mod watch;
+
+pub(crate) use self::{
+    body::Body,
+    dispatch::{Services, is_grpc},
+    kv::Kv,
+    patience::Ends,
+    watch::WatchStream,
+};
+
+/// What each service can be asked, for those that ask in other ways than by gRPC.
+pub(crate) mod services {
+    pub(crate) use super::generated::etcdserverpb::kv_server::Kv;
+}

@@ -1,0 +1,37 @@
+//! From the table of errors to gRPC's status.
+
+use base::Refused;
+use server::Unserved;
+use state::kv::Error;
+use tonic::{Code, Status};
+
+/// A refused request as clients see it.
+pub(crate) fn status(refused: Refused) -> Status {
+    Status::new(Code::from_i32(i32::from(refused.grpc().number())), refused.text())
+}
+
+/// A read that has no answer.
+pub(crate) fn read(error: Error) -> Status {
+    match error {
+        Error::Refused(refused) => status(refused),
+        Error::Failed(error) => {
+            tracing::error!(%error, "a read failed");
+            Status::internal(error.to_string())
+        }
+    }
+}
+
+/// A request that was not carried out, or may not have been.
+pub(crate) fn unserved(why: Unserved) -> Status {
+    match why {
+        Unserved::Timeout => status(Refused::Timeout),
+        Unserved::TimeoutLeaderFailed => status(Refused::TimeoutLeaderFail),
+        Unserved::TooManyRequests => status(Refused::TooManyRequests),
+        Unserved::TooLarge => status(Refused::RequestTooLarge),
+        Unserved::NoLeader => status(Refused::NoLeader),
+        Unserved::NotEnoughStarted => status(Refused::MemberNotEnoughStarted),
+        // Ours: the original lets raft decide.
+        Unserved::LastVoter => Status::failed_precondition(why.to_string()),
+        Unserved::Stopped => status(Refused::Stopped),
+    }
+}

@@ -1,0 +1,177 @@
+//! `etcdserverpb.KV`: reading and writing keys. Ranges have a file of their own: `range`.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context as Cx, Poll},
+};
+
+use proto::{
+    command::{Compact, Op},
+    etcdserverpb::{
+        CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest,
+        PutResponse, RangeRequest, RangeResponse, RangeStreamResponse, TxnRequest, TxnResponse,
+    },
+};
+use server::Done;
+use state::{
+    Response as Applied,
+    apply::Reply,
+    kv::{self, Scan, check},
+};
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status};
+
+use super::{
+    failure::{read, status, unserved},
+    generated::etcdserverpb::kv_server,
+    header, range,
+};
+use crate::context::Context;
+
+/// Pairs that go into one message of a streamed range.
+const CHUNK_BYTES: usize = 256 * 1024;
+
+pub(crate) struct Kv(pub(crate) Arc<Context>);
+
+impl Kv {
+    /// Carries a command out on all members; the answer lacks its header.
+    async fn write(&self, op: Op) -> Result<(Reply, u64), Status> {
+        write(&self.0, op).await
+    }
+
+    fn complete(&self, header: &mut Option<proto::etcdserverpb::ResponseHeader>, term: u64) {
+        header::complete(&self.0.handle, header, term);
+    }
+}
+
+/// Carries a command out on all members; the answer, whose header has only the revision, and the term.
+pub(crate) async fn write(context: &Context, op: Op) -> Result<(Reply, u64), Status> {
+    let Done { response, term, .. } = context.handle.write(op).await.map_err(unserved)?;
+    match response {
+        Applied::V3(Ok(reply)) => Ok((reply, term.0)),
+        Applied::V3(Err(refused)) => Err(status(refused)),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// A command got an answer of another kind.
+pub(crate) fn unexpected(answer: &impl std::fmt::Debug) -> Status {
+    Status::internal(format!("unexpected answer: {answer:?}"))
+}
+
+#[tonic::async_trait]
+impl kv_server::Kv for Kv {
+    type RangeStreamStream = RangeStream;
+
+    async fn range(
+        &self,
+        request: Request<RangeRequest>,
+    ) -> Result<Response<RangeResponse>, Status> {
+        range::whole(&self.0, request.get_ref()).await.map(Response::new)
+    }
+
+    async fn range_stream(
+        &self,
+        request: Request<RangeRequest>,
+    ) -> Result<Response<RangeStream>, Status> {
+        let request = request.into_inner();
+        check::range_stream(&request).map_err(status)?;
+        let scan = range::scan(&self.0, request).await?;
+        Ok(Response::new(RangeStream { context: Arc::clone(&self.0), scan: Some(scan) }))
+    }
+
+    async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
+        let request = request.into_inner();
+        check::put(&request).map_err(status)?;
+        match self.write(Op::Put(request)).await? {
+            (Reply::Put(mut answer), term) => {
+                self.complete(&mut answer.header, term);
+                Ok(Response::new(answer))
+            }
+            (other, _) => Err(unexpected(&other)),
+        }
+    }
+
+    async fn delete_range(
+        &self,
+        request: Request<DeleteRangeRequest>,
+    ) -> Result<Response<DeleteRangeResponse>, Status> {
+        let request = request.into_inner();
+        check::delete_range(&request).map_err(status)?;
+        match self.write(Op::DeleteRange(request)).await? {
+            (Reply::DeleteRange(mut answer), term) => {
+                self.complete(&mut answer.header, term);
+                Ok(Response::new(answer))
+            }
+            (other, _) => Err(unexpected(&other)),
+        }
+    }
+
+    async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
+        let request = request.into_inner();
+        check::txn(&request, self.0.config.grpc.txn_ops_max).map_err(status)?;
+        let (mut answer, term) = if kv::is_read_only(&request) {
+            if !kv::is_serializable(&request) {
+                self.0.handle.read_barrier().await.map_err(unserved)?;
+            }
+            let answer = self.0.handle.reader().txn(&request).map_err(read)?;
+            (answer, self.0.handle.status().term.0)
+        } else {
+            match self.write(Op::Txn(request)).await? {
+                (Reply::Txn(answer), term) => (answer, term),
+                (other, _) => return Err(unexpected(&other)),
+            }
+        };
+        self.complete(&mut answer.header, term);
+        Ok(Response::new(answer))
+    }
+
+    async fn compact(
+        &self,
+        request: Request<CompactionRequest>,
+    ) -> Result<Response<CompactionResponse>, Status> {
+        let CompactionRequest { revision, physical } = request.into_inner();
+        match self.write(Op::Compact(Compact { revision })).await? {
+            (Reply::Compact(mut answer), term) => {
+                if physical {
+                    range::swept(&self.0).await?;
+                }
+                self.complete(&mut answer.header, term);
+                Ok(Response::new(answer))
+            }
+            (other, _) => Err(unexpected(&other)),
+        }
+    }
+}
+
+/// A range in messages of some size.
+pub(crate) struct RangeStream {
+    context: Arc<Context>,
+    /// `None` once the last message is out.
+    scan: Option<Scan>,
+}
+
+impl Stream for RangeStream {
+    type Item = Result<RangeStreamResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Cx<'_>) -> Poll<Option<Self::Item>> {
+        let Self { context, scan } = &mut *self;
+        let Some(scan) = scan else { return Poll::Ready(None) };
+        let kvs = match scan.next_pairs(CHUNK_BYTES) {
+            Ok(kvs) => kvs,
+            Err(error) => {
+                self.scan = None;
+                return Poll::Ready(Some(Err(read(error))));
+            }
+        };
+        let mut answer = RangeResponse { kvs, ..RangeResponse::default() };
+        // The last message tells of the whole.
+        if answer.kvs.is_empty() {
+            (answer.more, answer.count) = (scan.more(), scan.count());
+            answer.header = Some(header::header(&context.handle, scan.revision()));
+            self.scan = None;
+        }
+        Poll::Ready(Some(Ok(RangeStreamResponse { range_response: Some(answer) })))
+    }
+}

@@ -1,0 +1,93 @@
+//! When a stream ends that its client has not ended, and what happens on it now and then.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context as Cx, Poll},
+    time::Duration,
+};
+
+use base::{Refused, chance};
+use server::Handle;
+use tokio::time::{Instant, Interval, interval_at};
+use tonic::metadata::MetadataMap;
+
+use crate::context::Context;
+
+/// Between two looks whether there is a leader.
+const LOOK: Duration = Duration::from_millis(500);
+/// How many looks in a row find none before a stream ends that needs one: more than an election
+/// takes, as in etcd (three election timeouts).
+const LOOKS: u32 = 6;
+
+/// Whether a client wants no answer of a member without a leader.
+pub(crate) fn needs_leader(metadata: &MetadataMap) -> bool {
+    metadata.get("hasleader").is_some_and(|value| value.as_bytes() == b"true")
+}
+
+/// What ends a stream from our side: the server stops, or there is no leader and the client has said
+/// that it needs one.
+pub(crate) struct Ends {
+    stopped: Pin<Box<dyn Future<Output = ()> + Send>>,
+    leader: Option<Leader>,
+}
+
+struct Leader {
+    handle: Handle,
+    looks: Interval,
+    missing: u32,
+}
+
+impl Ends {
+    pub(crate) fn new(context: &Arc<Context>, metadata: &MetadataMap) -> Self {
+        let mut stop = context.stop.clone();
+        let stopped = Box::pin(async move { drop(stop.wait_for(|stop| *stop).await) });
+        let leader = needs_leader(metadata).then(|| Leader {
+            handle: context.handle.clone(),
+            looks: interval_at(Instant::now() + LOOK, LOOK),
+            missing: 0,
+        });
+        Self { stopped, leader }
+    }
+
+    /// Ready with the reason once the stream is over.
+    pub(crate) fn poll(&mut self, cx: &mut Cx<'_>) -> Poll<Refused> {
+        if self.stopped.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Refused::Stopped);
+        }
+        let Some(leader) = &mut self.leader else { return Poll::Pending };
+        while leader.looks.poll_tick(cx).is_ready() {
+            let found = leader.handle.status().leader.is_some();
+            leader.missing = if found { 0 } else { leader.missing + 1 };
+            if leader.missing >= LOOKS {
+                return Poll::Ready(Refused::NoLeader);
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// Something that happens now and then.
+pub(crate) struct Ticks(Option<Interval>);
+
+impl Ticks {
+    /// `--watch-progress-notify-interval`, and up to a tenth later, so that not all streams do it at
+    /// once; never if it is zero.
+    pub(crate) fn of_progress(context: &Context) -> Self {
+        let every = context.config.grpc.progress_interval;
+        if every.is_zero() {
+            return Self(None);
+        }
+        // No stream begins at the same nanosecond as another.
+        let nanos = context.handle.clock().monotonic().subsec_nanos();
+        let every = every + every / 10 * (chance::mix(nanos.into()) as u8).into() / 256;
+        Self(Some(interval_at(Instant::now() + every, every)))
+    }
+
+    pub(crate) fn poll(&mut self, cx: &mut Cx<'_>) -> Poll<()> {
+        match &mut self.0 {
+            Some(interval) => interval.poll_tick(cx).map(drop),
+            None => Poll::Pending,
+        }
+    }
+}

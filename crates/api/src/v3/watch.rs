@@ -1,0 +1,323 @@
+//! `etcdserverpb.Watch`: many watches on one stream.
+//!
+//! The stream is polled by whoever sends it: while the client takes nothing, nothing is made, and what
+//! happens meanwhile waits in the watchers' bounded mailboxes, then in history. No watch holds up
+//! another, nor the apply thread.
+//!
+//! - `one`: a watch, and what it has to tell
+//! - `wakes`: which of a stream's watches have something to tell
+//! - `fragments`: cutting an answer that is too large
+
+mod fragments;
+mod one;
+mod wakes;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    pin::Pin,
+    sync::Arc,
+    task::{Context as Cx, Poll},
+};
+
+use base::{Refused, limits::WATCHES_PER_STREAM_MAX};
+use mvcc::{Interest, ReadError, Store};
+use proto::etcdserverpb::{
+    WatchCreateRequest, WatchRequest, WatchResponse, watch_request::RequestUnion,
+};
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status, Streaming};
+
+use self::{
+    one::{Asked, One},
+    wakes::Wakes,
+};
+use super::{
+    failure,
+    generated::etcdserverpb::watch_server,
+    header::header,
+    patience::{Ends, Ticks},
+};
+use crate::context::Context;
+
+/// The id in an answer that is about no single watch.
+const NO_WATCH: i64 = -1;
+
+pub(crate) struct Watch(pub(crate) Arc<Context>);
+
+#[tonic::async_trait]
+impl watch_server::Watch for Watch {
+    type WatchStream = WatchStream;
+
+    async fn watch(
+        &self,
+        request: Request<Streaming<WatchRequest>>,
+    ) -> Result<Response<WatchStream>, Status> {
+        let ends = Ends::new(&self.0, request.metadata());
+        let requests = Box::pin(request.into_inner());
+        Ok(Response::new(WatchStream::new(Arc::clone(&self.0), ends, requests)))
+    }
+}
+
+/// What the client asks, one after the other.
+pub(crate) type Requests = Pin<Box<dyn Stream<Item = Result<WatchRequest, Status>> + Send>>;
+
+/// The watches of one stream.
+pub(crate) struct WatchStream {
+    context: Arc<Context>,
+    /// `None` once the client has nothing more to ask.
+    requests: Option<Requests>,
+    watches: BTreeMap<i64, One>,
+    wakes: Arc<Wakes>,
+    next_id: i64,
+    /// To be sent, in this order.
+    out: VecDeque<WatchResponse>,
+    progress: Ticks,
+    progress_of_all: Option<ProgressOfAll>,
+    ends: Ends,
+    has_ended: bool,
+}
+
+/// The client wants to know how far all watches of the stream are.
+struct ProgressOfAll {
+    /// What had happened when it asked.
+    revision: i64,
+    /// Those that may still have something to tell from before.
+    behind: BTreeSet<i64>,
+}
+
+impl WatchStream {
+    pub(crate) fn new(context: Arc<Context>, ends: Ends, requests: Requests) -> Self {
+        let progress = Ticks::of_progress(&context);
+        Self {
+            context,
+            requests: Some(requests),
+            watches: BTreeMap::new(),
+            wakes: Arc::default(),
+            next_id: 0,
+            out: VecDeque::new(),
+            progress,
+            progress_of_all: None,
+            ends,
+            has_ended: false,
+        }
+    }
+
+    fn store(&self) -> &Arc<Store> {
+        self.context.handle.reader().store()
+    }
+
+    fn answer(&self, watch_id: i64, revision: i64) -> WatchResponse {
+        let header = Some(header(&self.context.handle, revision));
+        WatchResponse { header, watch_id, ..WatchResponse::default() }
+    }
+
+    /// Takes the client's next request; `Err`: the stream is over.
+    fn poll_request(&mut self, cx: &mut Cx<'_>) -> Poll<Result<(), Status>> {
+        let Some(requests) = &mut self.requests else { return Poll::Pending };
+        match requests.as_mut().poll_next(cx) {
+            Poll::Pending => Poll::Pending,
+            // It goes on listening.
+            Poll::Ready(None) => {
+                self.requests = None;
+                Poll::Pending
+            }
+            Poll::Ready(Some(Err(status))) => Poll::Ready(Err(status)),
+            Poll::Ready(Some(Ok(request))) => {
+                match request.request_union {
+                    Some(RequestUnion::CreateRequest(request)) => self.create(request),
+                    Some(RequestUnion::CancelRequest(request)) => self.cancel(request.watch_id),
+                    Some(RequestUnion::ProgressRequest(_)) => self.ask_all(),
+                    None => {}
+                }
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    fn create(&mut self, request: WatchCreateRequest) {
+        let revision = self.store().revision();
+        match self.try_create(request, revision) {
+            Ok(watch_id) => {
+                let created = self.answer(watch_id, revision);
+                self.out.push_back(WatchResponse { created: true, ..created });
+                self.wakes.wake(watch_id);
+            }
+            Err(why) => {
+                let answer = self.answer(NO_WATCH, revision);
+                let (created, canceled, cancel_reason) = (true, true, why);
+                self.out.push_back(WatchResponse { created, canceled, cancel_reason, ..answer });
+            }
+        }
+    }
+
+    fn try_create(&mut self, request: WatchCreateRequest, revision: i64) -> Result<i64, String> {
+        // In etcd's words.
+        if request.start_revision < 0 {
+            return Err(Refused::Compacted.text().to_owned());
+        }
+        let interest = interest(&request).ok_or("mvcc: watcher range is empty")?;
+        if self.watches.len() >= WATCHES_PER_STREAM_MAX {
+            return Err(format!("more than {WATCHES_PER_STREAM_MAX} watches on one stream"));
+        }
+        let id = self.id(request.watch_id)?;
+        let start = if request.start_revision == 0 { revision + 1 } else { request.start_revision };
+        let asked = Asked::of(&request);
+        // Whoever comes too late for its start is told so once it knows its id.
+        let watcher = match self.store().watch(interest, start) {
+            Err(error @ (ReadError::Future | ReadError::Backend(_))) => {
+                return Err(error.to_string());
+            }
+            watcher => watcher.ok(),
+        };
+        self.watches.insert(id, One::new(watcher, asked, self.wakes.waker(id)));
+        Ok(id)
+    }
+
+    fn id(&mut self, asked: i64) -> Result<i64, String> {
+        if asked != 0 {
+            let is_taken = self.watches.contains_key(&asked);
+            let text = "mvcc: duplicate watch ID provided on the WatchStream";
+            return if is_taken { Err(text.to_owned()) } else { Ok(asked) };
+        }
+        while self.watches.contains_key(&self.next_id) {
+            self.next_id += 1;
+        }
+        self.next_id += 1;
+        Ok(self.next_id - 1)
+    }
+
+    fn cancel(&mut self, watch_id: i64) {
+        if self.watches.remove(&watch_id).is_none() {
+            return;
+        }
+        let answer = self.answer(watch_id, self.store().revision());
+        self.out.push_back(WatchResponse { canceled: true, ..answer });
+        self.is_up_to_date(watch_id);
+    }
+
+    /// Lets all watches tell what they have; see [`Self::is_up_to_date`].
+    fn ask_all(&mut self) {
+        if self.watches.is_empty() {
+            return;
+        }
+        let revision = self.store().published();
+        let behind = self.watches.keys().copied().collect();
+        self.progress_of_all = Some(ProgressOfAll { revision, behind });
+        self.watches.keys().for_each(|id| self.wakes.wake(*id));
+    }
+
+    /// A watch has told all that there was when the client asked how far they are, or is gone.
+    fn is_up_to_date(&mut self, watch_id: i64) {
+        let Some(progress) = &mut self.progress_of_all else { return };
+        progress.behind.remove(&watch_id);
+        if progress.behind.is_empty() {
+            let revision = progress.revision;
+            self.progress_of_all = None;
+            self.out.push_back(self.answer(NO_WATCH, revision));
+        }
+    }
+
+    fn tick(&mut self) {
+        for (id, watch) in &mut self.watches {
+            if watch.is_due_for_progress() {
+                self.wakes.wake(*id);
+            }
+        }
+    }
+
+    /// Asks a watch that was woken for what it has to tell.
+    fn ask(&mut self, watch_id: i64) {
+        // Before the watch is asked: what it has told then includes all of that.
+        let revision = self.store().published();
+        let store = Arc::clone(self.store());
+        let Some(watch) = self.watches.get_mut(&watch_id) else { return };
+        match watch.next(&store) {
+            one::Next::Nothing => {
+                let tells_progress = watch.take_progress(revision);
+                if tells_progress {
+                    self.out.push_back(self.answer(watch_id, revision));
+                }
+                self.is_up_to_date(watch_id);
+            }
+            one::Next::Later => self.wakes.wake(watch_id),
+            one::Next::Events(events, revision) => {
+                let fragments = watch.asked().fragment;
+                let answer = WatchResponse { events, ..self.answer(watch_id, revision) };
+                if fragments {
+                    let bytes_max = self.context.config.grpc.request_bytes_max;
+                    self.out.extend(fragments::cut(answer, bytes_max));
+                } else {
+                    self.out.push_back(answer);
+                }
+                // There may be more.
+                self.wakes.wake(watch_id);
+            }
+            one::Next::Compacted => {
+                self.watches.remove(&watch_id);
+                let answer = self.answer(watch_id, store.revision());
+                let compact_revision = store.compacted();
+                self.out.push_back(WatchResponse { canceled: true, compact_revision, ..answer });
+                self.is_up_to_date(watch_id);
+            }
+            one::Next::Failed(error) => {
+                tracing::error!(%error, "a watch cannot read history");
+                self.watches.remove(&watch_id);
+                let answer = self.answer(watch_id, store.revision());
+                let cancel_reason = error.to_string();
+                self.out.push_back(WatchResponse { canceled: true, cancel_reason, ..answer });
+                self.is_up_to_date(watch_id);
+            }
+        }
+    }
+}
+
+impl Stream for WatchStream {
+    type Item = Result<WatchResponse, Status>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Cx<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        this.wakes.listen(cx.waker());
+        loop {
+            if this.has_ended {
+                return Poll::Ready(None);
+            }
+            if let Some(answer) = this.out.pop_front() {
+                return Poll::Ready(Some(Ok(answer)));
+            }
+            let over = match this.ends.poll(cx) {
+                Poll::Ready(refused) => Some(failure::status(refused)),
+                Poll::Pending => match this.poll_request(cx) {
+                    Poll::Ready(Ok(())) => continue,
+                    Poll::Ready(Err(status)) => Some(status),
+                    Poll::Pending => None,
+                },
+            };
+            if let Some(status) = over {
+                this.has_ended = true;
+                this.watches.clear();
+                return Poll::Ready(Some(Err(status)));
+            }
+            if this.progress.poll(cx).is_ready() {
+                this.tick();
+            }
+            match this.wakes.take() {
+                Some(watch_id) => this.ask(watch_id),
+                None => return Poll::Pending,
+            }
+        }
+    }
+}
+
+/// `None`: the range is empty.
+fn interest(request: &WatchCreateRequest) -> Option<Interest> {
+    let WatchCreateRequest { key, range_end, .. } = request;
+    // No key is the smallest one.
+    let from = if key.is_empty() { bytes::Bytes::from_static(b"\0") } else { key.clone() };
+    let to = match range_end.as_ref() {
+        b"" => Some(mvcc::path::successor(&from).into()),
+        b"\0" => None,
+        _ => Some(range_end.clone()),
+    };
+    let is_empty = to.as_ref().is_some_and(|to| *to <= from);
+    (!is_empty).then_some(Interest::Keys { from, to })
+}

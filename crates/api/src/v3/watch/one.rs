@@ -1,0 +1,169 @@
+//! A watch, and what it has to tell.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use base::limits::WATCH_BATCH_BYTES;
+use mvcc::{Commit, Kind, ReadError, Record, Store, Watcher};
+use proto::{
+    etcdserverpb::{WatchCreateRequest, watch_create_request::FilterType},
+    mvccpb::{Event, KeyValue, event::EventType},
+};
+
+/// What an event takes besides its keys and values.
+const EVENT_BYTES: usize = 64;
+/// Commits that are looked at before others have their turn.
+const COMMITS_MAX: usize = 1_000;
+
+/// How the events of a watch are told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) fragment: bool,
+    prev_kv: bool,
+    progress: bool,
+    no_puts: bool,
+    no_deletes: bool,
+}
+
+impl Asked {
+    pub(super) fn of(request: &WatchCreateRequest) -> Self {
+        let filters = |kind| request.filters().any(|filter| filter == kind);
+        Self {
+            fragment: request.fragment,
+            prev_kv: request.prev_kv,
+            progress: request.progress_notify,
+            no_puts: filters(FilterType::Noput),
+            no_deletes: filters(FilterType::Nodelete),
+        }
+    }
+}
+
+/// One of a stream's watches.
+#[derive(Debug)]
+pub(super) struct One {
+    /// `None`: history does not go back so far.
+    watcher: Option<Watcher>,
+    asked: Asked,
+    waker: Waker,
+    /// It has told something since the last tick: so its client knows how far it is.
+    has_told: bool,
+    /// The next time it has nothing to tell it says how far it is.
+    owes_progress: bool,
+}
+
+/// What a watch has to tell.
+pub(super) enum Next {
+    Nothing,
+    /// Nothing of what was looked at so far.
+    Later,
+    /// Of whole revisions, the last of which is this.
+    Events(Vec<Event>, i64),
+    /// What should come next is gone.
+    Compacted,
+    Failed(ReadError),
+}
+
+impl One {
+    pub(super) fn new(watcher: Option<Watcher>, asked: Asked, waker: Waker) -> Self {
+        Self { watcher, asked, waker, has_told: false, owes_progress: false }
+    }
+
+    pub(super) fn asked(&self) -> Asked {
+        self.asked
+    }
+
+    /// Once an interval; whether it should say how far it is.
+    pub(super) fn is_due_for_progress(&mut self) -> bool {
+        self.owes_progress = self.asked.progress && !self.has_told;
+        self.has_told = false;
+        self.owes_progress
+    }
+
+    /// It has nothing to tell up to `revision`; whether it owes saying so. A watch of the future has
+    /// not begun.
+    pub(super) fn take_progress(&mut self, revision: i64) -> bool {
+        let has_begun = self.watcher.as_ref().is_some_and(|one| one.position() <= revision + 1);
+        std::mem::take(&mut self.owes_progress) && has_begun
+    }
+
+    /// What is there to tell now, as whole revisions, some at once; its waker hears of more.
+    pub(super) fn next(&mut self, store: &Store) -> Next {
+        let Some(watcher) = &mut self.watcher else { return Next::Compacted };
+        let mut cx = Context::from_waker(&self.waker);
+        let (mut events, mut bytes, mut last) = (Vec::new(), 0, 0);
+        for _ in 0..COMMITS_MAX {
+            if bytes >= WATCH_BATCH_BYTES {
+                break;
+            }
+            match watcher.poll_next(&mut cx) {
+                Poll::Pending if events.is_empty() => return Next::Nothing,
+                Poll::Pending => break,
+                Poll::Ready(Ok(commit)) => {
+                    last = commit.main;
+                    let told = tell(store, watcher, self.asked, &commit, &mut events);
+                    match told {
+                        Ok(told) => bytes += told,
+                        Err(error) => return Next::Failed(error),
+                    }
+                }
+                // What was gathered before is told first: the next time says the same again.
+                Poll::Ready(Err(_)) if !events.is_empty() => break,
+                Poll::Ready(Err(ReadError::Compacted)) => return Next::Compacted,
+                Poll::Ready(Err(error)) => return Next::Failed(error),
+            }
+        }
+        if events.is_empty() {
+            return Next::Later;
+        }
+        self.has_told = true;
+        self.owes_progress = false;
+        Next::Events(events, last)
+    }
+}
+
+/// Adds the events of a commit; how many bytes they take.
+fn tell(
+    store: &Store,
+    watcher: &Watcher,
+    asked: Asked,
+    commit: &Arc<Commit>,
+    events: &mut Vec<Event>,
+) -> Result<usize, ReadError> {
+    let mut bytes = 0;
+    for record in commit.records.iter().filter(|record| watcher.interest().concerns(record)) {
+        let filtered = if record.deleted { asked.no_deletes } else { asked.no_puts };
+        if filtered {
+            continue;
+        }
+        let is_new = !record.deleted && record.create_revision == record.revision.main;
+        let prev_kv = if asked.prev_kv && !is_new { before(store, record)? } else { None };
+        let before = prev_kv.as_ref().map_or(0, |kv| kv.key.len() + kv.value.len());
+        bytes += EVENT_BYTES + record.name.len() + record.value.len() + before;
+        let kind = if record.deleted { EventType::Delete } else { EventType::Put };
+        events.push(Event { r#type: kind.into(), kv: Some(pair(record)), prev_kv });
+    }
+    Ok(bytes)
+}
+
+/// The pair that a change replaced, unless compaction has removed it.
+fn before(store: &Store, record: &Record) -> Result<Option<KeyValue>, ReadError> {
+    match store.get(Kind::Key, &record.name, record.revision.main - 1) {
+        Ok(found) => Ok(found.as_deref().map(pair)),
+        Err(ReadError::Compacted | ReadError::Future) => Ok(None),
+        Err(error @ ReadError::Backend(_)) => Err(error),
+    }
+}
+
+/// As v3 shows it; of a deletion there is only the key and when.
+fn pair(record: &Record) -> KeyValue {
+    KeyValue {
+        key: record.name.clone(),
+        create_revision: record.create_revision,
+        mod_revision: record.revision.main,
+        version: record.version,
+        value: record.value.clone(),
+        lease: record.lease,
+    }
+}
