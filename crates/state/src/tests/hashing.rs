@@ -1,0 +1,83 @@
+//! `HashKV`: what etcd 3.6.0 and 3.4.23 have said of the same history.
+
+use mvcc::KeysHash;
+use proto::{
+    command::Compact,
+    etcdserverpb::{
+        DeleteRangeRequest, PutRequest, RequestOp, TxnRequest, request_op::Request,
+    },
+};
+
+use super::*;
+
+fn put(key: &str, value: &str) -> PutRequest {
+    PutRequest { key: key.to_owned().into(), value: value.to_owned().into(), ..PutRequest::default() }
+}
+
+fn delete(key: &str, range_end: &str) -> DeleteRangeRequest {
+    let (key, range_end) = (key.to_owned().into(), range_end.to_owned().into());
+    DeleteRangeRequest { key, range_end, prev_kv: false }
+}
+
+fn txn(requests: Vec<Request>) -> Op {
+    let op = |request| RequestOp { request: Some(request) };
+    let success = requests.into_iter().map(op).collect();
+    Op::Txn(TxnRequest { success, ..TxnRequest::default() })
+}
+
+fn hash(fixture: &Fixture, revision: i64) -> KeysHash {
+    let mut hashing = fixture.store().hash(revision).unwrap();
+    loop {
+        if let Some(hash) = hashing.step(2).unwrap() {
+            return hash;
+        }
+    }
+}
+
+/// The writes of `etcdctl-v3.jsonl`, in which `endpoint hashkv` was recorded.
+fn recorded() -> Vec<Op> {
+    let puts = |puts: &[(&str, &str)]| -> Vec<Op> {
+        puts.iter().map(|(key, value)| Op::Put(put(key, value))).collect()
+    };
+    let mut ops = puts(&[
+        ("foo", "bar"),
+        ("a", "stdin value"),
+        ("foo1", "bar1"),
+        ("foo2", "bar2"),
+        ("foo3", "bar3"),
+        ("foo", "bar"),
+        ("foo", "x"),
+        ("newkey", "v"),
+    ]);
+    ops.push(Op::Put(PutRequest { ignore_value: true, ..put("foo", "") }));
+    ops.extend(puts(&[("-dash", "value")]));
+    for (key, range_end) in [("foo", ""), ("foo1", ""), ("foo2", "foo4"), ("\0", "\0")] {
+        ops.push(Op::DeleteRange(delete(key, range_end)));
+    }
+    ops.extend(puts(&[("k1", "v1"), ("k1", "v2"), ("k1", "v3")]));
+    ops.push(txn(vec![Request::RequestPut(put("r1", "success"))]));
+    ops.push(txn(vec![Request::RequestPut(put("r2", "fail"))]));
+    ops.push(txn(vec![
+        Request::RequestPut(put("k9", "v")),
+        Request::RequestDeleteRange(delete("r1", "")),
+    ]));
+    ops
+}
+
+#[test]
+fn a_history_has_the_hash_that_etcd_has_of_it() {
+    let mut fixture = Fixture::new();
+    for op in recorded() {
+        fixture.apply(op);
+    }
+    assert_eq!(fixture.store().revision(), 21);
+    fixture.apply(Op::Compact(Compact { revision: 5 }));
+    fixture.apply(Op::Compact(Compact { revision: 8 }));
+    let expected = |hash, revision| KeysHash { hash, compacted: 8, revision, current: 21 };
+    // Whether what is compacted was removed or not.
+    for _ in 0..2 {
+        assert_eq!(hash(&fixture, 0), expected(152_678_805, 21));
+        assert_eq!(hash(&fixture, 12), expected(2_469_103_125, 12));
+        while fixture.state.compact_step(1).unwrap() {}
+    }
+}
