@@ -110,7 +110,7 @@ impl Store {
         self.revision.load(Ordering::Acquire)
     }
 
-    /// The oldest revision that can be read; what lies strictly below is gone. 0 in a store that
+    /// The oldest revision that can be read; what lies strictly below is gone. -1 in a store that
     /// was never compacted.
     pub fn compacted(&self) -> i64 {
         self.index.read().compacted

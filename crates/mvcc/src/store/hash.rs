@@ -25,7 +25,7 @@ const TABLE: &[u8] = b"key";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeysHash {
     pub hash: u32,
-    /// As etcd says it: -1 if there was no compaction.
+    /// See [`Store::compacted`].
     pub compacted: i64,
     /// The last revision in it.
     pub revision: i64,
@@ -39,7 +39,6 @@ pub struct KeysHash {
 pub struct Hashing {
     store: Arc<Store>,
     hash: KeysHash,
-    compacted: i64,
     /// At what revision a record that lies below the compacted one must be alive, to count.
     kept_at: i64,
     /// The first row not looked at.
@@ -57,12 +56,10 @@ impl Store {
         // As in etcd: unless nothing is alive, when it takes what compaction has left.
         let is_empty = self.range(b"", None, at, 1)?.is_empty();
         let kept_at = if is_empty { compacted } else { at };
-        let shown = if compacted > 0 { compacted } else { -1 };
         let hash = crc32c::crc32c(TABLE);
         Ok(Hashing {
             store: Arc::clone(self),
-            hash: KeysHash { hash, compacted: shown, revision: at, current },
-            compacted,
+            hash: KeysHash { hash, compacted, revision: at, current },
             kept_at,
             next: Vec::new(),
             _pin: pin,
@@ -95,7 +92,7 @@ impl Hashing {
                 self.add(&record)?;
             }
         }
-        if store.index.read().sweeping > self.compacted {
+        if store.index.read().sweeping > self.hash.compacted {
             return Err(ReadError::Compacted);
         }
         Ok(is_last.then_some(self.hash))
@@ -115,7 +112,7 @@ impl Hashing {
     /// Whether etcd would have it, if its compaction is finished.
     fn counts(&self, record: &Record) -> bool {
         let Record { revision, deleted, .. } = record;
-        if revision.main > self.compacted {
+        if revision.main > self.hash.compacted {
             return true;
         }
         let index = self.store.index.read();

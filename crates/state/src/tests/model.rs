@@ -207,7 +207,7 @@ impl Pair {
     fn range(&mut self, request: &RangeRequest) {
         let reader = self.real().state.reader();
         let real = reader.range(request).map_err(refused_read);
-        let (now, compacted) = (self.model.index, self.model.compacted);
+        let (now, compacted) = (self.model.index, self.model.oldest());
         let asked = u64::try_from(request.revision).unwrap_or(0);
         let model = match asked {
             0 => Ok(v3::range(&self.model.keys, request, now)),
@@ -245,8 +245,8 @@ impl Pair {
     }
 
     fn compact(&mut self, keep: u64, sweep: bool) {
-        let revision = self.model.index.saturating_sub(keep).max(1);
-        let command = Compact { revision: i64::try_from(revision).unwrap() };
+        let revision = i64::try_from(self.model.index.saturating_sub(keep)).unwrap();
+        let command = Compact { revision };
         let response = self.real().apply(Op::Compact(command)).response;
         if revision > self.model.compacted {
             assert!(matches!(response, Response::V3(Ok(_))), "{response:?}");
@@ -303,7 +303,7 @@ impl Pair {
     /// From history everybody hears what is left of it.
     fn check_history(&self) {
         let real = self.real.as_ref().unwrap();
-        let (compacted, index) = (self.model.compacted, self.model.index);
+        let (compacted, index) = (self.model.oldest(), self.model.index);
         for path in PATHS.into_iter().chain(["/a/b/none", "/none"]) {
             for recursive in [false, true] {
                 let watch = Watch { path, recursive };

@@ -56,7 +56,8 @@ pub(super) struct Model {
     pub(super) keys: BTreeMap<String, File>,
     pub(super) dirs: BTreeMap<String, Dir>,
     pub(super) index: u64,
-    pub(super) compacted: u64,
+    /// -1: never.
+    pub(super) compacted: i64,
     pub(super) told: Vec<Told>,
     /// From then on each change that v2 is told has an index.
     v2_written: bool,
@@ -97,7 +98,7 @@ impl Model {
     pub(super) fn new() -> Self {
         let (keys, dirs, told) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
         let (past, leases) = (BTreeMap::from([(1, BTreeMap::new())]), BTreeMap::new());
-        let (index, compacted) = (1, 0);
+        let (index, compacted) = (1, -1);
         let (v2_written, no_space) = (false, false);
         Self { keys, dirs, index, compacted, told, v2_written, past, leases, no_space }
     }
@@ -302,6 +303,11 @@ impl Model {
             self.tell(action, node, prev_node, false);
         }
         self.keys = keys;
+    }
+
+    /// The oldest revision that can be read.
+    pub(super) fn oldest(&self) -> u64 {
+        u64::try_from(self.compacted).unwrap_or(0)
     }
 
     /// The numbers that these changes take.

@@ -207,9 +207,7 @@ impl Run<'_> {
         if asked > signed(now) {
             return Err(Refused::FutureRevision);
         }
-        // A store that was never compacted begins with -1.
-        let first = if compacted > 0 { signed(compacted) } else { -1 };
-        if asked != 0 && asked < first {
+        if asked != 0 && asked < compacted {
             return Err(Refused::Compacted);
         }
         let keys = match u64::try_from(asked) {
