@@ -2,9 +2,10 @@
 
 use mvcc::KeysHash;
 use proto::{
-    command::Compact,
+    command::{Compact, LeaseRevoke},
     etcdserverpb::{
-        DeleteRangeRequest, PutRequest, RequestOp, TxnRequest, request_op::Request,
+        CompactionRequest, DeleteRangeRequest, LeaseRevokeRequest, PutRequest, RequestOp,
+        TxnRequest, request_op::Request,
     },
 };
 
@@ -80,4 +81,59 @@ fn a_history_has_the_hash_that_etcd_has_of_it() {
         assert_eq!(hash(&fixture, 12), expected(2_469_103_125, 12));
         while fixture.state.compact_step(1).unwrap() {}
     }
+}
+
+fn bytes(digits: &str) -> Vec<u8> {
+    let digits: Vec<u32> = digits.chars().map(|digit| digit.to_digit(16).unwrap()).collect();
+    digits.chunks(2).map(|pair| u8::try_from(pair[0] * 16 + pair[1]).unwrap()).collect()
+}
+
+/// The command of a recorded request.
+fn request(kind: &str, digits: &str) -> Op {
+    fn decode<M: proto::Message + Default>(bytes: &[u8]) -> M {
+        M::decode(bytes).unwrap()
+    }
+    let message = bytes(digits);
+    match kind {
+        "Put" => Op::Put(decode(&message)),
+        "DeleteRange" => Op::DeleteRange(decode(&message)),
+        "Txn" => Op::Txn(decode(&message)),
+        "LeaseGrant" => Op::LeaseGrant(decode(&message)),
+        "LeaseRevoke" => {
+            let LeaseRevokeRequest { id } = decode(&message);
+            Op::LeaseRevoke(LeaseRevoke { id, expired: false })
+        }
+        "Compact" => {
+            let CompactionRequest { revision, .. } = decode(&message);
+            Op::Compact(Compact { revision })
+        }
+        _ => panic!("what is {kind}?"),
+    }
+}
+
+#[test]
+fn random_histories_have_the_hashes_that_etcd_has_of_them() {
+    let mut fixture = Fixture::new();
+    let mut compared = 0;
+    for line in include_str!("../../testdata/hashkv.txt").lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        match words[..] {
+            ["#", ..] => {}
+            ["New"] => fixture = Fixture::new(),
+            ["Hash", revision, expected, compacted] => {
+                let found = hash(&fixture, revision.parse().unwrap());
+                let found = (found.hash.to_string(), found.compacted.to_string());
+                assert_eq!(found, (expected.to_owned(), compacted.to_owned()), "at {revision}");
+                compared += 1;
+            }
+            // All of them were taken.
+            [kind, digits] => {
+                let outcome = fixture.apply(request(kind, digits));
+                assert!(matches!(outcome.response, Response::V3(Ok(_))), "{line}: {outcome:?}");
+            }
+            [kind] => drop(fixture.apply(request(kind, ""))),
+            _ => panic!("what is {line:?}?"),
+        }
+    }
+    assert!(compared > 100, "{compared}");
 }
