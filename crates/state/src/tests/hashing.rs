@@ -2,29 +2,11 @@
 
 use mvcc::KeysHash;
 use proto::{
-    command::{Compact, LeaseRevoke},
-    etcdserverpb::{
-        CompactionRequest, DeleteRangeRequest, LeaseRevokeRequest, PutRequest, RequestOp,
-        TxnRequest, request_op::Request,
-    },
+    command::Compact,
+    etcdserverpb::{CompactionRequest, LeaseRevokeRequest},
 };
 
 use super::*;
-
-fn put(key: &str, value: &str) -> PutRequest {
-    PutRequest { key: key.to_owned().into(), value: value.to_owned().into(), ..PutRequest::default() }
-}
-
-fn delete(key: &str, range_end: &str) -> DeleteRangeRequest {
-    let (key, range_end) = (key.to_owned().into(), range_end.to_owned().into());
-    DeleteRangeRequest { key, range_end, prev_kv: false }
-}
-
-fn txn(requests: Vec<Request>) -> Op {
-    let op = |request| RequestOp { request: Some(request) };
-    let success = requests.into_iter().map(op).collect();
-    Op::Txn(TxnRequest { success, ..TxnRequest::default() })
-}
 
 fn hash(fixture: &Fixture, revision: i64) -> KeysHash {
     let mut hashing = fixture.store().hash(revision).unwrap();
@@ -38,7 +20,7 @@ fn hash(fixture: &Fixture, revision: i64) -> KeysHash {
 /// The writes of `etcdctl-v3.jsonl`, in which `endpoint hashkv` was recorded.
 fn recorded() -> Vec<Op> {
     let puts = |puts: &[(&str, &str)]| -> Vec<Op> {
-        puts.iter().map(|(key, value)| Op::Put(put(key, value))).collect()
+        puts.iter().map(|(key, value)| Op::Put(put(key.as_bytes(), value))).collect()
     };
     let mut ops = puts(&[
         ("foo", "bar"),
@@ -50,17 +32,17 @@ fn recorded() -> Vec<Op> {
         ("foo", "x"),
         ("newkey", "v"),
     ]);
-    ops.push(Op::Put(PutRequest { ignore_value: true, ..put("foo", "") }));
+    ops.push(Op::Put(PutRequest { ignore_value: true, ..put(b"foo", "") }));
     ops.extend(puts(&[("-dash", "value")]));
     for (key, range_end) in [("foo", ""), ("foo1", ""), ("foo2", "foo4"), ("\0", "\0")] {
-        ops.push(Op::DeleteRange(delete(key, range_end)));
+        ops.push(Op::DeleteRange(delete(key.as_bytes(), range_end.as_bytes())));
     }
     ops.extend(puts(&[("k1", "v1"), ("k1", "v2"), ("k1", "v3")]));
-    ops.push(txn(vec![Request::RequestPut(put("r1", "success"))]));
-    ops.push(txn(vec![Request::RequestPut(put("r2", "fail"))]));
+    ops.push(txn(vec![Request::RequestPut(put(b"r1", "success"))]));
+    ops.push(txn(vec![Request::RequestPut(put(b"r2", "fail"))]));
     ops.push(txn(vec![
-        Request::RequestPut(put("k9", "v")),
-        Request::RequestDeleteRange(delete("r1", "")),
+        Request::RequestPut(put(b"k9", "v")),
+        Request::RequestDeleteRange(delete(b"r1", b"")),
     ]));
     ops
 }

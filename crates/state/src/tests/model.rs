@@ -271,11 +271,8 @@ impl Pair {
             assert_eq!(real.list("/", recursive), expected, "recursive: {recursive}");
         }
         let (store, reader) = (real.store(), real.state.reader());
-        let all = RangeRequest {
-            key: "\0".into(),
-            range_end: "\0".into(),
-            ..RangeRequest::default()
-        };
+        let all =
+            RangeRequest { key: "\0".into(), range_end: "\0".into(), ..RangeRequest::default() };
         let expected = v3::range(&self.model.keys, &all, self.model.index);
         assert_eq!(reader.range(&all).unwrap(), expected, "as v3 sees them");
         assert_eq!(reader.leases().ids(), self.model.leases.keys().copied().collect::<Vec<_>>());

@@ -79,10 +79,14 @@ fn a_deletion_to_the_end_of_all_keys_covers_them() {
 
 #[test]
 fn operations_are_bounded_all_levels_together() {
-    let reads = |count| vec![Request::RequestRange(RangeRequest { key: "a".into(), ..RangeRequest::default() }); count];
-    let check = |requests, max| {
-        txn(&TxnRequest { success: ops(requests), ..TxnRequest::default() }, max)
+    let reads = |count| {
+        vec![
+            Request::RequestRange(RangeRequest { key: "a".into(), ..RangeRequest::default() });
+            count
+        ]
     };
+    let check =
+        |requests, max| txn(&TxnRequest { success: ops(requests), ..TxnRequest::default() }, max);
     assert_eq!(check(reads(3), 3), Ok(()));
     assert_eq!(check(reads(4), 3), Err(Refused::TooManyOps));
     assert_eq!(check(vec![nested(reads(2), vec![])], 3), Ok(()));
@@ -124,9 +128,15 @@ fn parts_are_checked_wherever_they_stand() {
             Err(Refused::InvalidSortOption)
         );
     }
-    let request = PutRequest { ignore_value: true, value: "v".into(), key: "a".into(), ..PutRequest::default() };
+    let request = PutRequest {
+        ignore_value: true,
+        value: "v".into(),
+        key: "a".into(),
+        ..PutRequest::default()
+    };
     assert_eq!(put(&request), Err(Refused::ValueProvided));
-    let request = PutRequest { ignore_lease: true, lease: 1, key: "a".into(), ..PutRequest::default() };
+    let request =
+        PutRequest { ignore_lease: true, lease: 1, key: "a".into(), ..PutRequest::default() };
     assert_eq!(put(&request), Err(Refused::LeaseProvided));
     let nothing = TxnRequest { success: vec![RequestOp::default()], ..TxnRequest::default() };
     assert_eq!(txn(&nothing, 128), Err(Refused::KeyNotFound));

@@ -48,12 +48,14 @@ pub(super) fn range() -> impl Strategy<Value = RangeRequest> {
     let bound = || prop_oneof![8 => Just(0), 1 => 1..12_i64];
     let order = prop_oneof![4 => Just((0, 0)), 3 => (0..3, 0..5)];
     let flags = (proptest::bool::weighted(0.2), proptest::bool::weighted(0.1));
-    (keys(), select(&[0_i64, 0, 1, 2, -1, i64::MAX][..]), revision, order, flags, [
-        bound(),
-        bound(),
-        bound(),
-        bound(),
-    ])
+    (
+        keys(),
+        select(&[0_i64, 0, 1, 2, -1, i64::MAX][..]),
+        revision,
+        order,
+        flags,
+        [bound(), bound(), bound(), bound()],
+    )
         .prop_map(|(keys, limit, revision, order, flags, bounds)| RangeRequest {
             key: keys.0,
             range_end: keys.1,
