@@ -207,7 +207,7 @@ async fn serve_http2<A>(
             if v3::is_grpc(&request) {
                 return Ok(services.answer(request).await);
             }
-            answer(request).counted(&activity).await.map(|reply| reply.map(v3::Body::Plain))
+            answer(request).counted(&activity).await.map(|reply| reply.map(v3::Body::plain))
         }
     });
     let connection = services.http2().serve_connection(io, service);

@@ -1,15 +1,18 @@
 //! The v3 API: gRPC beside HTTP/1.1, on the same port.
 //!
 //! - `services`: what is made of the descriptors; `dispatch`: from a path to a service
+//! - `methods`: which there are; `guard`: what is asked of every request
 //! - one file for each service
 
 mod body;
 mod dispatch;
 mod failure;
 mod generated;
+mod guard;
 mod header;
 mod health;
 mod kv;
+pub(crate) mod methods;
 mod patience;
 mod range;
 mod watch;
