@@ -14,7 +14,7 @@ pub mod revision;
 pub mod version;
 
 pub use chance::mix;
-pub use clock::{Clock, OsClock, UnixNanos};
+pub use clock::{Clock, Now, OsClock, UnixNanos};
 pub use code::{Code, Grpc, Refused};
 pub use disk::{Disk, File, Open, OsDisk};
 pub use ids::{ClusterId, Index, MemberId, Term};

@@ -113,6 +113,7 @@ fn options(config: &Config, run: u64) -> Options {
             heartbeat_ticks: 1,
             run,
             quota_bytes: config.quota_bytes,
+            lease_grace: config.election,
             catch_up_entries: config.catch_up_entries,
         },
         force_new_cluster: config.force_new_cluster,
