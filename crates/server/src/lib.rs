@@ -15,6 +15,8 @@ mod failure;
 mod figures;
 mod handle;
 mod inbox;
+mod leader;
+mod leases;
 mod shared;
 mod start;
 mod threads;
@@ -23,6 +25,7 @@ mod waiters;
 pub use config::{Config, Done, StartError, Status, Unserved};
 pub use figures::{AppendFigures, Figures, Histogram};
 pub use handle::{Connected, Handle};
+pub use leases::{KEEP_PATH, LeaseError, TIME_TO_LIVE_PATH};
 pub use peer::Dialer;
 pub use start::{founding_id, has_member, start};
 
