@@ -70,7 +70,7 @@ pub async fn serve_clients(
 /// [`serve_clients`] does.
 pub async fn serve_peers(port: Port, handle: Handle, stop: watch::Receiver<bool>) {
     let member = handle.clone();
-    let answer = move |request| Answering::now(peers::answer(&member, request));
+    let answer = move |request| peers::answer(&member, request);
     accept(port, PEER_CONNECTIONS_MAX, handle, stop, (answer, None)).await;
 }
 

@@ -36,10 +36,9 @@ impl Handle {
                 let asked = match self.status().leader {
                     None => Asked::Again,
                     Some(leader) if leader == self.member_id() => here().await,
-                    Some(leader) => self.ask(leader, question.clone()).await.map_or(
-                        Asked::Again,
-                        &there,
-                    ),
+                    Some(leader) => {
+                        self.ask(leader, question.clone()).await.map_or(Asked::Again, &there)
+                    }
                 };
                 if let Asked::Answered(answer) = asked {
                     return answer;

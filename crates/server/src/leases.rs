@@ -1,6 +1,6 @@
 //! Keeping leases, and how long they live: the leader's matter.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use base::{limits, mix};
 use peer::{Answer, Question};
@@ -44,9 +44,8 @@ pub enum LeaseError {
 impl Handle {
     /// An id for a lease whose client has no wish: positive, and nobody else's with high probability.
     pub fn new_lease_id(&self) -> i64 {
-        let (id, _) = self.shared.waiters.add(self.shared.now());
-        self.shared.waiters.refuse([id], Unserved::Stopped);
-        (mix(id) >> 1).cast_signed().max(1)
+        let number = self.shared.lease_numbers.fetch_add(1, Relaxed);
+        (mix(number) >> 1).cast_signed().max(1)
     }
 
     /// The shortest time to live, in seconds: one and a half election timeouts (etcd), so that a
@@ -63,18 +62,22 @@ impl Handle {
     pub async fn keep_lease(&self, id: i64) -> Result<i64, LeaseError> {
         let here = || async {
             match self.keep_own_lease(id).await {
-                // It does not lead any more: somebody else may.
-                Err(LeaseError::NotPrimary) if !self.status().is_leader => Asked::Again,
+                Err(LeaseError::NotPrimary) => Asked::Again,
                 kept => Asked::Answered(kept),
             }
         };
         let body = LeaseKeepAliveRequest { id }.encode_to_vec().into();
         let question = Question { path: KEEP_PATH.to_owned(), body, answer_bytes_max: SMALL };
-        self.ask_leader(here, question, |answer| {
+        let asked = self.ask_leader(here, question, |answer| {
             let kept = LeaseKeepAliveResponse::decode(answer.body.clone());
             told(&answer, kept.ok().filter(|kept| kept.id == id).map(|kept| kept.ttl))
-        })
-        .await?
+        });
+        match asked.await {
+            Ok(kept) => kept,
+            // It takes itself for the leader and hears of nobody: the client had better go elsewhere.
+            Err(Unserved::Timeout) if self.status().is_leader => Err(LeaseError::NotPrimary),
+            Err(why) => Err(why.into()),
+        }
     }
 
     /// The same, if this member leads: it makes sure of that first, by a read index, so that a leader

@@ -46,10 +46,7 @@ impl Body {
         response.map(|body| Self { call: Some(call), ..body })
     }
 
-    fn poll_content(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         match &mut self.content {
             Content::Plain(body) => Pin::new(body)
                 .poll_frame(cx)

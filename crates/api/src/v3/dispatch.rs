@@ -10,16 +10,29 @@ use tonic::{Status, codec::CompressionEncoding::Gzip};
 use tower_service::Service;
 
 use super::{
+    auth::Auth,
     body::Body,
+    cluster::Cluster,
+    election::Election,
     generated::{
-        etcdserverpb::{kv_server::KvServer, watch_server::WatchServer},
+        etcdserverpb::{
+            auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer,
+            lease_server::LeaseServer, maintenance_server::MaintenanceServer,
+            watch_server::WatchServer,
+        },
         health::health_server::HealthServer,
+        v3electionpb::election_server::ElectionServer,
+        v3lockpb::lock_server::LockServer,
     },
     guard,
     health::Health,
     kv::Kv,
+    lease::Lease,
+    lock::Lock,
+    maintenance::Maintenance,
     methods::Method,
     range,
+    reflection::Reflection,
     watch::Watch,
 };
 use crate::{context::Context, ops::metrics::grpc::Call};
@@ -43,8 +56,15 @@ pub(crate) fn is_grpc<B>(request: &Request<B>) -> bool {
 /// All services of the client port.
 pub(crate) struct Services {
     context: Arc<Context>,
+    auth: AuthServer<Auth>,
+    cluster: ClusterServer<Cluster>,
+    election: ElectionServer<Election>,
     health: HealthServer<Health>,
     kv: KvServer<Kv>,
+    lease: LeaseServer<Lease>,
+    lock: LockServer<Lock>,
+    maintenance: MaintenanceServer<Maintenance>,
+    reflection: Reflection,
     watch: WatchServer<Watch>,
 }
 
@@ -62,8 +82,15 @@ impl Services {
         }
         Self {
             context: Arc::clone(context),
+            auth: service!(AuthServer(Auth(Arc::clone(context)))),
+            cluster: service!(ClusterServer(Cluster(Arc::clone(context)))),
+            election: service!(ElectionServer(Election(Arc::clone(context)))),
             health: service!(HealthServer(Health::new(context))),
             kv: service!(KvServer(Kv(Arc::clone(context)))),
+            lease: service!(LeaseServer(Lease(Arc::clone(context)))),
+            lock: service!(LockServer(Lock(Arc::clone(context)))),
+            maintenance: service!(MaintenanceServer(Maintenance(Arc::clone(context)))),
+            reflection: Reflection::new(),
             watch: service!(WatchServer(Watch(Arc::clone(context)))),
         }
     }
@@ -114,7 +141,16 @@ impl Services {
             }
             "etcdserverpb.KV" => call(&self.kv, request).await,
             "etcdserverpb.Watch" => call(&self.watch, request).await,
+            "etcdserverpb.Lease" => call(&self.lease, request).await,
+            "etcdserverpb.Cluster" => call(&self.cluster, request).await,
+            "etcdserverpb.Maintenance" => call(&self.maintenance, request).await,
+            "etcdserverpb.Auth" => call(&self.auth, request).await,
+            "v3lockpb.Lock" => call(&self.lock, request).await,
+            "v3electionpb.Election" => call(&self.election, request).await,
             "grpc.health.v1.Health" => call(&self.health, request).await,
+            service if service.starts_with("grpc.reflection.") => {
+                self.reflection.answer(service, request).await.map(Body::grpc)
+            }
             service => refuse(&Status::unimplemented(format!("unknown service {service}"))),
         }
     }
