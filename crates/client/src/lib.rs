@@ -26,6 +26,7 @@ mod keys;
 mod members;
 mod node;
 mod request;
+pub mod srv;
 mod status;
 mod transport;
 mod watch;
