@@ -9,6 +9,7 @@
 //! - after a failed sync or a failed apply nobody is told of success any more;
 //! - an idle member writes nothing.
 
+mod addresses;
 mod barriers;
 mod config;
 mod failure;
@@ -20,11 +21,13 @@ mod start;
 mod threads;
 mod waiters;
 
+pub use addresses::addresses;
 pub use config::{Config, Done, StartError, Status, Unserved};
 pub use figures::{AppendFigures, Figures, Histogram};
 pub use handle::{Connected, Handle};
+pub use member::Home;
 pub use peer::Dialer;
-pub use start::{founding_id, has_member, start};
+pub use start::{founding_id, knows_nobody, look, start};
 
 #[cfg(test)]
 mod tests;
