@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use base::MemberId;
-use client::{Client, Error, EtcdError, Get, Node, Response, Watch};
+use client::{Client, Error, EtcdError, Get, Node, Proxy, Response, Watch};
 use tokio::time;
 
-use crate::config::{DiscoveryUrl, parse_cluster};
+use crate::config::{DiscoveryUrl, Members, parse_cluster};
 
 /// Between two tries; doubled each time, up to a minute (etcd: without end).
 const PAUSE: Duration = Duration::from_secs(2);
@@ -19,20 +19,23 @@ const MEMBERS_MAX: usize = 1_000;
 const KEY_NOT_FOUND: u16 = 100;
 const NODE_EXISTS: u16 = 105;
 
-/// Name and peer URLs of each member.
-pub(crate) type Members = Vec<(String, Vec<String>)>;
-
 /// Registers this member at the token, waits until all have come that are to come, and returns
 /// them. Waits as long as it takes; drop it to give up. The error is one line.
+///
+/// `began_before`: a founding was cut short, so this member may have registered.
 pub(crate) async fn find(
-    url: &DiscoveryUrl,
-    id: MemberId,
-    name: &str,
-    peer_urls: &[String],
+    (url, proxy): (&DiscoveryUrl, Option<&Proxy>),
+    member: &server::Config,
+    began_before: bool,
 ) -> Result<Members, String> {
-    let row: Vec<String> = peer_urls.iter().map(|url| format!("{name}={url}")).collect();
-    let mut service = Service::new(url, id, row.join(","))?;
+    let row = member.peer_urls.iter().map(|url| format!("{}={url}", member.name));
+    let row = row.collect::<Vec<_>>().join(",");
+    let mut service = Service::new((url, proxy), server::founding_id(member), row)?;
+    service.may_be_there = began_before;
     tracing::info!(target: "discovery", "asking the discovery service at {}", url.text);
+    if let Some(proxy) = proxy {
+        tracing::info!(target: "discovery", "using proxy {proxy}");
+    }
     service.wait_for_all().await.map_err(|why| format!("--discovery {}: {why}", url.text))
 }
 
@@ -42,6 +45,8 @@ struct Service<'a> {
     url: &'a DiscoveryUrl,
     own: String,
     row: String,
+    /// This member may have registered already, by a write without an answer.
+    may_be_there: bool,
     pause: Duration,
 }
 
@@ -81,18 +86,24 @@ fn for_good(text: impl Into<String>) -> Failed {
 }
 
 impl<'a> Service<'a> {
-    fn new(url: &'a DiscoveryUrl, id: MemberId, row: String) -> Result<Self, String> {
+    fn new(
+        (url, proxy): (&'a DiscoveryUrl, Option<&Proxy>),
+        id: MemberId,
+        row: String,
+    ) -> Result<Self, String> {
         let config = client::Config {
             request_timeout: Some(Duration::from_secs(5)),
             total_timeout: Some(Duration::from_secs(10)),
             response_bytes_max: ANSWER_BYTES_MAX,
             // The URL's path is all there is in front of the token's keys.
             keys_prefix: url.path.clone(),
+            proxy: proxy.cloned(),
             ..client::Config::default()
         };
         let client = Client::new(&[&url.origin], config)
             .map_err(|error| format!("--discovery {}: {error}", url.text))?;
-        Ok(Self { client, url, own: id.to_string(), row, pause: PAUSE })
+        let own = id.to_string();
+        Ok(Self { client, url, own, row, may_be_there: false, pause: PAUSE })
     }
 
     async fn wait_for_all(&mut self) -> Result<Members, String> {
@@ -125,10 +136,9 @@ impl<'a> Service<'a> {
     }
 
     async fn register_at_last(&mut self) -> Result<(), String> {
-        let mut may_be_there = false;
-        while let Err(failed) = self.register(may_be_there).await {
+        while let Err(failed) = self.register().await {
             // A write that got no answer may have been carried out.
-            may_be_there = true;
+            self.may_be_there = true;
             self.back_off("registration", failed).await?;
         }
         Ok(())
@@ -196,14 +206,14 @@ impl<'a> Service<'a> {
         Ok(Come { members, size, index })
     }
 
-    async fn register(&self, may_be_there: bool) -> Result<(), Failed> {
+    async fn register(&self) -> Result<(), Failed> {
         let key = format!("/{}", self.own);
         match self.client.create(&key, &self.row).await {
             Err(Error::Etcd(EtcdError { code: NODE_EXISTS, .. })) => {}
             answer => return Ok(answer.map(drop)?),
         }
         let there = self.client.get(&key, &Get { quorum: true, ..Get::default() }).await?;
-        if may_be_there && there.node.value.as_ref() == Some(&self.row) {
+        if self.may_be_there && there.node.value.as_ref() == Some(&self.row) {
             return Ok(());
         }
         Err(for_good(format!(
