@@ -130,7 +130,7 @@ async fn discover(config: &mut Config, signals: &mut Signals) -> Result<Option<i
     if home == Home::Member && !flags.is_empty() {
         tracing::info!(
             target: "etcdmain",
-            "the data directory has a member, which knows its cluster: ignored {flags}"
+            "ignored, since they count at a member's first start only: {flags}"
         );
     }
     Ok(None)

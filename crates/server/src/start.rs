@@ -56,7 +56,7 @@ pub fn start(
     let found = if look(&config, &disk)? == Home::Member {
         tracing::info!(
             data_dir = %config.data_dir.display(),
-            "the data directory has a member: the flags on the initial cluster are ignored"
+            "the data directory has a member: it goes by what it knows of its cluster"
         );
         None
     } else {

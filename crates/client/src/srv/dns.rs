@@ -40,12 +40,12 @@ async fn ask(name: &str, servers: &mut String) -> Result<Vec<SRV>, Reason> {
     *servers = addresses.collect::<Vec<_>>().join(", ");
     let names = candidates(&wanted, &config, options.ndots);
     let resolver = resolver(config, options).map_err(|error| reason(&error))?;
+    // As the system's resolver: the first answer counts, and without one what went wrong.
+    let mut failed = Reason::Absent;
     for name in names {
         match resolver.srv_lookup(name).await {
-            // Only where it is certain that there is none, the next is asked: all members must find
-            // the same.
-            Err(error) if reason(&error) == Reason::Absent => {}
-            Err(error) => return Err(reason(&error)),
+            Err(error) if failed == Reason::Absent => failed = reason(&error),
+            Err(_) => {}
             Ok(answer) => {
                 let records = answer.answers().iter().filter_map(|record| match &record.data {
                     RData::SRV(srv) => Some(srv.clone()),
@@ -55,7 +55,7 @@ async fn ask(name: &str, servers: &mut String) -> Result<Vec<SRV>, Reason> {
             }
         }
     }
-    Err(Reason::Absent)
+    Err(failed)
 }
 
 fn resolver(
