@@ -54,6 +54,7 @@ pub(crate) fn run(mut config: Config, set_log_level: api::SetLogLevel) -> Result
         return Ok(Ended::Signal(signal));
     }
     let handle = start(&config)?;
+    discovery::forget(&config.member.data_dir);
     let api_config = api::Config {
         cors: config.cors,
         // The limit is for each listener.
