@@ -24,21 +24,16 @@ const NODE_EXISTS: u16 = 105;
 
 /// Registers this member at the token, waits until all have come that are to come, and returns
 /// them. Waits as long as it takes; drop it to give up. The error is one line.
-///
-/// `began_before`: a founding was cut short, so this member may have registered.
 pub(crate) async fn find(
     (url, proxy): (&DiscoveryUrl, Option<&Proxy>),
     member: &server::Config,
-    began_before: bool,
 ) -> Result<Members, String> {
     let row = member.peer_urls.iter().map(|url| format!("{}={url}", member.name));
     let row = row.collect::<Vec<_>>().join(",");
     let id = server::founding_id(member);
     let note = Note { disk: &OsDisk, data_dir: &member.data_dir, token: &url.text, member: id };
-    let registered_before =
-        began_before || note.is_there().map_err(|error| cannot("read", &note, &error))?;
-    let mut service = Service::new((url, proxy), row, note)?;
-    service.may_be_there = registered_before;
+    let may_be_there = note.is_there().map_err(|error| cannot("read", &note, &error))?;
+    let mut service = Service { may_be_there, ..Service::new((url, proxy), row, note)? };
     tracing::info!(target: "discovery", "asking the discovery service at {}", url.text);
     if let Some(proxy) = proxy {
         tracing::info!(target: "discovery", "using proxy {proxy}");

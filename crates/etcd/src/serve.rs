@@ -3,7 +3,7 @@
 use std::{num::NonZero, sync::Arc, time::Duration};
 
 use base::{Disk, OsClock, OsDisk};
-use server::{Handle, Home};
+use server::Handle;
 use tokio::runtime::Runtime;
 
 use crate::{
@@ -98,18 +98,17 @@ fn greet(config: &Config) {
 /// Returns the signal that ended the search.
 async fn discover(config: &mut Config, signals: &mut Signals) -> Result<Option<i32>, String> {
     let disk: Arc<dyn Disk> = Arc::new(OsDisk);
-    let home = server::look(&config.member, &disk).map_err(|error| error.to_string())?;
+    let has_member =
+        server::has_member(&config.member, &disk).map_err(|error| error.to_string())?;
     let search = async {
         match &config.bootstrap {
             None => Ok(None),
-            Some(_) if home == Home::Member => Ok(ask_again(config, &disk).await),
+            Some(_) if has_member => Ok(ask_again(config, &disk).await),
             Some(Bootstrap::Token(..)) if !config.member.new_cluster => {
                 Err(JOINS_BY_TOKEN.to_owned())
             }
             Some(Bootstrap::Token(url, proxy)) => {
-                let began_before = home == Home::Begun;
-                let service = (url, proxy.as_ref());
-                discovery::find(service, &config.member, began_before).await.map(Some)
+                discovery::find((url, proxy.as_ref()), &config.member).await.map(Some)
             }
             Some(Bootstrap::Records(domain)) => {
                 records::find(domain, &config.member).await.map(Some)
@@ -128,7 +127,7 @@ async fn discover(config: &mut Config, signals: &mut Signals) -> Result<Option<i
         }
     }
     let flags = config.first_start.join(", ");
-    if home == Home::Member && !flags.is_empty() {
+    if has_member && !flags.is_empty() {
         tracing::info!(
             target: "etcdmain",
             "ignored, since they count at a member's first start only: {flags}"

@@ -27,7 +27,7 @@ pub use core::{
     Append, Config, Core, CoreError, Effects, Follower, Install, PeerMessage, Proposal, Read, Role,
     Ticket,
 };
-pub use open::{Home, OpenError, Opened, Options, Paths, knows_nobody, look, open};
+pub use open::{OpenError, Opened, Options, Paths, exists, knows_nobody, open};
 
 #[cfg(test)]
 mod script_tests;

@@ -106,31 +106,18 @@ pub enum OpenError {
     Stranger { path: PathBuf, member: MemberId, cluster: base::ClusterId },
 }
 
-/// What lives in a data directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Home {
-    /// Nothing of ours.
-    Empty,
-    /// A founding that was cut short before anybody was promised anything: it goes on by the flags.
-    Begun,
-    /// A member: what the flags say of the initial cluster does not concern it.
-    Member,
-}
-
-/// Looks, and touches nothing.
-pub fn look(disk: &Arc<dyn Disk>, paths: &Paths) -> Result<Home, OpenError> {
+/// Whether a member lives here already: what the flags say of the initial cluster does not concern
+/// it. A founding that was cut short before anybody was promised anything goes on by the flags. Looks
+/// only.
+pub fn exists(disk: &Arc<dyn Disk>, paths: &Paths) -> Result<bool, OpenError> {
     let Paths { wal, keyspace } = paths;
     let failed = |source| OpenError::Io { path: keyspace.clone(), source };
     // It is made after the log's first batch.
     if disk.exists(keyspace).map_err(failed)? {
-        return Ok(Home::Member);
-    }
-    if !Looked::is_begun(disk.as_ref(), wal)? {
-        return Ok(Home::Empty);
+        return Ok(true);
     }
     let log = Looked::look(Arc::clone(disk), wal, Held::NOTHING)?;
-    let is_whole = log.is_some_and(|log| !bootstrap::is_unfinished(log.recovered()));
-    Ok(if is_whole { Home::Member } else { Home::Begun })
+    Ok(log.is_some_and(|log| !bootstrap::is_unfinished(log.recovered())))
 }
 
 /// Whether nothing has come yet to a member that joined: it knows nobody but by its flags. Looks

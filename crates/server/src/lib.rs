@@ -25,9 +25,8 @@ pub use addresses::addresses;
 pub use config::{Config, Done, StartError, Status, Unserved};
 pub use figures::{AppendFigures, Figures, Histogram};
 pub use handle::{Connected, Handle};
-pub use member::Home;
 pub use peer::Dialer;
-pub use start::{founding_id, knows_nobody, look, start};
+pub use start::{founding_id, has_member, knows_nobody, start};
 
 #[cfg(test)]
 mod tests;

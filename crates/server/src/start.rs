@@ -16,7 +16,7 @@ use std::{
 };
 
 use base::{Clock, Disk, MemberId};
-use member::{Home, OpenError, Opened, Options, Paths};
+use member::{OpenError, Opened, Options, Paths};
 use parking_lot::Mutex;
 use state::membership::bootstrap_member_id;
 use tokio::sync::watch;
@@ -53,7 +53,7 @@ pub fn start(
     clock: Arc<dyn Clock>,
 ) -> Result<Handle, StartError> {
     let (home, paths) = places(&config);
-    let found = if look(&config, &disk)? == Home::Member {
+    let found = if has_member(&config, &disk)? {
         tracing::info!(
             data_dir = %config.data_dir.display(),
             "the data directory has a member: it goes by what it knows of its cluster"
@@ -84,10 +84,10 @@ pub fn start(
 }
 
 /// Whether a member lives in the data directory already; looks only.
-pub fn look(config: &Config, disk: &Arc<dyn Disk>) -> Result<Home, StartError> {
+pub fn has_member(config: &Config, disk: &Arc<dyn Disk>) -> Result<bool, StartError> {
     let paths = places(config).1;
     original::refuse(disk.as_ref(), config, &paths.wal)?;
-    member::look(disk, &paths).map_err(|error| opening(&error, config))
+    member::exists(disk, &paths).map_err(|error| opening(&error, config))
 }
 
 /// Whether the member that lives there joined a cluster and has heard nothing of it yet; looks only.

@@ -422,12 +422,6 @@ impl Looked {
         Ok(found.map(|found| Self { disk, dir: dir.to_path_buf(), half_made, found }))
     }
 
-    /// Whether a log was ever begun here, even if its making never finished. Only lists.
-    pub fn is_begun(disk: &dyn Disk, dir: &Path) -> Result<bool, Error> {
-        let listing = recover::list(disk, dir)?;
-        Ok(!listing.segments.is_empty() || !listing.half_made.is_empty())
-    }
-
     pub fn identity(&self) -> Identity {
         self.found.identity
     }
