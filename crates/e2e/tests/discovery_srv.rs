@@ -11,7 +11,7 @@ use std::{
 };
 
 use e2e::{
-    Member, Request, Start, authority::Authority, binaries, dns::Dns, eventually, ports, run,
+    Member, Request, Start, authority::Authority, binaries, dns::Dns, eventually, ports, rings, run,
 };
 
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -39,11 +39,14 @@ impl Seat {
 
     /// By name, unless told otherwise.
     fn start(&self, dns: &Dns, domain: &str, scheme: &str) -> Start {
+        self.flags(Start::new().dns(dns), domain, scheme)
+    }
+
+    fn flags(&self, start: Start, domain: &str, scheme: &str) -> Start {
         let client = format!("http://127.0.0.1:{}", self.client);
         let listens = format!("{scheme}://127.0.0.1:{}", self.peer);
-        Start::new()
+        start
             .bare()
-            .dns(dns)
             .client_port(self.client)
             .peer_url(&self.peer_url(scheme))
             .flag(&format!("--name={}", self.name))
@@ -376,4 +379,30 @@ fn a_domain_without_records_is_told_in_the_originals_words() {
         let theirs = run::run(command.env("ETCDCTL_API", "2").args(arguments), "");
         assert_eq!((theirs.exit, theirs.stderr), (ours.exit, ours.stderr));
     }
+}
+
+/// etcd 3.4 looks for members with TLS only, whatever its documents say.
+#[test]
+fn the_cluster_is_the_one_that_the_original_founds_by_the_same_records() {
+    let original = binaries::real_etcd();
+    let why_not = "/usr/bin/etcd 3.4 is not installed: apt-get install etcd-server";
+    if !rings::can_run("real-etcd", original.is_some(), why_not) || binaries::is_original() {
+        return;
+    }
+    let seat = Seat::new("m0");
+    let all = records("_etcd-server-ssl._tcp.etcd.test", std::slice::from_ref(&seat));
+    let Some(dns) = Dns::start(&all) else { return };
+    let dir = tempfile::tempdir().expect("/tmp can be written");
+    let (cert, key) = Authority::new("any").issue(dir.path(), "member", 1);
+    let founded = |start: Start| {
+        let start = seat.flags(start.dns(&dns), "etcd.test", "https");
+        let start = start.flag(&format!("--peer-cert-file={}", cert.display()));
+        let mut member = spawn(start.flag(&format!("--peer-key-file={}", key.display())));
+        member.wait_until_ready();
+        let members = member.get("/v2/members").expect(&[200]);
+        let cluster = members.header("X-Etcd-Cluster-Id").expect("it is always there").to_owned();
+        member.stop();
+        (cluster, members.text())
+    };
+    assert_eq!(founded(Start::new()), founded(Start::original(original.expect("it is installed"))));
 }
