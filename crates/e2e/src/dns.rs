@@ -151,9 +151,11 @@ fn free_address() -> Ipv4Addr {
     // Test processes run side by side: each begins at a place of its own.
     let start = std::process::id().wrapping_mul(251);
     loop {
-        let number = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 64_000;
-        let [_, _, high, low] = number.to_be_bytes();
-        let address = Ipv4Addr::new(127, 53, high, low.clamp(1, 254));
+        let number = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        // Neither a network's own address nor its broadcast address.
+        let [high, low] = [number / 254 % 256, number % 254 + 1];
+        let byte = |number: u32| u8::try_from(number).expect("it is below 256");
+        let address = Ipv4Addr::new(127, 53, byte(high), byte(low));
         if UdpSocket::bind((address, 53)).is_ok() {
             return address;
         }

@@ -121,7 +121,9 @@ fn what_a_file_system_keeps_in_the_directory_of_the_log_is_no_member() {
         fs::create_dir(dir.path().join("lost+found")).expect("/tmp can be written");
         (spawn(start(name).flag(&format!("--wal-dir={}", dir.path().display()))), dir)
     });
-    members.iter_mut().for_each(|(member, _)| member.wait_until_ready());
+    for (member, _) in &mut members {
+        member.wait_until_ready();
+    }
     let [(a, _), (b, _)] = &members;
     assert_eq!(identity(a), identity(b));
 }

@@ -53,7 +53,7 @@ async fn look_up(domain: &Domain, member: &server::Config) -> Result<Members, Fa
         places.insert(url, leads.map(|addresses| addresses.into_iter().collect()));
     }
     let own = (member.name.as_str(), member.peer_urls.as_slice());
-    let members = members(found, own, &places)?;
+    let members = members(&found, own, &places)?;
     for (name, urls) in &members {
         tracing::info!(target: "discovery", "got bootstrap from DNS for {name} at {}", urls.join(","));
     }
@@ -82,21 +82,20 @@ type Places = BTreeMap<String, Result<BTreeSet<SocketAddr>, String>>;
 ///
 /// All members must come to the same URLs, of which the cluster's id is made. So a host that cannot
 /// be resolved at the moment counts all the same (etcd leaves it out).
-fn members(found: Vec<Target>, own: (&str, &[String]), places: &Places) -> Result<Members, Failed> {
+fn members(found: &[Target], own: (&str, &[String]), places: &Places) -> Result<Members, Failed> {
     let (name, advertised) = own;
     let urls = of_one_scheme(found, advertised);
     let is_own = |url: &String| advertised.iter().any(|own| same_place(url, own, places));
     let mine: Vec<&String> = urls.iter().filter(|url| is_own(url)).collect();
     match &mine[..] {
         [] => return Err(not_among(&urls, own, places)),
-        [_] => {}
         [one, other, ..] if urls.len() > mine.len() => {
             return Err(Failed::ForGood(format!(
                 "{one} and {other} both lead to this member: each member needs just one record, \
                  since the others cannot know that two are one"
             )));
         }
-        [_, _, ..] => {}
+        [_, ..] => {}
     }
     let own = (name.to_owned(), mine.into_iter().cloned().collect());
     let others = urls.iter().filter(|url| !is_own(url));
@@ -106,7 +105,7 @@ fn members(found: Vec<Target>, own: (&str, &[String]), places: &Places) -> Resul
 }
 
 /// Sorted. A place that is listed both with TLS and without counts as this member has it.
-fn of_one_scheme(found: Vec<Target>, advertised: &[String]) -> Vec<String> {
+fn of_one_scheme(found: &[Target], advertised: &[String]) -> Vec<String> {
     let secure = advertised.iter().any(|url| url.starts_with("https:"));
     let place = |target: &Target| (target.host.clone(), target.port);
     let preferred: BTreeSet<_> =
@@ -180,8 +179,8 @@ mod tests {
         let urls = records.iter().chain(advertised);
         let places = urls.map(|url| ((*url).to_owned(), place(url))).collect();
         let advertised: Vec<String> = advertised.iter().map(|url| (*url).to_owned()).collect();
-        let found = records.iter().map(|url| target(url)).collect();
-        members(found, (name, &advertised), &places)
+        let found: Vec<_> = records.iter().map(|url| target(url)).collect();
+        members(&found, (name, &advertised), &places)
     }
 
     #[track_caller]

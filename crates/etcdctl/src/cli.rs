@@ -141,7 +141,7 @@ mod tests {
     fn read(line: &str) -> Result<Cli, clap::Error> {
         let grammar = grammar();
         let words = line.split_whitespace().map(OsString::from).collect();
-        let words = crate::argv::arrange(&grammar, words).words;
+        let words = argv::arrange(&grammar, words).words;
         Cli::read(grammar, words)
     }
 

@@ -47,15 +47,16 @@ async fn ask(name: &str, servers: &mut String) -> Result<Vec<SRV>, Reason> {
             Err(error) if failed == Reason::Absent => failed = reason(&error),
             Err(_) => {}
             Ok(answer) => {
-                let records = answer.answers().iter().filter_map(|record| match &record.data {
-                    RData::SRV(srv) => Some(srv.clone()),
-                    _ => None,
-                });
-                return Ok(records.collect());
+                let records = answer.answers().iter();
+                return Ok(records.filter_map(|record| srv(&record.data)).collect());
             }
         }
     }
     Err(failed)
+}
+
+fn srv(data: &RData) -> Option<SRV> {
+    if let RData::SRV(srv) = data { Some(srv.clone()) } else { None }
 }
 
 fn resolver(
@@ -91,6 +92,7 @@ fn candidates(wanted: &Name, config: &ResolverConfig, ndots: usize) -> Vec<Name>
 }
 
 /// Go's words where it has some.
+#[allow(clippy::wildcard_enum_match_arm, reason = "the others all speak for themselves")]
 fn reason(error: &NetError) -> Reason {
     match error {
         NetError::Dns(DnsError::NoRecordsFound(_)) => Reason::Absent,
@@ -156,7 +158,10 @@ mod tests {
         assert_eq!(read(&[record(".", 0)], false), Err(Reason::Absent));
         let odd = Name::from_labels([b"a,b=c".as_slice(), b"test"]).expect("DNS takes any bytes");
         for bad in [record("a.test.", 0), SRV::new(0, 0, 1, odd)] {
-            assert!(matches!(read(&[bad.clone()], false), Err(Reason::Bad(_))), "{bad}");
+            assert!(
+                matches!(read(std::slice::from_ref(&bad), false), Err(Reason::Bad(_))),
+                "{bad}"
+            );
         }
         let many: Vec<_> = (0..=TARGETS_MAX).map(|_| record("a.test.", 1)).collect();
         assert!(matches!(read(&many, false), Err(Reason::Bad(_))));

@@ -60,9 +60,9 @@ mod tests {
         let targets = [target("a", 0, 1), target("b", 0, 2), target("c", 0, 0)];
         // Shares 1, 2, 1: the first draw is of four.
         assert_eq!(arranged(&targets, |_| 0), "abc");
-        assert_eq!(arranged(&targets, |below| if below == 4 { 1 } else { 0 }), "bac");
-        assert_eq!(arranged(&targets, |below| if below == 4 { 2 } else { 0 }), "bac");
-        assert_eq!(arranged(&targets, |below| if below == 4 { 3 } else { 0 }), "cba");
+        for (first, expected) in [(1, "bac"), (2, "bac"), (3, "cba")] {
+            assert_eq!(arranged(&targets, |below| first * u32::from(below == 4)), expected);
+        }
         assert_eq!(arranged(&[], |_| 0), "");
     }
 

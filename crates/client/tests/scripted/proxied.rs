@@ -17,10 +17,9 @@ fn through(proxy: &str, endpoint: &str, tls: Settings) -> Client {
 
 async fn failure(proxy: &str, endpoint: &str) -> String {
     let client = through(proxy, endpoint, Settings::default());
-    match client.get("/k", &Get::default()).await.unwrap_err() {
-        Error::Unavailable(Unavailable { attempts }) => attempts[0].to_string(),
-        other => panic!("{other:?}"),
-    }
+    let error = client.get("/k", &Get::default()).await.unwrap_err();
+    let Error::Unavailable(Unavailable { attempts }) = error else { panic!("{error:?}") };
+    attempts[0].to_string()
 }
 
 #[tokio::test]
