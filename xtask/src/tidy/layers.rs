@@ -32,6 +32,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("clap", &["etcdctl", "etcdutl", "bench"]),
     ("crc32c", &["peer", "wal", "backend", "mvcc"]),
     ("dns-lookup", &["tls"]),
+    ("hickory-resolver", &["client"]),
     ("hyper", &["api", "peer", "client", "bench"]),
     ("hyper-util", &["api", "peer", "client", "bench"]),
     ("percent-encoding", &["api", "client"]),
