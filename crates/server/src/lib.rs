@@ -31,12 +31,8 @@ pub use figures::{AppendFigures, Figures, Histogram};
 pub use handle::{Connected, Handle};
 pub use leases::{KEEP_PATH, LeaseError, TIME_TO_LIVE_PATH};
 pub use peer::Dialer;
-<<<<<<< HEAD
-pub use start::{founding_id, has_member, start};
-pub use threads::saves::{Blob, Saved};
-=======
 pub use start::{founding_id, has_member, knows_nobody, start};
->>>>>>> main
+pub use threads::saves::{Blob, Saved};
 
 #[cfg(test)]
 mod tests;
