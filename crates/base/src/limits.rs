@@ -50,7 +50,7 @@ pub const LEASE_REVOCATIONS_IN_FLIGHT_MAX: usize = 16;
 pub const LEASE_REVOCATIONS_PER_SECOND_MAX: usize = 1_000;
 /// The leader notes down so often what is left of leases that live longer than that (etcd), so many
 /// in one command.
-pub const LEASE_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5 * 60);
+pub const LEASE_CHECKPOINT_INTERVAL: Duration = Duration::from_mins(5);
 pub const LEASE_CHECKPOINTS_MAX: usize = 1_000;
 /// Transactions inside one another: what is deeper could not be read back from the log.
 pub const TXN_DEPTH_MAX: usize = 32;

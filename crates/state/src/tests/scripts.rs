@@ -100,7 +100,9 @@ impl Script {
             Response::Keys(Ok(event)) => self.say(show_event(event)),
             Response::Keys(Err(failure)) => self.say(show_failure(failure)),
             Response::V3(Err(refused)) => self.say(refused.text()),
-            other => panic!("{other:?}"),
+            Response::V3(Ok(_)) | Response::Expired(_) | Response::Done | Response::Refused(_) => {
+                panic!("{outcome:?}")
+            }
         }
         self.trace(&outcome.commits);
     }
