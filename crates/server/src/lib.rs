@@ -10,6 +10,7 @@
 //! - an idle member writes nothing.
 
 mod barriers;
+mod compactor;
 mod config;
 mod failure;
 mod figures;
@@ -24,6 +25,7 @@ mod threads;
 mod transfer;
 mod waiters;
 
+pub use compactor::AutoCompaction;
 pub use config::{Config, Done, StartError, Status, Unserved};
 pub use figures::{AppendFigures, Figures, Histogram};
 pub use handle::{Connected, Handle};
