@@ -11,6 +11,7 @@ mod cluster;
 mod environment;
 mod file;
 mod given;
+mod limits;
 mod security;
 mod urls;
 
@@ -44,6 +45,7 @@ pub(crate) struct Config {
     /// Nobody said where the data should go.
     pub(crate) is_default_data_dir: bool,
     pub(crate) cors: Vec<String>,
+    pub(crate) grpc: api::Grpc,
     pub(crate) listen_clients: Vec<Listen>,
     pub(crate) listen_peers: Vec<Listen>,
     pub(crate) security: Security,

@@ -59,7 +59,7 @@ pub(crate) fn run(mut config: Config, set_log_level: api::SetLogLevel) -> Result
         cors: config.cors,
         // The limit is for each listener.
         max_connections: (max_connections / listeners.clients.len().max(1)).max(1),
-        grpc: api::Grpc::default(),
+        grpc: config.grpc,
     };
     let serving = Serving {
         client_urls: config.member.client_urls,

@@ -131,7 +131,7 @@ impl Handle {
         }
         let (id, answer) = shared.waiters.add(shared.now());
         let command = Command { format: FORMAT, id, op: Some(op) };
-        let refused = if command.encoded_len() > limits::REQUEST_BYTES_MAX {
+        let refused = if command.encoded_len() > shared.config.request_bytes_max {
             Err(Unserved::TooLarge)
         } else {
             let proposal = Proposal { id, data: command.encode_to_vec().into() };

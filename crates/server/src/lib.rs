@@ -11,6 +11,7 @@
 
 mod addresses;
 mod barriers;
+mod compactor;
 mod config;
 mod failure;
 mod figures;
@@ -26,6 +27,7 @@ mod transfer;
 mod waiters;
 
 pub use addresses::addresses;
+pub use compactor::AutoCompaction;
 pub use config::{Config, Done, StartError, Status, Unserved};
 pub use figures::{AppendFigures, Figures, Histogram};
 pub use handle::{Connected, Handle};

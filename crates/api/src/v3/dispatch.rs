@@ -106,7 +106,7 @@ impl Services {
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_send_buf_size(SEND_BYTES_MAX)
             .max_header_list_size(HEAD_BYTES_MAX)
-            .keep_alive_interval(Some(limits.keepalive_interval).filter(|often| !often.is_zero()))
+            .keep_alive_interval(Some(limits.keepalive_interval).filter(|_| limits.asks_for_life()))
             .keep_alive_timeout(limits.keepalive_timeout);
         builder
     }

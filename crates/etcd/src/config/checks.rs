@@ -2,12 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use base::limits;
-
 use super::{
     Bootstrap, Config, Defaults, Listen, Refusal, bootstrap, cluster,
     given::Given,
-    security,
+    limits, security,
     urls::{self, Url},
     value,
 };
@@ -36,6 +34,7 @@ pub(super) fn config(mut given: Given) -> Result<Config, Refusal> {
     let security = security::read(&mut given)?;
     security::fits(&mut given, &security, &listen_clients, &listen_peers)?;
     let bootstrap = bootstrap::read(&mut given)?;
+    limits::warn(&mut given);
     let mut member = member(&given)?;
     if let Some(Bootstrap::Token(url, _)) = &bootstrap {
         // As in etcd: members that came by different tokens are strangers.
@@ -47,6 +46,7 @@ pub(super) fn config(mut given: Given) -> Result<Config, Refusal> {
         member,
         // Checked when it was given.
         cors: value::origins(given.text("cors")).unwrap_or_default(),
+        grpc: limits::grpc(&given),
         listen_clients,
         listen_peers,
         security,
@@ -84,6 +84,8 @@ fn member(given: &Given) -> Result<server::Config, Refusal> {
         election,
         snapshot_count: if snapshot_count == 0 { 10_000 } else { snapshot_count },
         quota_bytes: quota(given.number("quota-backend-bytes")),
+        request_bytes_max: limits::request_bytes_max(given),
+        auto_compaction: limits::auto_compaction(given).map_err(conflict)?,
         catch_up_entries: given.count("snapshot-catchup-entries"),
         // Comes once the certificates have been read.
         dialer: server::Dialer::default(),
@@ -133,7 +135,7 @@ fn pace(given: &Given) -> Result<(Duration, Duration), Refusal> {
 
 fn quota(bytes: i64) -> u64 {
     match bytes {
-        0 => limits::QUOTA_BYTES_DEFAULT,
+        0 => base::limits::QUOTA_BYTES_DEFAULT,
         // Negative: no bound, as in etcd.
         bytes => u64::try_from(bytes).unwrap_or(u64::MAX),
     }

@@ -330,3 +330,70 @@ fn zero_means_the_default_where_it_does_in_etcd() {
     assert_eq!(configured(&["--quota-backend-bytes=-1"], &[]).member.quota_bytes, u64::MAX);
     assert_eq!(configured(&["--quota-backend-bytes=9"], &[]).member.quota_bytes, 9);
 }
+
+#[test]
+fn limits_of_the_v3_api_are_taken_from_the_flags() {
+    let config = configured(&[], &[]);
+    let default = api::Grpc::default();
+    assert_eq!(config.grpc, default);
+    assert_eq!(config.member.request_bytes_max, 1_572_864);
+    let config = configured(
+        &[
+            "--max-request-bytes=9000",
+            "--max-txn-ops=7",
+            "--max-concurrent-streams=3",
+            "--grpc-keepalive-interval=1m30s",
+            "--grpc-keepalive-timeout=1500ms",
+            "--watch-progress-notify-interval=5s",
+        ],
+        &[],
+    );
+    let expected = api::Grpc {
+        request_bytes_max: 9_000,
+        txn_ops_max: 7,
+        streams_max: 3,
+        keepalive_interval: Duration::from_secs(90),
+        keepalive_timeout: Duration::from_millis(1_500),
+        progress_interval: Duration::from_secs(5),
+    };
+    assert_eq!(config.grpc, expected);
+    assert_eq!(config.member.request_bytes_max, 9_000);
+    let config = configured(&["--max-request-bytes=33554432"], &[]);
+    assert_eq!(config.member.request_bytes_max, 16 << 20);
+    assert!(
+        config.warnings[0].contains("requests of up to 16777216 bytes"),
+        "{:?}",
+        config.warnings
+    );
+    let config = configured(&["--experimental-watch-progress-notify-interval=3s"], &[]);
+    assert_eq!(config.grpc.progress_interval, Duration::from_secs(3));
+}
+
+#[test]
+fn what_history_is_kept_is_read_as_etcd_reads_it() {
+    use server::AutoCompaction::{Never, Periodic, Revision};
+    let check = |flags: &[&str], expected| {
+        let compaction = configured(flags, &[]).member.auto_compaction;
+        assert_eq!(compaction, expected, "{flags:?}");
+    };
+    let of = |text: &str| format!("--auto-compaction-retention={text}");
+    check(&[], None);
+    check(&[&of("0")], Some(Never));
+    check(&["--auto-compaction-mode=revision"], Some(Never));
+    check(&[&of("1")], Some(Periodic(Duration::from_hours(1))));
+    check(&[&of("30m")], Some(Periodic(Duration::from_mins(30))));
+    check(
+        &["--auto-compaction-mode=periodic", &of("72h")],
+        Some(Periodic(Duration::from_hours(72))),
+    );
+    check(&["--auto-compaction-mode=revision", &of("1000")], Some(Revision(1_000)));
+    check(&["--experimental-auto-compaction-retention=2"], Some(Periodic(Duration::from_hours(2))));
+    let refuse = |flags: &[&str], expected: &str| {
+        let (_, refusal) = refused(flags, &[]);
+        assert!(refusal.contains(expected), "{refusal}");
+    };
+    refuse(&[&of("x")], "error parsing CompactionRetention: --auto-compaction-retention \"x\"");
+    refuse(&[&of("-5")], "a number of hours");
+    refuse(&["--auto-compaction-mode=revision", &of("5m")], "a number of revisions is needed");
+    refuse(&["--auto-compaction-mode=often"], "give one of periodic, revision");
+}
