@@ -5,7 +5,7 @@
 //! - `serve`: listeners, connections, their limits and their end; `stream`, `watchdog`: one
 //!   connection's bytes, and what it has done; `port`: with TLS or without; `at_once`: polling again who woke himself
 //! - `route`: from path and method to a handler; `escape`: what URLs escape
-//! - `v2`: keys, members and statistics; `ops`: version, health, metrics, log level
+//! - `v2`: keys, members and statistics; `v3`: one call of its JSON gateway so far; `ops`: version, health, metrics, log level
 //! - `peers`: what the peer port answers
 //! - `answering`, `reply`, `numbers`, `body`: how answers are made and sent
 
@@ -23,6 +23,7 @@ mod route;
 mod serve;
 mod stream;
 mod v2;
+mod v3;
 mod watchdog;
 
 pub use context::{Config, SetLogLevel};

@@ -11,7 +11,7 @@ use crate::{
     context::Context,
     escape, ops,
     reply::{self, Reply},
-    v2,
+    v2, v3,
 };
 
 /// Answers a request on the client port.
@@ -115,6 +115,9 @@ async fn other(context: &Context, request: Request<Incoming>, path: &[u8]) -> Re
         b"/metrics" => ops::metrics::answer(context, &method),
         b"/debug/vars" => ops::vars::answer(context, &method),
         b"/config/local/log" => ops::log_level::answer(context, request).await,
+        b"/v3/maintenance/downgrade" => v3::downgrade::answer(context, request).await,
+        #[cfg(feature = "next-version")]
+        b"/next/note" => ops::next::note(context, request).await,
         path if path.starts_with(b"/v2/auth/") => v2::auth::answer(),
         _ => reply::not_found(),
     }

@@ -1,6 +1,6 @@
 //! The table of errors that clients see: one row each, with its exact text.
 //!
-//! Clients compare these texts: never reword one. v3's part joins with its API.
+//! Clients compare these texts: never reword one. v3's part grows with its API.
 
 /// An error code of the v2 API (etcd 2.3.8), shown as `errorCode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,6 +78,71 @@ impl Code {
             | Self::RefreshTtlRequired
             | Self::WatcherCleared
             | Self::EventIndexCleared => 400,
+        }
+    }
+}
+
+/// An error of the v3 API (etcd 3.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rpc {
+    WrongDowngradeFormat,
+    InvalidDowngradeTarget,
+    ClusterVersionUnavailable,
+    DowngradeInProgress,
+    UnknownMethod,
+}
+
+impl Rpc {
+    /// The text on the wire.
+    pub const fn message(self) -> &'static str {
+        match self {
+            Self::WrongDowngradeFormat => "etcdserver: wrong downgrade target version format",
+            Self::InvalidDowngradeTarget => "etcdserver: invalid downgrade target version",
+            Self::ClusterVersionUnavailable => {
+                "etcdserver: cluster version not found during downgrade"
+            }
+            Self::DowngradeInProgress => "etcdserver: cluster has a downgrade job in progress",
+            Self::UnknownMethod => "etcdserver: unknown method",
+        }
+    }
+
+    pub const fn grpc(self) -> Grpc {
+        match self {
+            Self::WrongDowngradeFormat | Self::InvalidDowngradeTarget => Grpc::InvalidArgument,
+            Self::ClusterVersionUnavailable | Self::DowngradeInProgress => Grpc::FailedPrecondition,
+            Self::UnknownMethod => Grpc::Unknown,
+        }
+    }
+}
+
+/// A status code of gRPC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Grpc {
+    Unknown = 2,
+    InvalidArgument = 3,
+    NotFound = 5,
+    ResourceExhausted = 8,
+    FailedPrecondition = 9,
+    Unimplemented = 12,
+    Unavailable = 14,
+}
+
+impl Grpc {
+    /// The number on the wire.
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The status with which the JSON gateway answers.
+    pub const fn http_status(self) -> u16 {
+        match self {
+            Self::Unknown => 500,
+            Self::InvalidArgument | Self::FailedPrecondition => 400,
+            Self::NotFound => 404,
+            Self::ResourceExhausted => 429,
+            Self::Unimplemented => 501,
+            Self::Unavailable => 503,
         }
     }
 }

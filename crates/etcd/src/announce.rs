@@ -1,17 +1,14 @@
 //! What the log says once a member serves, in the wording by which supervisors and test harnesses
 //! know the original to be up.
 
-use base::version;
+use base::version::THIS;
 use server::Handle;
-
-/// What the cluster agrees to speak, as the original shows it: major and minor.
-fn cluster_version() -> &'static str {
-    version::CLUSTER.rsplit_once('.').map_or(version::CLUSTER, |(short, _)| short)
-}
 
 /// Logs the wordings of 2.3, of 3.4, and of 3.5 on; tells systemd.
 pub(crate) fn ready(handle: &Handle, client_urls: &[String], served: &[(String, bool)]) {
-    let (agreed, name, cluster) = (cluster_version(), handle.name(), handle.cluster_id());
+    // Who is ready has one.
+    let agreed = handle.reader().cluster_version().unwrap_or(THIS.oldest);
+    let (name, cluster) = (handle.name(), handle.cluster_id());
     let urls = client_urls.join(" ");
     tracing::info!(
         target: "etcdserver",

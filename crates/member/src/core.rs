@@ -11,7 +11,7 @@ use std::{
     mem,
 };
 
-use base::{Index, MemberId, Term, UnixNanos, limits};
+use base::{Index, MemberId, Term, UnixNanos, limits, version::Build};
 use raft::{
     RawNode, ReadOnlyOption, StateRole,
     eraftpb::{ConfChangeType, Entry, EntryType, HardState, Message, MessageType},
@@ -33,6 +33,8 @@ const READ_PATIENCE_TICKS: usize = 5;
 /// What a core needs to know of its member.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// What this build can do: told to the others, and the reason to go on or not.
+    pub build: Build,
     pub name: String,
     pub client_urls: Vec<String>,
     /// Ticks without a leader before an election; more than `heartbeat_ticks`.

@@ -104,7 +104,7 @@ impl Writer {
     pub fn meta(&self, key: &'static str) -> Result<Option<Bytes>, ReadError> {
         match self.meta.get(key) {
             Some(value) => Ok(value.clone()),
-            None => Ok(self.store.backend.get(Table::Meta, key.as_bytes())?),
+            None => self.store.meta(key),
         }
     }
 

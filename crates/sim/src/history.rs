@@ -60,6 +60,7 @@ impl History {
             Response::Keys(Err(_))
             | Response::Expired(_)
             | Response::Done
+            | Response::Downgrade(_)
             | Response::Refused(_) => None,
         };
         self.acknowledged.insert(answer.id, Acknowledged { index: answer.index, revision });

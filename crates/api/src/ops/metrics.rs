@@ -138,9 +138,9 @@ fn of_server(page: &mut Page, handle: &Handle) {
     page.begin("etcd_server_version", "The server's version of etcd.", "gauge");
     page.sample("etcd_server_version", &[("server_version", version::SERVER)], 1);
     if let Some(version) = handle.reader().cluster_version() {
-        let version = version.rsplit_once('.').map_or(version.as_str(), |(minor, _)| minor);
+        let version = version.to_string();
         page.begin("etcd_cluster_version", "The version that all members can do.", "gauge");
-        page.sample("etcd_cluster_version", &[("cluster_version", version)], 1);
+        page.sample("etcd_cluster_version", &[("cluster_version", &version)], 1);
     }
     page.begin("etcd_server_id", "The member's id.", "gauge");
     page.sample("etcd_server_id", &[("server_id", &handle.member_id().to_string())], 1);

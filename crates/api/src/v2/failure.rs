@@ -36,6 +36,7 @@ pub(crate) fn status(why: Unserved) -> StatusCode {
         | Unserved::TimeoutLeaderFailed
         | Unserved::NoLeader
         | Unserved::NotEnoughStarted
+        | Unserved::NotAllCan
         | Unserved::LastVoter => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

@@ -121,7 +121,8 @@ async fn change(context: &Context, request: Request<Incoming>, rest: &str) -> Re
         let members = context.handle.reader().members();
         let learner = members.members.get(&id).is_some_and(|member| member.learner);
         let (id, name, client_urls) = (id.0, String::new(), Vec::new());
-        Change::Update(command::Member { id, name, peer_urls, client_urls, learner })
+        let version = String::new();
+        Change::Update(command::Member { id, name, peer_urls, client_urls, learner, version })
     } else {
         Change::Remove(id)
     };
