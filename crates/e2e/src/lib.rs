@@ -9,6 +9,7 @@ pub mod authority;
 pub mod binaries;
 pub mod cluster;
 pub mod dns;
+pub mod docker;
 pub mod http;
 pub mod limits;
 pub mod logs;

@@ -6,6 +6,7 @@ mod config;
 mod descriptors;
 mod discovery;
 mod flags;
+mod image;
 mod listen;
 mod logging;
 mod records;
@@ -28,7 +29,13 @@ use serve::Ended;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let arguments = match image::flags(std::env::args_os().skip(1).collect()) {
+        Ok(arguments) => arguments,
+        Err(reason) => {
+            complain(&reason);
+            return ExitCode::FAILURE;
+        }
+    };
     let command = config::environment(std::env::vars_os())
         .and_then(|environment| config::gather(&arguments, &environment));
     match command {
