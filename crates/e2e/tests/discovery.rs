@@ -121,7 +121,7 @@ fn who_comes_late_to_a_full_token_becomes_a_proxy() {
     assert!(!late.data_dir().join("member").exists());
     // Its port for peers is free again, and what it is it stays without the service.
     let peer_port = late.peer_url().trim_start_matches("http://");
-    assert!(std::net::TcpListener::bind(peer_port).is_ok());
+    assert!(TcpListener::bind(peer_port).is_ok());
     service.stop();
     late.stop();
     late.allow("the server is already initialized as proxy before, starting as etcd proxy...");
