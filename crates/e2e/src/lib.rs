@@ -15,6 +15,7 @@ pub mod limits;
 pub mod logs;
 pub mod member;
 pub mod ports;
+pub mod proxies;
 pub mod records;
 pub mod rings;
 pub mod run;

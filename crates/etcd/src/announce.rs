@@ -24,6 +24,24 @@ pub(crate) fn ready(handle: &Handle, client_urls: &[String], served: &[(String, 
     notify(sd_notify::NotifyState::Ready);
 }
 
+/// The same for a proxy, in the wordings of 2.3 and of 3.4.
+pub(crate) fn proxy_ready<'a>(urls: impl Iterator<Item = &'a str>) {
+    for url in urls {
+        tracing::info!(target: "etcdmain", "proxy: listening for client requests on {url}");
+        tracing::info!(
+            target: "etcdmain",
+            "v2 proxy started listening on client requests on {url:?}"
+        );
+    }
+    notify(sd_notify::NotifyState::Ready);
+}
+
+/// The same for a gateway.
+pub(crate) fn gateway_ready(endpoints: &[String]) {
+    tracing::info!(target: "tcpproxy", ?endpoints, "ready to proxy client requests");
+    notify(sd_notify::NotifyState::Ready);
+}
+
 /// Tells systemd that the end has begun.
 pub(crate) fn stopping(signal: i32) {
     let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");

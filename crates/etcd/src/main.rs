@@ -6,10 +6,13 @@ mod config;
 mod descriptors;
 mod discovery;
 mod flags;
+mod gateway;
 mod image;
 mod listen;
 mod logging;
+mod proxy;
 mod records;
+mod role;
 mod secure;
 mod serve;
 mod signals;
@@ -21,7 +24,7 @@ use std::{
     process::ExitCode,
 };
 
-use config::{Command, Config, Refusal};
+use config::{Command, Config, Gateway, Refusal};
 use serve::Ended;
 
 /// The system's own keeps what the flusher frees: a member then takes half as much again.
@@ -42,11 +45,13 @@ fn main() -> ExitCode {
         Ok(Command::Help) => print(&flags::help()),
         Ok(Command::Version) => print(&version::text()),
         Ok(Command::Start(config)) => start(*config),
+        Ok(Command::Gateway(gateway)) => start_gateway(&gateway),
+        Ok(Command::GatewayHelp) => print(&flags::gateway::help()),
         Err(refusal) => {
             complain(&refusal.to_string());
             match refusal {
                 Refusal::Usage(_) => ExitCode::from(2),
-                Refusal::Conflict(_) => ExitCode::FAILURE,
+                Refusal::Stray(_) | Refusal::Conflict(_) => ExitCode::FAILURE,
             }
         }
     }
@@ -99,6 +104,16 @@ fn start(config: Config) -> ExitCode {
         Ok(Ended::Failed) => ExitCode::FAILURE,
         Err(reason) => {
             tracing::error!(target: "etcdmain", "{reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_gateway(gateway: &Gateway) -> ExitCode {
+    match gateway::run(gateway) {
+        Ok(signal) => signals::end_by(signal),
+        Err(reason) => {
+            complain(&reason);
             ExitCode::FAILURE
         }
     }

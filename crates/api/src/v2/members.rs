@@ -12,10 +12,11 @@ use state::{
     membership::{Member, Refusal},
 };
 
-use super::{failure, json, upload};
+use super::{failure, json};
 use crate::{
     context::Context,
     reply::{self, Reply, X_ETCD_CLUSTER_ID},
+    upload,
 };
 
 /// `rest`: what follows `/v2/members/`.

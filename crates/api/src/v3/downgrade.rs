@@ -13,7 +13,7 @@ use server::Handle;
 use state::{Response, apply::Unfit};
 
 use super::gateway::{self, Failure};
-use crate::{context::Context, reply::Reply, v2::upload};
+use crate::{context::Context, reply::Reply, upload};
 
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]

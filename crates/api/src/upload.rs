@@ -17,10 +17,43 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// first and listens then, gets to read the answer.
 const DISCARDED_BYTES_MAX: usize = 8 << 20;
 
+/// Why a body could not be read to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Bad {
+    TooLarge {
+        /// All of it has been read and thrown away.
+        at_end: bool,
+    },
+    TooSlow,
+    /// Not well-formed, or cut off.
+    Broken(String),
+}
+
+impl Bad {
+    pub(crate) fn reply(&self) -> Reply {
+        let closing = |status, text: &str| reply::and_close(reply::text(status, text));
+        match self {
+            Self::TooLarge { at_end: true } => too_large(),
+            Self::TooLarge { at_end: false } => reply::and_close(too_large()),
+            Self::TooSlow => closing(
+                StatusCode::REQUEST_TIMEOUT,
+                "408 Request Timeout: the body took too long\n",
+            ),
+            Self::Broken(_) => {
+                closing(StatusCode::BAD_REQUEST, "400 Bad Request: the body is broken\n")
+            }
+        }
+    }
+}
+
 /// The whole body; or the answer for whoever sends too much, or too slowly.
 pub(crate) async fn read(request: Request<Incoming>) -> Result<Bytes, Reply> {
     let waits = request.headers().contains_key(header::EXPECT);
-    let mut body = request.into_body();
+    read_body(waits, request.into_body()).await.map_err(|bad| bad.reply())
+}
+
+/// The whole body of a client that waits to be told to go on, or does not.
+pub(crate) async fn read_body(waits: bool, mut body: Incoming) -> Result<Bytes, Bad> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
@@ -28,26 +61,9 @@ pub(crate) async fn read(request: Request<Incoming>) -> Result<Bytes, Reply> {
     // Who asks first has not begun to send. Who announces more than is ever read learns it now.
     let most = if waits { limits::REQUEST_BYTES_MAX } else { DISCARDED_BYTES_MAX };
     if announced > most as u64 {
-        return Err(reply::and_close(too_large()));
+        return Err(Bad::TooLarge { at_end: false });
     }
-    match time::timeout(PATIENCE, collect(&mut body)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(Bad::TooLarge { at_end: true })) => Err(too_large()),
-        Ok(Err(Bad::TooLarge { at_end: false })) => Err(reply::and_close(too_large())),
-        Ok(Err(Bad::Broken)) => {
-            let text = "400 Bad Request: the body is broken\n";
-            Err(reply::and_close(reply::text(StatusCode::BAD_REQUEST, text)))
-        }
-        Err(_) => {
-            let text = "408 Request Timeout: the body took too long\n";
-            Err(reply::and_close(reply::text(StatusCode::REQUEST_TIMEOUT, text)))
-        }
-    }
-}
-
-enum Bad {
-    TooLarge { at_end: bool },
-    Broken,
+    time::timeout(PATIENCE, collect(&mut body)).await.unwrap_or(Err(Bad::TooSlow))
 }
 
 async fn collect(body: &mut Incoming) -> Result<Bytes, Bad> {
@@ -55,7 +71,7 @@ async fn collect(body: &mut Incoming) -> Result<Bytes, Bad> {
     let mut rest = BytesMut::new();
     let mut length = 0;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Bad::Broken)?;
+        let frame = frame.map_err(|error| Bad::Broken(error.to_string()))?;
         let Ok(data) = frame.into_data() else { continue };
         length += data.len();
         if length > DISCARDED_BYTES_MAX {
