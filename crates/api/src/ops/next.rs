@@ -11,7 +11,7 @@ use state::Response;
 use crate::{
     context::Context,
     reply::{self, Reply},
-    v2::upload,
+    upload,
 };
 
 /// What `/version` tells besides.
