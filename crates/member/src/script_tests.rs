@@ -176,6 +176,7 @@ impl Stage {
         entries: Vec<Entry>,
     ) {
         let config = Config {
+            build: base::version::THIS,
             name: "test".to_owned(),
             client_urls: Vec::new(),
             election_ticks: 10,

@@ -89,6 +89,9 @@ pub enum Unserved {
     Unhealthy,
     #[error("etcdserver: the last voter cannot be removed")]
     LastVoter,
+    /// It is new, and the cluster's version does not permit it.
+    #[error("etcdserver: not all members can do this yet: upgrade them, then try again")]
+    NotAllCan,
     #[error("etcdserver: server stopped")]
     Stopped,
 }

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use base::{Clock, Disk, MemberId};
+use base::{Clock, Disk, MemberId, version};
 use member::{OpenError, Opened, Options, Paths};
 use parking_lot::Mutex;
 use state::membership::bootstrap_member_id;
@@ -117,6 +117,7 @@ fn options(config: &Config, run: u64) -> Options {
         wal: wal::Options { segment_bytes: SEGMENT_BYTES },
         backend: backend::Options { cache_bytes: CACHE_BYTES },
         core: member::Config {
+            build: version::THIS,
             name: config.name.clone(),
             client_urls: config.client_urls.clone(),
             election_ticks: ticks.max(2),

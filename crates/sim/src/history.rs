@@ -61,6 +61,7 @@ impl History {
             | Response::V3(_)
             | Response::Expired(_)
             | Response::Done
+            | Response::Downgrade(_)
             | Response::Refused(_) => None,
         };
         self.acknowledged.insert(answer.id, Acknowledged { index: answer.index, revision });

@@ -48,9 +48,11 @@ impl Body {
 
     fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         match &mut self.content {
-            Content::Plain(body) => Pin::new(body)
-                .poll_frame(cx)
-                .map(|frame| frame.map(|frame| frame.map_err(|never| match never {}))),
+            Content::Plain(body) => Pin::new(body).poll_frame(cx).map(|frame| {
+                frame.map(|frame| {
+                    frame.map_err(|_: Cut| Status::unavailable("the answer is cut off"))
+                })
+            }),
             Content::Grpc(body) => Pin::new(body).poll_frame(cx),
             Content::Range(body) => Pin::new(body.as_mut()).poll_frame(cx),
         }

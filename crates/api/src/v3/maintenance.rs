@@ -4,7 +4,10 @@ mod snapshot;
 
 use std::sync::Arc;
 
-use base::{MemberId, Refused, version};
+use base::{
+    MemberId, Refused,
+    version::{self, Minor},
+};
 use proto::{
     command::Op,
     etcdserverpb::{
@@ -19,6 +22,7 @@ use tonic::{Request, Response, Status};
 
 pub(crate) use self::snapshot::Snapshot;
 use super::{
+    downgrade,
     failure::{status, unserved},
     generated::etcdserverpb::maintenance_server,
     header,
@@ -71,6 +75,7 @@ impl maintenance_server::Maintenance for Maintenance {
         errors.extend(reader.alarms().all().iter().map(shown));
         let members = reader.members();
         let own = members.members.get(&handle.member_id());
+        let target = reader.versions().downgrade;
         Ok(Response::new(StatusResponse {
             header: Some(header::now(handle)),
             version: version::SERVER.to_owned(),
@@ -82,9 +87,12 @@ impl maintenance_server::Maintenance for Maintenance {
             errors,
             db_size_in_use: signed(figures.keyspace_bytes_in_use),
             is_learner: own.is_some_and(|member| member.learner),
-            storage_version: reader.cluster_version().unwrap_or_default(),
+            storage_version: handle.storage_version().map(Minor::in_full).unwrap_or_default(),
             db_size_quota: signed(handle.quota_bytes()),
-            downgrade_info: Some(DowngradeInfo::default()),
+            downgrade_info: Some(DowngradeInfo {
+                enabled: target.is_some(),
+                target_version: target.map(Minor::in_full).unwrap_or_default(),
+            }),
         }))
     }
 
@@ -123,9 +131,12 @@ impl maintenance_server::Maintenance for Maintenance {
 
     async fn downgrade(
         &self,
-        _: Request<DowngradeRequest>,
+        request: Request<DowngradeRequest>,
     ) -> Result<Response<DowngradeResponse>, Status> {
-        Err(Status::unimplemented("downgrades are not there yet"))
+        let handle = &self.0.handle;
+        let version = downgrade::carry_out(handle, request.get_ref()).await?;
+        let header = Some(header::now(handle));
+        Ok(Response::new(DowngradeResponse { header, version: version.to_string() }))
     }
 }
 

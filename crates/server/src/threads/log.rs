@@ -95,6 +95,7 @@ mod tests {
             wal: wal::Options::default(),
             backend: backend::Options { cache_bytes: 1 << 20 },
             core: member::Config {
+                build: base::version::THIS,
                 name: String::new(),
                 client_urls: Vec::new(),
                 election_ticks: 10,
