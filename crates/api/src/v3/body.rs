@@ -11,7 +11,10 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tonic::Status;
 
 use super::range::RangeBody;
-use crate::{body::ReplyBody, ops::metrics::grpc::Call};
+use crate::{
+    body::{Cut, ReplyBody},
+    ops::metrics::grpc::Call,
+};
 
 /// The body of an answer over HTTP/2.
 pub(crate) struct Body {
