@@ -5,6 +5,7 @@
 
 pub(crate) mod grpc;
 mod peers;
+mod v3;
 
 use std::{
     fmt::Display,
@@ -112,6 +113,9 @@ pub(crate) fn answer(context: &Context, method: &Method) -> Reply {
     of_server(&mut page, &context.handle);
     of_disk(&mut page, &context.handle);
     of_store(&mut page, context);
+    v3::of_keyspace(&mut page, context);
+    v3::of_leases(&mut page, context);
+    v3::of_quota(&mut page, context);
     peers::of_network(&mut page, &context.handle);
     of_requests(&mut page, &context.counters);
     grpc::of_grpc(&mut page, &context.counters.grpc);
