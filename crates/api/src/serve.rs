@@ -244,7 +244,8 @@ async fn serve_http2<A>(
     A: Fn(Request<Incoming>) -> Answering + Send + Sync + 'static,
 {
     activity.multiplex();
-    let io = TokioIo::new(Stream::new(stream, Arc::clone(activity)));
+    let stream = Stream::new(stream, Arc::clone(activity)).counted(services.traffic());
+    let io = TokioIo::new(stream);
     let service = service_fn(|request: Request<Incoming>| {
         let (services, answer, activity) =
             (Arc::clone(&services), Arc::clone(answer), Arc::clone(activity));

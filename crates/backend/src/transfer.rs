@@ -70,6 +70,15 @@ impl Export {
         Ok((rows.saturating_sub(own), self.file.used()))
     }
 
+    /// A CRC-32C over all rows as they travel.
+    pub fn crc32c(mut self) -> Result<u32, Error> {
+        let mut crc = 0;
+        while let Some(rows) = self.next_chunk(COMMIT_BYTES)? {
+            crc = crc32c::crc32c_append(crc, &rows);
+        }
+        Ok(crc)
+    }
+
     /// The next rows, about so many bytes of them or one; `None` at the end.
     pub fn next_chunk(&mut self, bytes: usize) -> Result<Option<Bytes>, Error> {
         let mut chunk = BytesMut::with_capacity(bytes + (64 << 10));

@@ -88,6 +88,7 @@ impl Handle {
             keyspace_bytes,
             keyspace_bytes_in_use,
             wal_bytes: counters.wal_bytes.load(Relaxed),
+            writes: counters.writes.figures(),
         }
     }
 

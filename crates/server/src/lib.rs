@@ -29,7 +29,7 @@ mod waiters;
 pub use addresses::addresses;
 pub use compactor::AutoCompaction;
 pub use config::{Config, Done, StartError, Status, Unserved};
-pub use figures::{AppendFigures, Figures, Histogram};
+pub use figures::{AppendFigures, Figures, Histogram, WriteFigures};
 pub use handle::{Connected, Handle};
 pub use leases::{KEEP_PATH, LeaseError, TIME_TO_LIVE_PATH};
 pub use peer::Dialer;

@@ -27,7 +27,7 @@ use crate::{
     Config, Status, Unserved,
     barriers::Barriers,
     failure::Failure,
-    figures::{Appends, Durations},
+    figures::{Appends, Durations, Writes},
     inbox::Inbox,
     threads::{apply::ApplyQueue, flusher::FlushSignal, snapshots::Place},
     waiters::Waiters,
@@ -104,6 +104,7 @@ pub(crate) struct Counters {
     pub(crate) wal_fsync: Durations,
     pub(crate) backend_commit: Durations,
     pub(crate) wal_bytes: AtomicU64,
+    pub(crate) writes: Writes,
 }
 
 impl Shared {

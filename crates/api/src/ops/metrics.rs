@@ -5,6 +5,7 @@
 
 pub(crate) mod grpc;
 mod peers;
+mod v3;
 
 use std::{
     fmt::Display,
@@ -125,6 +126,9 @@ pub(crate) fn answer(context: &Context, method: &Method) -> Reply {
         of_server(page, &context.handle);
         of_disk(page, &context.handle);
         of_store(page, context);
+        v3::of_keyspace(page, context);
+        v3::of_leases(page, context);
+        v3::of_quota(page, context);
         peers::of_network(page, &context.handle);
         of_requests(page, &context.counters);
         grpc::of_grpc(page, &context.counters.grpc);

@@ -1,5 +1,6 @@
 //! `etcdserverpb.Maintenance`: what operators ask.
 
+mod hash;
 mod snapshot;
 
 use std::sync::Arc;
@@ -106,11 +107,22 @@ impl maintenance_server::Maintenance for Maintenance {
     }
 
     async fn hash(&self, _: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
-        Err(Status::unimplemented("hashes are not there yet"))
+        let hash = hash::of_tables(&self.0).await?;
+        let header = Some(header::now(&self.0.handle));
+        Ok(Response::new(HashResponse { header, hash }))
     }
 
-    async fn hash_kv(&self, _: Request<HashKvRequest>) -> Result<Response<HashKvResponse>, Status> {
-        Err(Status::unimplemented("hashes are not there yet"))
+    async fn hash_kv(
+        &self,
+        request: Request<HashKvRequest>,
+    ) -> Result<Response<HashKvResponse>, Status> {
+        let found = hash::of_keys(&self.0, request.get_ref().revision).await?;
+        Ok(Response::new(HashKvResponse {
+            header: Some(header::header(&self.0.handle, found.current)),
+            hash: found.hash,
+            compact_revision: found.compacted,
+            hash_revision: found.revision,
+        }))
     }
 
     async fn snapshot(
