@@ -20,7 +20,7 @@ pub struct Config {
 }
 
 /// Limits of the v3 API.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grpc {
     /// `--max-request-bytes`.
     pub request_bytes_max: usize,
@@ -35,6 +35,13 @@ pub struct Grpc {
     pub keepalive_timeout: Duration,
     /// `--watch-progress-notify-interval`.
     pub progress_interval: Duration,
+}
+
+impl Grpc {
+    /// Both times say so, as in etcd.
+    pub(crate) fn asks_for_life(&self) -> bool {
+        !self.keepalive_interval.is_zero() && !self.keepalive_timeout.is_zero()
+    }
 }
 
 impl Default for Grpc {

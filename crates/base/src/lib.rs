@@ -7,6 +7,7 @@ pub mod chance;
 pub mod clock;
 pub mod code;
 pub mod disk;
+pub mod duration;
 pub mod ids;
 pub mod limits;
 pub mod panics;

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 /// One request's payload: what v3 calls `--max-request-bytes`, and the largest v2 form.
 pub const REQUEST_BYTES_MAX: usize = 1_572_864;
+/// More than this no member may be told to take (`--max-request-bytes`): it is what an entry of the
+/// log and a row of the keyspace can be.
+pub const REQUEST_BYTES_CEILING: usize = 16 << 20;
 /// Watches of v3 on one stream.
 pub const WATCHES_PER_STREAM_MAX: usize = 100_000;
 /// Events of v3 that are told in one message, if they are of several revisions: a revision is never
@@ -57,6 +60,9 @@ pub const TXN_DEPTH_MAX: usize = 32;
 /// An answer that is in memory as a whole: of a transaction, of a deletion with what was there, and
 /// of a range that is sorted by something else than its keys.
 pub const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// Snapshots of the keyspace that clients save at once.
+pub const SNAPSHOTS_SAVED_MAX: usize = 4;
 
 /// Changes of the members that wait to be proposed: raft carries out one at a time.
 pub const CHANGES_WAITING_MAX: usize = 16;

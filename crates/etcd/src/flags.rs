@@ -39,6 +39,8 @@ pub(crate) enum Kind {
     Origins,
     /// `IP:port`, as etcd 0.4 had it.
     Address,
+    /// As Go writes it: `1m30s`.
+    Duration,
 }
 
 /// What becomes of a flag that was given.
@@ -106,6 +108,11 @@ impl Flag {
 
 const fn used(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
     Flag { name, kind, default, fate: Fate::Used(help) }
+}
+
+/// Another name for the same.
+const fn renamed(name: &'static str, kind: Kind, default: &'static str, to: &'static str) -> Flag {
+    Flag { name, kind, default, fate: Fate::Renamed(to) }
 }
 
 const fn idle(name: &'static str, kind: Kind, default: &'static str, reason: &'static str) -> Flag {

@@ -89,6 +89,11 @@ impl<'g> Line<'g> {
             (None, Some(flag)) => (flag, &mut self.globals),
             (None, None) => return self.flags.push(unknown_flag(word, name)),
         };
+        let may_stand_alone = flag.get_num_args().is_some_and(|range| range.min_values() == 0);
+        if flag.get_action().takes_values() && may_stand_alone {
+            target.push(spell(flag, value));
+            return;
+        }
         if flag.get_action().takes_values() {
             let value = value.map(OsStr::to_owned).or_else(|| words.next());
             target.push(spell(flag, value.as_deref()));
@@ -165,7 +170,7 @@ fn spell(flag: &Arg, value: Option<&OsStr>) -> OsString {
 }
 
 /// Go's booleans.
-fn parse_bool(text: &OsStr) -> Option<bool> {
+pub(crate) fn parse_bool(text: &OsStr) -> Option<bool> {
     match text.as_bytes() {
         b"1" | b"t" | b"T" | b"true" | b"TRUE" | b"True" => Some(true),
         b"0" | b"f" | b"F" | b"false" | b"FALSE" | b"False" => Some(false),
@@ -197,6 +202,8 @@ mod tests {
             ("etcdctl ls -p / --p", "etcdctl ls -p -p -- /"),
             ("etcdctl ls -recursive=true -sort=false /", "etcdctl ls --recursive -- /"),
             ("etcdctl ls --sort=maybe", "etcdctl ls --sort=maybe"),
+            ("etcdctl --insecure-discovery ls /", "etcdctl --insecure-discovery ls -- /"),
+            ("etcdctl ls -insecure-discovery=0", "etcdctl --insecure-discovery=0 ls"),
             ("etcdctl member list -C a", "etcdctl --peers=a member list"),
             ("etcdctl -help", "etcdctl --help"),
             ("etcdctl -v", "etcdctl --version"),

@@ -9,7 +9,6 @@ mod argv;
 mod cli;
 mod commands;
 mod connect;
-mod duration;
 mod failure;
 mod json;
 mod number;

@@ -45,6 +45,8 @@ pub struct Config {
     pub run: u64,
     /// For the compaction that the leader proposes when nobody else does.
     pub quota_bytes: u64,
+    /// Whether it does so at all.
+    pub compacts: bool,
     /// What leases get beyond their time when this member begins to lead (etcd: an election timeout):
     /// nobody could keep them before.
     pub lease_grace: Duration,

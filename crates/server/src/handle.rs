@@ -55,6 +55,11 @@ impl Handle {
         self.shared.started_at
     }
 
+    /// What writes may take: see [`Handle::write`].
+    pub fn quota_bytes(&self) -> u64 {
+        self.shared.config.quota_bytes
+    }
+
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.shared.clock
     }
@@ -126,7 +131,7 @@ impl Handle {
         }
         let (id, answer) = shared.waiters.add(shared.now());
         let command = Command { format: FORMAT, id, op: Some(op) };
-        let refused = if command.encoded_len() > limits::REQUEST_BYTES_MAX {
+        let refused = if command.encoded_len() > shared.config.request_bytes_max {
             Err(Unserved::TooLarge)
         } else {
             let proposal = Proposal { id, data: command.encode_to_vec().into() };
@@ -144,15 +149,32 @@ impl Handle {
     /// With the strict check on, what would leave fewer members started than the cluster would
     /// need is refused (etcd 2.3 and later).
     pub async fn change_members(&self, change: Change) -> Result<Done, Unserved> {
-        let shared = &self.shared;
-        let members = shared.reader.members();
-        if members.is_last_voter(&change) {
+        self.may_change(&change)?;
+        self.propose_change(change).await
+    }
+
+    /// The same; with the strict check on, enough members must be reachable as well (etcd 3).
+    pub async fn change_healthy_members(&self, change: Change) -> Result<Done, Unserved> {
+        self.may_change(&change)?;
+        if self.shared.config.strict_reconfig_check && !self.is_healthy_for(&change) {
+            return Err(self.count_failed(Unserved::Unhealthy));
+        }
+        self.propose_change(change).await
+    }
+
+    fn may_change(&self, change: &Change) -> Result<(), Unserved> {
+        let members = self.shared.reader.members();
+        if members.is_last_voter(change) {
             return Err(self.count_failed(Unserved::LastVoter));
         }
-        let is_safe = members.leaves_quorum(&change);
-        if shared.config.strict_reconfig_check && !is_safe {
+        if self.shared.config.strict_reconfig_check && !members.leaves_quorum(change) {
             return Err(self.count_failed(Unserved::NotEnoughStarted));
         }
+        Ok(())
+    }
+
+    async fn propose_change(&self, change: Change) -> Result<Done, Unserved> {
+        let shared = &self.shared;
         let (id, answer) = shared.waiters.add(shared.now());
         if let Err(why) = shared.inbox.change(id, change) {
             shared.waiters.refuse([id], why);

@@ -46,6 +46,8 @@ fn config(dir: &Path) -> Config {
         election: Duration::from_secs(1),
         snapshot_count: 10_000,
         quota_bytes: limits::QUOTA_BYTES_DEFAULT,
+        request_bytes_max: limits::REQUEST_BYTES_MAX,
+        auto_compaction: None,
         catch_up_entries: 5_000,
         dialer: peer::Dialer::default(),
     }
@@ -509,6 +511,22 @@ fn flags_that_do_not_fit_together_are_refused_with_nothing_touched() {
         assert!(!error.contains('\n'), "{error}");
         assert_eq!(mem.operations(), 0, "{text}");
     }
+}
+
+#[test]
+fn a_member_may_be_listed_by_name_and_advertised_by_address() {
+    let network = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let _entered = network.enter();
+    let (_, disk) = mem();
+    let advertise = |url: &str| Config { peer_urls: vec![url.to_owned()], ..mem_config() };
+    let error = start_on(&disk, advertise("http://127.0.0.2:2380")).unwrap_err().to_string();
+    assert!(error.contains("give both the same URLs"), "{error}");
+    let error = start_on(&disk, advertise("http://no-such-host.invalid:2380")).unwrap_err();
+    let text = "give both the same URLs (resolve no-such-host.invalid:2380: ";
+    assert!(error.to_string().contains(text), "{error}");
+    // Listed as localhost.
+    let member = start_on(&disk, advertise("http://127.0.0.1:2380")).unwrap();
+    network.block_on(member.stop());
 }
 
 #[test]

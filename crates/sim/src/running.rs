@@ -78,6 +78,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, who: Who) -> Result<Opened, OpenError> 
             heartbeat_ticks: 1,
             run: who.run,
             quota_bytes: limits::QUOTA_BYTES_DEFAULT,
+            compacts: true,
             lease_grace: Duration::from_secs(1),
             catch_up_entries: CATCH_UP_ENTRIES,
         },

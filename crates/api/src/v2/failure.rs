@@ -45,6 +45,7 @@ pub(crate) fn status(why: Unserved) -> StatusCode {
         | Unserved::TimeoutLeaderFailed
         | Unserved::NoLeader
         | Unserved::NotEnoughStarted
+        | Unserved::Unhealthy
         | Unserved::LastVoter => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

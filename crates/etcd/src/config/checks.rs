@@ -2,12 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use base::limits;
-
 use super::{
-    Config, Defaults, DiscoveryUrl, Listen, Refusal, cluster,
+    Bootstrap, Config, Defaults, Listen, Refusal, bootstrap, cluster,
     given::Given,
-    security,
+    limits, security,
     urls::{self, Url},
     value,
 };
@@ -35,9 +33,10 @@ pub(super) fn config(mut given: Given) -> Result<Config, Refusal> {
     distinct(&listen_clients, &listen_peers)?;
     let security = security::read(&mut given)?;
     security::fits(&mut given, &security, &listen_clients, &listen_peers)?;
-    let discovery = discovery(&given)?;
+    let bootstrap = bootstrap::read(&mut given)?;
+    limits::warn(&mut given);
     let mut member = member(&given)?;
-    if let Some(url) = &discovery {
+    if let Some(Bootstrap::Token(url, _)) = &bootstrap {
         // As in etcd: members that came by different tokens are strangers.
         member.initial_cluster_token.clone_from(&url.text);
     }
@@ -47,10 +46,12 @@ pub(super) fn config(mut given: Given) -> Result<Config, Refusal> {
         member,
         // Checked when it was given.
         cors: value::origins(given.text("cors")).unwrap_or_default(),
+        grpc: limits::grpc(&given),
         listen_clients,
         listen_peers,
         security,
-        discovery,
+        bootstrap,
+        first_start: bootstrap::first_start(&given),
         reuse_port: given.switch("socket-reuse-port"),
         logging,
         warnings: given.take_warnings(),
@@ -83,28 +84,13 @@ fn member(given: &Given) -> Result<server::Config, Refusal> {
         election,
         snapshot_count: if snapshot_count == 0 { 10_000 } else { snapshot_count },
         quota_bytes: quota(given.number("quota-backend-bytes")),
+        request_bytes_max: limits::request_bytes_max(given),
+        auto_compaction: limits::auto_compaction(given).map_err(conflict)?,
         catch_up_entries: given.count("snapshot-catchup-entries"),
         // Comes once the certificates have been read.
         dialer: server::Dialer::default(),
         name,
     })
-}
-
-fn discovery(given: &Given) -> Result<Option<DiscoveryUrl>, Refusal> {
-    let text = given.text("discovery");
-    if text.is_empty() {
-        return Ok(None);
-    }
-    if !given.text("initial-cluster").is_empty() {
-        return Err(conflict(
-            "multiple discovery or bootstrap flags are set. Choose one of \"initial-cluster\", \
-             \"discovery\" or \"discovery-srv\""
-                .to_owned(),
-        ));
-    }
-    DiscoveryUrl::parse(text)
-        .map(Some)
-        .map_err(|reason| conflict(format!("{}: {reason}", given.show("discovery"))))
 }
 
 fn name(given: &Given) -> Result<String, Refusal> {
@@ -149,7 +135,7 @@ fn pace(given: &Given) -> Result<(Duration, Duration), Refusal> {
 
 fn quota(bytes: i64) -> u64 {
     match bytes {
-        0 => limits::QUOTA_BYTES_DEFAULT,
+        0 => base::limits::QUOTA_BYTES_DEFAULT,
         // Negative: no bound, as in etcd.
         bytes => u64::try_from(bytes).unwrap_or(u64::MAX),
     }

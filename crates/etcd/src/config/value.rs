@@ -15,6 +15,7 @@ pub(crate) fn check(flag: &Flag, value: &str) -> Result<(), String> {
         }
         Kind::Urls => urls::parse_list(value).map(drop),
         Kind::Origins => origins(value).map(drop),
+        Kind::Duration => base::duration::parse(value).map(drop),
         Kind::Address => well_formed(value.parse::<std::net::SocketAddr>().is_ok(), "give IP:port"),
     }
 }
@@ -62,6 +63,7 @@ pub(crate) fn same(flag: &Flag, value: &str) -> bool {
         | Kind::OneOf(_)
         | Kind::Urls
         | Kind::Origins
+        | Kind::Duration
         | Kind::Address => value == flag.default || value.is_empty(),
     }
 }

@@ -154,7 +154,9 @@ fn propose_upkeep(core: &mut Core, reader: &Reader) {
         let command = ClusterVersion { version: version::CLUSTER.to_owned() };
         once(core, Duty::ClusterVersion, || Some(Op::ClusterVersion(command)));
     }
-    if let Some(revision) = reader.compaction_due(core.config.quota_bytes) {
+    if core.config.compacts
+        && let Some(revision) = reader.compaction_due(core.config.quota_bytes)
+    {
         once(core, Duty::Compact, || Some(Op::Compact(Compact { revision })));
     }
 }

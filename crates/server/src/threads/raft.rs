@@ -241,6 +241,9 @@ impl Raft {
                 self.refuse(vec![id]);
             }
         }
+        if let Some(heir) = work.heir {
+            self.core.transfer_leadership(Some(heir));
+        }
         self.core.propose(work.proposals);
         Ok(())
     }
