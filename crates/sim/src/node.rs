@@ -118,8 +118,13 @@ impl Node {
         };
         let mut proposals = Vec::new();
         for _ in 0..count {
-            let write = clients::request(&mut common.rng, &common.history);
-            let (id, op) = common.history.send(write);
+            let (id, op) = if common.rng.u8(..3) == 0 {
+                let op = clients::v3::request(&mut common.rng, &common.history);
+                common.history.send_v3(op)
+            } else {
+                let write = clients::request(&mut common.rng, &common.history);
+                common.history.send(write)
+            };
             common.trace.step("propose", format!("{id} at {}: {op:?}", self.who.id));
             let command = Command::new(id, op);
             proposals.push(Proposal { id, data: command.encode_to_vec().into() });

@@ -113,6 +113,11 @@ impl Leases {
         self.len() == 0
     }
 
+    /// All of them, as replicated.
+    pub fn all(&self) -> BTreeMap<i64, Lease> {
+        self.inner.lock().leases.clone()
+    }
+
     /// Their ids: those that end first come first, where this member leads.
     pub fn ids(&self) -> Vec<i64> {
         let inner = self.inner.lock();

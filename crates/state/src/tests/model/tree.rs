@@ -267,6 +267,8 @@ impl Model {
             };
             let prev = node_of(&name, &tree);
             self.remove(&name, Action::Expire, Some(prev));
+            // Each is a revision of its own.
+            self.note();
         }
         u32::try_from(max).unwrap()
     }
