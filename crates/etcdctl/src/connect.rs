@@ -70,6 +70,12 @@ fn build(globals: &Globals) -> Result<Client, Failure> {
         .map_err(|error| Failure::plain(format!("etcdctl: {error}")))
 }
 
+/// How API 3 is asked at the same endpoints.
+pub(crate) fn v3_config(globals: &Globals) -> client::v3::Config {
+    let environment = |name: &str| Some(std::env::var_os(name)?.to_string_lossy().into_owned());
+    client::v3::Config { tls: Some(tls(globals, environment)), ..Default::default() }
+}
+
 fn listed(client: &Client, separator: &str) -> String {
     let endpoints: Vec<String> = client.endpoints().iter().map(ToString::to_string).collect();
     endpoints.join(separator)

@@ -116,7 +116,8 @@ calls! {
 
 impl Client {
     /// A transaction that may be carried out twice without harm.
-    pub(super) async fn txn_repeatable(&self, request: TxnRequest) -> Result<TxnResponse, Error> {
+    pub async fn txn_repeatable(&self, request: TxnRequest) -> Result<TxnResponse, Error> {
+        self.check_size(request.encoded_len())?;
         self.carry_out(Policy::Repeatable, |channel| {
             let request = request.clone();
             async move { service!(KvClient, channel).txn(request).await }

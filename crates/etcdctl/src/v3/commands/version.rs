@@ -1,0 +1,31 @@
+//! `version`
+
+use clap::Args;
+
+use crate::failure::Failure;
+
+/// Print the version
+#[derive(Args, Debug)]
+#[command(
+    override_usage = "etcdctl version",
+    after_help = "The first lines are those of the original whose behaviour this is.\n\n\
+        Example:\n  etcdctl version"
+)]
+pub(crate) struct Version {
+    #[arg(hide = true, num_args = 0..)]
+    ignored: Vec<std::ffi::OsString>,
+}
+
+impl Version {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let api = base::version::CLUSTER.rsplit_once('.').map_or("", |(api, _)| api);
+        Ok(crate::v3::output::write(
+            format!(
+                "etcdctl version: {}\nAPI version: {api}\nretcd version: {}\n",
+                base::version::SERVER,
+                base::version::PRODUCT
+            )
+            .as_bytes(),
+        )?)
+    }
+}
