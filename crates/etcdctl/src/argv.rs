@@ -393,7 +393,8 @@ mod tests {
             ("etcdctl get -wjson k", "etcdctl --write-out=json get -- k"),
             ("etcdctl get -w=json k", "etcdctl --write-out=json get -- k"),
             ("etcdctl -write-out json get k", "etcdctl --write-out=json get -- k"),
-            ("etcdctl comp 5", "etcdctl compaction -- 5"),
+            ("etcdctl compa 5", "etcdctl compaction -- 5"),
+            ("etcdctl comp 5", "etcdctl comp 5"),
             ("etcdctl endpoint hea --cluster", "etcdctl endpoint health --cluster"),
             // `put` and nothing else begins with p; `e` might be `elect`.
             ("etcdctl p a b", "etcdctl put -- a b"),

@@ -8,7 +8,7 @@ use crate::failure::Failure;
 #[derive(Args, Debug)]
 #[command(
     override_usage = "etcdctl version",
-    after_help = "The first lines are those of the original whose behaviour this is.\n\n\
+    after_help = "That of the original whose behaviour this is; --version has our own.\n\n\
         Example:\n  etcdctl version"
 )]
 pub(crate) struct Version {
@@ -20,12 +20,7 @@ impl Version {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let api = base::version::CLUSTER.rsplit_once('.').map_or("", |(api, _)| api);
         Ok(crate::v3::output::write(
-            format!(
-                "etcdctl version: {}\nAPI version: {api}\nretcd version: {}\n",
-                base::version::SERVER,
-                base::version::PRODUCT
-            )
-            .as_bytes(),
+            format!("etcdctl version: {}\nAPI version: {api}\n", base::version::SERVER,).as_bytes(),
         )?)
     }
 }
