@@ -1,33 +1,53 @@
 //! What the peer port answers: to other members, and to those who look in (proxies, operators).
 
+mod leases;
+
 use base::UnixNanos;
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
-use server::Handle;
+use server::{Handle, KEEP_PATH, TIME_TO_LIVE_PATH};
 
 use crate::{
+    answering::Answering,
     body::ReplyBody,
     ops,
     reply::{self, Reply, X_ETCD_CLUSTER_ID},
     v2::{json, members::write_strings},
 };
 
-pub(crate) fn answer(handle: &Handle, request: Request<Incoming>) -> Reply {
+pub(crate) fn answer(handle: &Handle, request: Request<Incoming>) -> Answering {
     if request.uri().path().starts_with("/raft/stream/")
         && let Some(peers) = handle.peers()
     {
-        return peers.answer(request).map(ReplyBody::whole);
+        return Answering::now(peers.answer(request).map(ReplyBody::whole));
     }
     let method = request.method();
-    match request.uri().path() {
+    Answering::now(match request.uri().path() {
+        KEEP_PATH | TIME_TO_LIVE_PATH if *method != Method::POST => {
+            reply::text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
+        }
+        KEEP_PATH | TIME_TO_LIVE_PATH => {
+            if let Some(refusal) = refusal(handle, &request) {
+                return Answering::now(refusal);
+            }
+            let handle = handle.clone();
+            return Answering::Later(Box::pin(leases::answer(handle, request)));
+        }
         "/version" => ops::version::answer(handle, method),
         "/members" | "/raft/probing" if *method != Method::GET => reply::method_not_allowed("GET"),
         "/members" => members(handle),
         "/raft/probing" => probing(handle.clock().wall()),
         _ => reply::not_found(),
-    }
+    })
 }
 
+/// Why a question is not answered that only members may ask.
+fn refusal(handle: &Handle, request: &Request<Incoming>) -> Option<Reply> {
+    let (status, text) = handle.peers()?.check(request.headers()).err()?;
+    let path = request.uri().path();
+    tracing::warn!(status = status.as_u16(), path, "refused a question of a peer: {text}");
+    Some(reply::text(status, &format!("{text}\n")))
+}
 /// As 2.3.8 lists them between members: ids are numbers.
 fn members(handle: &Handle) -> Reply {
     let mut body = Vec::from(*b"[");

@@ -1,5 +1,6 @@
 //! How answers are made: Go's plain texts, JSON, and redirects.
 
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
 use crate::{body::ReplyBody, v2::json};
@@ -23,7 +24,11 @@ pub(crate) fn empty(status: StatusCode) -> Reply {
 }
 
 /// An answer of this content type.
-pub(crate) fn whole(status: StatusCode, content_type: HeaderValue, body: String) -> Reply {
+pub(crate) fn whole(
+    status: StatusCode,
+    content_type: HeaderValue,
+    body: impl Into<Bytes>,
+) -> Reply {
     let mut reply = Response::new(ReplyBody::whole(body));
     *reply.status_mut() = status;
     reply.headers_mut().insert(header::CONTENT_TYPE, content_type);
@@ -31,7 +36,7 @@ pub(crate) fn whole(status: StatusCode, content_type: HeaderValue, body: String)
 }
 
 pub(crate) fn text(status: StatusCode, body: impl Into<String>) -> Reply {
-    whole(status, TEXT, body.into())
+    whole(status, TEXT, body.into().into_bytes())
 }
 
 pub(crate) fn json(status: StatusCode, body: String) -> Reply {

@@ -70,7 +70,7 @@ pub async fn serve_clients(
 /// [`serve_clients`] does.
 pub async fn serve_peers(port: Port, handle: Handle, stop: watch::Receiver<bool>) {
     let member = handle.clone();
-    let answer = move |request| Answering::now(peers::answer(&member, request));
+    let answer = move |request| peers::answer(&member, request);
     accept(port, PEER_CONNECTIONS_MAX, handle, stop, (answer, None)).await;
 }
 
@@ -207,7 +207,7 @@ async fn serve_http2<A>(
             if v3::is_grpc(&request) {
                 return Ok(services.answer(request).await);
             }
-            answer(request).counted(&activity).await.map(|reply| reply.map(v3::Body::Plain))
+            answer(request).counted(&activity).await.map(|reply| reply.map(v3::Body::plain))
         }
     });
     let connection = services.http2().serve_connection(io, service);

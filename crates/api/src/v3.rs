@@ -1,17 +1,28 @@
 //! The v3 API: gRPC beside HTTP/1.1, on the same port.
 //!
 //! - `services`: what is made of the descriptors; `dispatch`: from a path to a service
+//! - `methods`: which there are; `guard`: what is asked of every request
 //! - one file for each service
 
+mod auth;
 mod body;
+mod cluster;
 mod dispatch;
+mod election;
 mod failure;
 mod generated;
+mod guard;
 mod header;
 mod health;
 mod kv;
+mod lease;
+mod lock;
+mod maintenance;
+pub(crate) mod methods;
 mod patience;
+mod queue;
 mod range;
+mod reflection;
 mod watch;
 
 pub(crate) use self::{

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, ffi::OsString, io, ops::Bound, path::Path, sync
 use base::{Disk, File, Index, Open, Term};
 use bytes::Bytes;
 use redb::{
-    Builder, Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition,
-    WriteTransaction,
+    Builder, Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable,
+    ReadableTableMetadata as _, TableDefinition, WriteTransaction,
 };
 
 use crate::{Applied, Error, Options, Table, look::Untouched, row, tail::Generation};
@@ -331,6 +331,11 @@ impl Snapshot {
             let value = value(name, key.value(), row.value())?;
             Ok((Bytes::copy_from_slice(key.value()), value))
         }))
+    }
+
+    /// How many rows a table has, our own among them.
+    pub(crate) fn rows(&self, table: Table) -> Result<u64, Error> {
+        self.table(table).len().map_err(|error| self.failed(error))
     }
 
     /// The last entry whose changes the file holds.

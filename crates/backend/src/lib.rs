@@ -9,12 +9,13 @@
 //! - `engine`: the file, through `redb`, and snapshots of it
 //! - `look`: a file that is only looked into stays as it is
 //! - `row`: the checksum behind each row
-//! - `transfer`: the tables on their way to another member
+//! - `transfer`: the tables on their way to another member; `saved`: into a file, and out of it
 //! - `scan`: merging the two in order of keys
 
 mod engine;
 mod look;
 mod row;
+mod saved;
 mod scan;
 mod tail;
 mod transfer;
@@ -29,10 +30,13 @@ use base::{Disk, Index, Term, disk};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
-pub use crate::transfer::{Export, Incoming, discard, put_in_place};
 use crate::{
     engine::{Engine, Snapshot},
     tail::{Found, Generation, Tail},
+};
+pub use crate::{
+    saved::{Blob, Head, SHA256_BYTES, Saving, Unloadable, load},
+    transfer::{Export, Incoming, discard, put_in_place},
 };
 
 /// The tables. Keys of a table are ordered by their bytes.

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What a row costs in a chunk besides key and value.
-const ROW_HEAD_BYTES: usize = 9;
+pub(crate) const ROW_HEAD_BYTES: usize = 9;
 /// More than any row has.
 const ROW_BYTES_MAX: usize = 16 << 20;
 /// What is gathered before it is committed.
@@ -60,6 +60,16 @@ impl Export {
         self.file.get(table, key)
     }
 
+    /// How many rows there are, and the bytes of their keys and values.
+    pub(crate) fn size(&self) -> Result<(u64, u64), Error> {
+        let mut rows = 0;
+        for table in Table::ALL {
+            rows += self.file.rows(table)?;
+        }
+        let own = self.file.range(Table::Meta, &[], Some(&[1]))?.count() as u64;
+        Ok((rows.saturating_sub(own), self.file.used()))
+    }
+
     /// The next rows, about so many bytes of them or one; `None` at the end.
     pub fn next_chunk(&mut self, bytes: usize) -> Result<Option<Bytes>, Error> {
         let mut chunk = BytesMut::with_capacity(bytes + (64 << 10));
@@ -94,6 +104,15 @@ fn write_row(chunk: &mut BytesMut, table: Table, key: &[u8], value: &[u8]) {
     chunk.put_u32(length(value));
     chunk.put_slice(key);
     chunk.put_slice(value);
+}
+
+/// The length of the row that these bytes begin with; `None` if they are no row's.
+pub(crate) fn row_length(mut bytes: &[u8]) -> Option<usize> {
+    if bytes.len() < ROW_HEAD_BYTES || Table::ALL.get(usize::from(bytes.get_u8())).is_none() {
+        return None;
+    }
+    let (key, value) = (bytes.get_u32() as usize, bytes.get_u32() as usize);
+    (key <= ROW_BYTES_MAX && value <= ROW_BYTES_MAX).then_some(ROW_HEAD_BYTES + key + value)
 }
 
 fn read_row(chunk: &mut Bytes) -> Result<Change, Error> {

@@ -19,6 +19,15 @@ impl UnixNanos {
     }
 }
 
+/// One moment by both clocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// See [`Clock::monotonic`].
+    pub monotonic: Duration,
+    /// See [`Clock::wall`].
+    pub wall: UnixNanos,
+}
+
 /// Where time is read. The only such place: see `clippy.toml`.
 pub trait Clock: Send + Sync + fmt::Debug {
     /// Time since some fixed moment; never goes back.
@@ -26,6 +35,10 @@ pub trait Clock: Send + Sync + fmt::Debug {
 
     /// The time of day, which an operator or NTP may move either way.
     fn wall(&self) -> UnixNanos;
+
+    fn now(&self) -> Now {
+        Now { monotonic: self.monotonic(), wall: self.wall() }
+    }
 }
 
 /// The operating system's clock.

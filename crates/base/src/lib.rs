@@ -7,6 +7,7 @@ pub mod chance;
 pub mod clock;
 pub mod code;
 pub mod disk;
+pub mod duration;
 pub mod ids;
 pub mod limits;
 pub mod panics;
@@ -14,7 +15,7 @@ pub mod revision;
 pub mod version;
 
 pub use chance::mix;
-pub use clock::{Clock, OsClock, UnixNanos};
+pub use clock::{Clock, Now, OsClock, UnixNanos};
 pub use code::{Code, Grpc, Refused};
 pub use disk::{Disk, File, Open, OsDisk};
 pub use ids::{ClusterId, Index, MemberId, Term};

@@ -58,5 +58,8 @@ pub const TXN_DEPTH_MAX: usize = 32;
 /// of a range that is sorted by something else than its keys.
 pub const ANSWER_BYTES_MAX: usize = 64 << 20;
 
+/// Snapshots of the keyspace that clients save at once.
+pub const SNAPSHOTS_SAVED_MAX: usize = 4;
+
 /// Changes of the members that wait to be proposed: raft carries out one at a time.
 pub const CHANGES_WAITING_MAX: usize = 16;

@@ -2,9 +2,10 @@
 
 use std::{ffi::OsString, process::ExitCode, time::Duration};
 
+use base::duration;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, error::ErrorKind};
 
-use crate::{commands::Command, duration, output::Format};
+use crate::{commands::Command, output::Format};
 
 /// A command line, read.
 #[derive(Debug, Parser)]

@@ -10,7 +10,6 @@ mod argv;
 mod cli;
 mod commands;
 mod connect;
-mod duration;
 mod failure;
 mod json;
 mod number;

@@ -9,9 +9,10 @@ mod snapshots;
 use std::{
     collections::{BTreeMap, VecDeque},
     mem,
+    time::Duration,
 };
 
-use base::{Index, MemberId, Term, UnixNanos, limits};
+use base::{Index, MemberId, Now, Term, limits};
 use raft::{
     RawNode, ReadOnlyOption, StateRole,
     eraftpb::{ConfChangeType, Entry, EntryType, HardState, Message, MessageType},
@@ -19,6 +20,7 @@ use raft::{
 use state::{Reader, apply::membership_change::Change};
 
 use crate::{applier::Progress, conf, logger::raft_logger, window::Window};
+pub use duties::Due;
 pub use effects::{Append, Effects, Install, PeerMessage, Proposal, Read, Role, Ticket};
 pub(crate) use effects::{from_wal, to_wal};
 pub use peers::Follower;
@@ -43,6 +45,9 @@ pub struct Config {
     pub run: u64,
     /// For the compaction that the leader proposes when nobody else does.
     pub quota_bytes: u64,
+    /// What leases get beyond their time when this member begins to lead (etcd: an election timeout):
+    /// nobody could keep them before.
+    pub lease_grace: Duration,
     /// Applied entries that stay in memory for followers that lag: who needs older ones is sent a
     /// snapshot (etcd: 5,000).
     pub catch_up_entries: u64,
@@ -286,7 +291,7 @@ impl Core {
 
     /// Proposes what is due: see [`duties`]. Returns when to ask again at the latest, if there
     /// is such a time; any event may make it earlier.
-    pub fn duties(&mut self, now: UnixNanos, reader: &Reader) -> Option<UnixNanos> {
+    pub fn duties(&mut self, now: Now, reader: &Reader) -> Due {
         duties::propose(self, now, reader)
     }
 

@@ -24,8 +24,8 @@ pub use applier::{Answer, Applier, ApplyError, Batch, Progress};
 pub use bootstrap::Bootstrap;
 pub use conf::ConfError;
 pub use core::{
-    Append, Config, Core, CoreError, Effects, Follower, Install, PeerMessage, Proposal, Read, Role,
-    Ticket,
+    Append, Config, Core, CoreError, Due, Effects, Follower, Install, PeerMessage, Proposal, Read,
+    Role, Ticket,
 };
 pub use open::{OpenError, Opened, Options, Paths, exists, open};
 

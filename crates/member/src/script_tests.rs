@@ -182,6 +182,7 @@ impl Stage {
             heartbeat_ticks: 1,
             run: 1,
             quota_bytes: 0,
+            lease_grace: std::time::Duration::from_secs(1),
             catch_up_entries: 5_000,
         };
         self.configuration =

@@ -9,12 +9,13 @@
 //! - `queue`: what waits to be sent to a peer
 //! - `outgoing`: the streams that a member opens
 //! - `incoming`: those that are opened to it
-//! - `ask`: what a cluster tells of its members
+//! - `ask`: what a cluster tells of its members; `calls`: what one member asks another
 //! - `dial`: connections
 //! - `snapshots`: a stream for each
 //! - `round_trips`: how far away a peer is
 
 pub mod ask;
+mod calls;
 mod dial;
 mod frame;
 mod identity;
@@ -25,6 +26,7 @@ mod queue;
 mod round_trips;
 mod snapshots;
 
+pub use calls::{Answer, Question};
 pub use dial::Dialer;
 pub use identity::Identity;
 pub use peers::{Inbound, Lane, PeerStatus, Peers};

@@ -12,13 +12,17 @@ use std::{
 
 use base::{Clock, MemberId, UnixNanos};
 use bytes::Bytes;
-use http::{Request, Response, Uri};
+use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use parking_lot::{Mutex, RwLock};
 use tokio::{runtime, sync::mpsc, task::AbortHandle};
 
 use crate::{
-    Arriving, Dialer, Identity, Piece, RoundTrips, incoming, outgoing, queue::Queue, snapshots,
+    Answer, Arriving, Dialer, Identity, Piece, Question, RoundTrips,
+    calls::{self, Calls},
+    incoming, outgoing,
+    queue::Queue,
+    snapshots,
 };
 
 /// The same complaint is repeated after so long.
@@ -104,6 +108,7 @@ pub(crate) struct Peer {
     pub(crate) id: MemberId,
     pub(crate) urls: RwLock<Vec<Uri>>,
     queues: [Queue; 2],
+    pub(crate) calls: Calls,
     tasks: Mutex<Vec<AbortHandle>>,
     standing: Mutex<Standing>,
     pub(crate) counts: Counts,
@@ -173,6 +178,7 @@ impl Peers {
             id,
             urls: RwLock::new(urls),
             queues: Default::default(),
+            calls: Calls::default(),
             tasks: Mutex::default(),
             standing: Mutex::default(),
             counts: Counts::default(),
@@ -212,6 +218,27 @@ impl Peers {
         }
     }
 
+    /// Asks a peer; see [`Question`]. Dropping the future gives it up.
+    pub fn ask(
+        &self,
+        to: MemberId,
+        question: Question,
+    ) -> impl Future<Output = Result<Answer, String>> + Send + use<> {
+        let (inner, peer) = (Arc::clone(&self.0), self.0.peer(to));
+        async move {
+            let peer = peer.ok_or_else(|| format!("{to} is no member"))?;
+            calls::ask(inner, peer, question).await
+        }
+    }
+
+    /// Whether a question to this member may be answered: what is told of its asker must fit. The
+    /// error is for both logs.
+    pub fn check(&self, headers: &HeaderMap) -> Result<(), (StatusCode, String)> {
+        let inner = &self.0;
+        let checked = inner.identity.check(headers, |member| inner.inbound.is_removed(member));
+        checked.map(drop).map_err(|refusal| (refusal.status, refusal.text))
+    }
+
     /// Answers a request for `/raft/stream/<lane>`, by upgrading its connection.
     pub fn answer(&self, request: Request<Incoming>) -> Response<Bytes> {
         incoming::answer(&self.0, request)
@@ -244,6 +271,7 @@ impl Peer {
     }
 
     fn stop(&self) {
+        self.calls.close();
         self.tasks.lock().iter().for_each(AbortHandle::abort);
     }
 

@@ -4,6 +4,7 @@
 //! own, by package; they are made of the files in `proto/`, and serde gives them the form that they
 //! have in the JSON of the gateway. The services are made where they are served and called.
 
+pub mod between;
 pub mod command;
 
 /// All of the packages below, as a `FileDescriptorSet`.

@@ -78,6 +78,9 @@ pub enum Unserved {
     /// The cluster would have too few members that run.
     #[error("etcdserver: re-configuration failed due to not enough started members")]
     NotEnoughStarted,
+    /// Too few members can be reached.
+    #[error("etcdserver: unhealthy cluster")]
+    Unhealthy,
     #[error("etcdserver: the last voter cannot be removed")]
     LastVoter,
     #[error("etcdserver: server stopped")]

@@ -5,14 +5,15 @@ use std::sync::{
     atomic::Ordering::{Acquire, Relaxed},
 };
 
-use base::{Clock, ClusterId, MemberId, UnixNanos, limits};
+use base::{Clock, ClusterId, MemberId, Refused, UnixNanos, limits};
 use member::{Follower, Proposal};
 use peer::Peers;
 use proto::{
     Message as _,
     command::{Command, FORMAT, Op},
+    etcdserverpb::{AlarmRequest, AlarmType, alarm_request::AlarmAction},
 };
-use state::{Reader, apply::membership_change::Change, membership::new_member_id};
+use state::{Reader, Response, apply::membership_change::Change, membership::new_member_id};
 
 use tokio::runtime::{self, RuntimeFlavor};
 
@@ -54,6 +55,11 @@ impl Handle {
         self.shared.started_at
     }
 
+    /// What writes may take: see [`Handle::write`].
+    pub fn quota_bytes(&self) -> u64 {
+        self.shared.config.quota_bytes
+    }
+
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.shared.clock
     }
@@ -85,8 +91,38 @@ impl Handle {
     /// Proposes a command and waits until it is applied here. Etcd's time limit: 5 s and two
     /// election timeouts.
     ///
-    /// Dropping the future leaves the command under way: it may still be applied.
+    /// What would exceed the space quota is refused with [`Refused::NoSpace`], and the alarm is
+    /// raised. Dropping the future leaves the command under way: it may still be applied.
     pub async fn write(&self, op: Op) -> Result<Done, Unserved> {
+        if self.shared.reader.has_room(&op, self.shared.config.quota_bytes) {
+            return self.propose(op).await;
+        }
+        self.raise_no_space().await;
+        let Status { applied, term, .. } = self.status();
+        Ok(Done { response: Response::V3(Err(Refused::NoSpace)), index: applied, term })
+    }
+
+    /// Tells the cluster that this member has no room left, unless it knows.
+    async fn raise_no_space(&self) {
+        if self.shared.reader.alarms().no_space() {
+            return;
+        }
+        tracing::warn!(
+            quota_bytes = self.shared.config.quota_bytes,
+            "the space quota is used up, and alarm NOSPACE is raised: nothing is written until \
+             history is compacted, or keys are deleted and it is compacted, and the alarm is disarmed"
+        );
+        let alarm = AlarmRequest {
+            action: AlarmAction::Activate.into(),
+            member_id: self.member_id().0,
+            alarm: AlarmType::Nospace.into(),
+        };
+        if let Err(why) = self.propose(Op::Alarm(alarm)).await {
+            tracing::warn!(%why, "alarm NOSPACE was not raised: the next write tries again");
+        }
+    }
+
+    async fn propose(&self, op: Op) -> Result<Done, Unserved> {
         let shared = &self.shared;
         if shared.unapplied() > limits::COMMITTED_UNAPPLIED_MAX
             || shared.apply.bytes() > limits::UNAPPLIED_BYTES_MAX
@@ -113,15 +149,32 @@ impl Handle {
     /// With the strict check on, what would leave fewer members started than the cluster would
     /// need is refused (etcd 2.3 and later).
     pub async fn change_members(&self, change: Change) -> Result<Done, Unserved> {
-        let shared = &self.shared;
-        let members = shared.reader.members();
-        if members.is_last_voter(&change) {
+        self.may_change(&change)?;
+        self.propose_change(change).await
+    }
+
+    /// The same; with the strict check on, enough members must be reachable as well (etcd 3).
+    pub async fn change_healthy_members(&self, change: Change) -> Result<Done, Unserved> {
+        self.may_change(&change)?;
+        if self.shared.config.strict_reconfig_check && !self.is_healthy_for(&change) {
+            return Err(self.count_failed(Unserved::Unhealthy));
+        }
+        self.propose_change(change).await
+    }
+
+    fn may_change(&self, change: &Change) -> Result<(), Unserved> {
+        let members = self.shared.reader.members();
+        if members.is_last_voter(change) {
             return Err(self.count_failed(Unserved::LastVoter));
         }
-        let is_safe = members.leaves_quorum(&change);
-        if shared.config.strict_reconfig_check && !is_safe {
+        if self.shared.config.strict_reconfig_check && !members.leaves_quorum(change) {
             return Err(self.count_failed(Unserved::NotEnoughStarted));
         }
+        Ok(())
+    }
+
+    async fn propose_change(&self, change: Change) -> Result<Done, Unserved> {
+        let shared = &self.shared;
         let (id, answer) = shared.waiters.add(shared.now());
         if let Err(why) = shared.inbox.change(id, change) {
             shared.waiters.refuse([id], why);

@@ -48,6 +48,8 @@ pub(crate) struct Work {
     pub(crate) arrived: Option<PeerMessage>,
     /// Changes of the members that are to be proposed, with the ids of their answers.
     pub(crate) changes: Vec<(u64, Change)>,
+    /// To whom leadership is to be handed over.
+    pub(crate) heir: Option<MemberId>,
     pub(crate) persisted: Option<Ticket>,
     pub(crate) progress: Option<Progress>,
     pub(crate) stopping: bool,
@@ -126,6 +128,11 @@ impl Inbox {
         queue.urgent = true;
         self.wake.notify_one();
         Ok(())
+    }
+
+    /// Leadership is to be handed over to this member.
+    pub(crate) fn hand_over(&self, heir: MemberId) {
+        self.post(true, |work| work.heir = Some(heir));
     }
 
     pub(crate) fn persisted(&self, ticket: Ticket) {

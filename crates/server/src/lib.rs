@@ -14,17 +14,23 @@ mod config;
 mod failure;
 mod figures;
 mod handle;
+mod health;
 mod inbox;
+mod leader;
+mod leases;
 mod shared;
 mod start;
 mod threads;
+mod transfer;
 mod waiters;
 
 pub use config::{Config, Done, StartError, Status, Unserved};
 pub use figures::{AppendFigures, Figures, Histogram};
 pub use handle::{Connected, Handle};
+pub use leases::{KEEP_PATH, LeaseError, TIME_TO_LIVE_PATH};
 pub use peer::Dialer;
 pub use start::{founding_id, has_member, start};
+pub use threads::saves::{Blob, Saved};
 
 #[cfg(test)]
 mod tests;

@@ -44,11 +44,15 @@ pub(crate) struct Shared {
     pub(crate) inbox: Inbox,
     pub(crate) waiters: Waiters,
     pub(crate) barriers: Barriers,
+    /// Of which ids of leases are made.
+    pub(crate) lease_numbers: AtomicU64,
     pub(crate) apply: ApplyQueue,
     /// Where the keyspace of a snapshot gathers.
     pub(crate) place: Place,
     /// One is coming, or waits to be taken over.
     pub(crate) receiving: AtomicBool,
+    /// Snapshots on their way to clients.
+    pub(crate) saves: AtomicUsize,
     /// The network that was there when the member started.
     pub(crate) runtime: Option<runtime::Handle>,
     pub(crate) flush: FlushSignal,

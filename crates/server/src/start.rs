@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicUsize},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize},
     },
     time::Duration,
 };
@@ -113,6 +113,7 @@ fn options(config: &Config, run: u64) -> Options {
             heartbeat_ticks: 1,
             run,
             quota_bytes: config.quota_bytes,
+            lease_grace: config.election,
             catch_up_entries: config.catch_up_entries,
         },
         force_new_cluster: config.force_new_cluster,
@@ -233,9 +234,14 @@ fn run(
         wal: Mutex::new(wal),
         inbox: Inbox::default(),
         barriers: Barriers::default(),
+        lease_numbers: AtomicU64::new(first_id(
+            started_at.0.cast_unsigned(),
+            identity.member.0.cast_signed(),
+        )),
         apply: ApplyQueue::default(),
         place,
         receiving: AtomicBool::new(false),
+        saves: AtomicUsize::new(0),
         runtime: tokio::runtime::Handle::try_current().ok(),
         flush: FlushSignal::default(),
         standing: Standing::default(),

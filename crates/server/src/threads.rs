@@ -4,6 +4,7 @@ pub(crate) mod apply;
 pub(crate) mod flusher;
 pub(crate) mod log;
 pub(crate) mod raft;
+pub(crate) mod saves;
 pub(crate) mod snapshots;
 
 use std::{

@@ -274,7 +274,7 @@ impl Node {
     pub(crate) fn duties(&mut self, common: &mut Common) {
         let Some(member) = &mut self.member else { return };
         let reader = member.applier.state().reader();
-        member.core.duties(common.history.now, &reader);
+        member.core.duties(common.now(), &reader);
         member.step();
     }
 

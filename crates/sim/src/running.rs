@@ -1,6 +1,6 @@
 //! A member between two losses of power: the shell in its simplest form, one step at a time.
 
-use std::{collections::VecDeque, path::Path, sync::Arc};
+use std::{collections::VecDeque, path::Path, sync::Arc, time::Duration};
 
 use backend::Backend;
 use base::{ClusterId, Disk, Index, MemberId, Term, limits};
@@ -78,6 +78,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, who: Who) -> Result<Opened, OpenError> 
             heartbeat_ticks: 1,
             run: who.run,
             quota_bytes: limits::QUOTA_BYTES_DEFAULT,
+            lease_grace: Duration::from_secs(1),
             catch_up_entries: CATCH_UP_ENTRIES,
         },
         force_new_cluster: false,

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use base::{Disk, MemberId, disk::MemDisk};
+use base::{Disk, MemberId, Now, UnixNanos, disk::MemDisk};
 use proto::command::Member;
 use state::apply::membership_change::Change;
 use wal::Entry;
@@ -464,6 +464,12 @@ impl Common {
         history.commits.extend(by_revision);
         history.outcomes.insert(entry.index.0, commits);
         Ok(())
+    }
+
+    /// Both clocks, which are one here.
+    pub(crate) fn now(&self) -> Now {
+        let wall = self.history.now;
+        Now { monotonic: UnixNanos::default().until(wall), wall }
     }
 
     pub(crate) fn pass(&mut self, time: Duration) {

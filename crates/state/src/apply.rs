@@ -28,6 +28,7 @@ mod meta {
 #[derive(Clone, Debug)]
 pub enum Response {
     Keys(Result<keys::Event, keys::Failure>),
+    /// A refusal can be that of a command of v2, too: see [`Alarms`].
     V3(Result<Reply, Refused>),
     /// How many nodes expired.
     Expired(u32),
@@ -145,15 +146,14 @@ impl State {
     }
 
     fn apply_keys(&mut self, at: Applied, op: Op) -> Result<(Response, Vec<Arc<Commit>>), Fatal> {
-        let refused = self.refuses_keys(&op);
+        if let Err(refused) = self.permits(&op) {
+            return Ok((Response::V3(Err(refused)), Vec::new()));
+        }
         let Op::Keys(write) = op else {
             return Err(undecodable(at, "no write through v2"));
         };
         let method = KeysMethod::try_from(write.method)
             .map_err(|error| undecodable(at, &error.to_string()))?;
-        if let Some(failure) = refused {
-            return Ok((Response::Keys(Err(failure)), Vec::new()));
-        }
         let written = keys::write(&mut self.writer, self.reader.key_stats(), method, &write)?;
         if written.commit.is_some() {
             // Whoever writes through v2 counts on a number for each change, from now on.

@@ -17,7 +17,7 @@ mod tell;
 mod watch;
 mod write;
 
-use base::{Code, Refused, UnixNanos};
+use base::{Code, UnixNanos};
 use bytes::Bytes;
 pub use mvcc::Action;
 use mvcc::ReadError;
@@ -76,14 +76,6 @@ pub enum Error {
     Refused(Failure),
     #[error(transparent)]
     Read(#[from] ReadError),
-}
-
-impl Failure {
-    /// Why the cluster does not write at all, as it is told through v3: v2 has no word for it.
-    pub(crate) fn unserved(refused: Refused, revision: i64) -> Self {
-        let (code, cause) = (Code::RaftInternal, refused.text().to_owned());
-        Self { code, cause, index: index(revision) }
-    }
 }
 
 impl Error {

@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use base::{Refused, limits::LEASE_TTL_MAX};
+use base::{Refused, Term, limits::LEASE_TTL_MAX};
 use parking_lot::Mutex;
 use proto::etcdserverpb::LeaseCheckpoint;
 
@@ -154,15 +154,15 @@ impl Leases {
 /// What the leader does. `now` is a clock that never goes back; every call has a time that is not
 /// before that of the last one.
 impl Leases {
-    /// This member leads from now on, and has applied all that former leaders have committed. Leases
+    /// This member leads in a term, and has applied all that former leaders have committed. Leases
     /// live on for what was noted down of them, or else their whole time, and `grace`: nobody could
-    /// keep them while there was no leader. Nothing changes if it leads already.
-    pub fn promote(&self, now: Duration, grace: Duration) {
+    /// keep them while there was no leader. Nothing changes if it was said before.
+    pub fn promote(&self, term: Term, now: Duration, grace: Duration) {
         let mut inner = self.inner.lock();
-        if inner.timers.is_some() {
+        if inner.timers.as_ref().is_some_and(|timers| timers.term() == term) {
             return;
         }
-        let mut timers = Timers::default();
+        let mut timers = Timers::of(term);
         for (id, lease) in &inner.leases {
             timers.start(*id, lease, now, grace);
         }

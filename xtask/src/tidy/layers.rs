@@ -46,6 +46,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("sd-notify", &["etcd"]),
     ("serde-saphyr", &["etcd"]),
     ("sha1", &["state"]),
+    ("sha2", &["backend"]),
     ("signal-hook", &["etcd"]),
     ("slog", &["member"]),
     ("tokio-rustls", &["tls"]),

@@ -3,6 +3,7 @@
 //! Written by hand: the crates at hand speak `OpenMetrics`, where a counter's name must end in
 //! `_total`, and many of etcd's do not.
 
+pub(crate) mod grpc;
 mod peers;
 
 use std::{
@@ -15,6 +16,7 @@ use base::{Code, version};
 use http::{HeaderValue, Method, StatusCode};
 use server::{Handle, Histogram};
 
+use self::grpc::GrpcCounters;
 use super::process;
 use crate::{
     context::Context,
@@ -46,11 +48,12 @@ const FIRST_BUCKET: Duration = Duration::from_micros(500);
 /// HTTP statuses under which failures are counted; others go with the last.
 const STATUSES: [u16; 7] = [400, 401, 403, 404, 412, 503, 500];
 
-/// Counts requests to the keys API.
+/// Counts requests: those to the keys API here, those through gRPC in a part of its own.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     by_kind: [Requests; 5],
     watches: AtomicU64,
+    pub(crate) grpc: GrpcCounters,
 }
 
 #[derive(Debug, Default)]
@@ -111,6 +114,7 @@ pub(crate) fn answer(context: &Context, method: &Method) -> Reply {
     of_store(&mut page, context);
     peers::of_network(&mut page, &context.handle);
     of_requests(&mut page, &context.counters);
+    grpc::of_grpc(&mut page, &context.counters.grpc);
     of_process(&mut page, &context.handle);
     let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     reply::whole(StatusCode::OK, text, page.text)

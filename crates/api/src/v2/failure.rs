@@ -1,6 +1,6 @@
 //! Errors of the keys API.
 
-use base::Code;
+use base::{Code, Refused};
 use http::{HeaderValue, Response, StatusCode, header};
 use server::Unserved;
 use state::keys::{self, Failure};
@@ -27,6 +27,15 @@ pub(crate) fn unserved(context: &Context, why: Unserved) -> Reply {
     answer_with(context, &form(Code::RaftInternal, why.to_string()), status(why))
 }
 
+/// What the cluster does not carry out, through whichever API: code 300.
+pub(crate) fn refused(context: &Context, refused: Refused) -> Reply {
+    let status = match refused {
+        Refused::NoSpace => StatusCode::INSUFFICIENT_STORAGE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    answer_with(context, &form(Code::RaftInternal, refused.text()), status)
+}
+
 /// 503 asks to come again, here or elsewhere: nothing was done.
 pub(crate) fn status(why: Unserved) -> StatusCode {
     match why {
@@ -36,6 +45,7 @@ pub(crate) fn status(why: Unserved) -> StatusCode {
         | Unserved::TimeoutLeaderFailed
         | Unserved::NoLeader
         | Unserved::NotEnoughStarted
+        | Unserved::Unhealthy
         | Unserved::LastVoter => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

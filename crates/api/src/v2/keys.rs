@@ -213,6 +213,10 @@ async fn write(context: &Context, method: &Method, path: Bytes, parameters: Para
             context.counters.failed(kind, failure.code);
             failure::answer(context, &failure)
         }
+        Ok(Done { response: Applied::V3(Err(refused)), .. }) => {
+            context.counters.failed(kind, Code::RaftInternal);
+            failure::refused(context, refused)
+        }
         Ok(Done { response, .. }) => {
             // Only the keys' own answer belongs to such a command.
             tracing::error!(?response, "a write got the answer of another command");

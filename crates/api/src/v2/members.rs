@@ -192,7 +192,7 @@ async fn peer_urls(request: Request<Incoming>) -> Result<Vec<String>, Reply> {
 }
 
 /// The rules of etcd's `types.NewURLs`, in its words.
-fn check_urls(urls: &[String]) -> Result<(), String> {
+pub(crate) fn check_urls(urls: &[String]) -> Result<(), String> {
     if urls.is_empty() {
         return Err("no valid URLs given".to_owned());
     }

@@ -2,24 +2,40 @@
 
 use std::{convert::Infallible, sync::Arc};
 
-use http::{Request, Response, header};
+use http::{HeaderMap, Request, Response, header};
 use hyper::{body::Incoming, server::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tonic::Status;
+use tokio::time;
+use tonic::{Status, codec::CompressionEncoding::Gzip};
 use tower_service::Service;
 
 use super::{
+    auth::Auth,
     body::Body,
+    cluster::Cluster,
+    election::Election,
     generated::{
-        etcdserverpb::{kv_server::KvServer, watch_server::WatchServer},
+        etcdserverpb::{
+            auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer,
+            lease_server::LeaseServer, maintenance_server::MaintenanceServer,
+            watch_server::WatchServer,
+        },
         health::health_server::HealthServer,
+        v3electionpb::election_server::ElectionServer,
+        v3lockpb::lock_server::LockServer,
     },
+    guard,
     health::Health,
     kv::Kv,
+    lease::Lease,
+    lock::Lock,
+    maintenance::Maintenance,
+    methods::Method,
     range,
+    reflection::Reflection,
     watch::Watch,
 };
-use crate::context::Context;
+use crate::{context::Context, ops::metrics::grpc::Call};
 
 /// What gRPC's messages may be larger than the request that they carry, as in etcd.
 pub(super) const OVERHEAD_BYTES: usize = 512 * 1024;
@@ -40,20 +56,42 @@ pub(crate) fn is_grpc<B>(request: &Request<B>) -> bool {
 /// All services of the client port.
 pub(crate) struct Services {
     context: Arc<Context>,
+    auth: AuthServer<Auth>,
+    cluster: ClusterServer<Cluster>,
+    election: ElectionServer<Election>,
     health: HealthServer<Health>,
     kv: KvServer<Kv>,
+    lease: LeaseServer<Lease>,
+    lock: LockServer<Lock>,
+    maintenance: MaintenanceServer<Maintenance>,
+    reflection: Reflection,
     watch: WatchServer<Watch>,
 }
 
 impl Services {
     pub(crate) fn new(context: &Arc<Context>) -> Self {
-        let limit = context.config.grpc.request_bytes_max + OVERHEAD_BYTES;
-        let watch = WatchServer::new(Watch(Arc::clone(context)));
+        /// A service of the client port: what it takes, and in which form.
+        macro_rules! service {
+            ($server:ident($service:expr)) => {
+                $server::new($service)
+                    .max_decoding_message_size(
+                        context.config.grpc.request_bytes_max + OVERHEAD_BYTES,
+                    )
+                    .accept_compressed(Gzip)
+            };
+        }
         Self {
             context: Arc::clone(context),
-            health: HealthServer::new(Health::new(context)),
-            kv: KvServer::new(Kv(Arc::clone(context))).max_decoding_message_size(limit),
-            watch: watch.max_decoding_message_size(limit),
+            auth: service!(AuthServer(Auth(Arc::clone(context)))),
+            cluster: service!(ClusterServer(Cluster(Arc::clone(context)))),
+            election: service!(ElectionServer(Election(Arc::clone(context)))),
+            health: service!(HealthServer(Health::new(context))),
+            kv: service!(KvServer(Kv(Arc::clone(context)))),
+            lease: service!(LeaseServer(Lease(Arc::clone(context)))),
+            lock: service!(LockServer(Lock(Arc::clone(context)))),
+            maintenance: service!(MaintenanceServer(Maintenance(Arc::clone(context)))),
+            reflection: Reflection::new(),
+            watch: service!(WatchServer(Watch(Arc::clone(context)))),
         }
     }
 
@@ -75,17 +113,45 @@ impl Services {
 
     /// Answers one request, which may be a stream of them.
     pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        let path = request.uri().path();
-        let service = path.strip_prefix('/').and_then(|path| path.split_once('/'));
-        match service {
-            Some(("etcdserverpb.KV", "Range")) => range::answer(&self.context, request).await,
-            Some(("etcdserverpb.KV", _)) => call(&self.kv, request).await,
-            Some(("etcdserverpb.Watch", _)) => call(&self.watch, request).await,
-            Some(("grpc.health.v1.Health", _)) => call(&self.health, request).await,
-            Some((service, _)) => {
-                refuse(&Status::unimplemented(format!("unknown service {service}")))
+        let (at, method) = match Method::find(request.uri().path()) {
+            Ok(found) => found,
+            Err(text) => return refuse(&Status::unimplemented(text)),
+        };
+        let headers = request.headers();
+        let checked = guard::check(&self.context, method, headers);
+        if let Err(status) = checked.and_then(|()| check_encoding(headers)) {
+            return refuse(&status);
+        }
+        let patience = guard::patience_of(headers).filter(|_| method.is_unary());
+        let call = Call::begin(&self.context, at);
+        let response = match patience {
+            None => self.call(method, request).await,
+            // Whoever has gone away waits for nothing, and holds nothing up.
+            Some(patience) => time::timeout(patience, self.call(method, request))
+                .await
+                .unwrap_or_else(|_| refuse(&deadline_exceeded())),
+        };
+        Body::counted(call, response)
+    }
+
+    async fn call(&self, method: &Method, request: Request<Incoming>) -> Response<Body> {
+        match method.service {
+            "etcdserverpb.KV" if method.name == "Range" && !is_compressed(request.headers()) => {
+                range::answer(&self.context, request).await
             }
-            None => refuse(&Status::unimplemented(format!("malformed method name: \"{path}\""))),
+            "etcdserverpb.KV" => call(&self.kv, request).await,
+            "etcdserverpb.Watch" => call(&self.watch, request).await,
+            "etcdserverpb.Lease" => call(&self.lease, request).await,
+            "etcdserverpb.Cluster" => call(&self.cluster, request).await,
+            "etcdserverpb.Maintenance" => call(&self.maintenance, request).await,
+            "etcdserverpb.Auth" => call(&self.auth, request).await,
+            "v3lockpb.Lock" => call(&self.lock, request).await,
+            "v3electionpb.Election" => call(&self.election, request).await,
+            "grpc.health.v1.Health" => call(&self.health, request).await,
+            service if service.starts_with("grpc.reflection.") => {
+                self.reflection.answer(service, request).await.map(Body::grpc)
+            }
+            service => refuse(&Status::unimplemented(format!("unknown service {service}"))),
         }
     }
 }
@@ -96,11 +162,38 @@ where
         + Clone,
 {
     match service.clone().call(request).await {
-        Ok(response) => response.map(Body::Grpc),
+        Ok(response) => response.map(Body::grpc),
         Err(never) => match never {},
     }
 }
 
 fn refuse(status: &Status) -> Response<Body> {
-    status.clone().into_http().map(Body::Grpc)
+    status.clone().into_http().map(Body::grpc)
+}
+
+/// As the original tells it, which gives up by itself too.
+fn deadline_exceeded() -> Status {
+    Status::deadline_exceeded("context deadline exceeded")
+}
+
+/// How the messages of a request are compressed.
+fn encoding(headers: &HeaderMap) -> Option<&[u8]> {
+    let encoding = headers.get("grpc-encoding").map(http::HeaderValue::as_bytes);
+    encoding.filter(|encoding| *encoding != b"identity")
+}
+
+fn is_compressed(headers: &HeaderMap) -> bool {
+    encoding(headers).is_some()
+}
+
+/// etcd takes gzip.
+fn check_encoding(headers: &HeaderMap) -> Result<(), Status> {
+    match encoding(headers) {
+        None | Some(b"gzip") => Ok(()),
+        Some(other) => {
+            let other = String::from_utf8_lossy(other);
+            let text = format!("grpc: Decompressor is not installed for grpc-encoding {other:?}");
+            Err(Status::unimplemented(text))
+        }
+    }
 }

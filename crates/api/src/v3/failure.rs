@@ -30,6 +30,7 @@ pub(crate) fn unserved(why: Unserved) -> Status {
         Unserved::TooLarge => status(Refused::RequestTooLarge),
         Unserved::NoLeader => status(Refused::NoLeader),
         Unserved::NotEnoughStarted => status(Refused::MemberNotEnoughStarted),
+        Unserved::Unhealthy => status(Refused::Unhealthy),
         // Ours: the original lets raft decide.
         Unserved::LastVoter => Status::failed_precondition(why.to_string()),
         Unserved::Stopped => status(Refused::Stopped),

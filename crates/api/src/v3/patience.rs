@@ -8,6 +8,7 @@ use std::{
 };
 
 use base::{Refused, chance};
+use http::HeaderMap;
 use server::Handle;
 use tokio::time::{Instant, Interval, interval_at};
 use tonic::metadata::MetadataMap;
@@ -21,7 +22,7 @@ const LOOK: Duration = Duration::from_millis(500);
 const LOOKS: u32 = 6;
 
 /// Whether a client wants no answer of a member without a leader.
-pub(crate) fn needs_leader(metadata: &MetadataMap) -> bool {
+pub(crate) fn needs_leader(metadata: &HeaderMap) -> bool {
     metadata.get("hasleader").is_some_and(|value| value.as_bytes() == b"true")
 }
 
@@ -42,7 +43,7 @@ impl Ends {
     pub(crate) fn new(context: &Arc<Context>, metadata: &MetadataMap) -> Self {
         let mut stop = context.stop.clone();
         let stopped = Box::pin(async move { drop(stop.wait_for(|stop| *stop).await) });
-        let leader = needs_leader(metadata).then(|| Leader {
+        let leader = needs_leader(metadata.as_ref()).then(|| Leader {
             handle: context.handle.clone(),
             looks: interval_at(Instant::now() + LOOK, LOOK),
             missing: 0,

@@ -24,7 +24,7 @@ use tonic::Status;
 use super::{
     body::Body,
     failure::{read, status, unserved},
-    header,
+    guard, header,
 };
 use crate::context::Context;
 
@@ -42,6 +42,7 @@ pub(crate) async fn whole(
     context: &Context,
     request: &RangeRequest,
 ) -> Result<RangeResponse, Status> {
+    guard::range(context, request)?;
     check::range(request).map_err(status)?;
     if !request.serializable {
         context.handle.read_barrier().await.map_err(unserved)?;
@@ -79,12 +80,12 @@ pub(crate) async fn swept(context: &Context) -> Result<(), Status> {
 pub(crate) async fn answer(context: &Arc<Context>, request: Request<Incoming>) -> Response<Body> {
     match try_answer(context, request).await {
         Ok(body) => {
-            let mut response = Response::new(Body::Range(Box::new(body)));
+            let mut response = Response::new(Body::range(body));
             let grpc = HeaderValue::from_static("application/grpc");
             response.headers_mut().insert(CONTENT_TYPE, grpc);
             response
         }
-        Err(status) => status.into_http().map(Body::Grpc),
+        Err(status) => status.into_http().map(Body::grpc),
     }
 }
 

@@ -27,6 +27,7 @@ use proto::etcdserverpb::{
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
+pub(super) use self::one::pair;
 use self::{
     one::{Asked, One},
     wakes::Wakes,

@@ -1,9 +1,13 @@
-//! What a member proposes by itself: expiry, compaction, the cluster's version, its own name.
+//! What a member proposes by itself: expiry, the ends of leases and what is left of them, compaction,
+//! the cluster's version, its own name.
 
-use base::{UnixNanos, limits, version};
+use std::time::Duration;
+
+use base::{Now, Term, UnixNanos, limits, version};
 use proto::{
     Message as _,
-    command::{ClusterVersion, Command, Compact, Expire, FORMAT, Op, Publish},
+    command::{ClusterVersion, Command, Compact, Expire, FORMAT, LeaseRevoke, Op, Publish},
+    etcdserverpb::LeaseCheckpointRequest,
 };
 use state::Reader;
 
@@ -30,10 +34,21 @@ enum Duty {
     Compact,
     ClusterVersion,
     Publish,
+    LeaseRevoke,
+    LeaseCheckpoint,
 }
 
 impl Duty {
-    const COUNT: usize = 4;
+    const COUNT: usize = 6;
+}
+
+/// When there is something to do by itself, if nothing else happens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Due {
+    /// The next time to live of v2 is over, by the time of day.
+    pub expiry: Option<UnixNanos>,
+    /// The next lease ends or is to be noted down, by the clock that never goes back.
+    pub lease: Option<Duration>,
 }
 
 impl Duties {
@@ -68,17 +83,27 @@ impl Duties {
         }
     }
 
+    fn is_free(&self, duty: Duty) -> bool {
+        self.in_flight.get(duty as usize).is_some_and(Option::is_none)
+    }
+
     pub(crate) fn in_flight(&self) -> impl Iterator<Item = u64> {
         self.in_flight.iter().flatten().copied()
     }
 }
 
-/// Proposes what is due now. Returns when the next expiry is due.
-pub(super) fn propose(core: &mut Core, now: UnixNanos, reader: &Reader) -> Option<UnixNanos> {
-    if !core.can_propose() {
-        return None;
-    }
+/// Proposes what is due now. Returns when more is.
+pub(super) fn propose(core: &mut Core, now: Now, reader: &Reader) -> Due {
     let settled = core.duties.settled;
+    if settled {
+        let term = Term(core.node.raft.term);
+        reader.leases().promote(term, now.monotonic, core.config.lease_grace);
+    } else {
+        reader.leases().demote();
+    }
+    if !core.can_propose() {
+        return Due::default();
+    }
     if !core.duties.looked {
         core.duties.looked = true;
         publish(core, reader);
@@ -87,35 +112,57 @@ pub(super) fn propose(core: &mut Core, now: UnixNanos, reader: &Reader) -> Optio
         }
     }
     if !settled {
-        return None;
+        return Due::default();
     }
+    // While members differ nothing ends: it would be refused again and again.
+    let ends = !reader.alarms().corrupt();
+    let lease = leases(core, now.monotonic, reader, ends);
+    Due { expiry: expire(core, now.wall, reader, ends), lease }
+}
+
+fn expire(core: &mut Core, now: UnixNanos, reader: &Reader, ends: bool) -> Option<UnixNanos> {
     let next = reader.next_expiry()?;
     if next > now {
         return Some(next);
     }
-    let nodes_max = u32::try_from(limits::EXPIRE_NODES_MAX).unwrap_or(u32::MAX);
-    once(core, Duty::Expire, Op::Expire(Expire { up_to: now.0, nodes_max }));
+    if ends {
+        let nodes_max = u32::try_from(limits::EXPIRE_NODES_MAX).unwrap_or(u32::MAX);
+        once(core, Duty::Expire, || Some(Op::Expire(Expire { up_to: now.0, nodes_max })));
+    }
     None
+}
+
+/// Ends leases whose time is over, and notes down what is left of others.
+fn leases(core: &mut Core, now: Duration, reader: &Reader, ends: bool) -> Option<Duration> {
+    let leases = reader.leases();
+    if ends && core.duties.is_free(Duty::LeaseRevoke) {
+        let expired = leases.expired(now, limits::LEASE_REVOCATIONS_IN_FLIGHT_MAX);
+        let revoke = |id| Op::LeaseRevoke(LeaseRevoke { id, expired: true });
+        send(core, Some(Duty::LeaseRevoke), expired.into_iter().map(revoke));
+    }
+    once(core, Duty::LeaseCheckpoint, || {
+        let checkpoints = leases.checkpoints(now, limits::LEASE_CHECKPOINTS_MAX);
+        let request = LeaseCheckpointRequest { checkpoints };
+        (!request.checkpoints.is_empty()).then_some(Op::LeaseCheckpoint(request))
+    });
+    // What could not be proposed, or is under way, is looked at again anyway.
+    leases.next_due().filter(|due| *due > now)
 }
 
 fn propose_upkeep(core: &mut Core, reader: &Reader) {
     if reader.cluster_version().is_none() {
         let command = ClusterVersion { version: version::CLUSTER.to_owned() };
-        once(core, Duty::ClusterVersion, Op::ClusterVersion(command));
+        once(core, Duty::ClusterVersion, || Some(Op::ClusterVersion(command)));
     }
     if let Some(revision) = reader.compaction_due(core.config.quota_bytes) {
-        once(core, Duty::Compact, Op::Compact(Compact { revision }));
+        once(core, Duty::Compact, || Some(Op::Compact(Compact { revision })));
     }
 }
 
-/// Proposes it, unless one of its kind is under way.
-fn once(core: &mut Core, duty: Duty, op: Op) {
-    let slot = duty as usize;
-    if core.duties.in_flight.get(slot).is_some_and(Option::is_some) {
-        return;
-    }
-    if send(core, op) {
-        core.duties.took_off(duty, core.node.raft.raft_log.last_index());
+/// Proposes it, if it is to be, unless one of its kind is under way.
+fn once(core: &mut Core, duty: Duty, op: impl FnOnce() -> Option<Op>) {
+    if core.duties.is_free(duty) {
+        send(core, Some(duty), op());
     }
 }
 
@@ -136,17 +183,24 @@ fn publish(core: &mut Core, reader: &Reader) {
         name: config.name.clone(),
         client_urls: config.client_urls.clone(),
     };
-    if send(core, Op::Publish(publish)) {
+    let duty = core.leads().then_some(Duty::Publish);
+    if send(core, duty, [Op::Publish(publish)]) {
         core.duties.since_publish = Some(0);
-        if core.leads() {
-            core.duties.took_off(Duty::Publish, core.node.raft.raft_log.last_index());
-        }
     }
 }
 
-/// False if raft did not take it.
-fn send(core: &mut Core, op: Op) -> bool {
-    let command = Command { format: FORMAT, id: 0, op: Some(op) };
-    let proposal = Proposal { id: 0, data: command.encode_to_vec().into() };
-    core.step_proposals(vec![proposal]).is_ok()
+/// Proposes all as one batch; false if there is nothing, or raft did not take it.
+fn send(core: &mut Core, duty: Option<Duty>, ops: impl IntoIterator<Item = Op>) -> bool {
+    let propose = |op| {
+        let command = Command { format: FORMAT, id: 0, op: Some(op) };
+        Proposal { id: 0, data: command.encode_to_vec().into() }
+    };
+    let proposals: Vec<Proposal> = ops.into_iter().map(propose).collect();
+    if proposals.is_empty() || core.step_proposals(proposals).is_err() {
+        return false;
+    }
+    if let Some(duty) = duty {
+        core.duties.took_off(duty, core.node.raft.raft_log.last_index());
+    }
+    true
 }

@@ -23,6 +23,7 @@ fn options() -> Options {
             heartbeat_ticks: 1,
             run: 1,
             quota_bytes: 1 << 30,
+            lease_grace: std::time::Duration::from_secs(1),
             catch_up_entries: 5_000,
         },
         force_new_cluster: false,

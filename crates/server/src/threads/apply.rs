@@ -177,6 +177,8 @@ fn apply(shared: &Shared, applier: &mut Applier, entries: &[Entry]) -> Result<Pr
     let applied = batch.progress.applied.index;
     shared.set_applied(applied);
     shared.counters.proposals_applied.fetch_add(batch.answers.len() as u64, Relaxed);
+    // Before anybody knows of new ones.
+    shared.reader.leases().look(shared.now());
     shared.waiters.answer(batch.answers);
     shared.barriers.applied(applied);
     shared.reader.store().publish(&batch.commits);

@@ -101,6 +101,7 @@ mod tests {
                 heartbeat_ticks: 1,
                 run: 1,
                 quota_bytes: limits::QUOTA_BYTES_DEFAULT,
+                lease_grace: Duration::from_secs(1),
                 catch_up_entries: 5_000,
             },
             force_new_cluster: false,

@@ -14,7 +14,7 @@ use std::{
 };
 
 use base::UnixNanos;
-use member::{Append, Core, Effects, Install, PeerMessage, Progress, Proposal, Ticket};
+use member::{Append, Core, Due, Effects, Install, PeerMessage, Progress, Proposal, Ticket};
 use parking_lot::{Mutex, MutexGuard};
 use peer::Lane;
 use wal::Entry;
@@ -129,13 +129,13 @@ impl Raft {
     /// nothing to do unless something comes in.
     fn turn(&mut self) -> Result<(bool, Duration), Failure> {
         self.tick(self.shared.now());
-        let expiry = self.core.duties(self.shared.clock.wall(), &self.shared.reader);
+        let due = self.core.duties(self.shared.clock.now(), &self.shared.reader);
         let mut has_applied = self.carry_out()?;
         if self.arrived.is_some() && self.at_log_writer.is_none() {
             self.restore()?;
             has_applied |= self.carry_out()?;
         }
-        let wake_at = self.plan(expiry);
+        let wake_at = self.plan(due);
         // What was applied may bring new duties.
         let patience =
             if has_applied { Duration::ZERO } else { wake_at.saturating_sub(self.shared.now()) };
@@ -180,7 +180,8 @@ impl Raft {
 
     /// Until when there is nothing to do unless something comes in. The others learn what they
     /// must wake this thread for.
-    fn plan(&self, expiry: Option<UnixNanos>) -> Duration {
+    fn plan(&self, due: Due) -> Duration {
+        let Due { expiry, lease } = due;
         let standing = &self.shared.standing;
         let awaited = self.core.awaits().map_or(u64::MAX, |index| index.0);
         standing.awaited.store(awaited, Relaxed);
@@ -191,7 +192,7 @@ impl Raft {
         }
         let expires = expiry.map(|expiry| now + self.shared.clock.wall().until(expiry));
         let looks = self.stop_by.map(|_| now + STOP_LOOK);
-        [expires, looks].into_iter().flatten().fold(self.next_tick, Duration::min)
+        [expires, lease, looks].into_iter().flatten().fold(self.next_tick, Duration::min)
     }
 
     /// Whether the apply thread has done meanwhile what this one waits for, when it could not know
@@ -239,6 +240,9 @@ impl Raft {
             if !self.core.propose_change(id, &change) {
                 self.refuse(vec![id]);
             }
+        }
+        if let Some(heir) = work.heir {
+            self.core.transfer_leadership(Some(heir));
         }
         self.core.propose(work.proposals);
         Ok(())

@@ -103,11 +103,11 @@ impl Reader {
         usage.live_bytes + usage.history_bytes + self.leases.len() as u64 * quota::LEASE_BYTES
     }
 
-    /// Whether a command fits into the space quota (0: there is none). Ask before it is proposed; if
-    /// not, raise the alarm `NOSPACE`, and refuse it.
+    /// Whether a command fits into the space quota. Ask before it is proposed; if not, raise the alarm
+    /// `NOSPACE`, and refuse it.
     pub fn has_room(&self, op: &Op, quota_bytes: u64) -> bool {
         let cost = quota::cost(op);
-        quota_bytes == 0 || cost == 0 || self.bytes_in_use() + cost < quota_bytes
+        cost == 0 || self.bytes_in_use() + cost < quota_bytes
     }
 
     /// A snapshot of the members as applied.

@@ -16,7 +16,6 @@ use proto::{
 use super::{Fatal, Response, State, damaged, meta};
 use crate::{
     alarm::Alarms,
-    keys,
     kv::{self, Error},
     lease::{self, Lease},
     quota,
@@ -147,13 +146,6 @@ impl State {
             self.reader.set_alarms(alarms);
         }
         Reply::Alarm(response)
-    }
-
-    /// Whether the alarms let a v2 write pass. What takes room is refused without any; the rest when
-    /// members differ.
-    pub(super) fn refuses_keys(&self, op: &Op) -> Option<keys::Failure> {
-        let refused = self.permits(op).err()?;
-        Some(keys::Failure::unserved(refused, self.writer.store().revision()))
     }
 }
 

@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use base::limits::{LEASE_CHECKPOINT_INTERVAL, LEASE_REVOCATIONS_PER_SECOND_MAX};
+use base::{
+    Term,
+    limits::{LEASE_CHECKPOINT_INTERVAL, LEASE_REVOCATIONS_PER_SECOND_MAX},
+};
 use proto::etcdserverpb::LeaseCheckpoint;
 
 use super::Lease;
@@ -16,6 +19,8 @@ const SECOND: Duration = Duration::from_secs(1);
 /// When leases end, and when it is to be noted down what is left of them.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
+    /// In which this member leads.
+    term: Term,
     timers: BTreeMap<i64, Timer>,
     by_end: BTreeSet<(Duration, i64)>,
     by_note: BTreeSet<(Duration, i64)>,
@@ -32,6 +37,14 @@ struct Timer {
 }
 
 impl Timers {
+    pub(super) fn of(term: Term) -> Self {
+        Self { term, ..Self::default() }
+    }
+
+    pub(super) fn term(&self) -> Term {
+        self.term
+    }
+
     pub(super) fn add(&mut self, id: i64) {
         self.new.push(id);
     }

@@ -157,7 +157,7 @@ fn before(store: &Store, record: &Record) -> Result<Option<KeyValue>, ReadError>
 }
 
 /// As v3 shows it; of a deletion there is only the key and when.
-fn pair(record: &Record) -> KeyValue {
+pub(in crate::v3) fn pair(record: &Record) -> KeyValue {
     KeyValue {
         key: record.name.clone(),
         create_revision: record.create_revision,

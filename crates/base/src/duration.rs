@@ -14,7 +14,7 @@ const UNITS: &[(&str, f64)] = &[
 ];
 
 /// Reads a duration; the error says what one looks like.
-pub(crate) fn parse(text: &str) -> Result<Duration, String> {
+pub fn parse(text: &str) -> Result<Duration, String> {
     let bad = || "a duration like 500ms, 2s or 1m30s is needed".to_owned();
     let mut rest = text.strip_prefix('+').unwrap_or(text);
     if rest == "0" {

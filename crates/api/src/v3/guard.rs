@@ -1,0 +1,97 @@
+//! What is asked of every request before its service sees it.
+
+use std::time::Duration;
+
+use base::Refused;
+use http::HeaderMap;
+use proto::etcdserverpb::RangeRequest;
+use tonic::Status;
+
+use super::{failure::status, methods::Method, patience};
+use crate::context::Context;
+
+/// What a client says of itself.
+const CLIENT_VERSION: &str = "client-api-version";
+/// What a member may be asked that does not vote.
+const FOR_LEARNERS: [(&str, &str); 3] = [
+    // Only what needs no leader: see `range`.
+    ("etcdserverpb.KV", "Range"),
+    ("etcdserverpb.Maintenance", "Status"),
+    ("etcdserverpb.Maintenance", "Snapshot"),
+];
+
+/// Whether a method may be called with this metadata, here and now; counts who calls. In etcd's
+/// order.
+pub(crate) fn check(
+    context: &Context,
+    method: &Method,
+    metadata: &HeaderMap,
+) -> Result<(), Status> {
+    let is_for_learners = || FOR_LEARNERS.iter().any(|(service, name)| method.is(service, name));
+    if is_learner(context) && !is_for_learners() {
+        return Err(status(Refused::NotSupportedForLearner));
+    }
+    let version = metadata.get(CLIENT_VERSION).map(http::HeaderValue::as_bytes);
+    let version = version.map_or(Ok("unknown"), str::from_utf8);
+    let version = version.map_err(|_| status(Refused::InvalidClientApiVersion))?;
+    context.counters.grpc.client(method.is_unary(), version);
+    if patience::needs_leader(metadata) && context.handle.status().leader.is_none() {
+        return Err(status(Refused::NoLeader));
+    }
+    Ok(())
+}
+
+/// A learner answers from what it has, and only who is content with that.
+pub(crate) fn range(context: &Context, request: &RangeRequest) -> Result<(), Status> {
+    if !request.serializable && is_learner(context) {
+        return Err(status(Refused::NotSupportedForLearner));
+    }
+    Ok(())
+}
+
+fn is_learner(context: &Context) -> bool {
+    let members = context.handle.reader().members();
+    members.members.get(&context.handle.member_id()).is_some_and(|member| member.learner)
+}
+
+/// How long a client waits for its answer, if it says so. What it says wrongly is left to its own
+/// patience.
+pub(crate) fn patience_of(metadata: &HeaderMap) -> Option<Duration> {
+    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let is_number = (1..=8).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+    let count: u64 = digits.parse().ok().filter(|_| is_number)?;
+    Some(match unit {
+        "H" => Duration::from_hours(count),
+        "M" => Duration::from_mins(count),
+        "S" => Duration::from_secs(count),
+        "m" => Duration::from_millis(count),
+        "u" => Duration::from_micros(count),
+        "n" => Duration::from_nanos(count),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clients_patience_is_read_as_grpc_writes_it() {
+        let check = |text: &'static str, expected| {
+            let mut metadata = HeaderMap::new();
+            metadata.insert("grpc-timeout", http::HeaderValue::from_static(text));
+            assert_eq!(patience_of(&metadata), expected, "{text:?}");
+        };
+        check("5S", Some(Duration::from_secs(5)));
+        check("4999m", Some(Duration::from_millis(4_999)));
+        check("99999999u", Some(Duration::from_micros(99_999_999)));
+        check("1n", Some(Duration::from_nanos(1)));
+        check("2H", Some(Duration::from_hours(2)));
+        check("0M", Some(Duration::ZERO));
+        for wrong in ["", "S", "5", "5s", "-5S", "+5S", "123456789S", " 5S", "5 S"] {
+            check(wrong, None);
+        }
+        assert_eq!(patience_of(&HeaderMap::new()), None);
+    }
+}

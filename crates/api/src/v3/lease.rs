@@ -1,0 +1,203 @@
+//! `etcdserverpb.Lease`: keys that go together unless somebody keeps them.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context as Cx, Poll},
+};
+
+use base::Refused;
+use proto::{
+    command::{LeaseRevoke, Op},
+    etcdserverpb::{
+        LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse,
+        LeaseLeasesRequest, LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse,
+        LeaseStatus, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse,
+    },
+};
+use server::LeaseError;
+use state::apply::Reply;
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{
+    failure::{status, unserved},
+    generated::etcdserverpb::lease_server,
+    header,
+    kv::{unexpected, write},
+    patience::Ends,
+};
+use crate::context::Context;
+
+/// What is told of a lease that is not there.
+const NONE_TO_KEEP: i64 = 0;
+const NONE_TO_TELL_OF: i64 = -1;
+
+pub(crate) struct Lease(pub(crate) Arc<Context>);
+
+#[tonic::async_trait]
+impl lease_server::Lease for Lease {
+    type LeaseKeepAliveStream = KeepAlive;
+
+    async fn lease_grant(
+        &self,
+        request: Request<LeaseGrantRequest>,
+    ) -> Result<Response<LeaseGrantResponse>, Status> {
+        let LeaseGrantRequest { ttl, id } = request.into_inner();
+        grant(&self.0, ttl, id).await.map(Response::new)
+    }
+
+    async fn lease_revoke(
+        &self,
+        request: Request<LeaseRevokeRequest>,
+    ) -> Result<Response<LeaseRevokeResponse>, Status> {
+        let id = request.get_ref().id;
+        let revoke = Op::LeaseRevoke(LeaseRevoke { id, expired: false });
+        match write(&self.0, revoke).await? {
+            (Reply::LeaseRevoke(mut answer), term) => {
+                header::complete(&self.0.handle, &mut answer.header, term);
+                Ok(Response::new(answer))
+            }
+            (other, _) => Err(unexpected(&other)),
+        }
+    }
+
+    async fn lease_keep_alive(
+        &self,
+        request: Request<Streaming<LeaseKeepAliveRequest>>,
+    ) -> Result<Response<KeepAlive>, Status> {
+        let ends = Ends::new(&self.0, request.metadata());
+        let requests = Box::pin(request.into_inner());
+        Ok(Response::new(KeepAlive::new(Arc::clone(&self.0), ends, requests)))
+    }
+
+    async fn lease_time_to_live(
+        &self,
+        request: Request<LeaseTimeToLiveRequest>,
+    ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
+        let asked = request.into_inner();
+        let told = self.0.handle.lease_time_to_live(asked).await;
+        let mut answer = match told {
+            Err(LeaseError::NotFound) => LeaseTimeToLiveResponse {
+                id: asked.id,
+                ttl: NONE_TO_TELL_OF,
+                ..LeaseTimeToLiveResponse::default()
+            },
+            told => told.map_err(failed)?,
+        };
+        answer.header = Some(header::now(&self.0.handle));
+        Ok(Response::new(answer))
+    }
+
+    async fn lease_leases(
+        &self,
+        _: Request<LeaseLeasesRequest>,
+    ) -> Result<Response<LeaseLeasesResponse>, Status> {
+        let ids = self.0.handle.reader().leases().ids();
+        let leases = ids.into_iter().map(|id| LeaseStatus { id }).collect();
+        let header = Some(header::now(&self.0.handle));
+        Ok(Response::new(LeaseLeasesResponse { header, leases }))
+    }
+}
+
+/// Grants a lease; without an id (0), one of our choice.
+pub(super) async fn grant(
+    context: &Context,
+    ttl: i64,
+    id: i64,
+) -> Result<LeaseGrantResponse, Status> {
+    let handle = &context.handle;
+    let ttl = ttl.max(handle.lease_ttl_min());
+    loop {
+        let own = if id == 0 { handle.new_lease_id() } else { id };
+        let granted = write(context, Op::LeaseGrant(LeaseGrantRequest { ttl, id: own })).await;
+        match granted {
+            Ok((Reply::LeaseGrant(mut answer), term)) => {
+                header::complete(handle, &mut answer.header, term);
+                return Ok(answer);
+            }
+            Ok((other, _)) => return Err(unexpected(&other)),
+            Err(taken) if id == 0 && taken.message() == Refused::LeaseExists.text() => {}
+            Err(status) => return Err(status),
+        }
+    }
+}
+
+fn failed(error: LeaseError) -> Status {
+    match error {
+        LeaseError::NotFound => status(Refused::LeaseNotFound),
+        LeaseError::NotPrimary => status(Refused::NotPrimary),
+        LeaseError::TooLarge => status(Refused::AnswerTooLarge),
+        LeaseError::Unserved(why) => unserved(why),
+    }
+}
+
+/// What a client asks to be kept.
+type Requests = Pin<Box<dyn Stream<Item = Result<LeaseKeepAliveRequest, Status>> + Send>>;
+type Keeping = Pin<Box<dyn Future<Output = Result<LeaseKeepAliveResponse, Status>> + Send>>;
+
+/// Keeps leases, one after the other as they are asked for.
+pub(crate) struct KeepAlive {
+    context: Arc<Context>,
+    requests: Requests,
+    /// What is under way: the next request is not read before.
+    keeping: Option<Keeping>,
+    ends: Ends,
+    has_ended: bool,
+}
+
+impl KeepAlive {
+    pub(crate) fn new(context: Arc<Context>, ends: Ends, requests: Requests) -> Self {
+        Self { context, requests, keeping: None, ends, has_ended: false }
+    }
+
+    fn poll_answer(
+        &mut self,
+        cx: &mut Cx<'_>,
+    ) -> Poll<Option<Result<LeaseKeepAliveResponse, Status>>> {
+        loop {
+            if let Some(keeping) = &mut self.keeping {
+                let Poll::Ready(kept) = keeping.as_mut().poll(cx) else { return Poll::Pending };
+                self.keeping = None;
+                return Poll::Ready(Some(kept));
+            }
+            match self.requests.as_mut().poll_next(cx) {
+                Poll::Ready(Some(Ok(request))) => {
+                    let context = Arc::clone(&self.context);
+                    self.keeping = Some(Box::pin(async move { keep(&context, request.id).await }));
+                }
+                Poll::Ready(Some(Err(status))) => return Poll::Ready(Some(Err(status))),
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+}
+
+async fn keep(context: &Context, id: i64) -> Result<LeaseKeepAliveResponse, Status> {
+    // The revision of before: a client must not believe that the lease was alive at one at which it
+    // was gone.
+    let header = Some(header::now(&context.handle));
+    let ttl = match context.handle.keep_lease(id).await {
+        Err(LeaseError::NotFound) => NONE_TO_KEEP,
+        kept => kept.map_err(failed)?,
+    };
+    Ok(LeaseKeepAliveResponse { header, id, ttl })
+}
+
+impl Stream for KeepAlive {
+    type Item = Result<LeaseKeepAliveResponse, Status>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Cx<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if this.has_ended {
+            return Poll::Ready(None);
+        }
+        let next = match this.ends.poll(cx) {
+            Poll::Ready(refused) => Poll::Ready(Some(Err(status(refused)))),
+            Poll::Pending => this.poll_answer(cx),
+        };
+        this.has_ended = matches!(next, Poll::Ready(None | Some(Err(_))));
+        next
+    }
+}

@@ -1,0 +1,140 @@
+//! `etcdserverpb.Maintenance`: what operators ask.
+
+mod snapshot;
+
+use std::sync::Arc;
+
+use base::{MemberId, Refused, version};
+use proto::{
+    command::Op,
+    etcdserverpb::{
+        AlarmMember, AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse,
+        DowngradeInfo, DowngradeRequest, DowngradeResponse, HashKvRequest, HashKvResponse,
+        HashRequest, HashResponse, MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest,
+        StatusRequest, StatusResponse, alarm_request::AlarmAction,
+    },
+};
+use state::apply::Reply;
+use tonic::{Request, Response, Status};
+
+pub(crate) use self::snapshot::Snapshot;
+use super::{
+    failure::{status, unserved},
+    generated::etcdserverpb::maintenance_server,
+    header,
+    kv::{unexpected, write},
+};
+use crate::context::Context;
+
+pub(crate) struct Maintenance(pub(crate) Arc<Context>);
+
+#[tonic::async_trait]
+impl maintenance_server::Maintenance for Maintenance {
+    type SnapshotStream = Snapshot;
+
+    /// To list them the original writes to the log; a read index will do.
+    async fn alarm(
+        &self,
+        request: Request<AlarmRequest>,
+    ) -> Result<Response<AlarmResponse>, Status> {
+        let (handle, request) = (&self.0.handle, request.into_inner());
+        let lists = match AlarmAction::try_from(request.action) {
+            Ok(AlarmAction::Get) => true,
+            Ok(AlarmAction::Activate | AlarmAction::Deactivate) => false,
+            // The original crashes.
+            Err(_) => return Err(Status::invalid_argument("unknown alarm action")),
+        };
+        let mut answer = if lists {
+            handle.read_barrier().await.map_err(unserved)?;
+            let all = handle.reader().alarms().all();
+            let wanted = |alarm: &AlarmMember| [alarm.alarm, 0].contains(&request.alarm);
+            let alarms = all.into_iter().filter(wanted).collect();
+            AlarmResponse { header: None, alarms }
+        } else {
+            match write(&self.0, Op::Alarm(request)).await? {
+                (Reply::Alarm(answer), _) => answer,
+                (other, _) => return Err(unexpected(&other)),
+            }
+        };
+        answer.header = Some(header::now(handle));
+        Ok(Response::new(answer))
+    }
+
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+        let handle = &self.0.handle;
+        let (figures, standing, reader) = (handle.figures(), handle.status(), handle.reader());
+        let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        let mut errors = Vec::new();
+        if standing.leader.is_none() {
+            errors.push(Refused::NoLeader.text().to_owned());
+        }
+        errors.extend(reader.alarms().all().iter().map(shown));
+        let members = reader.members();
+        let own = members.members.get(&handle.member_id());
+        Ok(Response::new(StatusResponse {
+            header: Some(header::now(handle)),
+            version: version::SERVER.to_owned(),
+            db_size: signed(figures.keyspace_bytes),
+            leader: standing.leader.map_or(0, |leader| leader.0),
+            raft_index: standing.committed.0,
+            raft_term: standing.term.0,
+            raft_applied_index: standing.applied.0,
+            errors,
+            db_size_in_use: signed(figures.keyspace_bytes_in_use),
+            is_learner: own.is_some_and(|member| member.learner),
+            storage_version: reader.cluster_version().unwrap_or_default(),
+            db_size_quota: signed(handle.quota_bytes()),
+            downgrade_info: Some(DowngradeInfo::default()),
+        }))
+    }
+
+    /// Freed space is used again by itself. Tools call this from cron.
+    async fn defragment(
+        &self,
+        _: Request<DefragmentRequest>,
+    ) -> Result<Response<DefragmentResponse>, Status> {
+        tracing::info!("nothing to defragment: the space of what is compacted is used again");
+        Ok(Response::new(DefragmentResponse::default()))
+    }
+
+    async fn hash(&self, _: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
+        Err(Status::unimplemented("hashes are not there yet"))
+    }
+
+    async fn hash_kv(&self, _: Request<HashKvRequest>) -> Result<Response<HashKvResponse>, Status> {
+        Err(Status::unimplemented("hashes are not there yet"))
+    }
+
+    async fn snapshot(
+        &self,
+        request: Request<SnapshotRequest>,
+    ) -> Result<Response<Snapshot>, Status> {
+        Snapshot::begin(&self.0, request.metadata()).await.map(Response::new)
+    }
+
+    async fn move_leader(
+        &self,
+        request: Request<MoveLeaderRequest>,
+    ) -> Result<Response<MoveLeaderResponse>, Status> {
+        let heir = MemberId(request.get_ref().target_id);
+        self.0.handle.move_leader(heir).await.map_err(status)?;
+        Ok(Response::new(MoveLeaderResponse::default()))
+    }
+
+    async fn downgrade(
+        &self,
+        _: Request<DowngradeRequest>,
+    ) -> Result<Response<DowngradeResponse>, Status> {
+        Err(Status::unimplemented("downgrades are not there yet"))
+    }
+}
+
+/// As the original shows it, with its space at the end.
+fn shown(alarm: &AlarmMember) -> String {
+    let kind = alarm.alarm();
+    let mut text = format!("memberID:{} ", alarm.member_id);
+    if kind != AlarmType::None {
+        text.push_str(&format!("alarm:{} ", kind.as_str_name()));
+    }
+    text
+}

@@ -1,0 +1,65 @@
+//! The keyspace as a stream of blobs, the last of which is the SHA-256 of the others.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context as Cx, Poll, ready},
+};
+
+use proto::etcdserverpb::SnapshotResponse;
+use server::{Blob, Saved};
+use tokio_stream::Stream;
+use tonic::{Status, metadata::MetadataMap};
+
+use crate::{
+    context::Context,
+    v3::{
+        failure::{status, unserved},
+        patience::Ends,
+    },
+};
+
+/// A snapshot on its way to a client.
+pub(crate) struct Snapshot {
+    saved: Saved,
+    version: String,
+    ends: Ends,
+    has_ended: bool,
+}
+
+impl Snapshot {
+    pub(crate) async fn begin(
+        context: &Arc<Context>,
+        metadata: &MetadataMap,
+    ) -> Result<Self, Status> {
+        let ends = Ends::new(context, metadata);
+        let saved = context.handle.save_snapshot().await.map_err(unserved)?;
+        let version = context.handle.reader().cluster_version().unwrap_or_default();
+        Ok(Self { saved, version, ends, has_ended: false })
+    }
+}
+
+impl Stream for Snapshot {
+    type Item = Result<SnapshotResponse, Status>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Cx<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if this.has_ended {
+            return Poll::Ready(None);
+        }
+        let next = match this.ends.poll(cx) {
+            Poll::Ready(refused) => Some(Err(status(refused))),
+            Poll::Pending => match ready!(this.saved.blobs.poll_recv(cx)) {
+                Some(Ok(Blob { bytes, remaining })) => {
+                    let (version, header) = (this.version.clone(), None);
+                    let remaining_bytes = remaining;
+                    Some(Ok(SnapshotResponse { header, remaining_bytes, blob: bytes, version }))
+                }
+                Some(Err(why)) => Some(Err(Status::internal(why))),
+                None => None,
+            },
+        };
+        this.has_ended = matches!(next, None | Some(Err(_)));
+        Poll::Ready(next)
+    }
+}

@@ -1,0 +1,125 @@
+//! Snapshots for clients: a thread for each, which reads the keyspace while others go on.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::Ordering::{AcqRel, Acquire},
+    },
+    time::Duration,
+};
+
+use backend::Saving;
+use base::{limits, version};
+use proto::{Message as _, between::SavedBy};
+use tokio::{runtime, sync::mpsc, time};
+
+use super::spawn;
+use crate::{Handle, Unserved, failure::Failure, shared::Shared};
+
+pub use backend::Blob;
+
+/// What is read and sent at once.
+const BLOB_BYTES: usize = 128 << 10;
+/// Blobs on their way to the network.
+const BLOBS_WAITING: usize = 2;
+/// A client that takes nothing for so long is gone: the space of what is deleted meanwhile cannot be
+/// used again.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A snapshot on its way to a client, piece by piece, the checksum last. An error ends it.
+#[derive(Debug)]
+pub struct Saved {
+    /// Bytes of all but the checksum.
+    pub total: u64,
+    pub blobs: mpsc::Receiver<Result<Blob, String>>,
+}
+
+impl Handle {
+    /// The keyspace as it is now, in a form that is kept and restored; at most so many at once.
+    pub async fn save_snapshot(&self) -> Result<Saved, Unserved> {
+        let shared = &self.shared;
+        let place = Place::take(shared).ok_or(Unserved::TooManyRequests)?;
+        let (give, blobs) = mpsc::channel(BLOBS_WAITING);
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let network = runtime::Handle::current();
+        let started = spawn("snapshot-save", shared, move || {
+            let shared = &place.0;
+            match begin(shared) {
+                Ok(saving) => {
+                    if tell.send(saving.total()).is_ok() {
+                        save(shared, &network, saving, &give);
+                    }
+                }
+                Err(failure) => tracing::warn!("cannot save a snapshot: {}", failure.0),
+            }
+            Ok(())
+        });
+        if let Err(error) = started {
+            tracing::warn!(%error, "cannot start a thread to save a snapshot");
+            return Err(Unserved::TooManyRequests);
+        }
+        let total = told.await.map_err(|_| Unserved::Stopped)?;
+        Ok(Saved { total, blobs })
+    }
+}
+
+/// One of those that may be under way.
+struct Place(Arc<Shared>);
+
+impl Place {
+    fn take(shared: &Arc<Shared>) -> Option<Self> {
+        let more = |count: usize| (count < limits::SNAPSHOTS_SAVED_MAX).then_some(count + 1);
+        shared.saves.fetch_update(AcqRel, Acquire, more).ok()?;
+        Some(Self(Arc::clone(shared)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.saves.fetch_sub(1, AcqRel);
+    }
+}
+
+/// What has been applied by now is included.
+fn begin(shared: &Shared) -> Result<Saving, Failure> {
+    let wanted = shared.backend.applied().index;
+    while shared.backend.durable().index < wanted {
+        shared.backend.flush()?;
+    }
+    let note = SavedBy {
+        cluster: shared.identity.cluster.0,
+        member: shared.identity.member.0,
+        version: version::PRODUCT.to_owned(),
+    };
+    Ok(shared.backend.save(&note.encode_to_vec())?)
+}
+
+fn save(
+    shared: &Shared,
+    network: &runtime::Handle,
+    mut saving: Saving,
+    give: &mpsc::Sender<Result<Blob, String>>,
+) {
+    let (began, total, index) = (shared.now(), saving.total(), saving.applied().index.0);
+    tracing::info!(bytes = total, index, "sending the keyspace's snapshot to a client");
+    let ended = loop {
+        let blob = match saving.next_blob(BLOB_BYTES) {
+            Ok(Some(blob)) => Ok(blob),
+            Ok(None) => break Ok(()),
+            Err(error) => Err(Failure::new(&error).0),
+        };
+        let failed = blob.as_ref().err().cloned();
+        let sent = network.block_on(async { time::timeout(PATIENCE, give.send(blob)).await });
+        match (failed, sent) {
+            (Some(why), _) => break Err(why),
+            (None, Ok(Ok(()))) => {}
+            (None, Ok(Err(_))) => break Err("the client has gone away".to_owned()),
+            (None, Err(_)) => break Err("the client takes nothing any more".to_owned()),
+        }
+    };
+    let took = shared.now().saturating_sub(began);
+    match ended {
+        Ok(()) => tracing::info!(bytes = total, ?took, "sent the keyspace's snapshot to a client"),
+        Err(why) => tracing::warn!(?took, "could not send a snapshot to a client: {why}"),
+    }
+}
