@@ -120,6 +120,7 @@ fn measure(options: &Options, servers: &[Server], connections: usize) -> anyhow:
         ttl: None,
         duration: Duration::from_secs_f64(options.seconds),
         count: None,
+        rate: None,
     };
     let cpu = || servers.iter().map(Server::cpu_seconds).sum::<anyhow::Result<f64>>();
     let before = cpu()?;
@@ -167,7 +168,7 @@ fn writes(endpoint: SocketAddr) -> bool {
 }
 
 /// Asks once, and not for long: a member without a leader keeps a write waiting.
-fn ask(endpoint: SocketAddr, request: &str) -> anyhow::Result<(u16, Vec<u8>)> {
+pub(crate) fn ask(endpoint: SocketAddr, request: &str) -> anyhow::Result<(u16, Vec<u8>)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let asked = async {
@@ -180,7 +181,7 @@ fn ask(endpoint: SocketAddr, request: &str) -> anyhow::Result<(u16, Vec<u8>)> {
 }
 
 /// Which of them says that it leads.
-fn leader(servers: &[Server]) -> anyhow::Result<usize> {
+pub(crate) fn leader(servers: &[Server]) -> anyhow::Result<usize> {
     let began = Instant::now();
     while began.elapsed() < PATIENCE {
         let leads = |server: &Server| -> anyhow::Result<bool> {

@@ -105,6 +105,7 @@ fn compare(
                 ttl: None,
                 duration: Duration::from_secs_f64(options.seconds),
                 count: None,
+                rate: None,
             };
             if verb == Verb::Get && round == 0 && *name != "no-op" {
                 load::fill(&load)?;
@@ -180,6 +181,7 @@ fn one_write(options: &Options, goals: &mut Goals) -> anyhow::Result<()> {
         ttl: None,
         duration,
         count: None,
+        rate: None,
     };
     let (mut to_sum, mut to_both) = (Vec::new(), Vec::new());
     println!("\none connection: PUT p50 against a bare fdatasync and a no-op round trip (us):");
@@ -272,6 +274,7 @@ fn idle(options: &Options, goals: &mut Goals) -> anyhow::Result<()> {
         ttl: None,
         duration: Duration::ZERO,
         count: None,
+        rate: None,
     })?;
     let at_once = server.resident_megabytes()?;
     goals.add("100,000 keys, MB resident", at_once, Bound::Below(40.0));

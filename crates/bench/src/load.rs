@@ -1,10 +1,14 @@
-//! Many connections, one kind of request, one after the other on each.
+//! Many connections, one kind of request: one after the other on each, or at given times.
 
 use std::{
     cell::Cell,
     fmt,
     net::SocketAddr,
     rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -34,6 +38,9 @@ pub(crate) struct Load {
     pub(crate) duration: Duration,
     /// Ends the load before its time.
     pub(crate) count: Option<u64>,
+    /// Requests a second of an open loop: each is due at a time of its own, whatever became of those
+    /// before it, and its latency counts from there. Otherwise the next one follows an answer.
+    pub(crate) rate: Option<f64>,
 }
 
 /// What came of it.
@@ -110,6 +117,7 @@ pub(crate) fn fill(load: &Load) -> anyhow::Result<()> {
         connections: 64.min(load.keys),
         duration: Duration::from_mins(10),
         count: Some(load.keys as u64),
+        rate: None,
         ..load.clone()
     };
     let report = run(&fill)?;
@@ -119,11 +127,16 @@ pub(crate) fn fill(load: &Load) -> anyhow::Result<()> {
 
 /// Runs a load on this thread.
 pub(crate) fn run(load: &Load) -> anyhow::Result<Report> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, run_all(load))
+    run_until(load, &Arc::default())
 }
 
-async fn run_all(load: &Load) -> anyhow::Result<Report> {
+/// The same, but it also ends once `stops` is set.
+pub(crate) fn run_until(load: &Load, stops: &Arc<AtomicBool>) -> anyhow::Result<Report> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, run_all(load, stops))
+}
+
+async fn run_all(load: &Load, stops: &Arc<AtomicBool>) -> anyhow::Result<Report> {
     let requests: Rc<[Vec<u8>]> = requests(load, load.verb).into();
     let next = Rc::new(Cell::new(0));
     let mut connections = Vec::new();
@@ -133,19 +146,14 @@ async fn run_all(load: &Load) -> anyhow::Result<Report> {
     let began = Instant::now();
     let until = began + load.duration;
     let count = load.count.unwrap_or(u64::MAX);
-    let tasks: Vec<_> = connections
-        .into_iter()
-        .map(|connection| {
-            let worker = Worker {
-                connection,
-                requests: Rc::clone(&requests),
-                next: Rc::clone(&next),
-                until,
-                count,
-            };
-            tokio::task::spawn_local(worker.run())
-        })
-        .collect();
+    let pace = load.rate.map(|rate| Pace { began, rate });
+    let work = |connection| {
+        let (requests, next) = (Rc::clone(&requests), Rc::clone(&next));
+        let stops = Arc::clone(stops);
+        let worker = Worker { connection, requests, next, until, count, pace, stops };
+        tokio::task::spawn_local(worker.run())
+    };
+    let tasks: Vec<_> = connections.into_iter().map(work).collect();
     let mut report = Report { elapsed: Duration::ZERO, latencies: Histogram::default(), failed: 0 };
     for task in tasks {
         let (latencies, failed) = task.await??;
@@ -163,6 +171,22 @@ struct Worker {
     next: Rc<Cell<u64>>,
     until: Instant,
     count: u64,
+    pace: Option<Pace>,
+    stops: Arc<AtomicBool>,
+}
+
+/// When each request of an open loop is due.
+#[derive(Clone, Copy)]
+struct Pace {
+    began: Instant,
+    rate: f64,
+}
+
+impl Pace {
+    #[allow(clippy::cast_precision_loss, reason = "a count")]
+    fn due(self, number: u64) -> Instant {
+        self.began + Duration::from_secs_f64(number as f64 / self.rate)
+    }
 }
 
 impl Worker {
@@ -170,12 +194,20 @@ impl Worker {
         let mut latencies = Histogram::default();
         let mut failed = 0;
         let mut began = Instant::now();
-        while began < self.until {
+        while began < self.until && !self.stops.load(Relaxed) {
             let number = self.next.get();
             if number >= self.count {
                 break;
             }
             self.next.set(number + 1);
+            if let Some(pace) = self.pace {
+                began = pace.due(number);
+                if Instant::now() < began {
+                    tokio::time::sleep_until(began.into()).await;
+                    // The timer is late by up to a millisecond, which is not the server's.
+                    began = Instant::now();
+                }
+            }
             let at = usize::try_from(number).unwrap_or(0) % self.requests.len().max(1);
             let Some(request) = self.requests.get(at) else { break };
             let status = self.connection.ask(request).await?;

@@ -3,7 +3,7 @@
 //! - `load`: many connections, one kind of request; `connection`, `histogram`: its parts
 //! - `process`: a server under test, and what Linux says it costs
 //! - `compare`: ours, the original and a no-op service in turn; `noop`: that service
-//! - `cluster`: three members, and elections
+//! - `cluster`: three members, and elections; `catch_up`: one of them that was away
 //! - `overwrite`, `poll`, `wake`: memory, disk and watchers over a long time
 
 #![allow(
@@ -12,6 +12,7 @@
     reason = "a load generator measures real time, and prints what it found"
 )]
 
+mod catch_up;
 mod cluster;
 mod compare;
 mod connection;
@@ -54,6 +55,8 @@ enum Command {
     Compare(compare::Options),
     /// Measure three members of ours and of the original in turn, and elections.
     Cluster(cluster::Options),
+    /// Let a follower of three catch up with what it missed, under an open-loop load.
+    CatchUp(catch_up::Options),
     /// Overwrite a few keys very often, and show memory and disk on the way.
     Overwrite(overwrite::Options),
     /// Poll quiet keys with an old `waitIndex`, and with none, and compare the costs.
@@ -81,6 +84,9 @@ struct LoadArgs {
     /// Stop after so many requests rather than after a time.
     #[arg(long)]
     count: Option<u64>,
+    /// Requests a second of an open loop, whose latencies count from when each is due.
+    #[arg(long)]
+    rate: Option<f64>,
     /// The server's process id, to show what a request costs it.
     #[arg(long)]
     pid: Option<u32>,
@@ -98,6 +104,7 @@ impl LoadArgs {
             ttl: None,
             duration: Duration::from_secs_f64(self.seconds),
             count: self.count,
+            rate: self.rate,
         }
     }
 }
@@ -122,6 +129,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Noop { listen, value_bytes } => noop::serve(listen, value_bytes),
         Command::Cluster(options) => cluster::run(&options),
+        Command::CatchUp(options) => catch_up::run(&options),
         Command::Compare(options) => compare::run(&options),
         Command::Overwrite(options) => overwrite::run(&options),
         Command::Poll(options) => poll::run(&options),

@@ -43,6 +43,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             ttl: options.ttl,
             duration: Duration::from_hours(1),
             count: Some(options.count / options.steps),
+            rate: None,
         })?;
         anyhow::ensure!(report.failed == 0, "{} writes failed", report.failed);
         println!(

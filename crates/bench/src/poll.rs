@@ -41,6 +41,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         ttl: None,
         duration: Duration::from_hours(1),
         count: Some(options.writes),
+        rate: None,
     };
     load::run(&load)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

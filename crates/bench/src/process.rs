@@ -100,9 +100,15 @@ impl Server {
         self.child.wait().ok();
     }
 
+    /// Starts it again on its data.
+    pub(crate) fn launch(&mut self) -> anyhow::Result<()> {
+        self.child = self.command.spawn().context("start it again")?;
+        Ok(())
+    }
+
     /// Starts it again on its data, and waits until it serves.
     pub(crate) fn restart(&mut self) -> anyhow::Result<()> {
-        self.child = self.command.spawn().context("start it again")?;
+        self.launch()?;
         wait_until_up(self.endpoint, Instant::now()).map(drop)
     }
 

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use crate::{
     endpoint::Endpoint,
     error::{Attempt, AttemptKind, Error, Unavailable},
+    proxy::Proxy,
     request::Request,
     transport::{Answer, Head, Transport},
 };
@@ -32,6 +33,8 @@ pub struct Config {
     pub keys_prefix: String,
     /// For endpoints that begin with https.
     pub tls: tls::Settings,
+    /// Stands between the client and all endpoints.
+    pub proxy: Option<Proxy>,
     /// Told every request before it is sent.
     pub trace: Option<Trace>,
 }
@@ -46,6 +49,7 @@ impl Default for Config {
             credentials: None,
             keys_prefix: "/v2/keys".to_owned(),
             tls: tls::Settings::default(),
+            proxy: None,
             trace: None,
         }
     }

@@ -1,4 +1,4 @@
-//! Connections to endpoints, with TLS where the URL says https.
+//! Connections to endpoints, with TLS where the URL says https; through a proxy if there is one.
 
 use std::{
     error::Error as StdError,
@@ -17,6 +17,8 @@ use hyper_util::{
 use tls::{ClientStream, Connector, Settings, Wire};
 use tower_service::Service;
 
+use crate::proxy::Proxy;
+
 type Failure = Box<dyn StdError + Send + Sync>;
 
 /// Makes connections for the pool.
@@ -24,6 +26,7 @@ type Failure = Box<dyn StdError + Send + Sync>;
 pub(crate) struct Dialer {
     http: HttpConnector,
     tls: Arc<Tls>,
+    proxy: Option<Proxy>,
 }
 
 #[derive(Debug)]
@@ -41,12 +44,13 @@ impl Dialer {
         mut http: HttpConnector,
         settings: Settings,
         alpn: &'static [&'static str],
+        proxy: Option<Proxy>,
     ) -> Result<Self, tls::Error> {
         http.enforce_http(false);
         let is_plain = settings == Settings::default();
         let made = || Connector::new(settings.clone(), alpn);
         let connector = if is_plain { OnceLock::new() } else { Ok(made()?).into() };
-        Ok(Self { http, tls: Arc::new(Tls { settings, alpn, connector }) })
+        Ok(Self { http, tls: Arc::new(Tls { settings, alpn, connector }), proxy })
     }
 }
 
@@ -68,24 +72,47 @@ impl Service<Uri> for Dialer {
     }
 
     fn call(&mut self, url: Uri) -> Self::Future {
-        let (tcp, tls) = (self.http.call(url.clone()), Arc::clone(&self.tls));
+        let (tls, proxy) = (Arc::clone(&self.tls), self.proxy.clone());
+        let tcp = self.http.call(proxy.as_ref().map_or_else(|| url.clone(), Proxy::url));
         Box::pin(async move {
-            let tcp = tcp.await?.into_inner();
+            let tcp = match (tcp.await, &proxy) {
+                (Ok(tcp), _) => tcp.into_inner(),
+                (Err(error), Some(proxy)) => return Err(unreachable(proxy, &error).into()),
+                (Err(error), None) => return Err(error.into()),
+            };
             if url.scheme_str() != Some("https") {
-                return Ok(Dialed(TokioIo::new(Wire::Plain(tcp))));
+                let wire = TokioIo::new(Wire::Plain(tcp));
+                return Ok(Dialed { wire, by_proxy: proxy.is_some() });
             }
+            let tcp = match &proxy {
+                Some(proxy) => proxy.tunnel(tcp, &url).await?,
+                None => tcp,
+            };
             let stream = tls.connector()?.connect(url.host().unwrap_or_default(), tcp).await?;
-            Ok(Dialed(TokioIo::new(Wire::Tls(Box::new(stream)))))
+            let wire = TokioIo::new(Wire::Tls(Box::new(stream)));
+            Ok(Dialed { wire, by_proxy: false })
         })
     }
 }
 
+fn unreachable(proxy: &Proxy, error: &(dyn StdError + 'static)) -> io::Error {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    proxy.failed(io::ErrorKind::Other, &innermost)
+}
+
 /// A connection of the pool.
-pub(crate) struct Dialed(TokioIo<Wire<ClientStream>>);
+pub(crate) struct Dialed {
+    wire: TokioIo<Wire<ClientStream>>,
+    /// Whoever reads the requests is the proxy: they name their host.
+    by_proxy: bool,
+}
 
 impl Connection for Dialed {
     fn connected(&self) -> Connected {
-        Connected::new()
+        Connected::new().proxy(self.by_proxy)
     }
 }
 
@@ -95,7 +122,7 @@ impl Read for Dialed {
         cx: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
+        Pin::new(&mut self.wire).poll_read(cx, buffer)
     }
 }
 
@@ -105,14 +132,14 @@ impl Write for Dialed {
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, data)
+        Pin::new(&mut self.wire).poll_write(cx, data)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.wire).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.wire).poll_shutdown(cx)
     }
 }

@@ -28,6 +28,10 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    pub(crate) fn is_https(&self) -> bool {
+        self.url.starts_with(HTTPS)
+    }
+
     /// Host and port, as a connection error names them.
     pub(crate) fn address(&self) -> String {
         let (rest, port) = match self.url.strip_prefix(HTTPS) {

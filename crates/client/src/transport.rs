@@ -18,6 +18,7 @@ use crate::{
     dial::Dialer,
     endpoint::Endpoint,
     error::{Attempt, AttemptKind},
+    proxy::Proxy,
     request::Request,
 };
 
@@ -53,6 +54,7 @@ pub(crate) struct Transport {
     header_timeout: Option<Duration>,
     response_bytes_max: usize,
     authorization: Option<HeaderValue>,
+    proxy: Option<Proxy>,
 }
 
 impl Transport {
@@ -64,12 +66,18 @@ impl Transport {
         let pool = Pool::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE_MAX)
             .pool_timer(TokioTimer::new())
-            .build(Dialer::new(connector, config.tls.clone(), &["http/1.1"])?);
+            .build(Dialer::new(
+                connector,
+                config.tls.clone(),
+                &["http/1.1"],
+                config.proxy.clone(),
+            )?);
         Ok(Self {
             pool,
             header_timeout: config.request_timeout,
             response_bytes_max: config.response_bytes_max,
             authorization: config.credentials.as_ref().map(basic),
+            proxy: config.proxy.clone(),
         })
     }
 
@@ -123,6 +131,11 @@ impl Transport {
             http::Request::builder().method(&request.method).uri(to.join(&request.target));
         if let Some(authorization) = &self.authorization {
             builder = builder.header(header::AUTHORIZATION, authorization);
+        }
+        // Within a tunnel the proxy hears nothing.
+        let through = self.proxy.as_ref().filter(|_| !to.is_https());
+        if let Some(authorization) = through.and_then(|proxy| proxy.authorization.as_ref()) {
+            builder = builder.header(header::PROXY_AUTHORIZATION, authorization);
         }
         let Some(body) = &request.body else {
             return builder.body(Full::default());

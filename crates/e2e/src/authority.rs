@@ -30,7 +30,18 @@ impl Authority {
 
     /// Writes `<name>.pem` and `<name>.key`, good for loopback on both sides.
     pub fn issue(&self, dir: &Path, name: &str, serial: u64) -> (PathBuf, PathBuf) {
-        let hosts = ["127.0.0.1", "localhost"].map(str::to_owned);
+        self.issue_for(&["127.0.0.1", "localhost"], dir, name, serial)
+    }
+
+    /// The same, good for these hosts.
+    pub fn issue_for(
+        &self,
+        hosts: &[&str],
+        dir: &Path,
+        name: &str,
+        serial: u64,
+    ) -> (PathBuf, PathBuf) {
+        let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
         let mut params = CertificateParams::new(hosts).expect("these are names");
         params.distinguished_name.push(DnType::CommonName, name);
         params.serial_number = Some(SerialNumber::from(serial));

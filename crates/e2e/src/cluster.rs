@@ -23,7 +23,7 @@ use crate::{Answer, Connection, Member, Request, Start, ports, rings};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What members say while others come and go.
-const COMPLAINTS: [&str; 7] = [
+const COMPLAINTS: [&str; 8] = [
     "could not send a snapshot",
     "cannot talk to a peer",
     "peer became inactive",
@@ -31,6 +31,8 @@ const COMPLAINTS: [&str; 7] = [
     "refused a stream of a peer",
     "drop a peer's message",
     "stepped down to follower since quorum is not active",
+    // Of one that times out just when it has committed a change of the members.
+    "cannot campaign",
 ];
 
 /// How long a member may take to answer that is perhaps not there.

@@ -8,6 +8,7 @@
 pub mod authority;
 pub mod binaries;
 pub mod cluster;
+pub mod dns;
 pub mod http;
 pub mod limits;
 pub mod logs;

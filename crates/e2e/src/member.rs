@@ -14,7 +14,13 @@ use nix::{
 };
 use tempfile::TempDir;
 
-use crate::{Answer, Connection, Request, binaries, cluster::others::Others, logs::Log, ports};
+use crate::{
+    Answer, Connection, Request, binaries,
+    cluster::others::Others,
+    dns::{self, Dns},
+    logs::Log,
+    ports,
+};
 
 /// From the start of the process to its first answer; generous, since tests share the machine.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -33,6 +39,8 @@ pub struct Start {
     peer_url: String,
     /// The network namespace to live in, if not that of the test.
     namespace: Option<String>,
+    /// Files in the place of the system's: see `dns`.
+    world: Option<PathBuf>,
     /// Whether it is to be a follower, of two others that are started before it.
     follows: bool,
     /// What the test gives itself, as flags.
@@ -71,6 +79,7 @@ impl Start {
             client_address: SocketAddr::from((Ipv4Addr::LOCALHOST, client_port)),
             peer_url,
             namespace: None,
+            world: None,
             follows: false,
             given: Given::Nothing,
         }
@@ -106,6 +115,13 @@ impl Start {
     pub fn namespace(mut self, namespace: &str, address: IpAddr) -> Self {
         self.namespace = Some(namespace.to_owned());
         self.client_address.set_ip(address);
+        self
+    }
+
+    /// Asks this DNS server and no other.
+    #[must_use]
+    pub fn dns(mut self, dns: &Dns) -> Self {
+        self.world = Some(dns.world().to_owned());
         self
     }
 
@@ -169,6 +185,9 @@ impl Start {
     }
 
     fn program(&self) -> Command {
+        if let Some(world) = &self.world {
+            return dns::within(world, &self.binary);
+        }
         let Some(namespace) = &self.namespace else { return Command::new(&self.binary) };
         // It becomes the server: the process id is that of the member.
         let mut command = Command::new("nsenter");

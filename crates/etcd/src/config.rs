@@ -5,6 +5,7 @@
 pub(crate) mod value;
 
 mod argv;
+mod bootstrap;
 mod checks;
 mod cluster;
 mod environment;
@@ -21,7 +22,8 @@ use crate::{
 };
 use given::Source;
 
-pub(crate) use cluster::{DiscoveryUrl, parse as parse_cluster};
+pub(crate) use bootstrap::{Bootstrap, Domain};
+pub(crate) use cluster::{DiscoveryUrl, Members, parse as parse_cluster};
 pub(crate) use given::Given;
 
 pub(crate) use security::{Security, Side};
@@ -45,7 +47,10 @@ pub(crate) struct Config {
     pub(crate) listen_clients: Vec<Listen>,
     pub(crate) listen_peers: Vec<Listen>,
     pub(crate) security: Security,
-    pub(crate) discovery: Option<DiscoveryUrl>,
+    /// How the initial cluster is found, if no flag lists it.
+    pub(crate) bootstrap: Option<Bootstrap>,
+    /// The flags given that count at a first start only, as their user wrote them.
+    pub(crate) first_start: Vec<String>,
     pub(crate) reuse_port: bool,
     pub(crate) logging: logging::Settings,
     /// What the user should know about the flags that were given; for the log.

@@ -1,13 +1,16 @@
 //! `--discovery`: members of a new cluster that find each other at a token of another one, by the
 //! protocol of etcd 2 (its keys API; `_config/size` says how many are to come).
 
-use std::time::Duration;
+mod note;
 
-use base::MemberId;
-use client::{Client, Error, EtcdError, Get, Node, Response, Watch};
+use std::{path::Path, time::Duration};
+
+use base::{OsDisk, disk};
+use client::{Client, Error, EtcdError, Get, Node, Proxy, Response, Watch};
 use tokio::time;
 
-use crate::config::{DiscoveryUrl, parse_cluster};
+use crate::config::{DiscoveryUrl, Members, parse_cluster};
+use note::Note;
 
 /// Between two tries; doubled each time, up to a minute (etcd: without end).
 const PAUSE: Duration = Duration::from_secs(2);
@@ -19,21 +22,36 @@ const MEMBERS_MAX: usize = 1_000;
 const KEY_NOT_FOUND: u16 = 100;
 const NODE_EXISTS: u16 = 105;
 
-/// Name and peer URLs of each member.
-pub(crate) type Members = Vec<(String, Vec<String>)>;
-
 /// Registers this member at the token, waits until all have come that are to come, and returns
 /// them. Waits as long as it takes; drop it to give up. The error is one line.
 pub(crate) async fn find(
-    url: &DiscoveryUrl,
-    id: MemberId,
-    name: &str,
-    peer_urls: &[String],
+    (url, proxy): (&DiscoveryUrl, Option<&Proxy>),
+    member: &server::Config,
 ) -> Result<Members, String> {
-    let row: Vec<String> = peer_urls.iter().map(|url| format!("{name}={url}")).collect();
-    let mut service = Service::new(url, id, row.join(","))?;
+    let row = member.peer_urls.iter().map(|url| format!("{}={url}", member.name));
+    let row = row.collect::<Vec<_>>().join(",");
+    let id = server::founding_id(member);
+    let note = Note { disk: &OsDisk, data_dir: &member.data_dir, token: &url.text, member: id };
+    let may_be_there = note.is_there().map_err(|error| cannot("read", &note, &error))?;
+    let mut service = Service { may_be_there, ..Service::new((url, proxy), row, note)? };
     tracing::info!(target: "discovery", "asking the discovery service at {}", url.text);
+    if let Some(proxy) = proxy {
+        tracing::info!(target: "discovery", "using proxy {proxy}");
+    }
     service.wait_for_all().await.map_err(|why| format!("--discovery {}: {why}", url.text))
+}
+
+/// To be called once there is a member in this data directory.
+pub(crate) fn forget(data_dir: &Path) {
+    if let Err(error) = note::remove(&OsDisk, data_dir) {
+        let path = data_dir.display();
+        tracing::warn!(target: "discovery", "remove the note of registration in {path}: {error}");
+    }
+}
+
+fn cannot(verb: &str, note: &Note<'_>, error: &std::io::Error) -> String {
+    let (path, advice) = (note.data_dir.display(), disk::advice(error.kind()));
+    format!("{verb} the note of registration in {path}: {error}{advice}; check --data-dir")
 }
 
 /// A token of a discovery service, as one member sees it.
@@ -42,6 +60,9 @@ struct Service<'a> {
     url: &'a DiscoveryUrl,
     own: String,
     row: String,
+    note: Note<'a>,
+    /// This member may have registered already, by a write without an answer.
+    may_be_there: bool,
     pause: Duration,
 }
 
@@ -81,23 +102,30 @@ fn for_good(text: impl Into<String>) -> Failed {
 }
 
 impl<'a> Service<'a> {
-    fn new(url: &'a DiscoveryUrl, id: MemberId, row: String) -> Result<Self, String> {
+    fn new(
+        (url, proxy): (&'a DiscoveryUrl, Option<&Proxy>),
+        row: String,
+        note: Note<'a>,
+    ) -> Result<Self, String> {
         let config = client::Config {
             request_timeout: Some(Duration::from_secs(5)),
             total_timeout: Some(Duration::from_secs(10)),
             response_bytes_max: ANSWER_BYTES_MAX,
             // The URL's path is all there is in front of the token's keys.
             keys_prefix: url.path.clone(),
+            proxy: proxy.cloned(),
             ..client::Config::default()
         };
         let client = Client::new(&[&url.origin], config)
             .map_err(|error| format!("--discovery {}: {error}", url.text))?;
-        Ok(Self { client, url, own: id.to_string(), row, pause: PAUSE })
+        let own = note.member.to_string();
+        Ok(Self { client, url, own, row, note, may_be_there: false, pause: PAUSE })
     }
 
     async fn wait_for_all(&mut self) -> Result<Members, String> {
         // Who finds the token full does not register.
         while self.settle("cluster status check", Self::look).await?.is_none() {}
+        self.note.leave().map_err(|error| cannot("leave", &self.note, &error))?;
         self.register_at_last().await?;
         loop {
             let Some(come) = self.settle("cluster status check", Self::look).await? else {
@@ -125,10 +153,9 @@ impl<'a> Service<'a> {
     }
 
     async fn register_at_last(&mut self) -> Result<(), String> {
-        let mut may_be_there = false;
-        while let Err(failed) = self.register(may_be_there).await {
+        while let Err(failed) = self.register().await {
             // A write that got no answer may have been carried out.
-            may_be_there = true;
+            self.may_be_there = true;
             self.back_off("registration", failed).await?;
         }
         Ok(())
@@ -155,9 +182,15 @@ impl<'a> Service<'a> {
             Failed::ForNow(error) => error,
         };
         let (origin, pause) = (&self.url.origin, self.pause);
+        let why = if let Error::Unavailable(unavailable) = &error {
+            let attempts = unavailable.attempts.iter().map(ToString::to_string);
+            attempts.collect::<Vec<_>>().join("; ")
+        } else {
+            error.to_string()
+        };
         tracing::warn!(
             target: "discovery",
-            "{step}: error connecting to {origin}, retrying in {}s: {error}", pause.as_secs()
+            "{step}: error connecting to {origin}, retrying in {}s: {why}", pause.as_secs()
         );
         time::sleep(pause).await;
         self.pause = (pause * 2).min(PAUSE_MAX);
@@ -196,20 +229,21 @@ impl<'a> Service<'a> {
         Ok(Come { members, size, index })
     }
 
-    async fn register(&self, may_be_there: bool) -> Result<(), Failed> {
+    async fn register(&self) -> Result<(), Failed> {
         let key = format!("/{}", self.own);
         match self.client.create(&key, &self.row).await {
             Err(Error::Etcd(EtcdError { code: NODE_EXISTS, .. })) => {}
             answer => return Ok(answer.map(drop)?),
         }
         let there = self.client.get(&key, &Get { quorum: true, ..Get::default() }).await?;
-        if may_be_there && there.node.value.as_ref() == Some(&self.row) {
+        if self.may_be_there && there.node.value.as_ref() == Some(&self.row) {
             return Ok(());
         }
         Err(for_good(format!(
-            "discovery: found duplicate id: member {} has registered before. If this member lost its \
-             data, replace it in its cluster (etcdctl member remove, then add); if the cluster never \
-             came to be, give a new token",
+            "discovery: found duplicate id: member {} has registered before, from another data \
+             directory. If another member has the same peer URLs, give this one its own. If this \
+             member lost its data, replace it in its cluster (etcdctl member remove, then add); if \
+             the cluster never came to be, give a new token",
             self.own
         )))
     }

@@ -8,6 +8,7 @@ mod discovery;
 mod flags;
 mod listen;
 mod logging;
+mod records;
 mod secure;
 mod serve;
 mod signals;

@@ -8,7 +8,7 @@ use server::Dialer;
 use tls::{Acceptor, Connector, Settings};
 
 use crate::{
-    config::{Config, Listen, Side},
+    config::{Bootstrap, Config, Listen, Side},
     listen::{Bound, Listeners},
 };
 
@@ -58,6 +58,10 @@ pub(crate) fn secure(config: &Config) -> Result<Secured, String> {
     let side = &config.security.peers;
     // Nobody can check certificates that each member makes for itself (etcd does not either).
     peers.insecure_skip_verify = side.auto;
+    // As etcd: where any authority of the system would do, a name from a forged record must not.
+    if let (Some(Bootstrap::Records(domain)), None) = (&config.bootstrap, &peers.trusted_ca_file) {
+        peers.server_name = Some(domain.name.trim_end_matches('.').to_owned());
+    }
     Ok(Secured {
         clients: acceptor(&clients, &config.listen_clients, &CLIENTS_ALPN)
             .map_err(|why| format!("TLS for clients: {why}"))?,

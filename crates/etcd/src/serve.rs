@@ -2,13 +2,19 @@
 
 use std::{num::NonZero, sync::Arc, time::Duration};
 
-use base::{OsClock, OsDisk};
+use base::{Disk, OsClock, OsDisk};
 use server::Handle;
 use tokio::runtime::Runtime;
 
 use crate::{
-    announce, apis::Apis, config::Config, descriptors, discovery, listen, listen::Bound, secure,
-    signals::Signals, version,
+    announce,
+    apis::Apis,
+    config::{Bootstrap, Config, Members},
+    descriptors, discovery, listen,
+    listen::Bound,
+    records, secure,
+    signals::Signals,
+    version,
 };
 
 /// What running requests and the last flush may take after a signal; a second signal ends all.
@@ -17,6 +23,11 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 const LEAVING: Duration = Duration::from_secs(1);
 /// Network tasks left over after that are dropped, not waited for.
 const RUNTIME_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// In etcd's words.
+const JOINS_BY_TOKEN: &str = "discovery URL should not be set when joining existing initial \
+                              cluster: give --initial-cluster instead of --discovery, or \
+                              --initial-cluster-state new";
 
 /// Why a member that served does no longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +54,7 @@ pub(crate) fn run(mut config: Config, set_log_level: api::SetLogLevel) -> Result
         return Ok(Ended::Signal(signal));
     }
     let handle = start(&config)?;
+    discovery::forget(&config.member.data_dir);
     let api_config = api::Config {
         cors: config.cors,
         // The limit is for each listener.
@@ -83,25 +95,56 @@ fn greet(config: &Config) {
     }
 }
 
-/// With `--discovery` and no member yet: finds the initial cluster. Returns the signal that ended
-/// the search.
+/// Finds the initial cluster of a member that is not there yet, where the flags say where to look.
+/// Returns the signal that ended the search.
 async fn discover(config: &mut Config, signals: &mut Signals) -> Result<Option<i32>, String> {
-    let Some(url) = &config.discovery else { return Ok(None) };
-    let member = &mut config.member;
-    if server::has_member(member, &OsDisk).map_err(|error| error.to_string())? {
-        return Ok(None);
-    }
-    let id = server::founding_id(member);
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    let has_member =
+        server::has_member(&config.member, &disk).map_err(|error| error.to_string())?;
+    let search = async {
+        match &config.bootstrap {
+            None => Ok(None),
+            Some(_) if has_member => Ok(ask_again(config, &disk).await),
+            Some(Bootstrap::Token(..)) if !config.member.new_cluster => {
+                Err(JOINS_BY_TOKEN.to_owned())
+            }
+            Some(Bootstrap::Token(url, proxy)) => {
+                discovery::find((url, proxy.as_ref()), &config.member).await.map(Some)
+            }
+            Some(Bootstrap::Records(domain)) => {
+                records::find(domain, &config.member).await.map(Some)
+            }
+        }
+    };
     tokio::select! {
-        found = discovery::find(url, id, &member.name, &member.peer_urls) => {
-            member.initial_cluster = found?;
-            Ok(None)
+        found = search => {
+            if let Some(members) = found? {
+                config.member.initial_cluster = members;
+            }
         }
         signal = signals.first() => {
             announce::stopping(signal);
-            Ok(Some(signal))
+            return Ok(Some(signal));
         }
     }
+    let flags = config.first_start.join(", ");
+    if has_member && !flags.is_empty() {
+        tracing::info!(
+            target: "etcdmain",
+            "ignored, since they count at a member's first start only: {flags}"
+        );
+    }
+    Ok(None)
+}
+
+/// Of a member that joined and has heard nothing yet, only the records say where the others are.
+async fn ask_again(config: &Config, disk: &Arc<dyn Disk>) -> Option<Members> {
+    let Some(Bootstrap::Records(domain)) = &config.bootstrap else { return None };
+    if config.member.new_cluster || !server::knows_nobody(&config.member, disk) {
+        return None;
+    }
+    let found = records::find(domain, &config.member).await;
+    found.inspect_err(|why| tracing::warn!(target: "etcdmain", "{why}")).ok()
 }
 
 fn start(config: &Config) -> Result<Handle, String> {

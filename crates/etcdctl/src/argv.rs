@@ -177,8 +177,11 @@ impl<'g> Line<'g> {
     }
 
     fn take_variable(&mut self, name: &str, value: &OsStr) {
+        // Whoever names endpoints does not want others.
+        let replaced = if name == "discovery-srv" { "endpoints" } else { name };
         let flag = find_flag(self.root, name.as_bytes());
-        if let Some(flag) = flag.filter(|_| !self.given.contains(&name)) {
+        let is_free = !self.given.contains(&name) && !self.given.contains(&replaced);
+        if let Some(flag) = flag.filter(|_| is_free) {
             self.take(flag, true, Some(value), &mut std::iter::empty());
         }
     }
@@ -194,8 +197,9 @@ impl<'g> Line<'g> {
             self.given.extend(flag.get_long());
         }
         let target = if is_global { &mut self.globals } else { &mut self.flags };
-        if flag.is_require_equals_set() {
-            // A boolean that may be false: its value stands behind `=`, if it has one.
+        // A boolean that may be false: its value stands behind `=`, if it has one.
+        let may_stand_alone = flag.get_num_args().is_some_and(|range| range.min_values() == 0);
+        if flag.get_action().takes_values() && may_stand_alone {
             let text = value.map(|value| match parse_bool(value) {
                 Some(is) => OsString::from(is.to_string()),
                 None => value.to_owned(),
@@ -285,7 +289,7 @@ fn spell(flag: &Arg, value: Option<&OsStr>) -> OsString {
 }
 
 /// Go's booleans.
-fn parse_bool(text: &OsStr) -> Option<bool> {
+pub(crate) fn parse_bool(text: &OsStr) -> Option<bool> {
     match text.as_bytes() {
         b"1" | b"t" | b"T" | b"true" | b"TRUE" | b"True" => Some(true),
         b"0" | b"f" | b"F" | b"false" | b"FALSE" | b"False" => Some(false),
@@ -317,6 +321,8 @@ mod tests {
             ("etcdctl ls -p / --p", "etcdctl ls -p -p -- /"),
             ("etcdctl ls -recursive=true -sort=false /", "etcdctl ls --recursive -- /"),
             ("etcdctl ls --sort=maybe", "etcdctl ls --sort=maybe"),
+            ("etcdctl --insecure-discovery ls /", "etcdctl --insecure-discovery ls -- /"),
+            ("etcdctl ls -insecure-discovery=0", "etcdctl --insecure-discovery=0 ls"),
             ("etcdctl member list -C a", "etcdctl --peers=a member list"),
             ("etcdctl -help", "etcdctl --help"),
             ("etcdctl -v", "etcdctl --version"),

@@ -5,7 +5,7 @@ use std::{ffi::OsString, process::ExitCode, time::Duration};
 use base::duration;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, error::ErrorKind};
 
-use crate::{commands::Command, output::Format};
+use crate::{argv, commands::Command, output::Format};
 
 /// A command line, read.
 #[derive(Debug, Parser)]
@@ -68,9 +68,25 @@ pub(crate) struct Globals {
     /// Print each request as a curl command to stderr
     #[arg(long)]
     pub(crate) debug: bool,
-    /// Domain whose SRV records name the endpoints (not supported yet)
+    /// Domain whose SRV records (_etcd-client-ssl._tcp, _etcd-client._tcp) name the endpoints
+    /// [env: ETCDCTL_DISCOVERY_SRV]
     #[arg(short = 'D', long, value_name = "DOMAIN")]
     pub(crate) discovery_srv: Option<String>,
+    /// Ask for _etcd-client-ssl-NAME._tcp and _etcd-client-NAME._tcp instead
+    /// [env: ETCDCTL_DISCOVERY_SRV_NAME]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) discovery_srv_name: Option<String>,
+    /// Take endpoints of SRV records without TLS too; false ignores them, and the others must be
+    /// certified for the domain [default: true] [env: ETCDCTL_INSECURE_DISCOVERY]
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = boolean
+    )]
+    pub(crate) insecure_discovery: Option<bool>,
     /// Client certificate for https [env: ETCDCTL_CERT_FILE]
     #[arg(long, visible_alias = "cert", value_name = "FILE")]
     pub(crate) cert_file: Option<OsString>,
@@ -86,6 +102,10 @@ pub(crate) struct Globals {
     /// Print the version
     #[arg(short, long, action = clap::ArgAction::Version)]
     version: Option<bool>,
+}
+
+fn boolean(text: &str) -> Result<bool, &'static str> {
+    argv::parse_bool(text.as_ref()).ok_or("write true or false")
 }
 
 /// The whole grammar, built, so that it knows `--help` and `help` too.
@@ -122,7 +142,7 @@ mod tests {
     fn read(line: &str) -> Result<Cli, clap::Error> {
         let grammar = grammar();
         let words = line.split_whitespace().map(OsString::from).collect();
-        let words = crate::argv::arrange(&grammar, words).words;
+        let words = argv::arrange(&grammar, words).words;
         Cli::read(grammar, words)
     }
 

@@ -2,16 +2,16 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use client::{Client, Config, Credentials, Trace};
+use client::{Client, Config, Credentials, Trace, srv::Target};
 use tls::Settings;
 
-use crate::{cli::Globals, failure::Failure, output, password};
+use crate::{argv::parse_bool, cli::Globals, failure::Failure, output, password};
 
 const DEFAULT: &str = "http://127.0.0.1:2379,http://127.0.0.1:4001";
 
 /// A client of the cluster, which knows its members' URLs unless `--no-sync` is given.
 pub(crate) async fn connect(globals: &Globals) -> Result<Client, Failure> {
-    let client = build(globals)?;
+    let client = build(globals).await?;
     if !globals.no_sync {
         sync(&client, globals).await?;
     }
@@ -22,8 +22,8 @@ pub(crate) async fn connect(globals: &Globals) -> Result<Client, Failure> {
 }
 
 /// A client of the endpoints as given.
-pub(crate) fn connect_without_sync(globals: &Globals) -> Result<Client, Failure> {
-    let client = build(globals)?;
+pub(crate) async fn connect_without_sync(globals: &Globals) -> Result<Client, Failure> {
+    let client = build(globals).await?;
     if globals.debug {
         output::note(format_args!("Cluster-Endpoints: {}", listed(&client, ", ")));
     }
@@ -50,24 +50,28 @@ async fn sync(client: &Client, globals: &Globals) -> Result<(), Failure> {
     Ok(())
 }
 
-fn build(globals: &Globals) -> Result<Client, Failure> {
+async fn build(globals: &Globals) -> Result<Client, Failure> {
     let environment = |name: &str| {
         let value = std::env::var_os(name)?;
         Some(value.to_string_lossy().into_owned())
     };
-    refuse_what_comes_later(globals, environment)?;
+    let domain = domain(globals, environment)?;
+    let endpoints = match &domain {
+        Some(domain) => domain.endpoints().await.map_err(Failure::plain)?,
+        None => endpoints(globals, environment),
+    };
+    let server_name = domain.and_then(Domain::server_name);
     let config = Config {
         request_timeout: limit(globals.timeout),
         total_timeout: limit(globals.total_timeout),
-        tls: tls(globals, environment),
+        tls: Settings { server_name, ..tls(globals, environment) },
         credentials: globals.username.as_deref().map(credentials).transpose()?,
         trace: globals
             .debug
             .then(|| Trace::new(|curl| output::note(format_args!("cURL Command: {curl}")))),
         ..Config::default()
     };
-    Client::new(&endpoints(globals, environment), config)
-        .map_err(|error| Failure::plain(format!("etcdctl: {error}")))
+    Client::new(&endpoints, config).map_err(|error| Failure::plain(format!("etcdctl: {error}")))
 }
 
 /// How API 3 is asked at the same endpoints.
@@ -87,28 +91,77 @@ fn limit(flag: Duration) -> Option<Duration> {
 
 /// The flags, then the environment, newest name first; what is empty counts as not given.
 fn endpoints(globals: &Globals, environment: impl Fn(&str) -> Option<String>) -> Vec<String> {
-    let flags = [&globals.endpoints, &globals.endpoint, &globals.peers].into_iter().cloned();
     let variables = ["ETCDCTL_ENDPOINTS", "ETCDCTL_ENDPOINT", "ETCDCTL_PEERS"];
-    let split = |list: &str| -> Vec<String> {
-        let items = list.split(',').map(str::trim).filter(|item| !item.is_empty());
-        items.map(str::to_owned).collect()
-    };
-    let given = flags.chain(variables.map(environment)).flatten().map(|list| split(&list));
+    let given = named(globals).into_iter().chain(variables.map(environment));
+    let given = given.flatten().map(|list| split(&list));
     given.into_iter().find(|list| !list.is_empty()).unwrap_or_else(|| split(DEFAULT))
 }
 
-fn refuse_what_comes_later(
+fn named(globals: &Globals) -> [Option<String>; 3] {
+    [&globals.endpoints, &globals.endpoint, &globals.peers].map(Clone::clone)
+}
+
+fn split(list: &str) -> Vec<String> {
+    let items = list.split(',').map(str::trim).filter(|item| !item.is_empty());
+    items.map(str::to_owned).collect()
+}
+
+/// A domain whose SRV records name the endpoints.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Domain {
+    pub(crate) name: String,
+    pub(crate) service_name: String,
+    /// Endpoints without TLS will do.
+    pub(crate) insecure: bool,
+}
+
+/// The domain that was given, if any. One of the environment does not count where the command line
+/// names endpoints.
+fn domain(
     globals: &Globals,
     environment: impl Fn(&str) -> Option<String>,
-) -> Result<(), Failure> {
-    let discovery = globals.discovery_srv.clone().or_else(|| environment("ETCDCTL_DISCOVERY_SRV"));
-    if discovery.is_some_and(|domain| !domain.is_empty()) {
-        return Err(Failure::plain(
-            "etcdctl: discovery by DNS (--discovery-srv) is not supported yet; \
-             name the members with --endpoints",
-        ));
+) -> Result<Option<Domain>, Failure> {
+    let filled = |text: &String| !text.is_empty();
+    let has_endpoints = named(globals).iter().flatten().any(|list| !split(list).is_empty());
+    let variable = || environment("ETCDCTL_DISCOVERY_SRV").filter(|_| !has_endpoints);
+    let name = globals.discovery_srv.clone().filter(filled).or_else(variable).filter(filled);
+    let Some(name) = name else { return Ok(None) };
+    let service_name = globals.discovery_srv_name.clone().filter(filled);
+    let service_name = service_name.or_else(|| environment("ETCDCTL_DISCOVERY_SRV_NAME"));
+    let insecure = match (globals.insecure_discovery, environment("ETCDCTL_INSECURE_DISCOVERY")) {
+        (Some(insecure), _) => insecure,
+        (None, Some(text)) if !text.is_empty() => parse_bool(text.as_ref()).ok_or_else(|| {
+            Failure::plain("etcdctl: ETCDCTL_INSECURE_DISCOVERY must be true or false")
+        })?,
+        (None, _) => true,
+    };
+    Ok(Some(Domain { name, service_name: service_name.unwrap_or_default(), insecure }))
+}
+
+impl Domain {
+    /// What certificates must be good for where records are not to be trusted.
+    pub(crate) fn server_name(self) -> Option<String> {
+        (!self.insecure).then(|| self.name.trim_end_matches('.').to_owned())
     }
-    Ok(())
+
+    /// Their URLs, or a line that says why there are none.
+    pub(crate) async fn endpoints(&self) -> Result<Vec<String>, String> {
+        let found = client::srv::endpoints(&self.name, &self.service_name).await;
+        let found = found.map_err(|error| error.to_string())?;
+        let (taken, ignored): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|target| target.secure || self.insecure);
+        for target in &ignored {
+            output::note(format_args!("ignoring discovered insecure endpoint {:?}", target.url()));
+        }
+        if taken.is_empty() {
+            return Err(format!(
+                "etcdctl: {} names no endpoint with TLS (_etcd-client-ssl._tcp), and without TLS none \
+                 is taken: leave out --insecure-discovery=false, or use --endpoints",
+                self.name
+            ));
+        }
+        Ok(taken.iter().map(Target::url).collect())
+    }
 }
 
 /// The flags, then the environment: first the names of 2.3, then those of 3.
@@ -173,11 +226,31 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_later_is_refused() {
-        assert!(refuse_what_comes_later(&globals("-D example.com"), |_| None).is_err());
-        let srv = |name: &str| (name == "ETCDCTL_DISCOVERY_SRV").then(|| "a.example".to_owned());
-        assert!(refuse_what_comes_later(&globals(""), srv).is_err());
-        assert!(refuse_what_comes_later(&globals(""), |_| None).is_ok());
+    fn a_domain_is_taken_from_the_flags_then_from_the_environment() {
+        let environment = |name: &str| match name {
+            "ETCDCTL_DISCOVERY_SRV" => Some("env.test".to_owned()),
+            "ETCDCTL_DISCOVERY_SRV_NAME" => Some("env".to_owned()),
+            "ETCDCTL_INSECURE_DISCOVERY" => Some("f".to_owned()),
+            _ => None,
+        };
+        let shown = |flags: &str, environment: &dyn Fn(&str) -> Option<String>| {
+            let domain = domain(&globals(flags), environment).expect("a domain or none");
+            domain.map(|one| format!("{} {} {}", one.name, one.service_name, one.insecure))
+        };
+        let none = |_: &str| None;
+        assert_eq!(shown("", &none), None);
+        assert_eq!(shown("--discovery-srv=", &none), None);
+        assert_eq!(shown("-D a.test", &none).as_deref(), Some("a.test  true"));
+        let flags = "-D a.test --discovery-srv-name b --insecure-discovery=false";
+        assert_eq!(shown(flags, &none).as_deref(), Some("a.test b false"));
+        assert_eq!(shown("", &environment).as_deref(), Some("env.test env false"));
+        let flags = "-D a.test --discovery-srv-name b --insecure-discovery";
+        assert_eq!(shown(flags, &environment).as_deref(), Some("a.test b true"));
+        // Whoever names endpoints on the line means them.
+        assert_eq!(shown("-C http://a:1", &environment), None);
+        assert_eq!(shown("-C http://a:1 -D a.test", &none).as_deref(), Some("a.test  true"));
+        let odd = |name: &str| (name == "ETCDCTL_INSECURE_DISCOVERY").then(|| "perhaps".to_owned());
+        assert!(domain(&globals("-D a.test"), odd).is_err());
     }
 
     #[test]

@@ -133,7 +133,7 @@ fn what_is_not_supported_says_so_on_one_line() {
     assert_eq!((v3.exit, lines(&v3)), (Some(1), 1), "{v3:?}");
     for arguments in [
         &["put", "a", "b"][..],
-        &["-D", "example.com", "ls"],
+        &["-D", "no such domain", "ls"],
         &["--cert-file", "x", "ls"],
         &["--cert-file", "/none", "--key-file", "/none", "ls"],
         &["--endpoints", "127.0.0.1:port", "ls"],

@@ -27,7 +27,7 @@ pub use core::{
     Append, Config, Core, CoreError, Due, Effects, Follower, Install, PeerMessage, Proposal, Read,
     Role, Ticket,
 };
-pub use open::{OpenError, Opened, Options, Paths, exists, open};
+pub use open::{OpenError, Opened, Options, Paths, exists, knows_nobody, open};
 
 #[cfg(test)]
 mod script_tests;

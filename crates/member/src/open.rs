@@ -106,12 +106,36 @@ pub enum OpenError {
     Stranger { path: PathBuf, member: MemberId, cluster: base::ClusterId },
 }
 
-/// Whether a member lives here already, or has begun to; looks only.
-pub fn exists(disk: &dyn Disk, paths: &Paths) -> Result<bool, OpenError> {
-    let look = |path: &PathBuf| -> std::io::Result<bool> {
-        Ok(disk.exists(path)? && disk.list(path)?.iter().any(|name| name != "lock"))
-    };
-    look(&paths.wal).map_err(|source| OpenError::Io { path: paths.wal.clone(), source })
+/// Whether a member lives here already: what the flags say of the initial cluster does not concern
+/// it. A founding that was cut short before anybody was promised anything goes on by the flags. Looks
+/// only.
+pub fn exists(disk: &Arc<dyn Disk>, paths: &Paths) -> Result<bool, OpenError> {
+    let Paths { wal, keyspace } = paths;
+    let failed = |source| OpenError::Io { path: keyspace.clone(), source };
+    // It is made after the log's first batch.
+    if disk.exists(keyspace).map_err(failed)? {
+        return Ok(true);
+    }
+    let log = Looked::look(Arc::clone(disk), wal, Held::NOTHING)?;
+    Ok(log.is_some_and(|log| !bootstrap::is_unfinished(log.recovered())))
+}
+
+/// Whether nothing has come yet to a member that joined: it knows nobody but by its flags. Looks
+/// only.
+pub fn knows_nobody(
+    disk: &Arc<dyn Disk>,
+    paths: &Paths,
+    options: backend::Options,
+) -> Result<bool, OpenError> {
+    let path = &paths.keyspace;
+    let failed = |source| OpenError::Io { path: path.clone(), source };
+    if !disk.exists(path).map_err(failed)? {
+        return Ok(true);
+    }
+    let backend = reading(path, || Backend::look(Arc::clone(disk), path, options))?;
+    let applied = backend.durable();
+    backend.close()?;
+    Ok(applied == Applied::default())
 }
 
 /// Opens the member, or founds it if there is none. `bootstrap` is asked only then: what the

@@ -52,6 +52,9 @@ pub(crate) struct Index {
 }
 
 impl Index {
+    /// As in etcd: so a compaction at 0 is one.
+    pub(crate) const NEVER_COMPACTED: i64 = -1;
+
     /// The index of a fresh store, which stands at revision 1.
     pub(crate) fn new() -> Self {
         Self {
@@ -61,8 +64,8 @@ impl Index {
             leased: BTreeSet::new(),
             usage: Usage::default(),
             revision: 1,
-            compacted: 0,
-            sweeping: 0,
+            compacted: Self::NEVER_COMPACTED,
+            sweeping: Self::NEVER_COMPACTED,
             sweep_runs: false,
             numbered_from: i64::MAX,
         }

@@ -1,6 +1,7 @@
 //! The readers' end: what everybody shares.
 
 mod cache;
+mod hash;
 mod history;
 mod ranges;
 mod view;
@@ -19,7 +20,10 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use self::cache::Cache;
-pub use self::view::View;
+pub use self::{
+    hash::{Hashing, KeysHash},
+    view::View,
+};
 pub use crate::writer::{Put, Txn, Writer};
 use crate::{
     index::Index,
@@ -106,7 +110,7 @@ impl Store {
         self.revision.load(Ordering::Acquire)
     }
 
-    /// The oldest revision that can be read; what lies strictly below is gone. 0 in a store that
+    /// The oldest revision that can be read; what lies strictly below is gone. -1 in a store that
     /// was never compacted.
     pub fn compacted(&self) -> i64 {
         self.index.read().compacted
@@ -266,6 +270,13 @@ impl Store {
         }
         let advance = if main >= index.numbered_from { numbers(records.iter()) } else { 1 };
         Ok(Arc::new(Commit { main, advance, records }))
+    }
+
+    /// What is not given to the backend yet, from this row on.
+    fn unfinished_from(&self, row: &[u8]) -> Vec<Arc<Record>> {
+        let from = Revision::from_bytes(row.get(..Revision::BYTES).unwrap_or_default());
+        let unfinished = self.unfinished.read();
+        unfinished.range(from.unwrap_or_default()..).map(|(_, record)| Arc::clone(record)).collect()
     }
 
     fn unfinished_at(&self, main: i64) -> Vec<Record> {

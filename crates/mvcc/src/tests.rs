@@ -140,7 +140,7 @@ pub(crate) fn put(kind: Kind, name: &str, value: &str) -> Put {
 fn a_fresh_store_stands_at_one_and_a_watch_can_begin_there() {
     let f = Fixture::new();
     assert_eq!(f.store().revision(), 1);
-    assert_eq!(f.store().compacted(), 0);
+    assert_eq!(f.store().compacted(), -1);
     let interest = crate::Interest::Path { path: "/".into(), recursive: true };
     assert!(f.store().watch(interest, 1).is_ok());
 }

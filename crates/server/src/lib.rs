@@ -9,6 +9,7 @@
 //! - after a failed sync or a failed apply nobody is told of success any more;
 //! - an idle member writes nothing.
 
+mod addresses;
 mod barriers;
 mod config;
 mod failure;
@@ -24,12 +25,13 @@ mod threads;
 mod transfer;
 mod waiters;
 
+pub use addresses::addresses;
 pub use config::{Config, Done, StartError, Status, Unserved};
 pub use figures::{AppendFigures, Figures, Histogram};
 pub use handle::{Connected, Handle};
 pub use leases::{KEEP_PATH, LeaseError, TIME_TO_LIVE_PATH};
 pub use peer::Dialer;
-pub use start::{founding_id, has_member, start};
+pub use start::{founding_id, has_member, knows_nobody, start};
 pub use threads::saves::{Blob, Saved};
 
 #[cfg(test)]

@@ -53,17 +53,17 @@ pub fn start(
     clock: Arc<dyn Clock>,
 ) -> Result<Handle, StartError> {
     let (home, paths) = places(&config);
-    original::refuse(disk.as_ref(), &config, &paths.wal)?;
-    let found = if member::exists(disk.as_ref(), &paths).map_err(|error| other(&error))? {
+    let found = if has_member(&config, &disk)? {
         tracing::info!(
             data_dir = %config.data_dir.display(),
-            "the data directory has a member: the flags on the initial cluster are ignored"
+            "the data directory has a member: it goes by what it knows of its cluster"
         );
         None
     } else {
         Some(founding::bootstrap(&config).map_err(StartError::Other)?)
     };
-    let found = || found.clone().map_or_else(|| founding::bootstrap(&config), Ok);
+    let changed = || "it changed while the member started: start it again".to_owned();
+    let found = || found.clone().ok_or_else(changed);
     let mut locks = Locks::default();
     let opened = locks.take(disk.as_ref(), &home, &paths.wal, &config).and_then(|()| {
         let run_number = first_id(0, clock.wall().0);
@@ -84,8 +84,17 @@ pub fn start(
 }
 
 /// Whether a member lives in the data directory already; looks only.
-pub fn has_member(config: &Config, disk: &dyn Disk) -> Result<bool, StartError> {
-    member::exists(disk, &places(config).1).map_err(|error| other(&error))
+pub fn has_member(config: &Config, disk: &Arc<dyn Disk>) -> Result<bool, StartError> {
+    let paths = places(config).1;
+    original::refuse(disk.as_ref(), config, &paths.wal)?;
+    member::exists(disk, &paths).map_err(|error| opening(&error, config))
+}
+
+/// Whether the member that lives there joined a cluster and has heard nothing of it yet; looks only.
+/// What is wrong with its data is for [`start`] to say.
+pub fn knows_nobody(config: &Config, disk: &Arc<dyn Disk>) -> bool {
+    let options = backend::Options { cache_bytes: CACHE_BYTES };
+    member::knows_nobody(disk, &places(config).1, options).unwrap_or(false)
 }
 
 /// The id of this member in a cluster that it founds by these flags.
@@ -201,10 +210,6 @@ fn cannot(verb: &str, dir: &Path, flag: &str, error: &io::Error) -> StartError {
 fn opening(error: &OpenError, config: &Config) -> StartError {
     let Failure(text) = Failure::new(error);
     StartError::Other(format!("open data directory {}: {text}", config.data_dir.display()))
-}
-
-fn other(error: &dyn std::error::Error) -> StartError {
-    StartError::Other(Failure::new(error).0)
 }
 
 /// Starts the threads.

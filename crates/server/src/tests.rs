@@ -512,6 +512,22 @@ fn flags_that_do_not_fit_together_are_refused_with_nothing_touched() {
 }
 
 #[test]
+fn a_member_may_be_listed_by_name_and_advertised_by_address() {
+    let network = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let _entered = network.enter();
+    let (_, disk) = mem();
+    let advertise = |url: &str| Config { peer_urls: vec![url.to_owned()], ..mem_config() };
+    let error = start_on(&disk, advertise("http://127.0.0.2:2380")).unwrap_err().to_string();
+    assert!(error.contains("give both the same URLs"), "{error}");
+    let error = start_on(&disk, advertise("http://no-such-host.invalid:2380")).unwrap_err();
+    let text = "give both the same URLs (resolve no-such-host.invalid:2380: ";
+    assert!(error.to_string().contains(text), "{error}");
+    // Listed as localhost.
+    let member = start_on(&disk, advertise("http://127.0.0.1:2380")).unwrap();
+    network.block_on(member.stop());
+}
+
+#[test]
 fn a_member_that_is_there_ignores_the_initial_cluster() {
     let (_, disk) = mem();
     let first = start_on(&disk, mem_config()).unwrap();

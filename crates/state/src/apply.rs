@@ -182,21 +182,6 @@ impl State {
         self.reader.set_members(members);
     }
 
-    /// A write that no command makes, in an entry of its own.
-    #[cfg(test)]
-    pub(crate) fn apply_raw(
-        &mut self,
-        at: Applied,
-        mut write: impl FnMut(&mut mvcc::Txn<'_>),
-    ) -> Result<Option<Arc<Commit>>, Fatal> {
-        let ((), commit) = self.writer.transact(|txn| {
-            write(txn);
-            Ok::<_, ReadError>(())
-        })?;
-        self.writer.finish_entry(at);
-        Ok(commit)
-    }
-
     /// One small step of compaction; true if there is more to do now.
     pub fn compact_step(&mut self, rows: usize) -> Result<bool, Fatal> {
         Ok(self.writer.compact_step(rows)?)

@@ -1,6 +1,7 @@
 //! The replicated state as its users see it.
 
 mod applying;
+mod hashing;
 mod model;
 mod recorded;
 mod scripts;
@@ -13,16 +14,20 @@ use std::{
 };
 
 use backend::{Applied, Backend, Options};
-use base::{Disk as _, Index, Term, UnixNanos, disk::MemDisk};
+use base::{Disk as _, Index, Refused, Term, UnixNanos, disk::MemDisk};
 use bytes::Bytes;
-use mvcc::{Action, Commit, Kind, Store, Txn, store::Put};
+use mvcc::{Action, Commit, Kind, Store};
 use proto::{
     Message as _,
-    command::{Command, FORMAT, KeysMethod, KeysWrite, Op},
+    command::{Command, FORMAT, KeysMethod, KeysWrite, LeaseRevoke, Op},
+    etcdserverpb::{
+        DeleteRangeRequest, LeaseGrantRequest, PutRequest, RequestOp, TxnRequest,
+        request_op::Request,
+    },
 };
 
 use crate::{
-    Response, State,
+    Reply, Response, State,
     apply::{Fatal, Outcome},
     keys::{self, Error, Event, Failure, Node, Step, Watcher},
 };
@@ -98,23 +103,33 @@ impl Fixture {
         answer
     }
 
-    fn v3(&mut self, write: impl FnMut(&mut Txn<'_>)) -> Option<Arc<Commit>> {
-        let at = self.next();
-        let commit = self.state.apply_raw(at, write).unwrap();
-        if let Some(commit) = &commit {
-            self.store().publish(&[Arc::clone(commit)]);
-        }
-        commit
+    fn v3(&mut self, op: Op) -> Result<Reply, Refused> {
+        let outcome = self.apply(op);
+        let Response::V3(answer) = outcome.response else { panic!("{outcome:?}") };
+        answer
     }
 
     /// A put through v3.
     fn put(&mut self, key: &[u8], value: &str) {
-        self.v3(|txn| put(txn, key, value, 0));
+        self.v3(Op::Put(put(key, value))).unwrap();
+    }
+
+    /// A put on a lease, which is made if it is not there.
+    fn put_on(&mut self, lease: i64, key: &[u8], value: &str) {
+        if !self.state.reader().leases().contains(lease) {
+            self.v3(Op::LeaseGrant(LeaseGrantRequest { id: lease, ttl: 60 })).unwrap();
+        }
+        self.v3(Op::Put(PutRequest { lease, ..put(key, value) })).unwrap();
+    }
+
+    /// A lease's time is over.
+    fn lapse(&mut self, lease: i64) {
+        self.v3(Op::LeaseRevoke(LeaseRevoke { id: lease, expired: true })).unwrap();
     }
 
     /// A deletion through v3.
     fn delete(&mut self, key: &[u8]) {
-        self.v3(|txn| txn.delete(Kind::Key, key, Action::None, true));
+        self.v3(Op::DeleteRange(delete(key, b""))).unwrap();
     }
 
     fn get(&self, path: &str) -> Result<Node, Failure> {
@@ -135,17 +150,21 @@ impl Fixture {
     }
 }
 
-fn put(txn: &mut Txn<'_>, key: &[u8], value: &str, lease: i64) {
-    txn.put(Put {
-        kind: Kind::Key,
-        name: Bytes::copy_from_slice(key),
-        value: Bytes::copy_from_slice(value.as_bytes()),
-        lease,
-        expiry: None,
-        new_node: false,
-        action: Action::None,
-        told: true,
-    });
+fn put(key: &[u8], value: &str) -> PutRequest {
+    let (key, value) = (Bytes::copy_from_slice(key), value.to_owned().into());
+    PutRequest { key, value, ..PutRequest::default() }
+}
+
+fn delete(key: &[u8], range_end: &[u8]) -> DeleteRangeRequest {
+    let (key, range_end) = (Bytes::copy_from_slice(key), Bytes::copy_from_slice(range_end));
+    DeleteRangeRequest { key, range_end, prev_kv: false }
+}
+
+/// A transaction without conditions.
+fn txn(requests: Vec<Request>) -> Op {
+    let op = |request| RequestOp { request: Some(request) };
+    let success = requests.into_iter().map(op).collect();
+    Op::Txn(TxnRequest { success, ..TxnRequest::default() })
 }
 
 fn refused<T>(result: Result<T, Error>) -> Result<T, Failure> {

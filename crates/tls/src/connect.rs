@@ -23,6 +23,7 @@ pub type ClientStream = tokio_rustls::client::TlsStream<TcpStream>;
 #[derive(Debug)]
 pub struct Connector {
     live: Live<Side>,
+    server_name: Option<String>,
 }
 
 #[derive(Debug)]
@@ -39,13 +40,15 @@ impl Connector {
         let own = identity_files(&settings).map(|(cert, key)| [cert.clone(), key.clone()]);
         let named = [&settings.trusted_ca_file, &settings.crl_file].into_iter().flatten().cloned();
         let files = own.into_iter().flatten().chain(named).collect();
+        let server_name = settings.server_name.clone();
         let make = move || Side::load(&settings, &alpn);
-        Ok(Self { live: Live::new(files, Box::new(make))? })
+        Ok(Self { live: Live::new(files, Box::new(make))?, server_name })
     }
 
     /// The handshake with the server of that name or IP, as in its URL.
     pub async fn connect(&self, host: &str, tcp: TcpStream) -> io::Result<ClientStream> {
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let host = self.server_name.as_deref().unwrap_or(host);
         let name = ServerName::try_from(host.to_owned()).map_err(|_| {
             io::Error::other(format!("{host:?} is no name that a certificate can have"))
         })?;

@@ -35,6 +35,9 @@ pub struct Settings {
     pub max_version: String,
     /// Take every server for the one it says it is: for `--peer-auto-tls`.
     pub insecure_skip_verify: bool,
+    /// What a server's certificate must be good for instead of the name in its URL: the domain whose
+    /// records led to it, since whoever forges the records chooses the names in them.
+    pub server_name: Option<String>,
 }
 
 impl Settings {

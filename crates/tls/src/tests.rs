@@ -320,6 +320,22 @@ async fn names_that_are_not_allowed_are_refused() {
 }
 
 #[tokio::test]
+async fn a_server_may_have_to_be_good_for_a_domain_and_not_for_its_own_name() {
+    let authority = Authority::new();
+    let named = |server_name: &str| {
+        let trusted_ca_file = Some(authority.ca());
+        let server_name = Some(server_name.to_owned());
+        client(Settings { trusted_ca_file, server_name, ..Settings::default() })
+    };
+    let hosts = &["127.0.0.1", "etcd.test"][..];
+    let settings = authority.settings(Says { hosts, ..USUAL });
+    let server = server(Settings { trusted_ca_file: None, ..settings });
+    assert_eq!(meet(&server, &named("etcd.test"), "127.0.0.1").await, Ok(()));
+    // Whoever forges records leads to a host with a good certificate, of his own.
+    refused(&server, &named("other.test"), "not valid for name").await;
+}
+
+#[tokio::test]
 async fn a_peer_must_come_from_where_its_certificate_says() {
     let authority = Authority::new();
     let mut asks = authority.settings(USUAL);

@@ -30,8 +30,9 @@ const BESIDE: &[(&str, &[&str])] = &[
 const OWNED: &[(&str, &[&str])] = &[
     ("arc-swap", &["tls"]),
     ("clap", &["etcdctl", "etcdutl", "bench"]),
-    ("crc32c", &["peer", "wal", "backend"]),
+    ("crc32c", &["peer", "wal", "backend", "mvcc"]),
     ("dns-lookup", &["tls"]),
+    ("hickory-resolver", &["client"]),
     ("hyper", &["api", "peer", "client", "bench"]),
     ("hyper-util", &["api", "peer", "client", "bench"]),
     ("percent-encoding", &["api", "client"]),

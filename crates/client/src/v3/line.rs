@@ -56,7 +56,7 @@ impl Line {
         connector.set_connect_timeout(Some(config.dial_timeout));
         connector.set_nodelay(true);
         let settings = config.tls.clone().unwrap_or_default();
-        let dialer = Dialer::new(connector, settings, &["h2"]);
+        let dialer = Dialer::new(connector, settings, &["h2"], None);
         let origin = endpoint.join("/").parse();
         Ok(Self {
             origin: origin.map_err(|_| crate::BadEndpoint::Address(endpoint.to_string()))?,

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod failover;
+mod proxied;
 mod server;
 mod sync;
 mod watching;

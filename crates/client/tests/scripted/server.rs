@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use client::{Client, Config};
 use parking_lot::Mutex;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    net::TcpListener,
     time::sleep,
 };
 
@@ -54,6 +54,23 @@ impl Server {
         Self { url, seen }
     }
 
+    /// A proxy that opens one tunnel and is itself what is behind it: TLS, and then the script's
+    /// first answer.
+    pub(crate) async fn tunnel(acceptor: tls::Acceptor, reply: Reply) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&seen);
+        tokio::spawn(async move {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let request = read_request(&mut connection).await;
+            log.lock().push(request);
+            connection.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").await.unwrap();
+            answer(acceptor.accept(connection).await.unwrap(), reply, &log).await;
+        });
+        Self { url, seen }
+    }
+
     /// The requests so far, each as its head's lines and its body.
     pub(crate) fn requests(&self) -> Vec<String> {
         self.seen.lock().clone()
@@ -66,7 +83,11 @@ impl Server {
     }
 }
 
-async fn answer(mut connection: TcpStream, reply: Reply, log: &Mutex<Vec<String>>) {
+async fn answer(
+    mut connection: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    reply: Reply,
+    log: &Mutex<Vec<String>>,
+) {
     let request = read_request(&mut connection).await;
     log.lock().push(request);
     let (text, hold) = match reply {
@@ -94,7 +115,7 @@ fn head(status: u16, index: u64) -> String {
     format!("HTTP/1.1 {status} Whatever\r\nX-Etcd-Index: {index}\r\n")
 }
 
-async fn read_request(connection: &mut TcpStream) -> String {
+pub(crate) async fn read_request(connection: &mut (impl AsyncRead + Unpin)) -> String {
     let mut bytes = Vec::new();
     loop {
         let mut chunk = [0; 4096];

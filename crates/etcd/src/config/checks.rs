@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use base::limits;
 
 use super::{
-    Config, Defaults, DiscoveryUrl, Listen, Refusal, cluster,
+    Bootstrap, Config, Defaults, Listen, Refusal, bootstrap, cluster,
     given::Given,
     security,
     urls::{self, Url},
@@ -35,9 +35,9 @@ pub(super) fn config(mut given: Given) -> Result<Config, Refusal> {
     distinct(&listen_clients, &listen_peers)?;
     let security = security::read(&mut given)?;
     security::fits(&mut given, &security, &listen_clients, &listen_peers)?;
-    let discovery = discovery(&given)?;
+    let bootstrap = bootstrap::read(&mut given)?;
     let mut member = member(&given)?;
-    if let Some(url) = &discovery {
+    if let Some(Bootstrap::Token(url, _)) = &bootstrap {
         // As in etcd: members that came by different tokens are strangers.
         member.initial_cluster_token.clone_from(&url.text);
     }
@@ -50,7 +50,8 @@ pub(super) fn config(mut given: Given) -> Result<Config, Refusal> {
         listen_clients,
         listen_peers,
         security,
-        discovery,
+        bootstrap,
+        first_start: bootstrap::first_start(&given),
         reuse_port: given.switch("socket-reuse-port"),
         logging,
         warnings: given.take_warnings(),
@@ -88,23 +89,6 @@ fn member(given: &Given) -> Result<server::Config, Refusal> {
         dialer: server::Dialer::default(),
         name,
     })
-}
-
-fn discovery(given: &Given) -> Result<Option<DiscoveryUrl>, Refusal> {
-    let text = given.text("discovery");
-    if text.is_empty() {
-        return Ok(None);
-    }
-    if !given.text("initial-cluster").is_empty() {
-        return Err(conflict(
-            "multiple discovery or bootstrap flags are set. Choose one of \"initial-cluster\", \
-             \"discovery\" or \"discovery-srv\""
-                .to_owned(),
-        ));
-    }
-    DiscoveryUrl::parse(text)
-        .map(Some)
-        .map_err(|reason| conflict(format!("{}: {reason}", given.show("discovery"))))
 }
 
 fn name(given: &Given) -> Result<String, Refusal> {

@@ -34,6 +34,7 @@ impl DiscoveryUrl {
     }
 }
 
+/// Name and peer URLs of each member.
 pub(crate) type Members = Vec<(String, Vec<String>)>;
 
 /// The members in the order in which their names first come, each with its URLs sorted.

@@ -93,6 +93,7 @@ fn side(given: &mut Given, names: &Names) -> Result<Side, Refusal> {
         min_version: given.text("tls-min-version").to_owned(),
         max_version: given.text("tls-max-version").to_owned(),
         insecure_skip_verify: false,
+        server_name: None,
     };
     settings.check().map_err(|error| Refusal::Conflict(error.to_string()))?;
     let mut auto = given.switch(&flag("auto-tls"));

@@ -136,6 +136,16 @@ fn flags_that_do_not_go_together_are_refused_with_advice() {
     check(&["--discovery=http://a:1"], "names no token: give one like https://");
     let both = ["--discovery=http://a:1/x", "--initial-cluster=default=http://localhost:2380"];
     check(&both, "multiple discovery or bootstrap flags are set. Choose one of");
+    let both = ["--discovery-srv=a.test", "--initial-cluster=default=http://localhost:2380"];
+    check(&both, "multiple discovery or bootstrap flags are set. Choose one of");
+    let both = ["--discovery=http://a:1/x", "--discovery-srv=a.test"];
+    check(&both, "multiple discovery or bootstrap flags are set. Choose one of");
+    for domain in ["http://a.test", "a b", ".", "a,b"] {
+        check(&[&format!("--discovery-srv={domain}")], "is no domain: give one like example.com");
+    }
+    let proxied = |proxy| ["--discovery=http://a:1/x", proxy];
+    check(&proxied("--discovery-proxy=a:port"), "is no address of an HTTP proxy");
+    check(&proxied("--discovery-proxy=https://a"), "a proxy is spoken to without TLS");
     check(&["--cert-file=c"], "KeyFile and CertFile must both be present[key: , cert: c]");
     check(&["--tls-min-version=TLS1.1"], "unexpected TLS version \"TLS1.1\"");
     check(&["--cipher-suites=X"], "unexpected TLS cipher suite \"X\"");
@@ -149,8 +159,9 @@ fn what_belongs_to_later_features_is_refused_unless_it_says_nothing() {
         let expected = format!("{feature} is not supported yet: leave it out");
         assert!(!usage && text.contains(&expected), "{text}");
     };
-    check("--discovery-token=1", "discovery");
-    check("--discovery-srv=example.com", "discovery");
+    let v3 = "discovery through etcd's v3 API (--discovery and --discovery-srv are)";
+    check("--discovery-token=1", v3);
+    check("--discovery-endpoints=http://a:1", v3);
     check("--proxy=on", "proxy mode");
     check("--auth-token=jwt,pub-key=x", "this kind of token");
     check("--unsafe-no-fsync", "running without fsync");
@@ -171,10 +182,30 @@ fn what_has_no_effect_is_told() {
     check("--cluster-active-size=9", "no longer supported: ignored");
     check("-vv", "no longer supported: ignored");
     check("--log-package-levels=nobody=DEBUG", "there is no package \"nobody\"");
+    check("--discovery-proxy=p:1", "--discovery-proxy has no effect without --discovery");
+    check("--discovery-srv-name=x", "--discovery-srv-name has no effect without --discovery-srv");
+    check("--discovery-dial-timeout=9s", "there is no discovery through etcd's v3 API yet");
     let silent = ["--max-wals=5", "--enable-v2", "--enable-v2=1", "--pre-vote=true"];
     for flag in silent {
         assert!(configured(&["--data-dir=d", flag], &[]).warnings.is_empty(), "{flag}");
     }
+}
+
+#[test]
+fn a_new_member_finds_its_cluster_as_the_flags_say() {
+    assert_eq!(configured(&[], &[]).bootstrap, None);
+    let config = configured(&["--discovery=http://a:1/x/", "--discovery-proxy=p:3128"], &[]);
+    let Some(Bootstrap::Token(url, Some(proxy))) = config.bootstrap else { panic!() };
+    assert_eq!((url.path.as_str(), proxy.to_string().as_str()), ("/x", "p:3128"));
+    // Members that came by different tokens are strangers; those of a domain have the usual one.
+    assert_eq!(config.member.initial_cluster_token, "http://a:1/x");
+    let line = ["--discovery-srv=a.test.", "--initial-cluster-state=existing"];
+    let config = configured(&line, &[("ETCD_DISCOVERY_SRV_NAME", "prod")]);
+    let domain = Domain { name: "a.test.".to_owned(), service_name: "prod".to_owned() };
+    assert_eq!(config.bootstrap, Some(Bootstrap::Records(domain)));
+    assert_eq!(config.member.initial_cluster_token, "etcd-cluster");
+    let given = ["--initial-cluster-state", "--discovery-srv", "ETCD_DISCOVERY_SRV_NAME"];
+    assert_eq!(config.first_start, given);
 }
 
 #[test]

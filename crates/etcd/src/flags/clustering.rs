@@ -2,7 +2,8 @@
 
 use super::{Fate, Flag, Kind, idle, later, used};
 
-const DISCOVERY: &str = "discovery";
+const DISCOVERY_V3: &str = "discovery through etcd's v3 API (--discovery and --discovery-srv are)";
+const IDLE_DISCOVERY_V3: &str = "there is no discovery through etcd's v3 API yet";
 const V2V3: &str = "v2 and v3 share one keyspace: leave it out";
 const PROXY: &str = "there is no proxy yet";
 
@@ -59,22 +60,38 @@ pub(super) const FLAGS: &[Flag] = &[
         "",
         "URL of a token at which the members of a new cluster find each other.",
     ),
-    later("discovery-srv", Kind::Text, "", DISCOVERY),
-    later("discovery-srv-name", Kind::Text, "", DISCOVERY),
-    later("discovery-proxy", Kind::Text, "", DISCOVERY),
-    later("discovery-endpoints", Kind::Text, "", DISCOVERY),
-    later("discovery-token", Kind::Text, "", DISCOVERY),
-    later("discovery-cacert", Kind::Text, "", DISCOVERY),
-    later("discovery-cert", Kind::Text, "", DISCOVERY),
-    later("discovery-key", Kind::Text, "", DISCOVERY),
-    later("discovery-user", Kind::Text, "", DISCOVERY),
-    later("discovery-password", Kind::Text, "", DISCOVERY),
-    later("discovery-insecure-skip-tls-verify", Kind::Switch, "false", DISCOVERY),
-    idle("discovery-insecure-transport", Kind::Switch, "true", "there is no discovery yet"),
-    idle("discovery-dial-timeout", Kind::Text, "2s", "there is no discovery yet"),
-    idle("discovery-request-timeout", Kind::Text, "5s", "there is no discovery yet"),
-    idle("discovery-keepalive-time", Kind::Text, "2s", "there is no discovery yet"),
-    idle("discovery-keepalive-timeout", Kind::Text, "6s", "there is no discovery yet"),
+    used(
+        "discovery-proxy",
+        Kind::Text,
+        "",
+        "HTTP proxy to reach that URL through: http://host:port.",
+    ),
+    used(
+        "discovery-srv",
+        Kind::Text,
+        "",
+        "Domain whose SRV records (_etcd-server-ssl._tcp, _etcd-server._tcp) name the members of a \
+         new cluster.",
+    ),
+    used(
+        "discovery-srv-name",
+        Kind::Text,
+        "",
+        "Asks for _etcd-server-ssl-NAME._tcp and _etcd-server-NAME._tcp instead.",
+    ),
+    later("discovery-endpoints", Kind::Text, "", DISCOVERY_V3),
+    later("discovery-token", Kind::Text, "", DISCOVERY_V3),
+    later("discovery-cacert", Kind::Text, "", DISCOVERY_V3),
+    later("discovery-cert", Kind::Text, "", DISCOVERY_V3),
+    later("discovery-key", Kind::Text, "", DISCOVERY_V3),
+    later("discovery-user", Kind::Text, "", DISCOVERY_V3),
+    later("discovery-password", Kind::Text, "", DISCOVERY_V3),
+    later("discovery-insecure-skip-tls-verify", Kind::Switch, "false", DISCOVERY_V3),
+    idle("discovery-insecure-transport", Kind::Switch, "true", IDLE_DISCOVERY_V3),
+    idle("discovery-dial-timeout", Kind::Text, "2s", IDLE_DISCOVERY_V3),
+    idle("discovery-request-timeout", Kind::Text, "5s", IDLE_DISCOVERY_V3),
+    idle("discovery-keepalive-time", Kind::Text, "2s", IDLE_DISCOVERY_V3),
+    idle("discovery-keepalive-timeout", Kind::Text, "6s", IDLE_DISCOVERY_V3),
     used(
         "discovery-fallback",
         Kind::OneOf(&["exit", "proxy"]),

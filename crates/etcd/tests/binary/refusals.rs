@@ -62,7 +62,9 @@ fn flags_that_make_no_sense_together() {
 
 #[test]
 fn what_does_not_exist_yet() {
-    check(&["--discovery-srv=example.com"], 1, "discovery is not supported yet");
+    let v3 =
+        "discovery through etcd's v3 API (--discovery and --discovery-srv are) is not supported";
+    check(&["--discovery-endpoints=http://a:2379"], 1, v3);
     check(&["--proxy=on"], 1, "proxy mode is not supported yet");
     check(&["grpc-proxy", "start"], 1, "etcd grpc-proxy is not supported yet");
 }
@@ -94,6 +96,9 @@ fn a_cluster_that_is_not_this_members() {
     check("--initial-cluster=other=http://127.0.0.1:0", "couldn't find local name \"default\"");
     check("--initial-cluster=default=http://127.0.0.1:9", "give both the same URLs");
     check("--initial-cluster-state=existing", "cannot fetch cluster info from peer urls");
+    let by_token = ["--data-dir=data", "--discovery=http://127.0.0.1:1/x"];
+    let joins = [by_token[0], by_token[1], "--initial-cluster-state=existing"];
+    check_logged(&joins, |_| {}, "discovery URL should not be set when joining existing");
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub(crate) struct ClusterHealth {
 impl ClusterHealth {
     pub(crate) async fn run(self, globals: &Globals) -> Result<(), Failure> {
         let check = async {
-            let client = connect_without_sync(globals)?;
+            let client = connect_without_sync(globals).await?;
             let members = list(&client).await?;
             loop {
                 let healthy = report(&client, &members).await?;

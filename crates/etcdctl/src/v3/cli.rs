@@ -11,7 +11,6 @@ use clap::{
 use super::{commands::Command, go};
 use crate::{
     argv::{Arranged, Environment},
-    duration,
     failure::{Exit, Failure},
 };
 
@@ -69,16 +68,16 @@ pub(crate) struct Globals {
     #[arg(long)]
     pub(crate) hex: bool,
     /// How long a command may take; those that go on by nature have no limit
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration::parse)]
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = base::duration::parse)]
     pub(crate) command_timeout: Duration,
     /// How long connecting to an endpoint may take
-    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration::parse)]
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = base::duration::parse)]
     pub(crate) dial_timeout: Duration,
     /// Ask a connection for a sign of life after so much silence
-    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration::parse)]
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = base::duration::parse)]
     pub(crate) keepalive_time: Duration,
     /// Give a connection up that does not give it in time
-    #[arg(long, value_name = "DURATION", default_value = "6s", value_parser = duration::parse)]
+    #[arg(long, value_name = "DURATION", default_value = "6s", value_parser = base::duration::parse)]
     pub(crate) keepalive_timeout: Duration,
     /// The largest request to send, in bytes; 0 is 2 MiB
     #[arg(long, value_name = "BYTES", default_value = "0", value_parser = go::flag_int)]

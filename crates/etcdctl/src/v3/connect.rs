@@ -7,13 +7,14 @@ use tls::Settings;
 
 use super::{bad_args, cli::Globals, failed, refuse};
 use crate::{
+    connect::Domain,
     failure::{Exit, Failure},
     output, password,
 };
 
 /// A client whose calls end with `--command-timeout`.
 pub(crate) async fn connect(globals: &Globals) -> Result<Client, Failure> {
-    let client = client_of(globals, &endpoints(globals)?, Waiting::Briefly)?;
+    let client = client_of(globals, &endpoints(globals).await?, Waiting::Briefly)?;
     let client = client.within(globals.command_timeout);
     log_in(&client).await?;
     Ok(client)
@@ -22,7 +23,7 @@ pub(crate) async fn connect(globals: &Globals) -> Result<Client, Failure> {
 /// A client whose calls go on until they are carried out. That an endpoint cannot be reached is
 /// told, since nothing else would.
 pub(crate) async fn connect_for_long(globals: &Globals) -> Result<Client, Failure> {
-    let client = client_of(globals, &endpoints(globals)?, Waiting::ForLong)?;
+    let client = client_of(globals, &endpoints(globals).await?, Waiting::ForLong)?;
     log_in(&client.within(globals.command_timeout)).await?;
     Ok(client)
 }
@@ -39,17 +40,20 @@ async fn log_in(client: &Client) -> Result<(), Failure> {
     client.log_in().await.map_err(failed(Exit::BadConnection))
 }
 
-/// `--endpoints`, one by one.
-pub(crate) fn endpoints(globals: &Globals) -> Result<Vec<String>, Failure> {
-    if globals.discovery_srv.as_ref().is_some_and(|domain| !domain.is_empty()) {
-        return refuse(
-            Exit::Error,
-            "discovery by DNS (--discovery-srv) is not supported yet; name the members with \
-             --endpoints",
-        );
+/// Those that the domain of `--discovery-srv` has, or `--endpoints`, one by one.
+pub(crate) async fn endpoints(globals: &Globals) -> Result<Vec<String>, Failure> {
+    if let Some(domain) = domain(globals) {
+        let found = domain.endpoints().await;
+        return found.map_err(|why| Failure::v3(Exit::Error, why));
     }
     let all = globals.endpoints.iter().flat_map(|list| list.split(',')).map(str::trim);
     Ok(all.filter(|endpoint| !endpoint.is_empty()).map(str::to_owned).collect())
+}
+
+fn domain(globals: &Globals) -> Option<Domain> {
+    let name = globals.discovery_srv.clone().filter(|name| !name.is_empty())?;
+    let service_name = globals.discovery_srv_name.clone().unwrap_or_default();
+    Some(Domain { name, service_name, insecure: globals.insecure_discovery })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -130,7 +134,13 @@ fn tls(globals: &Globals) -> Result<Option<Settings>, Failure> {
         key: globals.key.as_deref(),
         cacert: globals.cacert.as_deref(),
     };
-    files.settings("--", globals.insecure_transport, globals.insecure_skip_tls_verify)
+    let settings =
+        files.settings("--", globals.insecure_transport, globals.insecure_skip_tls_verify)?;
+    let server_name = domain(globals).and_then(Domain::server_name);
+    Ok(match (settings, &server_name) {
+        (None, None) => None,
+        (settings, _) => Some(Settings { server_name, ..settings.unwrap_or_default() }),
+    })
 }
 
 /// What `--dial-timeout=0` means: the kernel gives up before.

@@ -85,12 +85,13 @@ fn voters(member: &Opened) -> Vec<u64> {
 #[test]
 fn a_member_is_founded_once_and_then_the_flags_do_not_matter() {
     let disk = disk();
-    assert!(!exists(disk.as_ref(), &paths()).unwrap());
+    assert!(!exists(&disk, &paths()).unwrap());
     let mut first = open_as(&disk, &founding(&[1], 9)).unwrap();
     run(&mut first);
     assert!(first.core.is_alone() && first.core.can_propose());
     drop(first);
-    assert!(exists(disk.as_ref(), &paths()).unwrap());
+    assert!(exists(&disk, &paths()).unwrap());
+    assert!(!knows_nobody(&disk, &paths(), options().backend).unwrap());
     let refuse = || Err("nobody should ask".to_owned());
     let again = open(&disk, &paths(), &options(), &refuse).unwrap();
     assert_eq!(again.identity, founding(&[1], 9).identity);
@@ -103,7 +104,31 @@ fn wrong_flags_leave_no_member_behind() {
     let refuse = || Err("the flags are wrong".to_owned());
     let refused = open(&disk, &paths(), &options(), &refuse);
     assert!(matches!(refused, Err(OpenError::Flags(text)) if text == "the flags are wrong"));
-    assert!(!exists(disk.as_ref(), &paths()).unwrap());
+    assert!(!exists(&disk, &paths()).unwrap());
+}
+
+#[test]
+fn what_others_left_in_the_directory_of_the_log_is_no_member() {
+    let disk = disk();
+    disk.create_dir_all(&paths().wal.join("lost+found")).unwrap();
+    assert!(!exists(&disk, &paths()).unwrap());
+}
+
+#[test]
+fn a_member_that_joined_knows_nobody_until_something_comes() {
+    let disk = disk();
+    let joining = Bootstrap { members: Vec::new(), ..founding(&[1], 9) };
+    drop(open_as(&disk, &joining).unwrap());
+    assert!(exists(&disk, &paths()).unwrap());
+    assert!(knows_nobody(&disk, &paths(), options().backend).unwrap());
+}
+
+#[test]
+fn a_log_without_its_keyspace_is_a_member_once_its_first_batch_is_there() {
+    let disk = disk();
+    drop(open_as(&disk, &founding(&[1], 9)).unwrap());
+    disk.remove(&paths().keyspace).unwrap();
+    assert!(exists(&disk, &paths()).unwrap());
 }
 
 #[test]
@@ -111,6 +136,7 @@ fn a_founding_that_was_cut_short_goes_on_with_the_same_flags_only() {
     let disk = disk();
     let identity = founding(&[1], 9).identity;
     drop(Wal::create(Arc::clone(&disk), &paths().wal, identity, options().wal).unwrap());
+    assert!(!exists(&disk, &paths()).unwrap());
     let other = open_as(&disk, &founding(&[2], 9));
     assert!(matches!(other, Err(OpenError::OtherBeginnings { .. })));
     let mut same = open_as(&disk, &founding(&[1], 9)).unwrap();

@@ -214,7 +214,7 @@ fn action_of(number: u8) -> Option<Action> {
     ALL.get(usize::from(number)).copied()
 }
 
-fn put_varint(into: &mut BytesMut, mut number: u64) {
+pub(crate) fn put_varint(into: &mut BytesMut, mut number: u64) {
     while number >= 0x80 {
         #[allow(clippy::cast_possible_truncation, reason = "the low seven bits")]
         into.put_u8(number as u8 | 0x80);

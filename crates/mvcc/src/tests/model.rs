@@ -252,7 +252,7 @@ struct Run {
 
 impl Run {
     fn new(seed: u64) -> Self {
-        let model = Model { log: Vec::new(), revision: 1, compacted: 0 };
+        let model = Model { log: Vec::new(), revision: 1, compacted: -1 };
         Self {
             fixture: Fixture::open(MemDisk::new(seed)),
             after_entry: vec![model.clone()],

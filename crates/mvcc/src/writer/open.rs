@@ -26,10 +26,10 @@ pub(super) fn read(backend: &Backend) -> Result<(Index, i64), ReadError> {
     let number = |key| read_meta(backend, key, decode_number);
     // The newest record can be gone, when it was a deletion: hence a row of its own.
     index.revision = number(meta::REVISION)?.unwrap_or(index.revision);
-    index.compacted = number(meta::COMPACTED)?.unwrap_or(0);
+    index.compacted = number(meta::COMPACTED)?.unwrap_or(index.compacted);
     index.usage = read_meta(backend, meta::USAGE, decode_usage)?.unwrap_or_default();
     index.numbered_from = number(meta::NUMBERED_FROM)?.unwrap_or(i64::MAX);
-    let swept = number(meta::SWEPT)?.unwrap_or(0);
+    let swept = number(meta::SWEPT)?.unwrap_or(Index::NEVER_COMPACTED);
     // A sweep that was going on may have removed anything that it could.
     index.sweeping = index.compacted;
     index.sweep_runs = swept < index.compacted;

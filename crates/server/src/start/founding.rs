@@ -9,7 +9,7 @@ use state::membership::{bootstrap_cluster_id, bootstrap_member_id};
 use wal::Identity;
 
 use super::joining;
-use crate::Config;
+use crate::{Config, addresses::Places};
 
 /// How this member begins, by its flags; the error is one line that says what to do. The texts of
 /// the original come first, for those who look for them.
@@ -59,8 +59,20 @@ fn check(config: &Config) -> Result<&(String, Vec<String>), String> {
     Ok(own)
 }
 
-/// Whether --initial-cluster and --initial-advertise-peer-urls say the same of this member.
+/// Whether --initial-cluster and --initial-advertise-peer-urls say the same of this member; where
+/// their texts differ, their addresses count, as in etcd.
 fn same_urls(config: &Config, listed: &[String]) -> Result<(), String> {
+    let Err(difference) = same_texts(config, listed) else { return Ok(()) };
+    let places = Places::of([listed, &config.peer_urls].concat());
+    let Ok(places) = joining::on_the_network(places) else { return Err(difference) };
+    if places.same(listed, &config.peer_urls) {
+        return Ok(());
+    }
+    let unresolved = places.unresolved().map(|why| format!(" ({why})")).unwrap_or_default();
+    Err(difference + &unresolved)
+}
+
+fn same_texts(config: &Config, listed: &[String]) -> Result<(), String> {
     let row = |url: &String| format!("{}={url}", config.name);
     let advice = "give both the same URLs";
     let unadvertised: Vec<String> =

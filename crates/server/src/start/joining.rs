@@ -8,7 +8,7 @@ use peer::ask::{self, Told, ToldMember};
 use tokio::{runtime, time};
 use wal::Identity;
 
-use crate::Config;
+use crate::{Config, addresses::Places};
 
 /// How long a member that is to join looks for one that answers.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -33,7 +33,7 @@ pub(super) fn bootstrap(config: &Config) -> Result<Bootstrap, String> {
             "{prefix}: none of {others} answers: start one of them, or correct --initial-cluster"
         )
     })?;
-    let member = own(config, &told)?.id;
+    let member = own(config, &told)?;
     Ok(Bootstrap { identity: Identity { cluster: told.cluster, member }, members: Vec::new() })
 }
 
@@ -66,9 +66,9 @@ pub(super) fn check_is_new(config: &Config, identity: Identity) -> Result<(), St
     ))
 }
 
-/// The member of the cluster that has this one's peer URLs, where both lists agree (etcd's
+/// The id under which the cluster knows this member, where both lists agree (etcd's
 /// `ValidateClusterAndAssignIDs`).
-fn own<'a>(config: &Config, told: &'a Told) -> Result<&'a ToldMember, String> {
+fn own(config: &Config, told: &Told) -> Result<MemberId, String> {
     let prefix = "error validating peerURLs";
     let advice = "give --initial-cluster the members that 'etcdctl member list' shows";
     let (listed, known) = (config.initial_cluster.len(), told.members.len());
@@ -78,24 +78,46 @@ fn own<'a>(config: &Config, told: &'a Told) -> Result<&'a ToldMember, String> {
              {known}: {advice}"
         ));
     }
+    let mut own = None;
+    for ((name, urls), found) in config.initial_cluster.iter().zip(matched(config, told)) {
+        let urls = urls.join(", ");
+        let Some(member) = found else {
+            return Err(format!(
+                "{prefix}: unmatched member while checking PeerURLs: the cluster has none at {urls} \
+                 ({name}): add it first (etcdctl member add {name} {urls}), or {advice}"
+            ));
+        };
+        if *name == config.name {
+            own = Some(member.id);
+        }
+    }
+    own.ok_or_else(|| format!("{prefix}: {advice}"))
+}
+
+/// Which of the cluster's members each row of --initial-cluster is: who has the same URLs, or else
+/// URLs that lead to the same addresses.
+fn matched<'a>(config: &Config, told: &'a Told) -> Vec<Option<&'a ToldMember>> {
     let sorted = |urls: &[String]| {
         let mut urls = urls.to_vec();
         urls.sort_unstable();
         urls
     };
-    let find = |urls: &[String]| {
-        told.members.iter().find(|member| sorted(&member.peer_urls) == sorted(urls))
+    let find = |same: &dyn Fn(&[String], &[String]) -> bool| -> Vec<Option<&'a ToldMember>> {
+        let of = |(_, urls): &(String, Vec<String>)| {
+            told.members.iter().find(|member| same(&member.peer_urls, urls))
+        };
+        config.initial_cluster.iter().map(of).collect()
     };
-    let unknown = config.initial_cluster.iter().find(|(_, urls)| find(urls).is_none());
-    if let Some((name, urls)) = unknown {
-        let urls = urls.join(", ");
-        return Err(format!(
-            "{prefix}: unmatched member while checking PeerURLs: the cluster has none at {urls} \
-             ({name}): add it first (etcdctl member add {name} {urls}), or {advice}"
-        ));
+    let by_text = find(&|one, other| sorted(one) == sorted(other));
+    if by_text.iter().all(Option::is_some) {
+        return by_text;
     }
-    let own = config.initial_cluster.iter().find(|(name, _)| *name == config.name);
-    own.and_then(|(_, urls)| find(urls)).ok_or_else(|| format!("{prefix}: {advice}"))
+    let listed = config.initial_cluster.iter().flat_map(|(_, urls)| urls);
+    let urls = told.members.iter().flat_map(|member| &member.peer_urls).chain(listed);
+    match on_the_network(Places::of(urls.cloned().collect())) {
+        Ok(places) => find(&|one, other| places.same(one, other)),
+        Err(_) => by_text,
+    }
 }
 
 fn urls_of_others(config: &Config) -> Vec<&str> {
@@ -139,10 +161,53 @@ async fn ask_all(config: &Config, patience: Duration) -> Vec<Told> {
 }
 
 /// Waits on a thread of its own: the caller's may be one of the network's.
-fn on_the_network<T: Send>(task: impl Future<Output = T> + Send) -> Result<T, String> {
+pub(super) fn on_the_network<T: Send>(task: impl Future<Output = T> + Send) -> Result<T, String> {
     let runtime = runtime::Handle::try_current();
     let runtime =
         runtime.map_err(|_| "there is no network to ask other members over".to_owned())?;
     let asked = thread::scope(|scope| scope.spawn(|| runtime.block_on(task)).join());
     asked.map_err(|_| "asking other members failed".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use base::ClusterId;
+
+    use super::*;
+    use crate::tests::mem_config;
+
+    fn row(name: &str, url: &str) -> (String, Vec<String>) {
+        (name.to_owned(), vec![url.to_owned()])
+    }
+
+    fn told(urls: &[&str]) -> Told {
+        let member = |(url, id): (&&str, u64)| ToldMember {
+            id: MemberId(id),
+            peer_urls: vec![(*url).to_owned()],
+            name: String::new(),
+            client_urls: Vec::new(),
+        };
+        Told { cluster: ClusterId(9), members: urls.iter().zip(1..).map(member).collect() }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_member_that_joins_is_known_by_its_urls_or_by_where_they_lead() {
+        let check = |urls: &[&str], listed: &[&str], expected: Result<u64, &str>| {
+            let names = ["a", "b"].iter();
+            let rows = names.zip(listed).map(|(name, url)| row(name, url)).collect();
+            let config = Config { name: "b".to_owned(), initial_cluster: rows, ..mem_config() };
+            match (own(&config, &told(urls)), expected) {
+                (Ok(id), Ok(expected)) => assert_eq!(id.0, expected),
+                (Err(why), Err(expected)) => assert!(why.contains(expected), "{why}"),
+                (got, _) => panic!("{got:?} instead of {expected:?}"),
+            }
+        };
+        let (one, two) = ("http://127.0.0.1:1", "http://127.0.0.1:2");
+        check(&[one, two], &[one, two], Ok(2));
+        check(&[two, one], &[one, two], Ok(1));
+        check(&[one, two], &[one, "http://localhost:2"], Ok(2));
+        check(&[one, "http://localhost:2"], &[one, two], Ok(2));
+        check(&[one, two], &[one, "http://localhost:3"], Err("none at http://localhost:3 (b)"));
+        check(&[one], &[one, two], Err("lists 2, the cluster has 1"));
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base::{MemberId, UnixNanos, limits};
 use bytes::Bytes;
-use mvcc::Store;
+use mvcc::{Hashing, Store};
 use parking_lot::RwLock;
 use proto::{
     command::Op,
@@ -86,6 +86,11 @@ impl Reader {
     /// The live keys on a lease, in order.
     pub fn lease_keys(&self, id: i64) -> Vec<Bytes> {
         self.store.leased(id)
+    }
+
+    /// Begins the hash of the history up to a revision (0: the current one), as etcd has it.
+    pub fn hash(&self, revision: i64) -> Result<Hashing, kv::Error> {
+        Ok(self.store.hash(revision)?)
     }
 
     /// The alarms that are raised.

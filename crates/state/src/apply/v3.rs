@@ -28,7 +28,7 @@ pub enum Reply {
     Put(PutResponse),
     DeleteRange(DeleteRangeResponse),
     Txn(TxnResponse),
-    /// What is condemned is removed later: see [`mvcc::Store::swept`].
+    /// What is condemned is removed later: see [`mvcc::Store::is_compacting`].
     Compact(CompactionResponse),
     LeaseGrant(LeaseGrantResponse),
     LeaseRevoke(LeaseRevokeResponse),

@@ -204,3 +204,6 @@ impl<'a> Deleted<'a> {
         self.last_up_to(End::At(key, true)).is_some_and(|(_, last)| last.is_behind(key))
     }
 }
+
+#[cfg(test)]
+mod tests;

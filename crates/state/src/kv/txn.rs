@@ -170,9 +170,8 @@ impl Run<'_, '_> {
         if request.revision > before {
             return Err(Refused::FutureRevision.into());
         }
-        // As in etcd, whose store begins with -1; a range alone takes such a revision for now.
-        let first = Some(self.to.store().compacted()).filter(|first| *first > 0).unwrap_or(-1);
-        if request.revision != 0 && request.revision < first {
+        // As in etcd; a range alone takes a revision below 0 for now.
+        if request.revision != 0 && request.revision < self.to.store().compacted() {
             return Err(Refused::Compacted.into());
         }
         match &self.to {

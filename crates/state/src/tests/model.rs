@@ -3,20 +3,29 @@
 //! Both APIs write at random. After each step the answer, every path, the whole listing and the
 //! keys as v3 sees them are compared; in the end every watch, live and from history.
 
+mod requests;
 mod tree;
+mod v3;
 
-use std::collections::BTreeMap;
-
+use base::Refused;
 use proptest::prelude::*;
-use proto::command::{Compact, Expire};
+use proto::{
+    command::{Compact, Expire, LeaseRevoke},
+    etcdserverpb::{
+        AlarmRequest, AlarmType, LeaseCheckpoint, LeaseCheckpointRequest, LeaseGrantRequest,
+        RangeRequest, RangeResponse, alarm_request::AlarmAction,
+    },
+};
 
 use self::tree::{Model, Watch, node_of, steps};
 use super::*;
+use crate::{Reply, kv};
 
 #[derive(Clone, Debug)]
 enum Move {
     V2(KeysMethod, KeysWrite),
-    V3 { changes: Vec<(&'static str, Option<&'static str>)>, lapse: bool },
+    V3(Op),
+    Range(RangeRequest),
     Expire { up_to: i64, max: u32 },
     Compact { keep: u64, sweep: bool },
     Watch(Watch),
@@ -66,19 +75,12 @@ fn write_strategy() -> impl Strategy<Value = Move> {
     )
 }
 
-fn v3_strategy() -> impl Strategy<Value = Move> {
-    let keys: Vec<&'static str> = PATHS.iter().chain(&NAMES).copied().skip(1).collect();
-    let value = proptest::option::weighted(0.6, proptest::sample::select(&VALUES));
-    let change = (proptest::sample::select(keys), value);
-    (proptest::collection::vec(change, 1..4), any::<bool>())
-        .prop_map(|(changes, lapse)| Move::V3 { changes, lapse })
-}
-
 fn any_strategy() -> impl Strategy<Value = Move> {
     let watch = (proptest::sample::select(&PATHS), any::<bool>());
     prop_oneof![
         24 => write_strategy(),
-        8 => v3_strategy(),
+        16 => requests::op().prop_map(Move::V3),
+        2 => requests::range().prop_map(Move::Range),
         3 => (0..10_i64, 1..4_u32).prop_map(|(up_to, max)| Move::Expire { up_to, max }),
         1 => (0..6_u64, any::<bool>()).prop_map(|(keep, sweep)| Move::Compact { keep, sweep }),
         4 => watch.prop_map(|(path, recursive)| Move::Watch(Watch { path, recursive })),
@@ -109,7 +111,8 @@ impl Pair {
     fn run(&mut self, action: &Move) {
         match action {
             Move::V2(method, write) => self.write(*method, write),
-            Move::V3 { changes, lapse } => self.v3(changes, *lapse),
+            Move::V3(op) => self.v3(op),
+            Move::Range(request) => self.range(request),
             Move::Expire { up_to, max } => {
                 let command = Expire { up_to: time(*up_to).0, nodes_max: *max };
                 let Response::Expired(real) = self.real().apply(Op::Expire(command)).response
@@ -133,6 +136,7 @@ impl Pair {
         for live in &mut self.live {
             live.heard.extend(drain(&mut live.watcher));
         }
+        self.model.note();
     }
 
     fn write(&mut self, method: KeysMethod, write: &KeysWrite) {
@@ -140,6 +144,12 @@ impl Pair {
         if write.prev_index == 3 {
             let path = std::str::from_utf8(&write.path).unwrap();
             write.prev_index = self.model.keys.get(path).map_or(0, |file| file.modified);
+        }
+        if self.model.no_space
+            && !matches!(method, KeysMethod::Delete | KeysMethod::CompareAndDelete)
+        {
+            let real = self.real().apply(Op::Keys(write)).response;
+            return assert!(matches!(real, Response::V3(Err(Refused::NoSpace))), "{real:?}");
         }
         let real = self.real().write(write.clone());
         let model = self.model.write(method, &write);
@@ -151,33 +161,92 @@ impl Pair {
         assert_eq!(real, model, "{method:?} {write:?}");
     }
 
-    fn v3(&mut self, changes: &[(&'static str, Option<&'static str>)], lapse: bool) {
-        // Each key once, and only what is there can be deleted: v3 sees to that.
-        let mut once = BTreeMap::new();
-        for (key, value) in changes {
-            if value.is_some() || self.model.keys.contains_key(*key) {
-                once.entry((*key).to_owned()).or_insert(value.map(str::to_owned));
+    fn v3(&mut self, op: &Op) {
+        let is_read = matches!(op, Op::Txn(txn) if kv::is_read_only(txn));
+        let before = self.model.index;
+        let Response::V3(real) = self.real().apply(op.clone()).response else {
+            panic!("not an answer to v3");
+        };
+        match op {
+            Op::Put(request) => assert_eq!(real, self.model.put(request), "{op:?}"),
+            Op::DeleteRange(request) => {
+                assert_eq!(real, self.model.delete_range(request), "{op:?}");
             }
-        }
-        let changes: Vec<_> = once.into_iter().collect();
-        if changes.is_empty() {
-            return;
-        }
-        self.real().v3(|txn| {
-            for (key, value) in &changes {
-                let action = if lapse { Action::Expire } else { Action::None };
-                match value {
-                    Some(value) => put(txn, key.as_bytes(), value, 1),
-                    None => txn.delete(Kind::Key, key.as_bytes(), action, true),
+            Op::Txn(request) => {
+                let model = self.model.txn(request);
+                assert_eq!(real, model, "{op:?}");
+                if is_read {
+                    let read = self.real().state.reader().txn(request).map_err(refused_read);
+                    assert_eq!(read.map(Reply::Txn), model, "{op:?}");
                 }
             }
+            Op::LeaseGrant(LeaseGrantRequest { id, ttl }) => {
+                let granted = self.model.grant(*id, *ttl);
+                assert_eq!(real.map(drop), granted, "{op:?}");
+            }
+            Op::LeaseRevoke(LeaseRevoke { id, expired }) => {
+                assert_eq!(real.map(drop), self.model.revoke(*id, *expired), "{op:?}");
+            }
+            Op::LeaseCheckpoint(LeaseCheckpointRequest { checkpoints }) => {
+                for LeaseCheckpoint { id, remaining_ttl } in checkpoints {
+                    let lease = self.model.leases.get_mut(id);
+                    lease.into_iter().for_each(|lease| lease.remaining = *remaining_ttl);
+                }
+                assert!(real.is_ok());
+            }
+            Op::Alarm(request) => {
+                self.model.no_space = request.action == AlarmAction::Activate as i32;
+                assert!(real.is_ok());
+            }
+            _ => panic!("{op:?} is none of v3's"),
+        }
+        assert!(before <= self.model.index);
+    }
+
+    /// A range as a whole, and in pieces.
+    fn range(&mut self, request: &RangeRequest) {
+        let reader = self.real().state.reader();
+        let real = reader.range(request).map_err(refused_read);
+        let (now, compacted) = (self.model.index, self.model.oldest());
+        let asked = u64::try_from(request.revision).unwrap_or(0);
+        let model = match asked {
+            0 => Ok(v3::range(&self.model.keys, request, now)),
+            _ if asked > now => Err(Refused::FutureRevision),
+            _ if asked < compacted => Err(Refused::Compacted),
+            _ => {
+                let (_, keys) = self.model.past.range(..=asked).next_back().unwrap();
+                Ok(v3::range(keys, request, now))
+            }
+        };
+        assert_eq!(real, model, "{request:?}");
+        let pieces = reader.scan(request).map_err(refused_read).map(|mut scan| {
+            let mut measure = scan.measure();
+            let bytes = loop {
+                if let Some(bytes) = measure.step(2).unwrap() {
+                    break bytes;
+                }
+            };
+            let header = v3::header(u64::try_from(scan.revision()).unwrap());
+            let (more, count) = (scan.more(), scan.count());
+            let mut kvs = Vec::new();
+            loop {
+                let pairs = scan.next_pairs(20).unwrap();
+                if pairs.is_empty() {
+                    break;
+                }
+                kvs.extend(pairs);
+            }
+            let answer = RangeResponse { header, kvs, more, count };
+            let pairs_alone = RangeResponse { kvs: answer.kvs.clone(), ..RangeResponse::default() };
+            assert_eq!(bytes, pairs_alone.encoded_len() as u64);
+            answer
         });
-        self.model.v3(&changes, lapse);
+        assert_eq!(pieces, model, "{request:?}");
     }
 
     fn compact(&mut self, keep: u64, sweep: bool) {
-        let revision = self.model.index.saturating_sub(keep).max(1);
-        let command = Compact { revision: i64::try_from(revision).unwrap() };
+        let revision = i64::try_from(self.model.index.saturating_sub(keep)).unwrap();
+        let command = Compact { revision };
         let response = self.real().apply(Op::Compact(command)).response;
         if revision > self.model.compacted {
             assert!(matches!(response, Response::V3(Ok(_))), "{response:?}");
@@ -201,11 +270,20 @@ impl Pair {
             steps("/", &tree, recursive, &mut expected);
             assert_eq!(real.list("/", recursive), expected, "recursive: {recursive}");
         }
-        let store = real.store();
-        let all = store.range(b"", None, 0, usize::MAX).unwrap();
-        let keys: Vec<_> = all.iter().map(|(key, _)| key.as_ref()).collect();
-        let expected: Vec<_> = self.model.keys.keys().map(String::as_bytes).collect();
-        assert_eq!(keys, expected, "as v3 sees them");
+        let (store, reader) = (real.store(), real.state.reader());
+        let all =
+            RangeRequest { key: "\0".into(), range_end: "\0".into(), ..RangeRequest::default() };
+        let expected = v3::range(&self.model.keys, &all, self.model.index);
+        assert_eq!(reader.range(&all).unwrap(), expected, "as v3 sees them");
+        assert_eq!(reader.leases().ids(), self.model.leases.keys().copied().collect::<Vec<_>>());
+        for (id, lease) in &self.model.leases {
+            assert_eq!(reader.leases().get(*id), Some(*lease));
+        }
+        // Also those that are not there any more.
+        for id in 0..4 {
+            let expected = if id == 0 { Vec::new() } else { self.model.on_lease(id) };
+            assert_eq!(reader.lease_keys(id), expected, "on lease {id}");
+        }
         assert_eq!(store.revision(), i64::try_from(self.model.index).unwrap());
         let keys = self.model.keys.values().filter_map(|file| file.expiry);
         let dirs = self.model.dirs.values().filter_map(|dir| dir.expiry);
@@ -222,7 +300,7 @@ impl Pair {
     /// From history everybody hears what is left of it.
     fn check_history(&self) {
         let real = self.real.as_ref().unwrap();
-        let (compacted, index) = (self.model.compacted, self.model.index);
+        let (compacted, index) = (self.model.oldest(), self.model.index);
         for path in PATHS.into_iter().chain(["/a/b/none", "/none"]) {
             for recursive in [false, true] {
                 let watch = Watch { path, recursive };
@@ -238,6 +316,13 @@ impl Pair {
                 }
             }
         }
+    }
+}
+
+fn refused_read(error: kv::Error) -> Refused {
+    match error {
+        kv::Error::Refused(refused) => refused,
+        kv::Error::Failed(error) => panic!("{error}"),
     }
 }
 

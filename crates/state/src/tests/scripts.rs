@@ -3,6 +3,8 @@
 //! A line that begins with `>` is a command; what stands below it is its trace. After a change that
 //! is meant, `REWRITE_TESTSCRIPTS=1 cargo test -p state` writes the traces anew: read the diff.
 
+mod v3;
+
 use std::collections::BTreeMap;
 
 use base::MemberId;
@@ -62,7 +64,11 @@ impl Script {
             "rm" => self.write(KeysMethod::Delete, &words),
             "cad" => self.write(KeysMethod::CompareAndDelete, &words),
             "expire" => self.expire(&words),
-            "v3" => self.v3(&words),
+            "put" | "del" | "txn" | "grant" | "revoke" | "note" | "alarm" => {
+                self.v3(v3::op(verb, &words));
+            }
+            "range" => self.range(&words),
+            "leases" => self.leases(),
             "get" => self.get(&words),
             "ls" => self.list(&words),
             "watch" => self.watch(&words),
@@ -90,10 +96,11 @@ impl Script {
             expiry: words.number("ttl").map(|ttl| time(ttl).0),
             ..request(method, words.at(0))
         }));
-        let Response::Keys(answer) = outcome.response else { panic!("{outcome:?}") };
-        match answer {
-            Ok(event) => self.say(show_event(&event)),
-            Err(failure) => self.say(show_failure(&failure)),
+        match &outcome.response {
+            Response::Keys(Ok(event)) => self.say(show_event(event)),
+            Response::Keys(Err(failure)) => self.say(show_failure(failure)),
+            Response::V3(Err(refused)) => self.say(refused.text()),
+            other => panic!("{other:?}"),
         }
         self.trace(&outcome.commits);
     }
@@ -110,23 +117,36 @@ impl Script {
         }));
     }
 
-    /// `put:KEY:VALUE`, `lease:KEY:VALUE`, `del:KEY`, `lapse:KEY`, all in one transaction.
-    fn v3(&mut self, words: &Words<'_>) {
-        let commit = self.fixture().v3(|txn| {
-            for word in &words.0 {
-                let mut parts = word.splitn(3, ':');
-                let (verb, key) = (parts.next().unwrap(), parts.next().unwrap().as_bytes());
-                let value = parts.next().unwrap_or("");
-                match verb {
-                    "put" => put(txn, key, value, 0),
-                    "lease" => put(txn, key, value, 9),
-                    "del" => txn.delete(Kind::Key, key, Action::None, true),
-                    "lapse" => txn.delete(Kind::Key, key, Action::Expire, true),
-                    _ => panic!("what is {word:?}?"),
-                }
-            }
-        });
-        self.trace(&Vec::from_iter(commit));
+    fn v3(&mut self, op: Op) {
+        let outcome = self.fixture().apply(op);
+        let Response::V3(answer) = outcome.response else { panic!("{outcome:?}") };
+        match answer {
+            Ok(reply) => self.say(v3::show(&reply)),
+            Err(refused) => self.say(refused.text()),
+        }
+        self.trace(&outcome.commits);
+    }
+
+    fn range(&mut self, words: &Words<'_>) {
+        let answer = self.fixture().state.reader().range(&v3::range(words));
+        match answer {
+            Ok(answer) => self.say(v3::show_range(&answer)),
+            Err(error) => self.say(error.to_string()),
+        }
+    }
+
+    fn leases(&mut self) {
+        let reader = self.fixture().state.reader();
+        for id in reader.leases().ids() {
+            let keys: Vec<String> = reader.lease_keys(id).iter().map(v3::text).collect();
+            let lease = reader.leases().get(id).unwrap();
+            self.say(format!(
+                "{id}: {} s, left {}: {}",
+                lease.ttl,
+                lease.remaining,
+                keys.join(" ")
+            ));
+        }
     }
 
     fn trace(&mut self, commits: &[Arc<Commit>]) {
@@ -262,7 +282,7 @@ fn show_record(record: &Record) -> String {
         line += &format!(" {:+}s", expiry / 1_000_000_000 - T0);
     }
     if record.lease != 0 {
-        line += " leased";
+        line += &format!(" lease {}", record.lease);
     }
     if !record.told {
         line += " untold";

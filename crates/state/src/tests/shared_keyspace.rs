@@ -65,9 +65,9 @@ fn keys_that_v2_cannot_name_do_not_exist_for_it() {
 fn a_leased_key_has_no_expiry_and_ends_as_expired() {
     let mut fixture = Fixture::new();
     let mut watcher = fixture.watch("/l", false, 1).unwrap();
-    fixture.v3(|txn| put(txn, b"/l", "1", 42));
+    fixture.put_on(42, b"/l", "1");
     assert_eq!(fixture.get("/l").unwrap().expiry, None);
-    fixture.v3(|txn| txn.delete(Kind::Key, b"/l", Action::Expire, true));
+    fixture.lapse(42);
     let actions: Vec<_> = drain(&mut watcher).iter().map(|event| event.action).collect();
     assert_eq!(actions, [Action::Set, Action::Expire]);
 }
@@ -81,9 +81,11 @@ fn a_v2_write_takes_a_key_off_its_lease() {
     ];
     for write in writes {
         let mut fixture = Fixture::new();
-        fixture.v3(|txn| put(txn, b"/l", "1", 42));
+        fixture.put_on(42, b"/l", "1");
         fixture.write(write).unwrap();
         assert_eq!(fixture.store().get(Kind::Key, b"/l", 0).unwrap().unwrap().lease, 0);
+        fixture.lapse(42);
+        assert!(fixture.get("/l").is_ok(), "it does not go with the lease");
     }
 }
 
@@ -108,14 +110,12 @@ fn the_directory_stays_when_v3_deletes_what_v2_has_put_in() {
 fn a_listing_of_many_pages_gives_every_child_once_and_in_order() {
     let mut fixture = Fixture::new();
     let mut names = BTreeSet::new();
-    fixture.v3(|txn| {
-        for child in 0..300 {
-            let depth = child % 3;
-            let name = format!("/d/{child:03}{}", "/x".repeat(depth));
-            put(txn, name.as_bytes(), "1", 0);
-            names.insert(name);
-        }
-    });
+    for child in 0..300 {
+        let depth = child % 3;
+        names.insert(format!("/d/{child:03}{}", "/x".repeat(depth)));
+    }
+    let puts = names.iter().map(|name| Request::RequestPut(put(name.as_bytes(), "1")));
+    fixture.v3(txn(puts.collect())).unwrap();
     fixture.write(mkdir("/d/_hidden")).unwrap();
     let children: Vec<Bytes> = fixture
         .list("/d", false)

@@ -111,7 +111,7 @@ impl Keys {
             line(format_args!("Compacted with revision {revision}"))?;
         }
         if self.defragments {
-            for endpoint in endpoints(globals)? {
+            for endpoint in endpoints(globals).await? {
                 line(format_args!("Defragmenting {endpoint:?}"))?;
                 let client = connect_to(globals, &endpoint).await?.within(CLEANUP);
                 client.defragment(DefragmentRequest {}).await.map_err(failed(Exit::Error))?;

@@ -52,7 +52,7 @@ pub(super) struct Which {
 impl Which {
     pub(super) async fn endpoints(self, globals: &Globals) -> Result<Vec<String>, Failure> {
         if !self.cluster {
-            return endpoints(globals);
+            return endpoints(globals).await;
         }
         let client = connect(globals).await?;
         let listed = client.member_list(MemberListRequest { linearizable: true }).await;

@@ -38,7 +38,7 @@ impl MoveLeader {
             Err(why) => return bad_args(why),
         };
         let printer = Printer::new::<Done<MoveLeaderResponse>>(globals)?;
-        let endpoints = endpoints(globals)?;
+        let endpoints = endpoints(globals).await?;
         for endpoint in &endpoints {
             let client = connect_to(globals, endpoint).await?;
             let status = client.status(StatusRequest {}).await.map_err(failed(Exit::Error))?;

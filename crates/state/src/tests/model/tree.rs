@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::*;
+use crate::lease::Lease;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct File {
@@ -10,6 +11,10 @@ pub(super) struct File {
     pub(super) created: u64,
     pub(super) modified: u64,
     pub(super) expiry: Option<i64>,
+    /// What v3 counts: when it came into being, how often it was written, its lease.
+    pub(super) create: u64,
+    pub(super) version: i64,
+    pub(super) lease: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,15 +40,31 @@ pub(super) struct Told {
     pub(super) ends_dir: bool,
 }
 
+/// What v3 does to a key: it gets a value, or goes.
+#[derive(Clone, Debug)]
+pub(super) struct Change {
+    pub(super) key: String,
+    pub(super) now: Option<File>,
+    /// The created index of what goes.
+    pub(super) created: u64,
+    /// It goes because its lease ended.
+    pub(super) lapse: bool,
+}
+
 #[derive(Debug)]
 pub(super) struct Model {
     pub(super) keys: BTreeMap<String, File>,
     pub(super) dirs: BTreeMap<String, Dir>,
     pub(super) index: u64,
-    pub(super) compacted: u64,
+    /// -1: never.
+    pub(super) compacted: i64,
     pub(super) told: Vec<Told>,
     /// From then on each change that v2 is told has an index.
     v2_written: bool,
+    /// The keys as each revision left them.
+    pub(super) past: BTreeMap<u64, BTreeMap<String, File>>,
+    pub(super) leases: BTreeMap<i64, Lease>,
+    pub(super) no_space: bool,
 }
 
 pub(super) type Refused = (u16, String);
@@ -76,7 +97,10 @@ pub(super) fn node_of(key: &str, tree: &Tree) -> Node {
 impl Model {
     pub(super) fn new() -> Self {
         let (keys, dirs, told) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        Self { keys, dirs, index: 1, compacted: 0, told, v2_written: false }
+        let (past, leases) = (BTreeMap::from([(1, BTreeMap::new())]), BTreeMap::new());
+        let (index, compacted) = (1, -1);
+        let (v2_written, no_space) = (false, false);
+        Self { keys, dirs, index, compacted, told, v2_written, past, leases, no_space }
     }
 
     pub(super) fn tree(&self) -> Tree {
@@ -194,7 +218,10 @@ impl Model {
         } else {
             let given = String::from_utf8(request.value.to_vec()).unwrap();
             let value = if refresh { old_value } else { given };
-            let file = File { value, created, modified, expiry };
+            let old = self.keys.get(path);
+            let create = old.map_or(modified, |old| old.create);
+            let version = old.map_or(1, |old| old.version + 1);
+            let file = File { value, created, modified, expiry, create, version, lease: 0 };
             self.keys.insert(path.to_owned(), file.clone());
             Tree::File(file)
         };
@@ -244,39 +271,54 @@ impl Model {
         u32::try_from(max).unwrap()
     }
 
-    pub(super) fn v3(&mut self, changes: &[(String, Option<String>)], lapse: bool) {
-        let told = changes.iter().filter(|(key, _)| v2_can_name(key)).count();
-        let numbers = if self.v2_written { told.max(1) as u64 } else { 1 };
-        self.index += numbers;
-        let mut at = self.index - numbers;
-        for (key, value) in changes {
-            if v2_can_name(key) {
-                at = (at + 1).min(self.index);
-            }
-            let prev = self.keys.get(key).cloned();
-            let prev_node = prev.as_ref().map(|file| node_of(key, &Tree::File(file.clone())));
-            let (action, node) = if let Some(value) = value {
-                let created = prev.as_ref().map_or(self.index, |prev| prev.created);
-                let (value, modified) = (value.clone(), self.index);
-                let file = File { value, created, modified, expiry: None };
-                self.keys.insert(key.clone(), file.clone());
-                let mut node = node_of(key, &Tree::File(file));
-                // What came into being at a number between did so at that number.
-                let is_new = node.created_index == node.modified_index;
-                node.modified_index = at;
-                node.created_index = if is_new { at } else { node.created_index };
-                (Action::Set, node)
-            } else {
-                self.keys.remove(key);
-                let gone = prev_node.clone().unwrap();
-                let modified_index = at;
-                let action = if lapse { Action::Expire } else { Action::Delete };
-                (action, Node { value: None, expiry: None, modified_index, ..gone })
-            };
-            if v2_can_name(key) {
-                self.tell(action, node, prev_node, false);
-            }
+    /// What v3 has made of the keys, one change after the other: what v2 is told of each takes a
+    /// number once v2 has written.
+    pub(super) fn commit(&mut self, keys: BTreeMap<String, File>, changes: &[Change]) {
+        if changes.is_empty() {
+            return;
         }
+        let numbers = self.numbers(changes);
+        let mut at = self.index;
+        self.index += numbers;
+        for change in changes {
+            let Change { key, now, created, lapse } = change;
+            if !v2_can_name(key) {
+                continue;
+            }
+            at = (at + 1).min(self.index);
+            let before = self.keys.get(key).cloned().map(Tree::File);
+            let prev_node = before.as_ref().map(|tree| node_of(key, tree));
+            let (action, mut node) = match now {
+                Some(file) => (Action::Set, node_of(key, &Tree::File(file.clone()))),
+                None => {
+                    let action = if *lapse { Action::Expire } else { Action::Delete };
+                    (action, gone(key, *created))
+                }
+            };
+            node.modified_index = at;
+            // What came into being at a number between did so at that number.
+            if node.created_index == self.index {
+                node.created_index = at;
+            }
+            self.tell(action, node, prev_node, false);
+        }
+        self.keys = keys;
+    }
+
+    /// The oldest revision that can be read.
+    pub(super) fn oldest(&self) -> u64 {
+        u64::try_from(self.compacted).unwrap_or(0)
+    }
+
+    /// The numbers that these changes take.
+    pub(super) fn numbers(&self, changes: &[Change]) -> u64 {
+        let told = changes.iter().filter(|change| v2_can_name(&change.key)).count();
+        if self.v2_written { told.max(1) as u64 } else { 1 }
+    }
+
+    /// Notes down what there is at the current revision.
+    pub(super) fn note(&mut self) {
+        self.past.insert(self.index, self.keys.clone());
     }
 
     /// What a watch hears that began when the store stood at `begin`. What lies below
@@ -309,6 +351,12 @@ impl Model {
         };
         heard.map(cut).collect()
     }
+}
+
+/// The node of a file that is not there any more.
+fn gone(key: &str, created_index: u64) -> Node {
+    let node = node_of(key, &Tree::Dir(None, BTreeMap::new()));
+    Node { dir: false, created_index, ..node }
 }
 
 fn compare(path: &str, prev: Option<&Tree>, request: &KeysWrite) -> Result<(), Refused> {

@@ -101,7 +101,7 @@ impl Datascale {
 
 /// The memory of the first endpoint, in bytes.
 async fn memory(globals: &Globals, when: &str) -> Result<f64, Failure> {
-    let found = match endpoints(globals)?.first() {
+    let found = match endpoints(globals).await?.first() {
         Some(first) => read(globals, first).await?,
         None => None,
     };

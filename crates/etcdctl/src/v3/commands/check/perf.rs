@@ -20,7 +20,6 @@ use super::{
     load::{Load, Outcome},
 };
 use crate::{
-    duration,
     failure::{Exit, Failure},
     output::line,
     v3::{cli::Globals, progress::Progress},
@@ -60,7 +59,7 @@ pub(crate) struct Perf {
     #[arg(long)]
     auto_defrag: bool,
     /// How long to write (the original: always a minute)
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration::parse)]
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = base::duration::parse)]
     duration: Duration,
 }
 
