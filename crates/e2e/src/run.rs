@@ -124,6 +124,13 @@ impl Drop for Running {
     }
 }
 
+/// An `etcdctl` of API 3 that sees none of the caller's own settings.
+pub fn etcdctl_v3(binary: &Path, endpoint: &str) -> Command {
+    let mut command = etcdctl(binary, endpoint);
+    command.env("ETCDCTL_API", "3");
+    command
+}
+
 /// An `etcdctl` of API 2 that sees none of the caller's own settings.
 pub fn etcdctl(binary: &Path, endpoint: &str) -> Command {
     let mut command = Command::new(binary);
