@@ -33,6 +33,8 @@ mod meta {
     /// From where the cluster's version was lowered, and by which entry.
     pub(super) const LOWERED: &str = "state.lowered";
     pub(super) const CONF_STATE: &str = "state.conf_state";
+    /// Whose cluster this is the state of.
+    pub(super) const CLUSTER: &str = "state.cluster";
     /// There once something was written through v2: from then on a v3 write of many keys takes a
     /// number for each.
     pub(super) const V2_WRITTEN: &str = "state.v2_written";

@@ -36,8 +36,11 @@ pub(crate) fn status(why: Unserved) -> StatusCode {
         | Unserved::TimeoutLeaderFailed
         | Unserved::NoLeader
         | Unserved::NotEnoughStarted
+        | Unserved::Unhealthy
         | Unserved::NotAllCan
-        | Unserved::LastVoter => StatusCode::INTERNAL_SERVER_ERROR,
+        | Unserved::LastVoter
+        | Unserved::NotLeader
+        | Unserved::LearnerNotReady => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

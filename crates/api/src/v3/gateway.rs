@@ -31,10 +31,13 @@ impl From<Unserved> for Failure {
         let code = match why {
             Unserved::TooManyRequests => Grpc::ResourceExhausted,
             Unserved::TooLarge => Grpc::InvalidArgument,
-            Unserved::NotEnoughStarted | Unserved::LastVoter | Unserved::NotAllCan => {
-                Grpc::FailedPrecondition
-            }
-            Unserved::Timeout
+            Unserved::NotEnoughStarted
+            | Unserved::LastVoter
+            | Unserved::NotAllCan
+            | Unserved::NotLeader
+            | Unserved::LearnerNotReady => Grpc::FailedPrecondition,
+            Unserved::Unhealthy
+            | Unserved::Timeout
             | Unserved::TimeoutLeaderFailed
             | Unserved::NoLeader
             | Unserved::Stopped => Grpc::Unavailable,
