@@ -211,8 +211,31 @@ pub struct LeaseRevoke {
     pub expired: bool,
 }
 
-/// The context of a configuration change that adds or updates a member, and the row of the
-/// members table.
+/// The context of a configuration change that does not remove a member.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct MemberChange {
+    #[prost(enumeration = "MemberChangeKind", tag = "1")]
+    pub kind: i32,
+    /// For a promotion only the id counts.
+    #[prost(message, optional, tag = "2")]
+    pub member: Option<Member>,
+    /// How many learners there may be, the one that this adds included: what its proposer was
+    /// started with, so that all members decide alike.
+    #[prost(uint32, tag = "3")]
+    pub learners_max: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum MemberChangeKind {
+    Add = 0,
+    /// Other peer URLs.
+    Update = 1,
+    /// A learner becomes a voter.
+    Promote = 2,
+}
+
+/// A member in a configuration change, and in the row of the members table.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Member {
     #[prost(fixed64, tag = "1")]

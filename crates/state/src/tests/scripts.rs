@@ -7,7 +7,7 @@ mod v3;
 
 use std::collections::BTreeMap;
 
-use base::{MemberId, version::Minor};
+use base::{ClusterId, MemberId, version::Minor};
 use mvcc::Record;
 use proto::command::{ClusterVersion, Compact, Downgrade, Expire, Member, Publish};
 
@@ -232,6 +232,8 @@ impl Script {
         let member = Member { id, name, peer_urls: list("peers"), ..Member::default() };
         let change = match (verb, words.at(0)) {
             ("member", "add") => Change::Add(member),
+            ("member", "learn") => Change::AddLearner(member, words.number("most").unwrap_or(1)),
+            ("member", "promote") => Change::Promote(MemberId(id)),
             ("member", "update") => Change::Update(member),
             ("member", "remove") => Change::Remove(MemberId(id)),
             ("publish", _) => {
@@ -258,7 +260,7 @@ impl Script {
         // As whoever applies entries does it.
         let checked = fixture.state.reader().members().check(&change);
         let allowed = checked.is_ok().then_some(change);
-        fixture.state.apply_conf_change(at, allowed, conf).unwrap();
+        fixture.state.apply_conf_change(at, ClusterId(9), allowed, conf).unwrap();
         let response = match checked {
             Ok(()) => Response::Done,
             Err(refusal) => Response::Refused(refusal.to_string()),
