@@ -18,6 +18,7 @@ const FILES: [&str; 11] = [
     "grpc/health.proto",
 ];
 
+#[allow(clippy::disallowed_methods, reason = "it is cargo's own directory")]
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={ROOT}");
     let descriptors = protox::compile(FILES, [ROOT])?;

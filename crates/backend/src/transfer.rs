@@ -5,7 +5,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use base::Disk;
+use base::{Disk, limits};
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
 use crate::{
@@ -16,8 +16,8 @@ use crate::{
 
 /// What a row costs in a chunk besides key and value.
 pub(crate) const ROW_HEAD_BYTES: usize = 9;
-/// More than any row has.
-const ROW_BYTES_MAX: usize = 16 << 20;
+/// More than any row has: a name is no longer than a request.
+const ROW_BYTES_MAX: usize = limits::REQUEST_BYTES_CEILING + (1 << 20);
 /// What is gathered before it is committed.
 const COMMIT_BYTES: usize = 4 << 20;
 
@@ -68,6 +68,15 @@ impl Export {
         }
         let own = self.file.range(Table::Meta, &[], Some(&[1]))?.count() as u64;
         Ok((rows.saturating_sub(own), self.file.used()))
+    }
+
+    /// A CRC-32C over all rows as they travel.
+    pub fn crc32c(mut self) -> Result<u32, Error> {
+        let mut crc = 0;
+        while let Some(rows) = self.next_chunk(COMMIT_BYTES)? {
+            crc = crc32c::crc32c_append(crc, &rows);
+        }
+        Ok(crc)
     }
 
     /// The next rows, about so many bytes of them or one; `None` at the end.

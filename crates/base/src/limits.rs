@@ -4,6 +4,9 @@ use std::time::Duration;
 
 /// One request's payload: what v3 calls `--max-request-bytes`, and the largest v2 form.
 pub const REQUEST_BYTES_MAX: usize = 1_572_864;
+/// More than this no member may be told to take (`--max-request-bytes`): it is what an entry of the
+/// log and a row of the keyspace can be.
+pub const REQUEST_BYTES_CEILING: usize = 16 << 20;
 /// Watches of v3 on one stream.
 pub const WATCHES_PER_STREAM_MAX: usize = 100_000;
 /// Events of v3 that are told in one message, if they are of several revisions: a revision is never
@@ -50,7 +53,7 @@ pub const LEASE_REVOCATIONS_IN_FLIGHT_MAX: usize = 16;
 pub const LEASE_REVOCATIONS_PER_SECOND_MAX: usize = 1_000;
 /// The leader notes down so often what is left of leases that live longer than that (etcd), so many
 /// in one command.
-pub const LEASE_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5 * 60);
+pub const LEASE_CHECKPOINT_INTERVAL: Duration = Duration::from_mins(5);
 pub const LEASE_CHECKPOINTS_MAX: usize = 1_000;
 /// Transactions inside one another: what is deeper could not be read back from the log.
 pub const TXN_DEPTH_MAX: usize = 32;

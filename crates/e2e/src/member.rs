@@ -85,6 +85,13 @@ impl Start {
         }
     }
 
+    /// Another build of the server.
+    #[must_use]
+    pub fn build(mut self, binary: &Path) -> Self {
+        binary.clone_into(&mut self.binary);
+        self
+    }
+
     #[must_use]
     pub fn flag(mut self, flag: &str) -> Self {
         self.flags.push(flag.to_owned());
@@ -333,6 +340,11 @@ impl Member {
     pub fn restart(&mut self) {
         self.launch();
         self.wait_until_ready();
+    }
+
+    /// From its next start on, another build is this member.
+    pub fn change_build(&mut self, binary: &Path) {
+        binary.clone_into(&mut self.start.binary);
     }
 
     /// Starts the process again and waits for nothing.

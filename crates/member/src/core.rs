@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use base::{Index, MemberId, Now, Term, limits};
+use base::{Index, MemberId, Now, Term, limits, version::Build};
 use raft::{
     RawNode, ReadOnlyOption, StateRole,
     eraftpb::{ConfChangeType, Entry, EntryType, HardState, Message, MessageType},
@@ -35,6 +35,8 @@ const READ_PATIENCE_TICKS: usize = 5;
 /// What a core needs to know of its member.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// What this build can do: told to the others, and the reason to go on or not.
+    pub build: Build,
     pub name: String,
     pub client_urls: Vec<String>,
     /// Ticks without a leader before an election; more than `heartbeat_ticks`.
@@ -45,6 +47,8 @@ pub struct Config {
     pub run: u64,
     /// For the compaction that the leader proposes when nobody else does.
     pub quota_bytes: u64,
+    /// Whether it does so at all.
+    pub compacts: bool,
     /// What leases get beyond their time when this member begins to lead (etcd: an election timeout):
     /// nobody could keep them before.
     pub lease_grace: Duration,

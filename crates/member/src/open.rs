@@ -163,7 +163,7 @@ pub fn open(
     let identity = log.identity();
     let found = match found {
         Some(backend) => {
-            let (backend, applier) = reading(path, || assemble(backend))?;
+            let (backend, applier) = reading(path, || assemble(backend, options))?;
             check_is_known(paths, &log, &applier)?;
             Some((backend, applier))
         }
@@ -177,12 +177,12 @@ pub fn open(
     } else {
         backend::discard(disk.as_ref(), &paths.incoming())?;
     }
-    let (backend, applier) = match found {
-        Some((backend, applier)) => {
-            backend.begin_writing()?;
-            (backend, applier)
-        }
-        None => assemble(Backend::open(Arc::clone(disk), path, options.backend.clone())?)?,
+    let (backend, applier) = if let Some((backend, applier)) = found {
+        backend.begin_writing()?;
+        (backend, applier)
+    } else {
+        let backend = Backend::open(Arc::clone(disk), path, options.backend.clone())?;
+        assemble(backend, options)?
     };
     let applied = applier.state().applied().index;
     // Applied entries were committed, whether or not the log heard of it.
@@ -205,9 +205,9 @@ fn reading<T>(path: &Path, read: impl FnOnce() -> T) -> T {
     base::panics::mean(meaning, read)
 }
 
-fn assemble(backend: Backend) -> Result<(Arc<Backend>, Applier), OpenError> {
+fn assemble(backend: Backend, options: &Options) -> Result<(Arc<Backend>, Applier), OpenError> {
     let backend = Arc::new(backend);
-    let state = State::open(Arc::clone(&backend)).map_err(ApplyError::from)?;
+    let state = State::open(Arc::clone(&backend), options.core.build).map_err(ApplyError::from)?;
     Ok((backend, Applier::new(state)?))
 }
 
@@ -363,7 +363,10 @@ fn window(log: Recovered, applier: &Applier, applied: Index) -> Window {
     };
     let before = (log.before.0.0, log.before.1.0);
     let entries = log.entries.into_iter().map(from_wal).collect();
-    Window::new(hard_state, applier.configuration().state(), before, entries, applied.0)
+    let voters = applier.configuration().state();
+    let mut window = Window::new(hard_state, voters, before, entries, applied.0);
+    window.forget_before(applier.state().reader().versions().lowered_at().0);
+    window
 }
 
 /// Ends the log with entries that remove all other members, and takes all of it as committed.

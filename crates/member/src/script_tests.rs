@@ -176,12 +176,14 @@ impl Stage {
         entries: Vec<Entry>,
     ) {
         let config = Config {
+            build: base::version::THIS,
             name: "test".to_owned(),
             client_urls: Vec::new(),
             election_ticks: 10,
             heartbeat_ticks: 1,
             run: 1,
             quota_bytes: 0,
+            compacts: true,
             lease_grace: std::time::Duration::from_secs(1),
             catch_up_entries: 5_000,
         };

@@ -7,6 +7,8 @@ use peer::Dialer;
 use base::{Index, MemberId, Term, UnixNanos};
 use state::Response;
 
+use crate::AutoCompaction;
+
 /// What a member needs to know to start.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -30,6 +32,10 @@ pub struct Config {
     /// Entries applied between two cuts of the log.
     pub snapshot_count: u64,
     pub quota_bytes: u64,
+    /// A command's bytes, all of it: see [`base::limits::REQUEST_BYTES_CEILING`].
+    pub request_bytes_max: usize,
+    /// In place of the leader's own rule, where it is given.
+    pub auto_compaction: Option<AutoCompaction>,
     /// Applied entries that stay in memory for followers that lag.
     pub catch_up_entries: u64,
     /// How the other members are reached.
@@ -83,6 +89,9 @@ pub enum Unserved {
     Unhealthy,
     #[error("etcdserver: the last voter cannot be removed")]
     LastVoter,
+    /// It is new, and the cluster's version does not permit it.
+    #[error("etcdserver: not all members can do this yet: upgrade them, then try again")]
+    NotAllCan,
     #[error("etcdserver: server stopped")]
     Stopped,
 }

@@ -5,12 +5,15 @@ use std::sync::{
     atomic::Ordering::{Acquire, Relaxed},
 };
 
-use base::{Clock, ClusterId, MemberId, Refused, UnixNanos, limits};
+use base::{
+    Clock, ClusterId, MemberId, Refused, UnixNanos, limits,
+    version::{Minor, THIS},
+};
 use member::{Follower, Proposal};
 use peer::Peers;
 use proto::{
     Message as _,
-    command::{Command, FORMAT, Op},
+    command::{Command, Op},
     etcdserverpb::{AlarmRequest, AlarmType, alarm_request::AlarmAction},
 };
 use state::{Reader, Response, apply::membership_change::Change, membership::new_member_id};
@@ -85,6 +88,7 @@ impl Handle {
             keyspace_bytes,
             keyspace_bytes_in_use,
             wal_bytes: counters.wal_bytes.load(Relaxed),
+            writes: counters.writes.figures(),
         }
     }
 
@@ -129,9 +133,12 @@ impl Handle {
         {
             return Err(self.count_failed(Unserved::TooManyRequests));
         }
+        if THIS.format_permitted(shared.reader.cluster_version()) < op.format() {
+            return Err(self.count_failed(Unserved::NotAllCan));
+        }
         let (id, answer) = shared.waiters.add(shared.now());
-        let command = Command { format: FORMAT, id, op: Some(op) };
-        let refused = if command.encoded_len() > limits::REQUEST_BYTES_MAX {
+        let command = Command::new(id, op);
+        let refused = if command.encoded_len() > shared.config.request_bytes_max {
             Err(Unserved::TooLarge)
         } else {
             let proposal = Proposal { id, data: command.encode_to_vec().into() };
@@ -181,6 +188,11 @@ impl Handle {
             return Err(self.count_failed(why));
         }
         answer.await.unwrap_or(Err(Unserved::Stopped))
+    }
+
+    /// The version that this member's keyspace is of on disk: older builds cannot open it.
+    pub fn storage_version(&self) -> Option<Minor> {
+        self.shared.storage_version()
     }
 
     /// The id that a member gets which is added now.

@@ -11,6 +11,7 @@
 
 mod addresses;
 mod barriers;
+mod compactor;
 mod config;
 mod failure;
 mod figures;
@@ -26,8 +27,9 @@ mod transfer;
 mod waiters;
 
 pub use addresses::addresses;
+pub use compactor::AutoCompaction;
 pub use config::{Config, Done, StartError, Status, Unserved};
-pub use figures::{AppendFigures, Figures, Histogram};
+pub use figures::{AppendFigures, Figures, Histogram, WriteFigures};
 pub use handle::{Connected, Handle};
 pub use leases::{KEEP_PATH, LeaseError, TIME_TO_LIVE_PATH};
 pub use peer::Dialer;

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use base::{Clock, Disk, MemberId};
+use base::{Clock, Disk, MemberId, version};
 use member::{OpenError, Opened, Options, Paths};
 use parking_lot::Mutex;
 use state::membership::bootstrap_member_id;
@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use crate::{
     Config, Handle, StartError,
     barriers::Barriers,
+    compactor,
     failure::Failure,
     figures::Appends,
     inbox::Inbox,
@@ -116,12 +117,14 @@ fn options(config: &Config, run: u64) -> Options {
         wal: wal::Options { segment_bytes: SEGMENT_BYTES },
         backend: backend::Options { cache_bytes: CACHE_BYTES },
         core: member::Config {
+            build: version::THIS,
             name: config.name.clone(),
             client_urls: config.client_urls.clone(),
             election_ticks: ticks.max(2),
             heartbeat_ticks: 1,
             run,
             quota_bytes: config.quota_bytes,
+            compacts: config.auto_compaction.is_none(),
             lease_grace: config.election,
             catch_up_entries: config.catch_up_entries,
         },
@@ -283,7 +286,13 @@ fn run(
     inbound::connect(&shared);
     spawn_all(&shared, &applier, &log, &raft, locks)
         .map_err(|error| StartError::Other(format!("start a thread: {error}")))?;
-    Ok(Handle { shared, raft })
+    let handle = Handle { shared, raft };
+    if let (Some(mode), Some(runtime)) =
+        (handle.shared.config.auto_compaction, &handle.shared.runtime)
+    {
+        runtime.spawn(compactor::run(handle.clone(), mode));
+    }
+    Ok(handle)
 }
 
 fn spawn_all(

@@ -46,6 +46,8 @@ fn config(dir: &Path) -> Config {
         election: Duration::from_secs(1),
         snapshot_count: 10_000,
         quota_bytes: limits::QUOTA_BYTES_DEFAULT,
+        request_bytes_max: limits::REQUEST_BYTES_MAX,
+        auto_compaction: None,
         catch_up_entries: 5_000,
         dialer: peer::Dialer::default(),
     }
@@ -447,7 +449,7 @@ fn data_of_the_original_is_left_alone() {
         assert_eq!(mem.operations(), operations, "{found}: something was touched");
     }
     let (mem, disk) = mem();
-    disk.create_dir_all(Path::new("/data/proxy")).unwrap();
+    disk.create_dir_all(Path::new("/data/conf")).unwrap();
     let operations = mem.operations();
     assert!(matches!(start_on(&disk, mem_config()), Err(StartError::Original { .. })));
     assert_eq!(mem.operations(), operations);

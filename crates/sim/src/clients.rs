@@ -1,4 +1,7 @@
-//! What virtual clients ask for: v2 writes of every kind on few names, so that they meet.
+//! What virtual clients ask for: v2 writes of every kind on few names, so that they meet; and those
+//! of v3.
+
+pub(crate) mod v3;
 
 use std::time::Duration;
 

@@ -6,15 +6,22 @@ use base::{Index, MemberId, Term, UnixNanos};
 use bytes::Bytes;
 use member::Answer;
 use mvcc::Commit;
-use proto::command::{KeysWrite, Op};
-use state::Response;
+use proto::{
+    command::{KeysWrite, Op},
+    etcdserverpb::TxnRequest,
+};
+use state::{Reply, Response};
 use wal::Entry;
+
+use crate::{clients::v3, invariants::leases::Promised};
 
 /// All that the outside world has seen and done.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct History {
     /// By the proposal's id.
     pub(crate) sent: BTreeMap<u64, KeysWrite>,
+    /// The same through v3.
+    pub(crate) sent_v3: BTreeMap<u64, Op>,
     /// By the value, which no two requests share.
     pub(crate) values: BTreeMap<Bytes, u64>,
     pub(crate) acknowledged: BTreeMap<u64, Acknowledged>,
@@ -32,16 +39,22 @@ pub(crate) struct History {
     pub(crate) leaders: BTreeMap<Term, MemberId>,
     /// Every entry that any log ever held, with the term of the one before it.
     pub(crate) logged: BTreeMap<(u64, Term), (Entry, Option<Term>)>,
+    pub(crate) leases: Promised,
     pub(crate) now: UnixNanos,
 }
 
+/// Ids of proposals through v3 are above it.
+const V3_IDS: u64 = 1 << 32;
+
 /// What a client was told.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Acknowledged {
     /// Where its command stands in the log.
     pub(crate) index: Index,
     /// The revision that it made; `None` if it was refused.
     pub(crate) revision: Option<i64>,
+    /// The values that it wrote there.
+    pub(crate) values: Vec<Bytes>,
 }
 
 impl History {
@@ -54,20 +67,58 @@ impl History {
         (id, Op::Keys(write))
     }
 
+    pub(crate) fn send_v3(&mut self, op: Op) -> (u64, Op) {
+        let id = V3_IDS + self.sent_v3.len() as u64 + 1;
+        self.values.extend(v3::values(&op).into_iter().map(|value| (value, id)));
+        self.sent_v3.insert(id, op.clone());
+        (id, op)
+    }
+
     pub(crate) fn acknowledge(&mut self, answer: &Answer) {
-        let revision = match &answer.response {
-            Response::Keys(Ok(event)) => i64::try_from(event.node.modified_index).ok(),
+        let (revision, values) = match &answer.response {
+            Response::Keys(Ok(event)) => {
+                let sent = self.sent.get(&answer.id).map(|write| write.value.clone());
+                let value = sent.filter(|value| !value.is_empty());
+                (i64::try_from(event.node.modified_index).ok(), value.into_iter().collect())
+            }
+            Response::V3(Ok(reply)) => {
+                let values = self.sent_v3.get(&answer.id).map(|op| written(op, reply));
+                let values = values.unwrap_or_default();
+                (revision(reply).filter(|_| !values.is_empty()), values)
+            }
             Response::Keys(Err(_))
-            | Response::V3(_)
+            | Response::V3(Err(_))
             | Response::Expired(_)
             | Response::Done
-            | Response::Refused(_) => None,
+            | Response::Downgrade(_)
+            | Response::Refused(_) => (None, Vec::new()),
         };
-        self.acknowledged.insert(answer.id, Acknowledged { index: answer.index, revision });
+        let acknowledged = Acknowledged { index: answer.index, revision, values };
+        self.acknowledged.insert(answer.id, acknowledged);
     }
 
     /// The highest log index that was acknowledged to anybody.
     pub(crate) fn last_acknowledged(&self) -> Index {
         self.acknowledged.values().map(|one| one.index).max().unwrap_or_default()
     }
+}
+
+/// The values that a request has written, by its answer.
+fn written(op: &Op, reply: &Reply) -> Vec<Bytes> {
+    match (op, reply) {
+        (Op::Txn(request), Reply::Txn(answer)) => {
+            let branch = if answer.succeeded { &request.success } else { &request.failure };
+            v3::values(&Op::Txn(TxnRequest { success: branch.clone(), ..TxnRequest::default() }))
+        }
+        (op, _) => v3::values(op),
+    }
+}
+
+fn revision(reply: &Reply) -> Option<i64> {
+    let header = match reply {
+        Reply::Put(answer) => answer.header,
+        Reply::Txn(answer) => answer.header,
+        _ => None,
+    };
+    header.map(|header| header.revision)
 }

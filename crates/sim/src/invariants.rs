@@ -6,6 +6,7 @@ pub(crate) mod election_safety;
 pub(crate) mod expiry;
 pub(crate) mod indexes;
 pub(crate) mod leader_completeness;
+pub(crate) mod leases;
 pub(crate) mod log;
 pub(crate) mod log_matching;
 pub(crate) mod only_sent;

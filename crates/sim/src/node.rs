@@ -6,7 +6,7 @@ use base::{Disk, Index, MemberId, disk::MemDisk};
 use member::{PeerMessage, Proposal, Read};
 use proto::{
     Message as _,
-    command::{Command, Compact, FORMAT, Op},
+    command::{Command, Compact, Op},
 };
 
 use state::apply::membership_change::Change;
@@ -118,10 +118,15 @@ impl Node {
         };
         let mut proposals = Vec::new();
         for _ in 0..count {
-            let write = clients::request(&mut common.rng, &common.history);
-            let (id, op) = common.history.send(write);
+            let (id, op) = if common.rng.u8(..3) == 0 {
+                let op = clients::v3::request(&mut common.rng, &common.history);
+                common.history.send_v3(op)
+            } else {
+                let write = clients::request(&mut common.rng, &common.history);
+                common.history.send(write)
+            };
             common.trace.step("propose", format!("{id} at {}: {op:?}", self.who.id));
-            let command = Command { format: FORMAT, id, op: Some(op) };
+            let command = Command::new(id, op);
             proposals.push(Proposal { id, data: command.encode_to_vec().into() });
         }
         let ids = proposals.iter().map(|proposal| proposal.id).collect();
@@ -232,8 +237,8 @@ impl Node {
         }
         let revision = common.rng.i64(from..=to);
         common.trace.step("compact", revision);
-        let op = Some(Op::Compact(Compact { revision }));
-        let data = Command { format: FORMAT, id: 0, op }.encode_to_vec().into();
+        let op = Op::Compact(Compact { revision });
+        let data = Command::new(0, op).encode_to_vec().into();
         member.propose(vec![Proposal { id: 0, data }]);
     }
 

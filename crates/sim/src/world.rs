@@ -9,6 +9,7 @@ use wal::Entry;
 
 use crate::{
     Options, Report, Violation,
+    clients::v3,
     history::History,
     invariants,
     mirror::Mirror,
@@ -148,7 +149,7 @@ impl World {
 
     pub(crate) fn report(&self) -> Report {
         Report {
-            sent: self.common.history.sent.len() as u64,
+            sent: (self.common.history.sent.len() + self.common.history.sent_v3.len()) as u64,
             acknowledged: self.common.history.acknowledged.len() as u64,
             ..self.common.report
         }
@@ -318,11 +319,30 @@ impl World {
                 invariants::expiry::nothing_is_left(&member.applier, now)?;
             }
         }
+        self.end_leases()?;
         self.check_all()?;
         let Self { common, nodes } = self;
         nodes.iter_mut().try_for_each(|node| node.restart(common))?;
         self.settle()?;
         self.check_all()
+    }
+
+    /// Nobody keeps any lease, so all of them end; a change of leaders gives them another time.
+    fn end_leases(&mut self) -> Result<(), Violation> {
+        let mut left = Ok(());
+        for _ in 0..running::ELECTION_TICKS {
+            self.common.pass(Duration::from_secs(v3::TTL_MAX.unsigned_abs()));
+            self.tick_all()?;
+            self.settle()?;
+            let members = self.nodes.iter().filter(|node| self.common.is_member(node.id()));
+            let mut running = members.filter_map(|node| node.member.as_ref());
+            left =
+                running.try_for_each(|member| invariants::leases::nothing_is_left(&member.applier));
+            if left.is_ok() {
+                break;
+            }
+        }
+        left
     }
 
     /// Whoever writes now is told of success, at the latest when an election timeout has passed: a
@@ -457,6 +477,7 @@ impl Common {
             return Ok(());
         }
         report.changes += u64::from(entry.kind != 0 && entry.index.0 > *of);
+        invariants::leases::apply(history, entry)?;
         let commits = mirror.apply(entry)?;
         invariants::only_sent::were_asked_for(history, &commits)?;
         invariants::expiry::are_due(history, &commits)?;

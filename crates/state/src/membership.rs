@@ -5,7 +5,7 @@ mod row;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use base::MemberId;
+use base::{MemberId, version::Minor};
 use proto::command::{self, Publish};
 
 pub use self::ids::{bootstrap_cluster_id, bootstrap_member_id, new_member_id};
@@ -21,6 +21,8 @@ pub struct Member {
     /// Empty until it has started once.
     pub client_urls: Vec<String>,
     pub learner: bool,
+    /// Of its build, as `major.minor.patch`; empty until it has started once.
+    pub version: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,8 +52,8 @@ impl Refusal {
 
 impl From<command::Member> for Member {
     fn from(member: command::Member) -> Self {
-        let command::Member { id, name, peer_urls, client_urls, learner } = member;
-        Self { id: MemberId(id), name, peer_urls, client_urls, learner }
+        let command::Member { id, name, peer_urls, client_urls, learner, version } = member;
+        Self { id: MemberId(id), name, peer_urls, client_urls, learner, version }
     }
 }
 
@@ -134,14 +136,23 @@ impl Members {
     /// Takes over what a member tells of itself; false if nothing changes, as when nobody (or
     /// nobody any more) has that id.
     pub(crate) fn publish(&mut self, publish: Publish) -> bool {
-        let Publish { member, name, client_urls } = publish;
+        let Publish { member, name, client_urls, version } = publish;
         let Some(member) = self.members.get_mut(&MemberId(member)) else { return false };
-        if member.name == name && member.client_urls == client_urls {
+        if member.name == name && member.client_urls == client_urls && member.version == version {
             return false;
         }
         member.name = name;
         member.client_urls = client_urls;
+        member.version = version;
         true
+    }
+
+    /// The lowest and the highest version that members have told, learners among them, since they
+    /// apply as well. `None` as long as one has told none.
+    pub fn versions(&self) -> Option<(Minor, Minor)> {
+        let told = self.members.values().map(|member| Minor::parse(&member.version));
+        let told = told.collect::<Option<Vec<_>>>()?;
+        Some((*told.iter().min()?, *told.iter().max()?))
     }
 }
 

@@ -46,6 +46,7 @@ pub(crate) fn status(why: Unserved) -> StatusCode {
         | Unserved::NoLeader
         | Unserved::NotEnoughStarted
         | Unserved::Unhealthy
+        | Unserved::NotAllCan
         | Unserved::LastVoter => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

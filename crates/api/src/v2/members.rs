@@ -12,10 +12,11 @@ use state::{
     membership::{Member, Refusal},
 };
 
-use super::{failure, json, upload};
+use super::{failure, json};
 use crate::{
     context::Context,
     reply::{self, Reply, X_ETCD_CLUSTER_ID},
+    upload,
 };
 
 /// `rest`: what follows `/v2/members/`.
@@ -121,7 +122,8 @@ async fn change(context: &Context, request: Request<Incoming>, rest: &str) -> Re
         let members = context.handle.reader().members();
         let learner = members.members.get(&id).is_some_and(|member| member.learner);
         let (id, name, client_urls) = (id.0, String::new(), Vec::new());
-        Change::Update(command::Member { id, name, peer_urls, client_urls, learner })
+        let version = String::new();
+        Change::Update(command::Member { id, name, peer_urls, client_urls, learner, version })
     } else {
         Change::Remove(id)
     };

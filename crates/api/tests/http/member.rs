@@ -42,6 +42,8 @@ pub(crate) fn start_member() -> Handle {
         election: Duration::from_secs(1),
         snapshot_count: 10_000,
         quota_bytes: limits::QUOTA_BYTES_DEFAULT,
+        request_bytes_max: limits::REQUEST_BYTES_MAX,
+        auto_compaction: None,
         catch_up_entries: 5_000,
         dialer: server::Dialer::default(),
     };

@@ -2,11 +2,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use base::limits;
-
 use super::{
     Bootstrap, Config, Defaults, Listen, Refusal, bootstrap, cluster,
     given::Given,
+    limits,
+    proxy::{self, Mode, Proxy},
     security,
     urls::{self, Url},
     value,
@@ -23,19 +23,19 @@ pub(super) fn config(mut given: Given) -> Result<Config, Refusal> {
         peer_urls: !given.is_set("initial-advertise-peer-urls"),
         initial_cluster: given.text("initial-cluster").is_empty(),
     };
+    let proxy = proxy::read(&given)?;
     if given.is_set("listen-client-urls") && defaults.client_urls {
-        return Err(conflict(format!(
-            "--advertise-client-urls is required when {} is set: give the URLs under which clients \
-             reach this member",
-            given.show("listen-client-urls")
-        )));
+        advertises_nothing(&mut given, &proxy)?;
     }
     let listen_clients = listen(&given, "listen-client-urls")?;
     let listen_peers = listen(&given, "listen-peer-urls")?;
-    distinct(&listen_clients, &listen_peers)?;
+    // A proxy opens no port for peers.
+    let opened_peers = if proxy.mode == Mode::Off { listen_peers.as_slice() } else { &[] };
+    distinct(&listen_clients, opened_peers)?;
     let security = security::read(&mut given)?;
-    security::fits(&mut given, &security, &listen_clients, &listen_peers)?;
+    security::fits(&mut given, &security, &listen_clients, opened_peers)?;
     let bootstrap = bootstrap::read(&mut given)?;
+    limits::warn(&mut given);
     let mut member = member(&given)?;
     if let Some(Bootstrap::Token(url, _)) = &bootstrap {
         // As in etcd: members that came by different tokens are strangers.
@@ -47,16 +47,39 @@ pub(super) fn config(mut given: Given) -> Result<Config, Refusal> {
         member,
         // Checked when it was given.
         cors: value::origins(given.text("cors")).unwrap_or_default(),
+        grpc: limits::grpc(&given),
         listen_clients,
         listen_peers,
         security,
         bootstrap,
         first_start: bootstrap::first_start(&given),
+        proxy,
         reuse_port: given.switch("socket-reuse-port"),
         logging,
         warnings: given.take_warnings(),
         defaults,
     })
+}
+
+/// A member must say where clients reach it. A proxy need not, and as in the original, whoever may
+/// become one need not either.
+fn advertises_nothing(given: &mut Given, proxy: &Proxy) -> Result<(), Refusal> {
+    let may_be_proxy = proxy.mode != Mode::Off || given.is_set("discovery") && proxy.falls_back;
+    if !may_be_proxy {
+        return Err(conflict(format!(
+            "--advertise-client-urls is required when {} is set: give the URLs under which clients \
+             reach this member",
+            given.show("listen-client-urls")
+        )));
+    }
+    if proxy.mode == Mode::Off {
+        given.warn(format!(
+            "--advertise-client-urls is not given: should this become a member, it tells clients to \
+             come to {}",
+            given.text("advertise-client-urls")
+        ));
+    }
+    Ok(())
 }
 
 fn member(given: &Given) -> Result<server::Config, Refusal> {
@@ -84,6 +107,8 @@ fn member(given: &Given) -> Result<server::Config, Refusal> {
         election,
         snapshot_count: if snapshot_count == 0 { 10_000 } else { snapshot_count },
         quota_bytes: quota(given.number("quota-backend-bytes")),
+        request_bytes_max: limits::request_bytes_max(given),
+        auto_compaction: limits::auto_compaction(given).map_err(conflict)?,
         catch_up_entries: given.count("snapshot-catchup-entries"),
         // Comes once the certificates have been read.
         dialer: server::Dialer::default(),
@@ -133,7 +158,7 @@ fn pace(given: &Given) -> Result<(Duration, Duration), Refusal> {
 
 fn quota(bytes: i64) -> u64 {
     match bytes {
-        0 => limits::QUOTA_BYTES_DEFAULT,
+        0 => base::limits::QUOTA_BYTES_DEFAULT,
         // Negative: no bound, as in etcd.
         bytes => u64::try_from(bytes).unwrap_or(u64::MAX),
     }

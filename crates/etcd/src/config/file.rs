@@ -114,6 +114,10 @@ fn set(
     let text = match (flag.kind, text.to_ascii_lowercase().as_str()) {
         (Kind::Switch, "yes" | "on" | "y") => "true".to_owned(),
         (Kind::Switch, "no" | "off" | "n") => "false".to_owned(),
+        // In a file of the original a duration is a number of nanoseconds.
+        (Kind::Duration, digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            format!("{digits}ns")
+        }
         _ => text,
     };
     // `data-dir:` and `data-dir: ""` mean the default.

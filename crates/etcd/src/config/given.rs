@@ -1,6 +1,6 @@
 //! What was given, and where.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use super::value;
 use crate::flags;
@@ -86,6 +86,10 @@ impl Given {
 
     pub(crate) fn count(&self, name: &str) -> u64 {
         self.text(name).parse().unwrap_or(0)
+    }
+
+    pub(crate) fn duration(&self, name: &str) -> Duration {
+        base::duration::parse(self.text(name)).unwrap_or_default()
     }
 
     pub(crate) fn number(&self, name: &str) -> i64 {

@@ -102,7 +102,8 @@ fn a_wrong_command_line_is_refused_with_advice() {
     check(&["stray"], false, "\"stray\" is not a valid flag");
     check(&["--debug", "true"], false, "\"true\" is not a valid flag");
     check(&["--", "--name=x"], false, "\"--name=x\" is not a valid flag");
-    check(&["gateway", "start"], false, "etcd gateway is not supported yet");
+    check(&["grpc-proxy", "start"], false, "etcd grpc-proxy is not supported yet");
+    check(&["gateway", "stop"], false, "unknown command \"stop\" for \"etcd gateway\"");
     check(&["---name"], false, "not a valid flag");
     check(&["--snapshot-count=-1"], true, "invalid value \"-1\" for --snapshot-count");
     check(&["--debug=2"], true, "give true or false");
@@ -123,6 +124,8 @@ fn flags_that_do_not_go_together_are_refused_with_advice() {
     check(&["--election-timeout=499"], "at least 5 times --heartbeat-interval [100ms]");
     check(&["--election-timeout=50001"], "is too long: give 50000 or less");
     check(&["--heartbeat-interval=0"], "must be above 0");
+    check(&["--proxy-refresh-interval=0"], "--proxy-refresh-interval must be above 0");
+    check(&[clients, "--discovery=http://a:1/x", "--discovery-fallback=exit"], "is required");
     check(&["--listen-peer-urls=http://infra0:2380"], "expected IP in URL for binding");
     check(
         &["--listen-peer-urls=https://127.0.0.1:2380"],
@@ -162,12 +165,49 @@ fn what_belongs_to_later_features_is_refused_unless_it_says_nothing() {
     let v3 = "discovery through etcd's v3 API (--discovery and --discovery-srv are)";
     check("--discovery-token=1", v3);
     check("--discovery-endpoints=http://a:1", v3);
-    check("--proxy=on", "proxy mode");
     check("--auth-token=jwt,pub-key=x", "this kind of token");
     check("--unsafe-no-fsync", "running without fsync");
     for flag in ["--cert-file=", "--client-cert-auth=false", "--proxy=off", "--auth-token=simple"] {
         configured(&[flag], &[]);
     }
+}
+
+#[test]
+fn a_proxy_is_asked_for_on_the_line_in_the_environment_and_in_a_file() {
+    let file = file("proxy: on\nproxy-read-timeout: 7\n");
+    let named = format!("--config-file={}", file.path().display());
+    // It advertises nothing, and opens no port for peers.
+    let listens = "--listen-client-urls=http://127.0.0.1:2380";
+    for (line, environment, mode) in [
+        (&[][..], &[][..], Mode::Off),
+        (&["--proxy=on", listens], &[], Mode::On),
+        (&["-proxy", "readonly"], &[], Mode::Readonly),
+        (&[], &[("ETCD_PROXY", "on")], Mode::On),
+        (&[&named], &[], Mode::On),
+    ] {
+        assert_eq!(configured(line, environment).proxy.mode, mode, "{line:?} {environment:?}");
+    }
+    let proxy = configured(&[&named], &[]).proxy;
+    assert_eq!(proxy.read_timeout, Some(Duration::from_millis(7)));
+    let defaults = configured(&[], &[]).proxy;
+    let expected = Proxy {
+        mode: Mode::Off,
+        falls_back: true,
+        failure_wait: Duration::from_secs(5),
+        refresh_interval: Duration::from_secs(30),
+        dial_timeout: Some(Duration::from_secs(1)),
+        write_timeout: Some(Duration::from_secs(5)),
+        read_timeout: None,
+    };
+    assert_eq!(defaults, expected);
+}
+
+#[test]
+fn whoever_may_become_a_proxy_need_not_advertise_himself() {
+    let line = ["--listen-client-urls=http://127.0.0.1:1", "--discovery=http://a:1/x"];
+    let warnings = configured(&line, &[]).warnings;
+    let told = |warning: &String| warning.contains("should this become a member, it tells clients");
+    assert!(warnings.iter().any(told), "{warnings:?}");
 }
 
 #[test]
@@ -329,4 +369,71 @@ fn zero_means_the_default_where_it_does_in_etcd() {
     assert_eq!(configured(&["--snapshot-count=0"], &[]).member.snapshot_count, 10_000);
     assert_eq!(configured(&["--quota-backend-bytes=-1"], &[]).member.quota_bytes, u64::MAX);
     assert_eq!(configured(&["--quota-backend-bytes=9"], &[]).member.quota_bytes, 9);
+}
+
+#[test]
+fn limits_of_the_v3_api_are_taken_from_the_flags() {
+    let config = configured(&[], &[]);
+    let default = api::Grpc::default();
+    assert_eq!(config.grpc, default);
+    assert_eq!(config.member.request_bytes_max, 1_572_864);
+    let config = configured(
+        &[
+            "--max-request-bytes=9000",
+            "--max-txn-ops=7",
+            "--max-concurrent-streams=3",
+            "--grpc-keepalive-interval=1m30s",
+            "--grpc-keepalive-timeout=1500ms",
+            "--watch-progress-notify-interval=5s",
+        ],
+        &[],
+    );
+    let expected = api::Grpc {
+        request_bytes_max: 9_000,
+        txn_ops_max: 7,
+        streams_max: 3,
+        keepalive_interval: Duration::from_secs(90),
+        keepalive_timeout: Duration::from_millis(1_500),
+        progress_interval: Duration::from_secs(5),
+    };
+    assert_eq!(config.grpc, expected);
+    assert_eq!(config.member.request_bytes_max, 9_000);
+    let config = configured(&["--max-request-bytes=33554432"], &[]);
+    assert_eq!(config.member.request_bytes_max, 16 << 20);
+    assert!(
+        config.warnings[0].contains("requests of up to 16777216 bytes"),
+        "{:?}",
+        config.warnings
+    );
+    let config = configured(&["--experimental-watch-progress-notify-interval=3s"], &[]);
+    assert_eq!(config.grpc.progress_interval, Duration::from_secs(3));
+}
+
+#[test]
+fn what_history_is_kept_is_read_as_etcd_reads_it() {
+    use server::AutoCompaction::{Never, Periodic, Revision};
+    let check = |flags: &[&str], expected| {
+        let compaction = configured(flags, &[]).member.auto_compaction;
+        assert_eq!(compaction, expected, "{flags:?}");
+    };
+    let of = |text: &str| format!("--auto-compaction-retention={text}");
+    check(&[], None);
+    check(&[&of("0")], Some(Never));
+    check(&["--auto-compaction-mode=revision"], Some(Never));
+    check(&[&of("1")], Some(Periodic(Duration::from_hours(1))));
+    check(&[&of("30m")], Some(Periodic(Duration::from_mins(30))));
+    check(
+        &["--auto-compaction-mode=periodic", &of("72h")],
+        Some(Periodic(Duration::from_hours(72))),
+    );
+    check(&["--auto-compaction-mode=revision", &of("1000")], Some(Revision(1_000)));
+    check(&["--experimental-auto-compaction-retention=2"], Some(Periodic(Duration::from_hours(2))));
+    let refuse = |flags: &[&str], expected: &str| {
+        let (_, refusal) = refused(flags, &[]);
+        assert!(refusal.contains(expected), "{refusal}");
+    };
+    refuse(&[&of("x")], "error parsing CompactionRetention: --auto-compaction-retention \"x\"");
+    refuse(&[&of("-5")], "a number of hours");
+    refuse(&["--auto-compaction-mode=revision", &of("5m")], "a number of revisions is needed");
+    refuse(&["--auto-compaction-mode=often"], "give one of periodic, revision");
 }

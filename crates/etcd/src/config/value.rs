@@ -6,7 +6,7 @@ use crate::flags::{Flag, Kind};
 /// Says what is wrong with a value of `flag`, if anything is.
 pub(crate) fn check(flag: &Flag, value: &str) -> Result<(), String> {
     match flag.kind {
-        Kind::Text => Ok(()),
+        Kind::Text | Kind::List => Ok(()),
         Kind::Switch => switch(value).map(drop).ok_or_else(|| "give true or false".to_owned()),
         Kind::Count => well_formed(value.parse::<u64>().is_ok(), "give a number"),
         Kind::Number => well_formed(value.parse::<i64>().is_ok(), "give a number"),
@@ -15,6 +15,7 @@ pub(crate) fn check(flag: &Flag, value: &str) -> Result<(), String> {
         }
         Kind::Urls => urls::parse_list(value).map(drop),
         Kind::Origins => origins(value).map(drop),
+        Kind::Duration => base::duration::parse(value).map(drop),
         Kind::Address => well_formed(value.parse::<std::net::SocketAddr>().is_ok(), "give IP:port"),
     }
 }
@@ -62,6 +63,8 @@ pub(crate) fn same(flag: &Flag, value: &str) -> bool {
         | Kind::OneOf(_)
         | Kind::Urls
         | Kind::Origins
+        | Kind::Duration
+        | Kind::List
         | Kind::Address => value == flag.default || value.is_empty(),
     }
 }

@@ -1,35 +1,83 @@
-//! Flags that shape a machinery which is built differently here, or belongs to the v3 API.
+//! Flags of the v3 API, and those that shape a machinery which is built differently here.
 
-use super::{Fate, Flag, Kind, idle, later, used};
+use super::{Flag, Kind, idle, later, renamed, used};
 
-const V3: &str = "the v3 API is not served yet";
-const COMPACTION: &str = "history is compacted once it passes a quarter of the quota or 5 million \
-                          revisions; other rules come with the v3 API";
+const PINGS: &str = "pings are answered however often they come";
 const BBOLT: &str = "there is no bbolt file";
 const FLUSHER: &str = "the flusher sets its own pace";
 const SMALL_STEPS: &str = "compaction always goes in small steps";
 const NO_DEFRAG: &str = "there is nothing to defragment";
 const ONE_MEMBER: &str = "with one member there is nobody to compare with";
-const LIMIT: &str = "the limit is 1.5 MiB";
 const WARNINGS: &str = "slow requests are not logged yet";
 const TRACING: &str = "distributed tracing";
-const LEASES: &str = "there are no leases yet";
+const LEASES: &str = "what is left of a lease is always kept across changes of leaders";
 
 pub(super) const FLAGS: &[Flag] = &[
-    idle("auto-compaction-mode", Kind::OneOf(&["periodic", "revision"]), "periodic", COMPACTION),
-    idle("auto-compaction-retention", Kind::Text, "0", COMPACTION),
-    idle("experimental-auto-compaction-retention", Kind::Text, "0", COMPACTION),
-    idle("max-request-bytes", Kind::Count, "1572864", LIMIT),
-    idle("max-txn-ops", Kind::Count, "128", V3),
-    idle("max-concurrent-streams", Kind::Count, "4294967295", V3),
-    idle("grpc-keepalive-min-time", Kind::Text, "5s", V3),
-    idle("grpc-keepalive-interval", Kind::Text, "2h", V3),
-    idle("grpc-keepalive-timeout", Kind::Text, "20s", V3),
-    idle("enable-grpc-gateway", Kind::Switch, "true", V3),
-    idle("experimental-v3demo", Kind::Switch, "false", V3),
-    idle("experimental-gRPC-addr", Kind::Text, "127.0.0.1:2378", V3),
-    idle("watch-progress-notify-interval", Kind::Text, "10m", V3),
-    idle("experimental-watch-progress-notify-interval", Kind::Text, "10m", V3),
+    used(
+        "auto-compaction-mode",
+        Kind::OneOf(&["periodic", "revision"]),
+        "periodic",
+        "What --auto-compaction-retention counts: 'periodic' time, 'revision' revisions.",
+    ),
+    used(
+        "auto-compaction-retention",
+        Kind::Text,
+        "0",
+        "History that is kept: hours or a time like 30m, or revisions; 0 keeps all. Not given: what \
+         passes a quarter of the quota or 5 million revisions is compacted to the newest 10,000.",
+    ),
+    renamed("experimental-auto-compaction-retention", Kind::Text, "0", "auto-compaction-retention"),
+    used(
+        "max-request-bytes",
+        Kind::Count,
+        "1572864",
+        "The largest request that is taken, in bytes; at most 16 MiB.",
+    ),
+    used(
+        "max-txn-ops",
+        Kind::Count,
+        "128",
+        "Operations in each list of a transaction, nested ones included.",
+    ),
+    used(
+        "max-concurrent-streams",
+        Kind::Count,
+        "4294967295",
+        "Calls and streams at once on one connection of gRPC; at most 10,000 unless given.",
+    ),
+    idle("grpc-keepalive-min-time", Kind::Duration, "5s", PINGS),
+    used(
+        "grpc-keepalive-interval",
+        Kind::Duration,
+        "2h",
+        "Time between two signs of life that are asked of a client's connection; 0 asks for none.",
+    ),
+    used(
+        "grpc-keepalive-timeout",
+        Kind::Duration,
+        "20s",
+        "Time after which a connection ends that gives none.",
+    ),
+    idle("enable-grpc-gateway", Kind::Switch, "true", "the gateway is always on"),
+    idle("experimental-v3demo", Kind::Switch, "false", "the v3 API is always on"),
+    idle(
+        "experimental-gRPC-addr",
+        Kind::Text,
+        "127.0.0.1:2378",
+        "gRPC is served where clients are: see --listen-client-urls",
+    ),
+    used(
+        "watch-progress-notify-interval",
+        Kind::Duration,
+        "10m",
+        "Time after which a watch that asks for it is told how far it is.",
+    ),
+    renamed(
+        "experimental-watch-progress-notify-interval",
+        Kind::Duration,
+        "10m",
+        "watch-progress-notify-interval",
+    ),
     idle("metrics", Kind::OneOf(&["basic", "extensive"]), "basic", "there is one set of metrics"),
     idle("backend-batch-interval", Kind::Text, "", FLUSHER),
     idle("backend-batch-limit", Kind::Count, "0", FLUSHER),
@@ -48,12 +96,12 @@ pub(super) const FLAGS: &[Flag] = &[
         "5000",
         "Applied entries kept in memory for members that lag; who needs older ones gets a snapshot.",
     ),
-    Flag {
-        name: "experimental-snapshot-catchup-entries",
-        kind: Kind::Count,
-        default: "5000",
-        fate: Fate::Renamed("snapshot-catchup-entries"),
-    },
+    renamed(
+        "experimental-snapshot-catchup-entries",
+        Kind::Count,
+        "5000",
+        "snapshot-catchup-entries",
+    ),
     idle("experimental-snapshot-catch-up-entries", Kind::Count, "5000", ONE_MEMBER),
     idle("corrupt-check-time", Kind::Text, "0s", ONE_MEMBER),
     idle("experimental-corrupt-check-time", Kind::Text, "0s", ONE_MEMBER),
@@ -61,8 +109,8 @@ pub(super) const FLAGS: &[Flag] = &[
     idle("compact-hash-check-time", Kind::Text, "1m", ONE_MEMBER),
     idle("experimental-compact-hash-check-time", Kind::Text, "1m", ONE_MEMBER),
     idle("experimental-compact-hash-check-enabled", Kind::Switch, "false", ONE_MEMBER),
-    idle("downgrade-check-time", Kind::Text, "5s", ONE_MEMBER),
-    idle("experimental-downgrade-check-time", Kind::Text, "5s", ONE_MEMBER),
+    idle("downgrade-check-time", Kind::Text, "5s", AT_ONCE),
+    idle("experimental-downgrade-check-time", Kind::Text, "5s", AT_ONCE),
     idle("experimental-enable-lease-checkpoint", Kind::Switch, "false", LEASES),
     idle("experimental-enable-lease-checkpoint-persist", Kind::Switch, "false", LEASES),
     idle("warning-apply-duration", Kind::Text, "100ms", WARNINGS),
@@ -85,4 +133,5 @@ pub(super) const FLAGS: &[Flag] = &[
     idle("experimental-distributed-tracing-sampling-rate", Kind::Count, "0", NO_TRACING),
 ];
 
+const AT_ONCE: &str = "the end of a downgrade is noticed at once";
 const NO_TRACING: &str = "there is no distributed tracing yet";

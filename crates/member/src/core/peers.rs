@@ -123,7 +123,7 @@ fn check_entry(entry: &Entry) -> Result<(), &'static str> {
     if !known.iter().any(|kind| *kind as i32 == entry.entry_type) {
         return Err("it has an entry of an unknown kind");
     }
-    if entry.data.len() > limits::REQUEST_BYTES_MAX {
+    if entry.data.len() > limits::REQUEST_BYTES_CEILING {
         return Err("it has an entry that is too large");
     }
     Ok(())

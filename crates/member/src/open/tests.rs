@@ -1,7 +1,7 @@
 //! What is opened, and what is refused with advice.
 
 use base::{ClusterId, disk::MemDisk};
-use proto::command::{Command, FORMAT, KeysWrite, Member, Op};
+use proto::command::{Command, KeysWrite, Member, Op};
 
 use super::*;
 use crate::Proposal;
@@ -17,12 +17,14 @@ fn options() -> Options {
         wal: wal::Options { segment_bytes: 4 << 10 },
         backend: backend::Options { cache_bytes: 1 << 20 },
         core: Config {
+            build: base::version::THIS,
             name: "one".to_owned(),
             client_urls: Vec::new(),
             election_ticks: 10,
             heartbeat_ticks: 1,
             run: 1,
             quota_bytes: 1 << 30,
+            compacts: true,
             lease_grace: std::time::Duration::from_secs(1),
             catch_up_entries: 5_000,
         },
@@ -68,7 +70,7 @@ fn run(member: &mut Opened) {
 fn write(id: u64) -> Proposal {
     let path = format!("/k{id}");
     let op = KeysWrite { path: path.into(), value: "v".into(), ..KeysWrite::default() };
-    let command = Command { format: FORMAT, id, op: Some(Op::Keys(op)) };
+    let command = Command::new(id, Op::Keys(op));
     Proposal { id, data: prost::Message::encode_to_vec(&command).into() }
 }
 

@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use base::limits;
+use base::{
+    limits,
+    version::{self, Minor},
+};
 use member::upkeep::{self, Cutter, ENTRIES_KEPT, flush_due};
 use parking_lot::{Condvar, Mutex};
 
@@ -131,7 +134,9 @@ fn flush(shared: &Shared, cutter: &mut Cutter) -> Result<(), Failure> {
         return Ok(());
     }
     let began = shared.now();
+    let storage = shared.storage_version();
     let durable = shared.backend.flush()?;
+    tell_of_downgrade(shared, storage);
     shared.counters.backend_commit.record(shared.now().saturating_sub(began));
     shared.flush.shrunk.notify_all();
     if let Some(index) = cutter.due(durable.index, shared.counters.wal_bytes.load(Relaxed)) {
@@ -141,6 +146,20 @@ fn flush(shared: &Shared, cutter: &mut Cutter) -> Result<(), Failure> {
         tracing::info!(up_to = index.0, durable = durable.index.0, "cut the raft log");
     }
     Ok(())
+}
+
+/// Says when an older build can open what is on disk. `before`: the version that it was of.
+fn tell_of_downgrade(shared: &Shared, before: Option<Minor>) {
+    let target = shared.reader.versions().downgrade;
+    if let Some(target) = target.filter(|_| before != target)
+        && shared.storage_version() == Some(target)
+    {
+        let server = version::SERVER;
+        tracing::info!(
+            "The server is ready to downgrade: this build is {server}, one of {target} can take \
+             its place"
+        );
+    }
 }
 
 #[cfg(test)]

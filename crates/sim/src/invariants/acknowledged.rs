@@ -1,5 +1,6 @@
 //! Every acknowledged write is there.
 
+use bytes::Bytes;
 use member::Applier;
 
 use crate::{Violation, history::History};
@@ -22,11 +23,11 @@ pub(crate) fn all_are_there(history: &History, applier: &Applier) -> Result<(), 
         let commit = store
             .commit_at(revision)
             .map_err(|error| Violation::new(NAME, format!("write {id}: {error}")))?;
-        let Some(sent) = history.sent.get(id) else {
+        if !history.sent.contains_key(id) && !history.sent_v3.contains_key(id) {
             return Err(Violation::new(NAME, format!("write {id} was never sent")));
-        };
-        let has_value = commit.records.iter().any(|record| record.value == sent.value);
-        if !sent.value.is_empty() && !has_value {
+        }
+        let has = |value: &Bytes| commit.records.iter().any(|record| record.value == *value);
+        if !told.values.iter().all(has) {
             let text = format!("write {id} is not what stands at revision {revision}");
             return Err(Violation::new(NAME, text));
         }

@@ -21,7 +21,12 @@ pub(crate) fn are_due(history: &History, commits: &[Arc<Commit>]) -> Result<(), 
         let mut before = before
             .filter(|one| one.kind == record.kind && one.name == record.name)
             .filter(|one| one.revision < record.revision);
-        let expiry = before.next().and_then(|one| one.expiry);
+        let before = before.next();
+        // The end of a lease: see `leases`.
+        if before.is_some_and(|one| one.lease != 0) {
+            continue;
+        }
+        let expiry = before.and_then(|one| one.expiry);
         if expiry.is_none_or(|expiry| expiry > history.now) {
             let text = format!("{:?} went at {:?}, due {expiry:?}", record.name, history.now);
             return Err(Violation::new(NAME, text));

@@ -19,6 +19,8 @@ pub(crate) fn equals(applier: &Applier, mirror: &Applier) -> Result<(), Violatio
     let (ours, theirs) = (ours.reader(), theirs.reader());
     same("members", &ours.members(), &theirs.members())?;
     same("cluster version", &ours.cluster_version(), &theirs.cluster_version())?;
+    same("leases", &ours.leases().all(), &theirs.leases().all())?;
+    same("alarms", &ours.alarms(), &theirs.alarms())?;
     same("next expiry", &ours.next_expiry(), &theirs.next_expiry())?;
     let (ours, theirs) = (ours.store(), theirs.store());
     same("revision", &ours.revision(), &theirs.revision())?;

@@ -9,7 +9,7 @@ use proto::{
     etcdserverpb::{
         AlarmRequest, AlarmResponse, CompactionResponse, DeleteRangeResponse,
         LeaseCheckpointRequest, LeaseCheckpointResponse, LeaseGrantRequest, LeaseGrantResponse,
-        LeaseRevokeResponse, PutResponse, TxnResponse,
+        LeaseRevokeResponse, PutResponse, ResponseHeader, TxnResponse,
     },
 };
 
@@ -81,20 +81,24 @@ impl State {
             }
             Op::Compact(Compact { revision }) => {
                 writer.compact(revision)?;
-                Ok((Reply::Compact(CompactionResponse { header: self.header() }), None))
+                Ok((Reply::Compact(CompactionResponse { header: Some(self.header()) }), None))
             }
             Op::LeaseGrant(request) => self.grant(&request),
             Op::LeaseRevoke(request) => self.revoke(request),
             Op::LeaseCheckpoint(request) => Ok((self.checkpoint(&request), None)),
             Op::Alarm(request) => Ok((self.alarm(&request), None)),
             // They are carried out elsewhere.
-            Op::Keys(_) | Op::Expire(_) | Op::Publish(_) | Op::ClusterVersion(_) => {
-                Err(Refused::NotCapable.into())
-            }
+            Op::Keys(_)
+            | Op::Expire(_)
+            | Op::Publish(_)
+            | Op::ClusterVersion(_)
+            | Op::Downgrade(_) => Err(Refused::NotCapable.into()),
+            #[cfg(feature = "next-version")]
+            Op::Note(_) => Err(Refused::NotCapable.into()),
         }
     }
 
-    fn header(&self) -> Option<proto::etcdserverpb::ResponseHeader> {
+    fn header(&self) -> ResponseHeader {
         kv::header(self.writer.store().revision())
     }
 
@@ -102,7 +106,8 @@ impl State {
         let LeaseGrantRequest { id, ttl } = *request;
         let lease = self.reader.leases().grant(id, ttl)?;
         self.store_lease(id, Some(lease));
-        let reply = LeaseGrantResponse { header: self.header(), id, ttl, error: String::new() };
+        let reply =
+            LeaseGrantResponse { header: Some(self.header()), id, ttl, error: String::new() };
         Ok((Reply::LeaseGrant(reply), None))
     }
 
@@ -121,7 +126,7 @@ impl State {
         let ((), commit) = self.writer.transact(delete)?;
         self.store_lease(id, None);
         self.reader.leases().revoke(id);
-        Ok((Reply::LeaseRevoke(LeaseRevokeResponse { header: self.header() }), commit))
+        Ok((Reply::LeaseRevoke(LeaseRevokeResponse { header: Some(self.header()) }), commit))
     }
 
     /// A lease that is not there any more needs no note.
@@ -131,7 +136,7 @@ impl State {
                 self.store_lease(one.id, Some(lease));
             }
         }
-        Reply::LeaseCheckpoint(LeaseCheckpointResponse { header: self.header() })
+        Reply::LeaseCheckpoint(LeaseCheckpointResponse { header: Some(self.header()) })
     }
 
     fn store_lease(&mut self, id: i64, lease: Option<Lease>) {

@@ -40,6 +40,6 @@ pub(crate) fn pair(record: &Record) -> KeyValue {
     }
 }
 
-pub(crate) fn header(revision: i64) -> Option<ResponseHeader> {
-    Some(ResponseHeader { revision, ..ResponseHeader::default() })
+pub(crate) fn header(revision: i64) -> ResponseHeader {
+    ResponseHeader { revision, ..ResponseHeader::default() }
 }

@@ -19,18 +19,17 @@ use super::{
 /// Places that are in memory at once.
 const PLACES_MAX: usize = ANSWER_BYTES_MAX / size_of::<Revision>();
 
-/// Keys from one on.
+/// The keys that a request is about.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Keys<'a> {
-    pub(super) from: &'a [u8],
-    /// `None`: this one alone. `Some(None)`: all that follow.
-    pub(super) to: Option<Option<&'a [u8]>>,
+pub(super) enum Keys<'a> {
+    One(&'a [u8]),
+    /// From one on, up to and without another, or to the end.
+    Range(&'a [u8], Option<&'a [u8]>),
 }
 
 impl<'a> Keys<'a> {
     pub(super) fn new(key: &'a [u8], range_end: &'a [u8]) -> Self {
-        let to = (!range_end.is_empty()).then(|| end(range_end));
-        Self { from: key, to }
+        if range_end.is_empty() { Self::One(key) } else { Self::Range(key, end(range_end)) }
     }
 }
 
@@ -57,11 +56,10 @@ pub(super) struct At<'a> {
 
 impl Source for At<'_> {
     fn places(&self, keys: Keys<'_>, limit: usize) -> Result<(Vec<Revision>, u64), Error> {
-        let Some(to) = keys.to else {
-            let place = self.store.place(keys.from, self.at)?;
-            return Ok((place.into_iter().collect(), u64::from(place.is_some())));
-        };
-        Ok(self.store.places(keys.from, to, self.at, limit)?)
+        Ok(match keys {
+            Keys::One(key) => one_place(self.store.place(key, self.at)?),
+            Keys::Range(from, to) => self.store.places(from, to, self.at, limit)?,
+        })
     }
 
     fn record(&self, place: Revision) -> Result<Arc<Record>, Error> {
@@ -76,11 +74,10 @@ impl Source for At<'_> {
 
 impl Source for Txn<'_> {
     fn places(&self, keys: Keys<'_>, limit: usize) -> Result<(Vec<Revision>, u64), Error> {
-        let Some(to) = keys.to else {
-            let place = self.place(keys.from);
-            return Ok((place.into_iter().collect(), u64::from(place.is_some())));
-        };
-        Ok(self.places(keys.from, to, limit))
+        Ok(match keys {
+            Keys::One(key) => one_place(self.place(key)),
+            Keys::Range(from, to) => self.places(from, to, limit),
+        })
     }
 
     fn record(&self, place: Revision) -> Result<Arc<Record>, Error> {
@@ -90,6 +87,10 @@ impl Source for Txn<'_> {
     fn head(&self, place: Revision) -> Result<Record, Error> {
         Ok(self.head(place)?.ok_or(ReadError::Compacted)?)
     }
+}
+
+fn one_place(place: Option<Revision>) -> (Vec<Revision>, u64) {
+    (place.into_iter().collect(), u64::from(place.is_some()))
 }
 
 /// Holds the store for a read, at the revision that is asked for.
@@ -164,7 +165,7 @@ impl Plan {
             });
         }
         let count = i64::try_from(self.total).unwrap_or(i64::MAX);
-        Ok(RangeResponse { header: header(revision), kvs, more: self.more, count })
+        Ok(RangeResponse { header: Some(header(revision)), kvs, more: self.more, count })
     }
 }
 
@@ -268,5 +269,5 @@ fn one(store: &Store, request: &RangeRequest) -> Result<Option<RangeResponse>, E
         pair.value = Bytes::new();
     }
     let count = i64::from(record.is_some());
-    Ok(Some(RangeResponse { header: header(current), kvs, more: false, count }))
+    Ok(Some(RangeResponse { header: Some(header(current)), kvs, more: false, count }))
 }

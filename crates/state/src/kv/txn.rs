@@ -48,7 +48,7 @@ pub(crate) fn txn(
     let mut run = Run { to: To::Write(txn, leases), path, budget: Budget::new() };
     let answer = run.all(request)?;
     let revision = run.to.revision();
-    Ok(TxnResponse { header: header(revision), ..answer })
+    Ok(TxnResponse { header: Some(header(revision)), ..answer })
 }
 
 /// Answers a transaction that [only reads](is_read_only), at one revision.
@@ -57,7 +57,7 @@ pub(crate) fn read(store: &Arc<Store>, request: &TxnRequest) -> Result<TxnRespon
     let path = Path::new(&held.source(), request)?;
     let mut run = Run { to: To::Read(&held), path, budget: Budget::new() };
     let answer = run.all(request)?;
-    Ok(TxnResponse { header: header(held.current), ..answer })
+    Ok(TxnResponse { header: Some(header(held.current)), ..answer })
 }
 
 /// Which branch each transaction takes, one after the other as they are carried out. All conditions

@@ -65,7 +65,7 @@ pub(super) fn put_in(
     });
     let prev = prev.filter(|_| *prev_kv);
     let prev_kv = prev.map(|prev| budget.pair(&prev)).transpose()?;
-    Ok(PutResponse { header: header(txn.main()), prev_kv })
+    Ok(PutResponse { header: Some(header(txn.main())), prev_kv })
 }
 
 /// A deletion that is a request of its own.
@@ -81,11 +81,10 @@ pub(super) fn delete_range_in(
     request: &DeleteRangeRequest,
     budget: &mut Budget,
 ) -> Result<DeleteRangeResponse, Error> {
-    let keys = Keys::new(&request.key, &request.range_end);
-    let names = match keys.to {
-        Some(to) => txn.keys(keys.from, to),
-        None if txn.exists(Kind::Key, keys.from) => vec![request.key.clone()],
-        None => Vec::new(),
+    let names = match Keys::new(&request.key, &request.range_end) {
+        Keys::Range(from, to) => txn.keys(from, to),
+        Keys::One(key) if txn.exists(Kind::Key, key) => vec![request.key.clone()],
+        Keys::One(_) => Vec::new(),
     };
     let mut prev_kvs = Vec::new();
     if request.prev_kv {
@@ -99,5 +98,5 @@ pub(super) fn delete_range_in(
     }
     let deleted = i64::try_from(names.len()).unwrap_or(i64::MAX);
     let revision = if txn.has_writes() { txn.main() } else { txn.revision() };
-    Ok(DeleteRangeResponse { header: header(revision), deleted, prev_kvs })
+    Ok(DeleteRangeResponse { header: Some(header(revision)), deleted, prev_kvs })
 }

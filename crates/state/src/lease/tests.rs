@@ -132,7 +132,9 @@ fn no_more_than_a_thousand_leases_end_in_a_second() {
                 break;
             }
             assert!(expired.len() <= 16);
-            expired.into_iter().for_each(|id| leases.revoke(id));
+            for id in expired {
+                leases.revoke(id);
+            }
             ends.push(tenth);
         }
         if leases.is_empty() {
@@ -152,7 +154,7 @@ fn what_cannot_be_a_lease_is_refused() {
     assert_eq!(leases.grant(2, LEASE_TTL_MAX + 1), Err(Refused::LeaseTtlTooLarge));
     assert_eq!(leases.grant(1, 10), Err(Refused::LeaseExists));
     assert_eq!(leases.grant(2, LEASE_TTL_MAX), Ok(Lease { ttl: LEASE_TTL_MAX, remaining: 0 }));
-    assert_eq!(left(&leases, 2, 0), Some(Duration::from_secs(9_000_000_000)));
+    assert_eq!(left(&leases, 2, 0), Some(Duration::from_hours(2_500_000)));
 }
 
 #[test]

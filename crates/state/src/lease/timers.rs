@@ -21,7 +21,7 @@ const SECOND: Duration = Duration::from_secs(1);
 pub(super) struct Timers {
     /// In which this member leads.
     term: Term,
-    timers: BTreeMap<i64, Timer>,
+    by_id: BTreeMap<i64, Timer>,
     by_end: BTreeSet<(Duration, i64)>,
     by_note: BTreeSet<(Duration, i64)>,
     /// Granted, and not begun yet: whoever applies has no clock.
@@ -57,7 +57,7 @@ impl Timers {
     pub(super) fn start(&mut self, id: i64, lease: &Lease, now: Duration, grace: Duration) {
         let left = Duration::from_secs(u64::try_from(lease.left()).unwrap_or(0));
         let end = now.saturating_add(left).saturating_add(grace);
-        let note = self.timers.get(&id).and_then(|timer| timer.note);
+        let note = self.by_id.get(&id).and_then(|timer| timer.note);
         let note = note.or_else(|| needs_note(left).then(|| now + LEASE_CHECKPOINT_INTERVAL));
         self.set(id, Some(Timer { end, note }));
     }
@@ -68,8 +68,8 @@ impl Timers {
 
     fn set(&mut self, id: i64, timer: Option<Timer>) {
         let old = match timer {
-            Some(timer) => self.timers.insert(id, timer),
-            None => self.timers.remove(&id),
+            Some(timer) => self.by_id.insert(id, timer),
+            None => self.by_id.remove(&id),
         };
         if let Some(Timer { end, note }) = old {
             self.by_end.remove(&(end, id));
@@ -82,7 +82,7 @@ impl Timers {
     }
 
     pub(super) fn end(&self, id: i64) -> Option<Duration> {
-        self.timers.get(&id).map(|timer| timer.end)
+        self.by_id.get(&id).map(|timer| timer.end)
     }
 
     pub(super) fn by_end(&self) -> impl Iterator<Item = i64> {
@@ -113,7 +113,7 @@ impl Timers {
         while notes.len() < max
             && let Some((_, id)) = self.by_note.first().filter(|(due, _)| *due <= now).copied()
         {
-            let Some(timer) = self.timers.get(&id).copied() else { break };
+            let Some(timer) = self.by_id.get(&id).copied() else { break };
             let left = timer.end.saturating_sub(now);
             let note = needs_note(left).then(|| now + LEASE_CHECKPOINT_INTERVAL);
             self.set(id, Some(Timer { note, ..timer }));

@@ -60,8 +60,12 @@ fn changes_are_refused_as_etcd_refuses_them() {
 fn an_update_keeps_what_the_member_told_of_itself() {
     let mut members = Members::default();
     members.change(Change::Add(member(1, &["http://a"])));
-    let publish =
-        |id| Publish { member: id, name: "one".to_owned(), client_urls: urls(&["http://client"]) };
+    let publish = |id| Publish {
+        member: id,
+        name: "one".to_owned(),
+        client_urls: urls(&["http://client"]),
+        version: "3.6.14".to_owned(),
+    };
     assert!(members.publish(publish(1)));
     assert!(!members.publish(publish(1)), "nothing new");
     assert!(!members.publish(publish(2)), "nobody has this id");
@@ -72,6 +76,7 @@ fn an_update_keeps_what_the_member_told_of_itself() {
         peer_urls: urls(&["http://b"]),
         client_urls: urls(&["http://client"]),
         learner: false,
+        version: "3.6.14".to_owned(),
     };
     assert_eq!(members.members.get(&MemberId(1)), Some(&expected));
 }

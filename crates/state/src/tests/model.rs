@@ -189,8 +189,9 @@ impl Pair {
             }
             Op::LeaseCheckpoint(LeaseCheckpointRequest { checkpoints }) => {
                 for LeaseCheckpoint { id, remaining_ttl } in checkpoints {
-                    let lease = self.model.leases.get_mut(id);
-                    lease.into_iter().for_each(|lease| lease.remaining = *remaining_ttl);
+                    if let Some(lease) = self.model.leases.get_mut(id) {
+                        lease.remaining = *remaining_ttl;
+                    }
                 }
                 assert!(real.is_ok());
             }
@@ -198,7 +199,11 @@ impl Pair {
                 self.model.no_space = request.action == AlarmAction::Activate as i32;
                 assert!(real.is_ok());
             }
-            _ => panic!("{op:?} is none of v3's"),
+            Op::Keys(_)
+            | Op::Expire(_)
+            | Op::Publish(_)
+            | Op::ClusterVersion(_)
+            | Op::Compact(_) => panic!("{op:?} is none of these"),
         }
         assert!(before <= self.model.index);
     }
@@ -226,7 +231,7 @@ impl Pair {
                     break bytes;
                 }
             };
-            let header = v3::header(u64::try_from(scan.revision()).unwrap());
+            let header = Some(v3::header(u64::try_from(scan.revision()).unwrap()));
             let (more, count) = (scan.more(), scan.count());
             let mut kvs = Vec::new();
             loop {

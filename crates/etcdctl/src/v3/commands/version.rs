@@ -18,7 +18,7 @@ pub(crate) struct Version {
 
 impl Version {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let api = base::version::CLUSTER.rsplit_once('.').map_or("", |(api, _)| api);
+        let api = base::version::THIS.cluster;
         Ok(crate::v3::output::write(
             format!("etcdctl version: {}\nAPI version: {api}\n", base::version::SERVER,).as_bytes(),
         )?)

@@ -174,7 +174,9 @@ proptest! {
             })
             .collect();
         let mut deleted = Deleted::default();
-        deletions.iter().for_each(|deletion| deleted.add(deletion));
+        for deletion in &deletions {
+            deleted.add(deletion);
+        }
         for key in keys {
             let covers = |(from, to): &(String, String)| match to.as_str() {
                 "" => key == *from,

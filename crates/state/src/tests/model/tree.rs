@@ -267,6 +267,8 @@ impl Model {
             };
             let prev = node_of(&name, &tree);
             self.remove(&name, Action::Expire, Some(prev));
+            // Each is a revision of its own.
+            self.note();
         }
         u32::try_from(max).unwrap()
     }
@@ -288,12 +290,11 @@ impl Model {
             at = (at + 1).min(self.index);
             let before = self.keys.get(key).cloned().map(Tree::File);
             let prev_node = before.as_ref().map(|tree| node_of(key, tree));
-            let (action, mut node) = match now {
-                Some(file) => (Action::Set, node_of(key, &Tree::File(file.clone()))),
-                None => {
-                    let action = if *lapse { Action::Expire } else { Action::Delete };
-                    (action, gone(key, *created))
-                }
+            let (action, mut node) = if let Some(file) = now {
+                (Action::Set, node_of(key, &Tree::File(file.clone())))
+            } else {
+                let action = if *lapse { Action::Expire } else { Action::Delete };
+                (action, gone(key, *created))
             };
             node.modified_index = at;
             // What came into being at a number between did so at that number.

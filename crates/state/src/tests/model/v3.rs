@@ -33,8 +33,8 @@ fn signed(number: u64) -> i64 {
     number.try_into().unwrap()
 }
 
-pub(super) fn header(revision: u64) -> Option<ResponseHeader> {
-    Some(ResponseHeader { revision: signed(revision), ..ResponseHeader::default() })
+pub(super) fn header(revision: u64) -> ResponseHeader {
+    ResponseHeader { revision: signed(revision), ..ResponseHeader::default() }
 }
 
 fn pair(key: &str, file: &File) -> KeyValue {
@@ -64,9 +64,14 @@ fn find<'k>(keys: &'k Keys, from: &[u8], range_end: &[u8]) -> Vec<(&'k String, &
 /// As `etcdserverpb` documents it.
 pub(super) fn range(keys: &Keys, request: &RangeRequest, revision: u64) -> RangeResponse {
     let found = find(keys, &request.key, &request.range_end);
-    let count = found.len() as i64;
+    let count = signed(found.len() as u64);
     if request.count_only {
-        return RangeResponse { header: header(revision), kvs: Vec::new(), more: false, count };
+        return RangeResponse {
+            header: Some(header(revision)),
+            kvs: Vec::new(),
+            more: false,
+            count,
+        };
     }
     let mut kvs: Vec<KeyValue> = found.iter().map(|(key, file)| pair(key, file)).collect();
     let limit = usize::try_from(request.limit).unwrap_or(0);
@@ -110,9 +115,11 @@ pub(super) fn range(keys: &Keys, request: &RangeRequest, revision: u64) -> Range
         kvs.truncate(limit);
     }
     if request.keys_only {
-        kvs.iter_mut().for_each(|kv| kv.value.clear());
+        for kv in &mut kvs {
+            kv.value.clear();
+        }
     }
-    RangeResponse { header: header(revision), kvs, more, count }
+    RangeResponse { header: Some(header(revision)), kvs, more, count }
 }
 
 fn holds(keys: &Keys, compare: &Compare) -> bool {
@@ -181,7 +188,7 @@ impl Run<'_> {
         self.keys.insert(key.clone(), file.clone());
         self.changes.push(Change { key: key.clone(), now: Some(file), created: 0, lapse: false });
         let prev_kv = old.filter(|_| *prev_kv).map(|old| pair(&key, old));
-        Ok(PutResponse { header: header(self.main), prev_kv })
+        Ok(PutResponse { header: Some(header(self.main)), prev_kv })
     }
 
     fn delete(&mut self, key: &str, lapse: bool) {
@@ -197,9 +204,9 @@ impl Run<'_> {
         for one in &pairs {
             self.delete(&text(&one.key), false);
         }
-        let deleted = pairs.len() as i64;
+        let deleted = signed(pairs.len() as u64);
         let prev_kvs = if request.prev_kv { pairs } else { Vec::new() };
-        DeleteRangeResponse { header: header(self.revision()), deleted, prev_kvs }
+        DeleteRangeResponse { header: Some(header(self.revision())), deleted, prev_kvs }
     }
 
     fn range(&self, request: &RangeRequest) -> Result<RangeResponse, Refused> {
@@ -290,7 +297,7 @@ impl Model {
         }
         self.write_v3(|run| {
             let answer = run.txn(request)?;
-            Ok(Reply::Txn(TxnResponse { header: header(run.revision()), ..answer }))
+            Ok(Reply::Txn(TxnResponse { header: Some(header(run.revision())), ..answer }))
         })
     }
 

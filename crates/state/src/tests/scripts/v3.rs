@@ -178,7 +178,7 @@ fn show_pair(pair: &KeyValue) -> String {
 }
 
 fn show_pairs(pairs: &[KeyValue]) -> String {
-    pairs.iter().map(|pair| format!("\n  {}", show_pair(pair))).collect()
+    pairs.iter().fold(String::new(), |lines, pair| lines + "\n  " + &show_pair(pair))
 }
 
 pub(super) fn show_range(answer: &RangeResponse) -> String {
@@ -215,8 +215,8 @@ pub(super) fn show(reply: &Reply) -> String {
 
 fn show_txn(answer: &TxnResponse) -> String {
     let how = if answer.succeeded { "success" } else { "failure" };
-    let parts = answer.responses.iter().map(|op| format!("\n{}", show_op(op)));
-    let parts = parts.collect::<String>().replace('\n', "\n  ");
+    let parts = answer.responses.iter().map(|op| show_op(op).replace('\n', "\n  "));
+    let parts = parts.fold(String::new(), |lines, part| lines + "\n  " + &part);
     format!("{} {how}{parts}", at(answer.header.as_ref()))
 }
 

@@ -1,0 +1,109 @@
+//! What clients of v3 ask for: puts, transactions, deletions, leases that last some seconds, on the
+//! names that those of v2 write to.
+
+use bytes::Bytes;
+use proto::{
+    command::{LeaseRevoke, Op},
+    etcdserverpb::{
+        Compare, DeleteRangeRequest, LeaseGrantRequest, PutRequest, RangeRequest, RequestOp,
+        TxnRequest,
+        compare::{CompareResult, CompareTarget, TargetUnion},
+        request_op::Request,
+    },
+};
+
+use super::PATHS;
+use crate::history::History;
+
+/// Leases that there can be.
+const LEASES: i64 = 4;
+/// Their times to live, in seconds.
+pub(crate) const TTL_MAX: i64 = 4;
+
+/// A random request, of a form that the API would let pass.
+pub(crate) fn request(rng: &mut fastrand::Rng, history: &History) -> Op {
+    match rng.u8(..12) {
+        0..4 => Op::Put(put(rng, history, 0)),
+        4 => Op::DeleteRange(delete(rng)),
+        5..9 => Op::Txn(txn(rng, history)),
+        9 | 10 => {
+            let (id, ttl) = (lease(rng), rng.i64(1..=TTL_MAX));
+            Op::LeaseGrant(LeaseGrantRequest { id, ttl })
+        }
+        _ => Op::LeaseRevoke(LeaseRevoke { id: lease(rng), expired: false }),
+    }
+}
+
+/// The values that a request may write, each of which no other does.
+pub(crate) fn values(op: &Op) -> Vec<Bytes> {
+    let put = |op: &RequestOp| match &op.request {
+        Some(Request::RequestPut(put)) => Some(put.value.clone()),
+        _ => None,
+    };
+    match op {
+        Op::Put(request) => vec![request.value.clone()],
+        Op::Txn(request) => {
+            request.success.iter().chain(&request.failure).filter_map(put).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn lease(rng: &mut fastrand::Rng) -> i64 {
+    rng.i64(1..=LEASES)
+}
+
+fn path(rng: &mut fastrand::Rng) -> Bytes {
+    let path = PATHS.get(rng.usize(..PATHS.len())).copied().unwrap_or("/a");
+    Bytes::from_static(path.as_bytes())
+}
+
+fn put(rng: &mut fastrand::Rng, history: &History, nth: usize) -> PutRequest {
+    PutRequest {
+        key: path(rng),
+        value: format!("v3 {} {nth}", history.sent_v3.len() + 1).into(),
+        lease: if rng.u8(..3) == 0 { lease(rng) } else { 0 },
+        prev_kv: rng.bool(),
+        ignore_lease: false,
+        ignore_value: false,
+    }
+}
+
+fn delete(rng: &mut fastrand::Rng) -> DeleteRangeRequest {
+    let range_end = match rng.u8(..8) {
+        0 => Bytes::from_static(b"\0"),
+        1 => Bytes::from_static(b"/d0"),
+        _ => Bytes::new(),
+    };
+    DeleteRangeRequest { key: path(rng), range_end, prev_kv: rng.bool() }
+}
+
+/// As lock clients and controllers do it: if a key was not changed, or is not there, then write.
+fn txn(rng: &mut fastrand::Rng, history: &History) -> TxnRequest {
+    let last = history.commits.last_key_value().map_or(0, |(main, _)| *main);
+    let compare = Compare {
+        result: CompareResult::Equal.into(),
+        target: CompareTarget::Mod.into(),
+        key: path(rng),
+        range_end: Bytes::new(),
+        target_union: Some(TargetUnion::ModRevision(rng.i64(0..=last) * rng.i64(0..2))),
+    };
+    let mut nth = 0;
+    let mut branch = |rng: &mut fastrand::Rng| {
+        let count = rng.usize(..4);
+        let operations = (0..count).map(|_| {
+            nth += 1;
+            let request = match rng.u8(..8) {
+                0 => Request::RequestDeleteRange(delete(rng)),
+                1 => Request::RequestRange(RangeRequest {
+                    key: path(rng),
+                    ..RangeRequest::default()
+                }),
+                _ => Request::RequestPut(put(rng, history, nth)),
+            };
+            RequestOp { request: Some(request) }
+        });
+        operations.collect()
+    };
+    TxnRequest { compare: vec![compare], success: branch(rng), failure: branch(rng) }
+}
