@@ -83,6 +83,12 @@ impl Failure {
         Self { code, text: String::new() }
     }
 
+    /// The same, with a line more.
+    pub(crate) fn with(mut self, line: Option<String>) -> Self {
+        self.text.extend(line.map(|line| line + "\n"));
+        self
+    }
+
     /// The cluster is not there.
     pub(crate) fn connection(error: &client::Error) -> Self {
         Self { code: BAD_CONNECTION, text: describe(error) }

@@ -37,11 +37,12 @@ pub(crate) struct Get {
 }
 
 /// Nobody who asked for API 2 by name wants to hear of API 3.
-async fn hint_at_v3(client: &client::Client, globals: &Globals, key: Vec<u8>) {
-    if std::env::var_os("ETCDCTL_API").is_none_or(|api| api.is_empty()) {
-        let endpoints: Vec<_> = client.endpoints().iter().map(ToString::to_string).collect();
-        hint::at_key(&endpoints, v3_config(globals), key).await;
+async fn hint_at_v3(client: &client::Client, globals: &Globals, key: Vec<u8>) -> Option<String> {
+    if std::env::var_os("ETCDCTL_API").is_some_and(|api| !api.is_empty()) {
+        return None;
     }
+    let endpoints: Vec<_> = client.endpoints().iter().map(ToString::to_string).collect();
+    hint::at_key(&endpoints, v3_config(globals), key).await
 }
 
 impl Get {
@@ -52,10 +53,9 @@ impl Get {
         let response = match client.get(&key, &how).await {
             Ok(response) => response,
             Err(error) => {
-                if error.etcd().is_some_and(|refusal| refusal.code == NOT_FOUND) {
-                    hint_at_v3(&client, globals, key).await;
-                }
-                return Err(Failure::server(&error));
+                let is_absent = error.etcd().is_some_and(|refusal| refusal.code == NOT_FOUND);
+                let hint = if is_absent { hint_at_v3(&client, globals, key).await } else { None };
+                return Err(Failure::server(&error).with(hint));
             }
         };
         if response.node.dir {

@@ -28,9 +28,27 @@ pub(super) enum Child {
 }
 
 impl Reading {
-    /// The children of a prefix, in order. What lies below a directory is passed over: it costs
-    /// nothing, however much it is.
+    /// The children of a prefix, in order. Without a prefix those of the separator alone are among
+    /// them: `/a` is as far up as `a`.
     pub(super) async fn children(&mut self, prefix: &Bytes) -> Result<Vec<Child>, Error> {
+        let children = self.right_below(prefix).await?;
+        if !prefix.is_empty() {
+            return Ok(children);
+        }
+        let root = Child::Directory(self.separator.clone());
+        let mut all = Vec::new();
+        for child in children {
+            if child == root {
+                all.extend(self.right_below(&self.separator.clone()).await?);
+            } else {
+                all.push(child);
+            }
+        }
+        Ok(all)
+    }
+
+    /// What lies below a directory is passed over: it costs nothing, however much it is.
+    async fn right_below(&mut self, prefix: &Bytes) -> Result<Vec<Child>, Error> {
         let mut children = Vec::new();
         let all = Bytes::from_static(b"\0");
         let mut from = if prefix.is_empty() { all } else { prefix.clone() };

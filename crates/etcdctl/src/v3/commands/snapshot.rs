@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use client::v3::Snapshot as Parts;
+use client::v3::Client;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
@@ -67,9 +67,8 @@ impl Save {
         } else {
             connect_for_long(globals).await?
         };
-        let mut parts = client.snapshot().await.map_err(failed(Exit::Interrupted))?;
         let mut copy = Copy::begin(path)?;
-        let version = match copy.take_all(&mut parts).await {
+        let version = match copy.take_all(&client).await {
             Ok(version) => version,
             Err(failure) => {
                 copy.give_up();
@@ -108,7 +107,8 @@ impl Copy {
     }
 
     /// Writes all parts; gives the server's version.
-    async fn take_all(&mut self, parts: &mut Parts) -> Result<String, Failure> {
+    async fn take_all(&mut self, client: &Client) -> Result<String, Failure> {
+        let mut parts = client.snapshot().await.map_err(failed(Exit::Interrupted))?;
         let progress = Progress::of_bytes("snapshot");
         let mut version = String::new();
         while let Some(part) = parts.next().await.map_err(failed(Exit::Interrupted))? {
