@@ -5,8 +5,7 @@
 use bytes::Bytes;
 
 use crate::etcdserverpb::{
-    AlarmRequest, DeleteRangeRequest, LeaseCheckpointRequest, LeaseGrantRequest, PutRequest,
-    TxnRequest,
+    AlarmRequest, DeleteRangeRequest, LeaseGrantRequest, PutRequest, TxnRequest,
 };
 
 /// The newest format that this build writes, and knows.
@@ -58,7 +57,7 @@ pub enum Op {
     LeaseRevoke(LeaseRevoke),
     /// What is left of leases, for the next leader.
     #[prost(message, tag = "25")]
-    LeaseCheckpoint(LeaseCheckpointRequest),
+    LeaseCheckpoint(LeaseCheckpoint),
     #[prost(message, tag = "26")]
     Alarm(AlarmRequest),
 }
@@ -145,6 +144,30 @@ pub struct LeaseRevoke {
     /// Its time was over: v2 tells so of its keys.
     #[prost(bool, tag = "2")]
     pub expired: bool,
+    /// The entry by which it was granted; 0: whichever. A lease can have gone, and its id be that of
+    /// another, before this is applied.
+    #[prost(uint64, tag = "3")]
+    pub granted: u64,
+}
+
+/// What is left of leases.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LeaseCheckpoint {
+    #[prost(message, repeated, tag = "1")]
+    pub notes: Vec<LeaseNote>,
+}
+
+/// What is left of a lease.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct LeaseNote {
+    #[prost(int64, tag = "1")]
+    pub id: i64,
+    /// In seconds; 0: all.
+    #[prost(int64, tag = "2")]
+    pub remaining: i64,
+    /// As in [`LeaseRevoke`].
+    #[prost(uint64, tag = "3")]
+    pub granted: u64,
 }
 
 /// The context of a configuration change that adds or updates a member, and the row of the

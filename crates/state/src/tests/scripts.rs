@@ -142,12 +142,9 @@ impl Script {
         for id in reader.leases().ids() {
             let keys: Vec<String> = reader.lease_keys(id).iter().map(v3::text).collect();
             let lease = reader.leases().get(id).unwrap();
-            self.say(format!(
-                "{id}: {} s, left {}: {}",
-                lease.ttl,
-                lease.remaining,
-                keys.join(" ")
-            ));
+            let crate::lease::Lease { ttl, remaining, granted } = lease;
+            let keys = keys.join(" ");
+            self.say(format!("{id}: {ttl} s, left {remaining}, of entry {granted}: {keys}"));
         }
     }
 
