@@ -5,8 +5,7 @@
 use bytes::Bytes;
 
 use crate::etcdserverpb::{
-    AlarmRequest, DeleteRangeRequest, LeaseCheckpointRequest, LeaseGrantRequest, PutRequest,
-    TxnRequest,
+    AlarmRequest, DeleteRangeRequest, LeaseGrantRequest, PutRequest, TxnRequest,
 };
 
 /// The payload of a normal raft entry.
@@ -71,7 +70,7 @@ pub enum Op {
     LeaseRevoke(LeaseRevoke),
     /// What is left of leases, for the next leader.
     #[prost(message, tag = "25")]
-    LeaseCheckpoint(LeaseCheckpointRequest),
+    LeaseCheckpoint(LeaseCheckpoint),
     #[prost(message, tag = "26")]
     Alarm(AlarmRequest),
     /// Lowers the cluster's version, so that older builds can take the members' places; or ends
@@ -209,6 +208,30 @@ pub struct LeaseRevoke {
     /// Its time was over: v2 tells so of its keys.
     #[prost(bool, tag = "2")]
     pub expired: bool,
+    /// The entry by which it was granted; 0: whichever. A lease can have gone, and its id be that of
+    /// another, before this is applied.
+    #[prost(uint64, tag = "3")]
+    pub granted: u64,
+}
+
+/// What is left of leases.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LeaseCheckpoint {
+    #[prost(message, repeated, tag = "1")]
+    pub notes: Vec<LeaseNote>,
+}
+
+/// What is left of a lease.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct LeaseNote {
+    #[prost(int64, tag = "1")]
+    pub id: i64,
+    /// In seconds; 0: all.
+    #[prost(int64, tag = "2")]
+    pub remaining: i64,
+    /// As in [`LeaseRevoke`].
+    #[prost(uint64, tag = "3")]
+    pub granted: u64,
 }
 
 /// The context of a configuration change that does not remove a member.

@@ -191,7 +191,7 @@ impl State {
             | Op::LeaseGrant(_)
             | Op::LeaseRevoke(_)
             | Op::LeaseCheckpoint(_)
-            | Op::Alarm(_) => self.apply_v3(op),
+            | Op::Alarm(_) => self.apply_v3(at, op),
         }
     }
 

@@ -30,7 +30,7 @@ pub(crate) fn request(rng: &mut fastrand::Rng, history: &History) -> Op {
             let (id, ttl) = (lease(rng), rng.i64(1..=TTL_MAX));
             Op::LeaseGrant(LeaseGrantRequest { id, ttl })
         }
-        _ => Op::LeaseRevoke(LeaseRevoke { id: lease(rng), expired: false }),
+        _ => Op::LeaseRevoke(LeaseRevoke { id: lease(rng), ..LeaseRevoke::default() }),
     }
 }
 

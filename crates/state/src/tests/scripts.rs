@@ -102,9 +102,11 @@ impl Script {
             Response::Keys(Ok(event)) => self.say(show_event(event)),
             Response::Keys(Err(failure)) => self.say(show_failure(failure)),
             Response::V3(Err(refused)) => self.say(refused.text()),
-            Response::V3(Ok(_)) | Response::Expired(_) | Response::Done | Response::Refused(_) => {
-                panic!("{outcome:?}")
-            }
+            Response::V3(Ok(_))
+            | Response::Expired(_)
+            | Response::Done
+            | Response::Downgrade(_)
+            | Response::Refused(_) => panic!("{outcome:?}"),
         }
         self.trace(&outcome.commits);
     }
@@ -144,12 +146,9 @@ impl Script {
         for id in reader.leases().ids() {
             let keys: Vec<String> = reader.lease_keys(id).iter().map(v3::text).collect();
             let lease = reader.leases().get(id).unwrap();
-            self.say(format!(
-                "{id}: {} s, left {}: {}",
-                lease.ttl,
-                lease.remaining,
-                keys.join(" ")
-            ));
+            let crate::lease::Lease { ttl, remaining, granted } = lease;
+            let keys = keys.join(" ");
+            self.say(format!("{id}: {ttl} s, left {remaining}, of entry {granted}: {keys}"));
         }
     }
 
