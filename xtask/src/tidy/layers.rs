@@ -47,7 +47,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("sd-notify", &["etcd"]),
     ("serde-saphyr", &["etcd"]),
     ("sha1", &["state"]),
-    ("sha2", &["backend"]),
+    ("sha2", &["backend", "etcdctl"]),
     ("signal-hook", &["etcd"]),
     ("slog", &["member"]),
     ("tokio-rustls", &["tls"]),
