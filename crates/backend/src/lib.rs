@@ -32,14 +32,14 @@ use base::{Disk, Index, Term, disk};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
-use crate::{
-    engine::{Engine, Snapshot},
-    tail::{Found, Generation, Tail},
-};
 pub use crate::{
     copy::Source,
     saved::{Blob, Head, SHA256_BYTES, Saving, Unloadable, load},
     transfer::{Export, Incoming, discard, put_in_place},
+};
+use crate::{
+    engine::{Engine, Snapshot},
+    tail::{Found, Generation, Tail},
 };
 
 /// The tables. Keys of a table are ordered by their bytes.
