@@ -201,15 +201,17 @@ impl Cli {
 
 /// Prints help or the version, or says what is wrong with the arguments.
 pub(crate) fn answer(outcome: &clap::Error) -> Result<ExitCode, Failure> {
-    match outcome.kind() {
+    let asked_for = matches!(
+        outcome.kind(),
         ErrorKind::DisplayHelp
-        | ErrorKind::DisplayVersion
-        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            crate::output::line(outcome.render().to_string().trim_end())?;
-            Ok(ExitCode::SUCCESS)
-        }
-        _ => Err(Failure::v3(Exit::Error, refusal(outcome))),
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    );
+    if !asked_for {
+        return Err(Failure::v3(Exit::Error, refusal(outcome)));
     }
+    crate::output::line(outcome.render().to_string().trim_end())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What is wrong, as the original's own reader of arguments says it.

@@ -127,9 +127,8 @@ mod tests {
 
     #[test]
     fn a_key_belongs_to_the_directory_that_its_next_separator_ends() {
-        let child = |key: &'static str, prefix: &'static str| {
-            super::child(&key.into(), &prefix.into(), b"/")
-        };
+        let child =
+            |key: &'static str, prefix: &'static str| child(&key.into(), &prefix.into(), b"/");
         assert_eq!(child("/a/b/c", ""), Child::Directory("/".into()));
         assert_eq!(child("/a/b/c", "/a/"), Child::Directory("/a/b/".into()));
         assert_eq!(child("/a/b", "/a/"), Child::Key("/a/b".into()));
