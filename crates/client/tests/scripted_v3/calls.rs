@@ -91,7 +91,7 @@ async fn a_refusal_is_an_answer() {
 }
 
 #[tokio::test]
-async fn calls_go_round_and_pass_over_who_failed() {
+async fn calls_go_round_the_endpoints() {
     let answers = || (0..9).map(found).collect();
     let (first, second) = (Server::start(answers()).await, Server::start(answers()).await);
     let client = client(&[&first, &second]);
@@ -99,6 +99,18 @@ async fn calls_go_round_and_pass_over_who_failed() {
         client.range(range()).await.unwrap();
     }
     assert_eq!((first.seen().len(), second.seen().len()), (3, 3));
+}
+
+#[tokio::test]
+async fn an_endpoint_that_failed_is_passed_over_for_a_while() {
+    let refuse = Reply::Refuse(UNAVAILABLE, "etcdserver: no leader");
+    let first = Server::start(vec![refuse, found(1), found(1)]).await;
+    let second = Server::start((0..9).map(found).collect()).await;
+    let client = client(&[&first, &second]);
+    for _ in 0..5 {
+        client.range(range()).await.unwrap();
+    }
+    assert_eq!((first.seen().len(), second.seen().len()), (1, 5));
 }
 
 #[tokio::test]
