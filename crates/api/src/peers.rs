@@ -3,7 +3,7 @@
 mod leases;
 
 use base::{UnixNanos, version::Minor};
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use peer::{Identity, ask};
 use server::{Handle, KEEP_PATH, TIME_TO_LIVE_PATH};
@@ -73,13 +73,16 @@ fn members(handle: &Handle) -> Reply {
     }
     body.extend_from_slice(b"]\n");
     let mut reply = reply::json(StatusCode::OK, String::from_utf8_lossy(&body).into_owned());
-    let headers = reply.headers_mut();
-    if let Ok(id) = HeaderValue::from_str(&handle.cluster_id().to_string()) {
-        headers.insert(X_ETCD_CLUSTER_ID, id);
-    }
+    let mut tell = |header, text: String| {
+        if let Ok(text) = HeaderValue::from_str(&text) {
+            reply.headers_mut().insert(header, text);
+        }
+    };
+    tell(X_ETCD_CLUSTER_ID, handle.cluster_id().to_string());
     let version = handle.reader().cluster_version().map(Minor::in_full).unwrap_or_default();
-    if let Ok(version) = HeaderValue::from_str(&version) {
-        headers.insert(ask::CLUSTER_VERSION, version);
+    tell(HeaderName::from_static(ask::CLUSTER_VERSION), version);
+    if let Some(leader) = handle.status().leader {
+        tell(HeaderName::from_static(ask::LEADER), leader.to_string());
     }
     reply
 }

@@ -25,11 +25,11 @@ const COMMIT_BYTES: usize = 4 << 20;
 /// space of what they delete is used again once this is gone.
 #[derive(Debug)]
 pub struct Export {
-    file: Arc<Snapshot>,
-    applied: Applied,
+    pub(crate) file: Arc<Snapshot>,
+    pub(crate) applied: Applied,
     /// The tables that are left; of the first one, the rows from this key on.
-    tables: &'static [Table],
-    from: Vec<u8>,
+    pub(crate) tables: &'static [Table],
+    pub(crate) from: Vec<u8>,
 }
 
 /// Tables that are being taken over from another member, in a file beside the keyspace.

@@ -98,6 +98,22 @@ impl Start {
         self
     }
 
+    /// Gives a flag another value, or none (`--name` alone), whether it was given or not.
+    #[must_use]
+    pub fn with(self, name: &str, value: Option<&str>) -> Self {
+        let given = value.map_or_else(String::new, |value| format!("={value}"));
+        self.without(name).flag(&format!("--{name}{given}"))
+    }
+
+    /// Leaves a flag out that was given as one word.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        let flag = format!("--{name}");
+        let is_it = |given: &String| given.split('=').next() == Some(&flag);
+        self.flags.retain(|given| !is_it(given));
+        self
+    }
+
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -294,6 +310,14 @@ impl Member {
     /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("the process runs").id()
+    }
+
+    /// From its next launch on it is started otherwise.
+    pub fn change(&mut self, change: impl FnOnce(Start) -> Start) {
+        self.start = change(self.start.clone());
+        if let Some(given) = &self.start.data_dir {
+            self.data_dir.clone_from(given);
+        }
     }
 
     /// Expects complaints with this text in the log.

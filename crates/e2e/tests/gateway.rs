@@ -11,8 +11,11 @@ use std::{
 };
 
 use e2e::{
-    Answer, Connection, Member, Request, binaries,
+    Answer, Connection, Member, Request,
+    authority::{Authority, put},
+    binaries,
     cluster::Cluster,
+    dns::Dns,
     eventually, ports, rings,
     run::{self, Running},
 };
@@ -37,13 +40,17 @@ impl Gateway {
 
     /// The same of another binary, or one that is started in another way.
     fn of(command: &mut Command, endpoints: &[String], flags: &[&str]) -> Self {
-        let address = SocketAddr::from(([127, 0, 0, 1], ports::free()));
-        command.args(["gateway", "start", "--listen-addr", &address.to_string()]);
-        let running =
-            run::start(command.args(["--endpoints", &endpoints.join(",")]).args(flags), "");
-        let gateway = Self { address, running };
+        let endpoints = endpoints.join(",");
+        let gateway = Self::run(command, &[&["--endpoints", &endpoints], flags].concat());
         gateway.says("ready to proxy client requests");
         gateway
+    }
+
+    /// Waits for nothing, and finds its endpoints as these flags say.
+    fn run(command: &mut Command, flags: &[&str]) -> Self {
+        let address = SocketAddr::from(([127, 0, 0, 1], ports::free()));
+        command.args(["gateway", "start", "--listen-addr", &address.to_string()]);
+        Self { address, running: run::start(command.args(flags), "") }
     }
 
     /// Waits for a line with this message; its fields.
@@ -255,6 +262,85 @@ fn a_signal_ends_it_and_those_that_it_served() {
     // By the signal, as the original.
     assert_eq!((ended.exit, ended.stdout.as_str()), (None, ""), "{ended:?}");
     assert!(kept.is_closed());
+}
+
+/// Records of a service that lead to these ports, the first before all others, and to nobody else.
+fn records(service: &str, ports: &[u16]) -> Vec<String> {
+    let lines = ports.iter().enumerate().flat_map(|(at, port)| {
+        let priority = if at == 0 { 1 } else { 2 };
+        [
+            format!("srv-host=_{service}._tcp.etcd.test,m{at}.etcd.test,{port},{priority},0"),
+            format!("host-record=m{at}.etcd.test,127.0.0.1"),
+        ]
+    });
+    lines.collect()
+}
+
+#[test]
+fn records_of_a_domain_say_where_the_members_are_and_who_is_asked_first() {
+    let mut cluster = Cluster::start(3);
+    let ports: Vec<_> = cluster.members.iter().map(|member| member.address().port()).collect();
+    let Some(dns) = Dns::start(&records("etcd-client", &ports)) else { return };
+    let flags = ["--discovery-srv=etcd.test", "--insecure-discovery"];
+    let gateway = Gateway::run(&mut dns.command(&binaries::etcd()), &flags);
+    let ready = gateway.says("ready to proxy client requests");
+    assert_eq!(ready["endpoints"][0], format!("m0.etcd.test:{}", ports[0]));
+    assert_eq!(gateway.says("discovered cluster from SRV")["srv-server"], "etcd.test");
+    for _ in 0..6 {
+        assert_eq!(gateway.member().as_deref(), Some("m0"));
+    }
+    cluster.members[0].kill();
+    let names: BTreeSet<_> = (0..4).filter_map(|_| gateway.member()).collect();
+    assert_eq!(names.iter().map(String::as_str).collect::<Vec<_>>(), ["m1", "m2"]);
+}
+
+#[test]
+fn what_records_lead_to_must_have_a_certificate_of_the_domain() {
+    let (dir, authority) = (tempfile::tempdir().unwrap(), Authority::new("one"));
+    put(dir.path(), "ca.pem", &authority.pem);
+    authority.issue_for(&["127.0.0.1", "etcd.test"], dir.path(), "member", 1);
+    authority.issue_for(&["127.0.0.1", "m1.etcd.test"], dir.path(), "other", 2);
+    let file = |name: &str| dir.path().join(name).display().to_string();
+    let member = |who: &str| {
+        let (cert, key) = (file(&format!("{who}.pem")), file(&format!("{who}.key")));
+        let own = [format!("--cert-file={cert}"), format!("--key-file={key}")];
+        let flags = [own[0].as_str(), own[1].as_str(), "--peer-auto-tls"];
+        let mut cluster = Cluster::start_with_tls(1, &flags);
+        cluster.members[0].allow("The scheme of client url");
+        cluster.members[0].allow("rejected connection");
+        cluster
+    };
+    let (good, other) = (member("member"), member("other"));
+    let port = |cluster: &Cluster| {
+        cluster.https[0].rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
+    };
+    let ports: [u16; 2] = [port(&good), port(&other)];
+    let Some(mut dns) = Dns::start(&records("etcd-client-ssl", &ports)) else { return };
+    let ca = format!("--trusted-ca-file={}", file("ca.pem"));
+    let start = |dns: &Dns, flags: &[&str]| {
+        let flags = [&["--discovery-srv=etcd.test"], flags].concat();
+        Gateway::run(&mut dns.command(&binaries::etcd()), &flags)
+    };
+    let gateway = start(&dns, &[&ca]);
+    let ready = gateway.says("ready to proxy client requests");
+    assert_eq!(ready["endpoints"], serde_json::json!([format!("m0.etcd.test:{}", ports[0])]));
+    let why = gateway.says("failed to validate discovered endpoints")["error"].to_string();
+    assert!(why.contains("m1.etcd.test") && why.contains("not valid for name"), "{why}");
+    // Of those that speak no TLS nobody knows who they are.
+    dns.set(&records("etcd-client", &ports));
+    let ended = start(&dns, &[&ca]).running.wait(PATIENCE);
+    assert_eq!(ended.exit, Some(1));
+    let last = ended.stderr.lines().last().unwrap_or_default();
+    assert!(last.contains("no endpoints found: --discovery-srv etcd.test leads to none"), "{last}");
+    assert!(ended.stderr.contains("is insecure"), "{}", ended.stderr);
+    // A domain without records is told in one line.
+    let nowhere = Gateway::run(
+        &mut dns.command(&binaries::etcd()),
+        &["--discovery-srv=nowhere.test", "--insecure-discovery"],
+    );
+    let ended = nowhere.running.wait(PATIENCE);
+    assert_eq!(ended.exit, Some(1));
+    assert!(ended.stderr.contains("add a record for each member, like _etcd-client._tcp.nowhere"));
 }
 
 #[test]

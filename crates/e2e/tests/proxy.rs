@@ -11,6 +11,7 @@ use e2e::{
     authority::{Authority, put},
     binaries,
     cluster::Cluster,
+    dns::Dns,
     eventually, ports, proxies, rings, run,
 };
 use serde_json::Value;
@@ -115,6 +116,28 @@ fn etcdctl_works_through_a_proxy() {
     });
     cluster.put("/dir/a", "seen");
     assert_eq!(watch.wait(PATIENCE).stdout, "[set] /dir/a\nseen\n");
+}
+
+#[test]
+fn records_of_a_domain_lead_a_proxy_to_the_members_once() {
+    let cluster = Cluster::start(3);
+    let records = cluster.members.iter().enumerate().flat_map(|(at, member)| {
+        let port = member.peer_url().rsplit(':').next().expect("a port");
+        [
+            format!("srv-host=_etcd-server._tcp.etcd.test,m{at}.etcd.test,{port}"),
+            format!("host-record=m{at}.etcd.test,127.0.0.1"),
+        ]
+    });
+    let Some(mut dns) = Dns::start(&records.collect::<Vec<_>>()) else { return };
+    let mut proxy = proxies::spawn_with(Start::new().dns(&dns), &["--discovery-srv=etcd.test"]);
+    proxy.allow("DNS SRV discovery ignored since the proxy has already been initialized");
+    proxy.wait_until_ready();
+    assert_eq!(endpoints(&proxy), client_urls(&cluster));
+    dns.stop();
+    proxy.stop();
+    proxy.restart();
+    assert!(proxy.log().contains("DNS SRV discovery ignored"));
+    assert_eq!(endpoints(&proxy), client_urls(&cluster));
 }
 
 #[test]

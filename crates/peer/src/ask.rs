@@ -19,6 +19,9 @@ use crate::{Dialer, identity};
 /// The header in which the answer has the cluster's version.
 pub const CLUSTER_VERSION: &str = "x-etcd-cluster-version";
 
+/// The header in which a member tells who leads, when it is asked who the members are.
+pub const LEADER: &str = "x-raft-leader";
+
 /// A list of members is small.
 const BODY_BYTES_MAX: usize = 4 << 20;
 
@@ -28,6 +31,8 @@ pub struct Told {
     pub cluster: ClusterId,
     /// What all its members can do; `None` before agreement.
     pub version: Option<Minor>,
+    /// Who leads, for all that it knows; the original does not tell.
+    pub leader: Option<MemberId>,
     pub members: Vec<ToldMember>,
 }
 
@@ -75,12 +80,13 @@ async fn ask(dialer: &Dialer, url: &Uri) -> Result<Told, String> {
     }
     let header = |name| response.headers().get(name).map(HeaderValue::to_str).and_then(Result::ok);
     let version = header(CLUSTER_VERSION).and_then(Minor::parse);
-    let cluster = header("x-etcd-cluster-id")
-        .and_then(|id| u64::from_str_radix(id, 16).ok())
-        .ok_or("it does not name its cluster: is this a peer URL?")?;
+    let id = |name| header(name).and_then(|id| u64::from_str_radix(id, 16).ok());
+    let cluster = id("x-etcd-cluster-id");
+    let cluster = cluster.ok_or("it does not name its cluster: is this a peer URL?")?;
+    let leader = id(LEADER).map(MemberId);
     let body = Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await;
     let body = body.map_err(|error| text(&error))?.to_bytes();
     connection.abort();
     let members = serde_json::from_slice(&body).map_err(|error| text(&error))?;
-    Ok(Told { cluster: ClusterId(cluster), version, members })
+    Ok(Told { cluster: ClusterId(cluster), version, leader, members })
 }

@@ -5,8 +5,7 @@
 use bytes::Bytes;
 
 use crate::etcdserverpb::{
-    AlarmRequest, DeleteRangeRequest, LeaseCheckpointRequest, LeaseGrantRequest, PutRequest,
-    TxnRequest,
+    AlarmRequest, DeleteRangeRequest, LeaseGrantRequest, PutRequest, TxnRequest,
 };
 
 /// The payload of a normal raft entry.
@@ -71,7 +70,7 @@ pub enum Op {
     LeaseRevoke(LeaseRevoke),
     /// What is left of leases, for the next leader.
     #[prost(message, tag = "25")]
-    LeaseCheckpoint(LeaseCheckpointRequest),
+    LeaseCheckpoint(LeaseCheckpoint),
     #[prost(message, tag = "26")]
     Alarm(AlarmRequest),
     /// Lowers the cluster's version, so that older builds can take the members' places; or ends
@@ -209,10 +208,57 @@ pub struct LeaseRevoke {
     /// Its time was over: v2 tells so of its keys.
     #[prost(bool, tag = "2")]
     pub expired: bool,
+    /// The entry by which it was granted; 0: whichever. A lease can have gone, and its id be that of
+    /// another, before this is applied.
+    #[prost(uint64, tag = "3")]
+    pub granted: u64,
 }
 
-/// The context of a configuration change that adds or updates a member, and the row of the
-/// members table.
+/// What is left of leases.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LeaseCheckpoint {
+    #[prost(message, repeated, tag = "1")]
+    pub notes: Vec<LeaseNote>,
+}
+
+/// What is left of a lease.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct LeaseNote {
+    #[prost(int64, tag = "1")]
+    pub id: i64,
+    /// In seconds; 0: all.
+    #[prost(int64, tag = "2")]
+    pub remaining: i64,
+    /// As in [`LeaseRevoke`].
+    #[prost(uint64, tag = "3")]
+    pub granted: u64,
+}
+
+/// The context of a configuration change that does not remove a member.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct MemberChange {
+    #[prost(enumeration = "MemberChangeKind", tag = "1")]
+    pub kind: i32,
+    /// For a promotion only the id counts.
+    #[prost(message, optional, tag = "2")]
+    pub member: Option<Member>,
+    /// How many learners there may be, the one that this adds included: what its proposer was
+    /// started with, so that all members decide alike.
+    #[prost(uint32, tag = "3")]
+    pub learners_max: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum MemberChangeKind {
+    Add = 0,
+    /// Other peer URLs.
+    Update = 1,
+    /// A learner becomes a voter.
+    Promote = 2,
+}
+
+/// A member in a configuration change, and in the row of the members table.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Member {
     #[prost(fixed64, tag = "1")]

@@ -7,10 +7,10 @@ use peer::{Answer, Question};
 use proto::{
     Message as _,
     between::{LeaseInternalRequest, LeaseInternalResponse},
-    command::Op,
+    command::{LeaseCheckpoint, Op},
     etcdserverpb::{
-        LeaseCheckpoint, LeaseCheckpointRequest, LeaseKeepAliveRequest, LeaseKeepAliveResponse,
-        LeaseTimeToLiveRequest, LeaseTimeToLiveResponse,
+        LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseTimeToLiveRequest,
+        LeaseTimeToLiveResponse,
     },
 };
 use state::lease::{Renewal, TimeToLive};
@@ -101,10 +101,9 @@ impl Handle {
                 Renewal::NotFound => return Err(LeaseError::NotFound),
                 Renewal::NotPrimary => return Err(LeaseError::NotPrimary),
                 Renewal::Ending => time::sleep(LOOK).await,
-                Renewal::Noted => {
-                    let checkpoints = vec![LeaseCheckpoint { id, remaining_ttl: 0 }];
-                    let request = LeaseCheckpointRequest { checkpoints };
-                    self.write(Op::LeaseCheckpoint(request)).await?;
+                Renewal::Noted(note) => {
+                    let checkpoint = LeaseCheckpoint { notes: vec![note] };
+                    self.write(Op::LeaseCheckpoint(checkpoint)).await?;
                 }
             }
             if shared.now() > deadline {

@@ -16,7 +16,6 @@ mod config;
 mod failure;
 mod figures;
 mod handle;
-mod health;
 mod inbox;
 mod leader;
 mod leases;

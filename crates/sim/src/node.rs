@@ -60,6 +60,11 @@ impl Node {
         self.who.id
     }
 
+    /// Whether it takes itself for the leader.
+    pub(crate) fn leads(&self) -> bool {
+        self.member.as_ref().is_some_and(|member| member.core.role().leads)
+    }
+
     /// Carries out `step` if the member is up. It may fail because the power did, or a sync: then
     /// the member stops, and is started again. For no other reason.
     pub(crate) fn run(
@@ -140,9 +145,9 @@ impl Node {
             return false;
         };
         let proposed = member.core.propose_change(0, change);
-        common.trace.step("change", format!("{change:?} at {}: {proposed}", self.who.id));
+        common.trace.step("change", format!("{change:?} at {}: {proposed:?}", self.who.id));
         member.step();
-        proposed
+        proposed.is_ok()
     }
 
     pub(crate) fn read(&mut self, common: &mut Common) -> Result<(), Violation> {

@@ -84,6 +84,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, who: Who) -> Result<Opened, OpenError> 
             catch_up_entries: CATCH_UP_ENTRIES,
         },
         force_new_cluster: false,
+        peer_urls: Vec::new(),
     };
     let identity = Identity { cluster: ClusterId(9), member: who.id };
     let founds = who.id.0 <= who.of;

@@ -38,6 +38,8 @@ mod meta {
     pub(super) const LOWERED: &str = "state.lowered";
     pub(super) const CONF_STATE: &str = "state.conf_state";
     pub(super) const ALARMS: &str = "state.alarms";
+    /// Whose cluster this is the state of.
+    pub(super) const CLUSTER: &str = "state.cluster";
 }
 
 /// The answer to whoever proposed the command.
@@ -189,7 +191,7 @@ impl State {
             | Op::LeaseGrant(_)
             | Op::LeaseRevoke(_)
             | Op::LeaseCheckpoint(_)
-            | Op::Alarm(_) => self.apply_v3(op),
+            | Op::Alarm(_) => self.apply_v3(at, op),
         }
     }
 

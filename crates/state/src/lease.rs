@@ -18,7 +18,7 @@ use std::{
 
 use base::{Refused, Term, limits::LEASE_TTL_MAX};
 use parking_lot::Mutex;
-use proto::etcdserverpb::LeaseCheckpoint;
+use proto::command::{LeaseNote, LeaseRevoke};
 
 pub(crate) use self::row::{PREFIX, decode, encode, key};
 use self::timers::Timers;
@@ -30,6 +30,8 @@ pub struct Lease {
     pub ttl: i64,
     /// What was left when the leader last noted it down; 0: all.
     pub remaining: i64,
+    /// The entry by which it was granted: another lease of the same id has another one.
+    pub granted: u64,
 }
 
 impl Lease {
@@ -49,8 +51,8 @@ pub enum Renewal {
     /// another leader.)
     Ending,
     /// A note of what is left would let it end early after a change of leaders: propose a checkpoint
-    /// of it with 0, and ask again.
-    Noted,
+    /// with this one, which takes it back, and ask again.
+    Noted(LeaseNote),
     /// This member does not lead: ask the leader.
     NotPrimary,
 }
@@ -135,7 +137,8 @@ impl Leases {
         *self.inner.lock() = Inner { leases, timers: None };
     }
 
-    pub(crate) fn grant(&self, id: i64, ttl: i64) -> Result<Lease, Refused> {
+    /// `granted`: the entry that does so.
+    pub(crate) fn grant(&self, id: i64, ttl: i64, granted: u64) -> Result<Lease, Refused> {
         if id == 0 {
             return Err(Refused::LeaseNotFound);
         }
@@ -146,7 +149,7 @@ impl Leases {
         if inner.leases.contains_key(&id) {
             return Err(Refused::LeaseExists);
         }
-        let lease = Lease { ttl, remaining: 0 };
+        let lease = Lease { ttl, remaining: 0, granted };
         inner.leases.insert(id, lease);
         self.counts.granted.fetch_add(1, Ordering::Relaxed);
         if let Some(timers) = &mut inner.timers {
@@ -167,9 +170,10 @@ impl Leases {
     }
 
     /// Notes down what is left; `None` if there is no such lease.
-    pub(crate) fn checkpoint(&self, id: i64, remaining: i64) -> Option<Lease> {
+    pub(crate) fn checkpoint(&self, note: LeaseNote) -> Option<Lease> {
+        let LeaseNote { id, remaining, granted } = note;
         let mut inner = self.inner.lock();
-        let lease = inner.leases.get_mut(&id)?;
+        let lease = inner.leases.get_mut(&id).filter(|lease| lease.granted == granted)?;
         lease.remaining = remaining;
         Some(*lease)
     }
@@ -218,7 +222,7 @@ impl Leases {
             return Renewal::Ending;
         }
         if lease.remaining > 0 {
-            return Renewal::Noted;
+            return Renewal::Noted(LeaseNote { id, remaining: 0, granted: lease.granted });
         }
         timers.start(id, lease, now, Duration::ZERO);
         self.counts.renewed.fetch_add(1, Ordering::Relaxed);
@@ -234,15 +238,19 @@ impl Leases {
         Some(TimeToLive { granted, left: end.map(|end| end.saturating_sub(now)) })
     }
 
-    /// Leases whose time is over, at most `max`: to be revoked. So many in a second as etcd does.
-    pub fn expired(&self, now: Duration, max: usize) -> Vec<i64> {
+    /// What ends leases whose time is over, at most `max`. So many in a second as etcd does.
+    pub fn expired(&self, now: Duration, max: usize) -> Vec<LeaseRevoke> {
         let mut inner = self.inner.lock();
         inner.start_new(now);
-        inner.timers.as_mut().map(|timers| timers.expired(now, max)).unwrap_or_default()
+        let Inner { leases, timers: Some(timers) } = &mut *inner else { return Vec::new() };
+        let expired = timers.expired(now, max).into_iter().filter_map(|id| {
+            Some(LeaseRevoke { id, expired: true, granted: leases.get(&id)?.granted })
+        });
+        expired.collect()
     }
 
     /// Leases of which it is time to note down what is left, at most `max`.
-    pub fn checkpoints(&self, now: Duration, max: usize) -> Vec<LeaseCheckpoint> {
+    pub fn checkpoints(&self, now: Duration, max: usize) -> Vec<LeaseNote> {
         let mut inner = self.inner.lock();
         inner.start_new(now);
         let Inner { leases, timers: Some(timers) } = &mut *inner else { return Vec::new() };

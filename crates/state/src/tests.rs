@@ -133,7 +133,7 @@ impl Fixture {
 
     /// A lease's time is over.
     fn lapse(&mut self, lease: i64) {
-        self.v3(Op::LeaseRevoke(LeaseRevoke { id: lease, expired: true })).unwrap();
+        self.v3(Op::LeaseRevoke(LeaseRevoke { id: lease, expired: true, granted: 0 })).unwrap();
     }
 
     /// A deletion through v3.

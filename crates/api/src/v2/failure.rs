@@ -47,7 +47,9 @@ pub(crate) fn status(why: Unserved) -> StatusCode {
         | Unserved::NotEnoughStarted
         | Unserved::Unhealthy
         | Unserved::NotAllCan
-        | Unserved::LastVoter => StatusCode::INTERNAL_SERVER_ERROR,
+        | Unserved::LastVoter
+        | Unserved::NotLeader
+        | Unserved::LearnerNotReady => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

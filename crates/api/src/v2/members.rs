@@ -119,11 +119,7 @@ async fn change(context: &Context, request: Request<Incoming>, rest: &str) -> Re
     let change = if *request.method() == Method::PUT {
         let mut peer_urls = peer_urls(request).await?;
         peer_urls.sort_unstable();
-        let members = context.handle.reader().members();
-        let learner = members.members.get(&id).is_some_and(|member| member.learner);
-        let (id, name, client_urls) = (id.0, String::new(), Vec::new());
-        let version = String::new();
-        Change::Update(command::Member { id, name, peer_urls, client_urls, learner, version })
+        Change::Update(command::Member { id: id.0, peer_urls, ..command::Member::default() })
     } else {
         Change::Remove(id)
     };
@@ -159,6 +155,10 @@ fn refused(id: MemberId, refusal: Refusal) -> Reply {
         Refusal::IdExists => reply::message(StatusCode::CONFLICT, "etcdserver: ID exists"),
         Refusal::PeerUrlExists => {
             reply::message(StatusCode::CONFLICT, "etcdserver: peerURL exists")
+        }
+        // Of learners only v3 speaks.
+        Refusal::NotLearner | Refusal::TooManyLearners => {
+            reply::message(StatusCode::INTERNAL_SERVER_ERROR, &refusal.to_string())
         }
     }
 }

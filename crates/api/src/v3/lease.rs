@@ -52,7 +52,7 @@ impl lease_server::Lease for Lease {
         request: Request<LeaseRevokeRequest>,
     ) -> Result<Response<LeaseRevokeResponse>, Status> {
         let id = request.get_ref().id;
-        let revoke = Op::LeaseRevoke(LeaseRevoke { id, expired: false });
+        let revoke = Op::LeaseRevoke(LeaseRevoke { id, ..LeaseRevoke::default() });
         match write(&self.0, revoke).await? {
             (Reply::LeaseRevoke(mut answer), term) => {
                 header::complete(&self.0.handle, &mut answer.header, term);

@@ -6,8 +6,7 @@ use std::time::Duration;
 use base::{Now, Term, UnixNanos, limits, version::Minor};
 use proto::{
     Message as _,
-    command::{ClusterVersion, Command, Compact, Downgrade, Expire, LeaseRevoke, Op, Publish},
-    etcdserverpb::LeaseCheckpointRequest,
+    command::{ClusterVersion, Command, Compact, Downgrade, Expire, LeaseCheckpoint, Op, Publish},
 };
 use state::Reader;
 
@@ -139,13 +138,11 @@ fn leases(core: &mut Core, now: Duration, reader: &Reader, ends: bool) -> Option
     let leases = reader.leases();
     if ends && core.duties.is_free(Duty::LeaseRevoke) {
         let expired = leases.expired(now, limits::LEASE_REVOCATIONS_IN_FLIGHT_MAX);
-        let revoke = |id| Op::LeaseRevoke(LeaseRevoke { id, expired: true });
-        send(core, Some(Duty::LeaseRevoke), expired.into_iter().map(revoke));
+        send(core, Some(Duty::LeaseRevoke), expired.into_iter().map(Op::LeaseRevoke));
     }
     once(core, Duty::LeaseCheckpoint, || {
-        let checkpoints = leases.checkpoints(now, limits::LEASE_CHECKPOINTS_MAX);
-        let request = LeaseCheckpointRequest { checkpoints };
-        (!request.checkpoints.is_empty()).then_some(Op::LeaseCheckpoint(request))
+        let notes = leases.checkpoints(now, limits::LEASE_CHECKPOINTS_MAX);
+        (!notes.is_empty()).then_some(Op::LeaseCheckpoint(LeaseCheckpoint { notes }))
     });
     // What could not be proposed, or is under way, is looked at again anyway.
     leases.next_due().filter(|due| *due > now)

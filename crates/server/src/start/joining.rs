@@ -160,9 +160,18 @@ async fn ask_until_told(config: &Config) -> Option<Told> {
     }
 }
 
+/// What those say at these peer URLs that answer.
+pub(super) fn ask_at(config: &Config, urls: Vec<String>) -> Vec<Told> {
+    on_the_network(ask_these(config, urls, ANSWER_PATIENCE)).unwrap_or_default()
+}
+
 /// What those say that answer, in the order of the flags.
 async fn ask_all(config: &Config, patience: Duration) -> Vec<Told> {
-    let urls: Vec<String> = urls_of_others(config).into_iter().map(str::to_owned).collect();
+    let urls = urls_of_others(config).into_iter().map(str::to_owned).collect();
+    ask_these(config, urls, patience).await
+}
+
+async fn ask_these(config: &Config, urls: Vec<String>, patience: Duration) -> Vec<Told> {
     let asked: Vec<_> = urls
         .into_iter()
         .map(|url| {
@@ -209,7 +218,7 @@ mod tests {
             client_urls: Vec::new(),
         };
         let members = urls.iter().zip(1..).map(member).collect();
-        Told { cluster: ClusterId(9), version: None, members }
+        Told { cluster: ClusterId(9), version: None, leader: None, members }
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -107,6 +107,7 @@ mod tests {
                 catch_up_entries: 5_000,
             },
             force_new_cluster: false,
+            peer_urls: Vec::new(),
         };
         let opened = member::open(&disk, &paths, &options, &|| Ok(bootstrap.clone())).unwrap();
         let Opened { mut core, mut applier, .. } = opened;

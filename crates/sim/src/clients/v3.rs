@@ -12,11 +12,15 @@ use proto::{
     },
 };
 
+use state::kv::check;
+
 use super::PATHS;
 use crate::history::History;
 
 /// Leases that there can be.
 const LEASES: i64 = 4;
+/// As `--max-txn-ops` has it.
+const OPS_MAX: usize = 128;
 /// Their times to live, in seconds.
 pub(crate) const TTL_MAX: i64 = 4;
 
@@ -25,12 +29,17 @@ pub(crate) fn request(rng: &mut fastrand::Rng, history: &History) -> Op {
     match rng.u8(..12) {
         0..4 => Op::Put(put(rng, history, 0)),
         4 => Op::DeleteRange(delete(rng)),
-        5..9 => Op::Txn(txn(rng, history)),
+        5..9 => loop {
+            let request = txn(rng, history);
+            if check::txn(&request, OPS_MAX).is_ok() {
+                break Op::Txn(request);
+            }
+        },
         9 | 10 => {
             let (id, ttl) = (lease(rng), rng.i64(1..=TTL_MAX));
             Op::LeaseGrant(LeaseGrantRequest { id, ttl })
         }
-        _ => Op::LeaseRevoke(LeaseRevoke { id: lease(rng), expired: false }),
+        _ => Op::LeaseRevoke(LeaseRevoke { id: lease(rng), ..LeaseRevoke::default() }),
     }
 }
 

@@ -7,7 +7,7 @@ use member::Applier;
 use proto::{
     Message as _,
     command::{Command, LeaseRevoke, Op},
-    etcdserverpb::{LeaseCheckpointRequest, LeaseGrantRequest},
+    etcdserverpb::LeaseGrantRequest,
 };
 use wal::Entry;
 
@@ -16,8 +16,8 @@ use crate::{Violation, history::History};
 const NAME: &str = "leases";
 const SECOND: i64 = 1_000_000_000;
 
-/// Until when leases are promised to their keepers, by id.
-pub(crate) type Promised = BTreeMap<i64, UnixNanos>;
+/// Until when leases are promised to their keepers, by id; and which entries granted them.
+pub(crate) type Promised = BTreeMap<i64, (u64, UnixNanos)>;
 
 /// An entry is applied for the first time.
 pub(crate) fn apply(history: &mut History, entry: &Entry) -> Result<(), Violation> {
@@ -26,18 +26,24 @@ pub(crate) fn apply(history: &mut History, entry: &Entry) -> Result<(), Violatio
     match command.and_then(|command| command.op) {
         Some(Op::LeaseGrant(LeaseGrantRequest { id, ttl })) => {
             // One that is there already is left as it is.
-            history.leases.entry(id).or_insert(UnixNanos(now.0 + ttl * SECOND));
+            let until = UnixNanos(now.0 + ttl * SECOND);
+            history.leases.entry(id).or_insert((entry.index.0, until));
         }
-        Some(Op::LeaseRevoke(LeaseRevoke { id, expired })) => {
-            let until = history.leases.remove(&id);
-            if expired && until.is_some_and(|until| until > now) {
+        Some(Op::LeaseRevoke(LeaseRevoke { id, expired, granted })) => {
+            let is_meant = |of: u64| granted == 0 || granted == of;
+            let Some((_, until)) = history.leases.get(&id).filter(|(of, _)| is_meant(*of)) else {
+                return Ok(());
+            };
+            let until = *until;
+            history.leases.remove(&id);
+            if expired && until > now {
                 let text = format!("{id} ended at {now:?}, promised until {until:?}");
                 return Err(Violation::new(NAME, text));
             }
         }
-        Some(Op::LeaseCheckpoint(LeaseCheckpointRequest { checkpoints })) => {
+        Some(Op::LeaseCheckpoint(checkpoint)) => {
             // So short a lease needs no note.
-            return Err(Violation::new(NAME, format!("{checkpoints:?} were noted down")));
+            return Err(Violation::new(NAME, format!("{checkpoint:?}")));
         }
         _ => {}
     }

@@ -2,14 +2,15 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use backend::Applied;
 use base::Refused;
 use mvcc::{Action, Commit, Kind, ReadError, Txn, Writer};
 use proto::{
-    command::{Compact, LeaseRevoke, Op},
+    command::{Compact, LeaseCheckpoint, LeaseRevoke, Op},
     etcdserverpb::{
         AlarmRequest, AlarmResponse, CompactionResponse, DeleteRangeResponse,
-        LeaseCheckpointRequest, LeaseCheckpointResponse, LeaseGrantRequest, LeaseGrantResponse,
-        LeaseRevokeResponse, PutResponse, ResponseHeader, TxnResponse,
+        LeaseCheckpointResponse, LeaseGrantRequest, LeaseGrantResponse, LeaseRevokeResponse,
+        PutResponse, ResponseHeader, TxnResponse,
     },
 };
 
@@ -39,9 +40,13 @@ pub enum Reply {
 type Answered = Result<(Reply, Option<Arc<Commit>>), Error>;
 
 impl State {
-    pub(super) fn apply_v3(&mut self, op: Op) -> Result<(Response, Vec<Arc<Commit>>), Fatal> {
+    pub(super) fn apply_v3(
+        &mut self,
+        at: Applied,
+        op: Op,
+    ) -> Result<(Response, Vec<Arc<Commit>>), Fatal> {
         let answered = match self.permits(&op) {
-            Ok(()) => self.carry_out(op),
+            Ok(()) => self.carry_out(at, op),
             Err(refused) => Err(refused.into()),
         };
         match answered {
@@ -63,7 +68,7 @@ impl State {
         Ok(())
     }
 
-    fn carry_out(&mut self, op: Op) -> Answered {
+    fn carry_out(&mut self, at: Applied, op: Op) -> Answered {
         let Self { writer, reader, .. } = self;
         let leases = reader.leases();
         match op {
@@ -83,7 +88,7 @@ impl State {
                 writer.compact(revision)?;
                 Ok((Reply::Compact(CompactionResponse { header: Some(self.header()) }), None))
             }
-            Op::LeaseGrant(request) => self.grant(&request),
+            Op::LeaseGrant(request) => self.grant(at, request),
             Op::LeaseRevoke(request) => self.revoke(request),
             Op::LeaseCheckpoint(request) => Ok((self.checkpoint(&request), None)),
             Op::Alarm(request) => Ok((self.alarm(&request), None)),
@@ -102,9 +107,9 @@ impl State {
         kv::header(self.writer.store().revision())
     }
 
-    fn grant(&mut self, request: &LeaseGrantRequest) -> Answered {
-        let LeaseGrantRequest { id, ttl } = *request;
-        let lease = self.reader.leases().grant(id, ttl)?;
+    fn grant(&mut self, at: Applied, request: LeaseGrantRequest) -> Answered {
+        let LeaseGrantRequest { id, ttl } = request;
+        let lease = self.reader.leases().grant(id, ttl, at.index.0)?;
         self.store_lease(id, Some(lease));
         let reply =
             LeaseGrantResponse { header: Some(self.header()), id, ttl, error: String::new() };
@@ -112,8 +117,9 @@ impl State {
     }
 
     fn revoke(&mut self, request: LeaseRevoke) -> Answered {
-        let LeaseRevoke { id, expired } = request;
-        if !self.reader.leases().contains(id) {
+        let LeaseRevoke { id, expired, granted } = request;
+        let is_meant = |lease: Lease| granted == 0 || lease.granted == granted;
+        if !self.reader.leases().get(id).is_some_and(is_meant) {
             return Err(Refused::LeaseNotFound.into());
         }
         let action = if expired { Action::Expire } else { Action::None };
@@ -130,10 +136,10 @@ impl State {
     }
 
     /// A lease that is not there any more needs no note.
-    fn checkpoint(&mut self, request: &LeaseCheckpointRequest) -> Reply {
-        for one in &request.checkpoints {
-            if let Some(lease) = self.reader.leases().checkpoint(one.id, one.remaining_ttl) {
-                self.store_lease(one.id, Some(lease));
+    fn checkpoint(&mut self, request: &LeaseCheckpoint) -> Reply {
+        for note in &request.notes {
+            if let Some(lease) = self.reader.leases().checkpoint(*note) {
+                self.store_lease(note.id, Some(lease));
             }
         }
         Reply::LeaseCheckpoint(LeaseCheckpointResponse { header: Some(self.header()) })

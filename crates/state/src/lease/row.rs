@@ -15,6 +15,8 @@ struct Row {
     ttl: i64,
     #[prost(int64, tag = "2")]
     remaining: i64,
+    #[prost(uint64, tag = "3")]
+    granted: u64,
 }
 
 pub(crate) fn key(id: i64) -> Bytes {
@@ -25,14 +27,14 @@ pub(crate) fn key(id: i64) -> Bytes {
 }
 
 pub(crate) fn encode(lease: Lease) -> Bytes {
-    let Lease { ttl, remaining } = lease;
-    Row { ttl, remaining }.encode_to_vec().into()
+    let Lease { ttl, remaining, granted } = lease;
+    Row { ttl, remaining, granted }.encode_to_vec().into()
 }
 
 /// The id and the lease of a row; the error says what is wrong.
 pub(crate) fn decode(key: &[u8], row: &[u8]) -> Result<(i64, Lease), String> {
     let id = key.strip_prefix(PREFIX).and_then(|id| id.try_into().ok());
     let id = id.map(i64::from_be_bytes).ok_or("its name has no id")?;
-    let Row { ttl, remaining } = Row::decode(row).map_err(|error| error.to_string())?;
-    Ok((id, Lease { ttl, remaining }))
+    let Row { ttl, remaining, granted } = Row::decode(row).map_err(|error| error.to_string())?;
+    Ok((id, Lease { ttl, remaining, granted }))
 }

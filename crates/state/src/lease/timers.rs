@@ -10,7 +10,7 @@ use base::{
     Term,
     limits::{LEASE_CHECKPOINT_INTERVAL, LEASE_REVOCATIONS_PER_SECOND_MAX},
 };
-use proto::etcdserverpb::LeaseCheckpoint;
+use proto::command::LeaseNote;
 
 use super::Lease;
 
@@ -108,7 +108,7 @@ impl Timers {
         leases: &BTreeMap<i64, Lease>,
         now: Duration,
         max: usize,
-    ) -> Vec<LeaseCheckpoint> {
+    ) -> Vec<LeaseNote> {
         let mut notes = Vec::new();
         while notes.len() < max
             && let Some((_, id)) = self.by_note.first().filter(|(due, _)| *due <= now).copied()
@@ -119,9 +119,7 @@ impl Timers {
             self.set(id, Some(Timer { note, ..timer }));
             let remaining = i64::try_from(ceil_secs(left)).unwrap_or(i64::MAX);
             let lease = leases.get(&id).filter(|lease| remaining < lease.ttl && remaining > 0);
-            if lease.is_some() {
-                notes.push(LeaseCheckpoint { id, remaining_ttl: remaining });
-            }
+            notes.extend(lease.map(|lease| LeaseNote { id, remaining, granted: lease.granted }));
         }
         notes
     }

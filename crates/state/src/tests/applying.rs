@@ -120,8 +120,12 @@ fn an_entry_is_not_applied_twice() {
         let fatal = fixture.try_apply(Op::Keys(set("/a", "3"))).unwrap_err();
         assert!(matches!(fatal, Fatal::Again { index, applied: 2 } if index == entry), "{fatal}");
         let at = Applied { index: Index(entry), term: Term(1) };
-        let fatal =
-            fixture.state.apply_conf_change(at, Some(Change::Remove(base::MemberId(1))), "".into());
+        let fatal = fixture.state.apply_conf_change(
+            at,
+            base::ClusterId(9),
+            Some(Change::Remove(base::MemberId(1))),
+            "".into(),
+        );
         assert!(matches!(fatal, Err(Fatal::Again { .. })));
     }
     assert_eq!(fixture.get("/a").unwrap().value, Some("2".into()));

@@ -83,7 +83,7 @@ fn request(kind: &str, digits: &str) -> Op {
         "LeaseGrant" => Op::LeaseGrant(decode(&message)),
         "LeaseRevoke" => {
             let LeaseRevokeRequest { id } = decode(&message);
-            Op::LeaseRevoke(LeaseRevoke { id, expired: false })
+            Op::LeaseRevoke(LeaseRevoke { id, ..LeaseRevoke::default() })
         }
         "Compact" => {
             let CompactionRequest { revision, .. } = decode(&message);

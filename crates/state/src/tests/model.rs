@@ -10,10 +10,10 @@ mod v3;
 use base::Refused;
 use proptest::prelude::*;
 use proto::{
-    command::{Compact, Expire, LeaseRevoke},
+    command::{Compact, Expire, LeaseCheckpoint, LeaseNote, LeaseRevoke},
     etcdserverpb::{
-        AlarmRequest, AlarmType, LeaseCheckpoint, LeaseCheckpointRequest, LeaseGrantRequest,
-        RangeRequest, RangeResponse, alarm_request::AlarmAction,
+        AlarmRequest, AlarmType, LeaseGrantRequest, RangeRequest, RangeResponse,
+        alarm_request::AlarmAction,
     },
 };
 
@@ -164,6 +164,18 @@ impl Pair {
     fn v3(&mut self, op: &Op) {
         let is_read = matches!(op, Op::Txn(txn) if kv::is_read_only(txn));
         let before = self.model.index;
+        let op = &match op {
+            // Of the lease that there is now, or of another.
+            Op::LeaseCheckpoint(LeaseCheckpoint { notes }) => {
+                let mut notes = notes.clone();
+                for note in &mut notes {
+                    let lease = self.model.leases.get(&note.id);
+                    note.granted += lease.map_or(0, |lease| lease.granted);
+                }
+                Op::LeaseCheckpoint(LeaseCheckpoint { notes })
+            }
+            op => op.clone(),
+        };
         let Response::V3(real) = self.real().apply(op.clone()).response else {
             panic!("not an answer to v3");
         };
@@ -181,16 +193,18 @@ impl Pair {
                 }
             }
             Op::LeaseGrant(LeaseGrantRequest { id, ttl }) => {
-                let granted = self.model.grant(*id, *ttl);
+                let entry = self.real().entry;
+                let granted = self.model.grant(*id, *ttl, entry);
                 assert_eq!(real.map(drop), granted, "{op:?}");
             }
-            Op::LeaseRevoke(LeaseRevoke { id, expired }) => {
+            Op::LeaseRevoke(LeaseRevoke { id, expired, .. }) => {
                 assert_eq!(real.map(drop), self.model.revoke(*id, *expired), "{op:?}");
             }
-            Op::LeaseCheckpoint(LeaseCheckpointRequest { checkpoints }) => {
-                for LeaseCheckpoint { id, remaining_ttl } in checkpoints {
-                    if let Some(lease) = self.model.leases.get_mut(id) {
-                        lease.remaining = *remaining_ttl;
+            Op::LeaseCheckpoint(LeaseCheckpoint { notes }) => {
+                for LeaseNote { id, remaining, granted } in notes {
+                    let lease = self.model.leases.get_mut(id);
+                    if let Some(lease) = lease.filter(|lease| lease.granted == *granted) {
+                        lease.remaining = *remaining;
                     }
                 }
                 assert!(real.is_ok());
@@ -203,6 +217,7 @@ impl Pair {
             | Op::Expire(_)
             | Op::Publish(_)
             | Op::ClusterVersion(_)
+            | Op::Downgrade(_)
             | Op::Compact(_) => panic!("{op:?} is none of these"),
         }
         assert!(before <= self.model.index);

@@ -7,7 +7,7 @@ mod v3;
 
 use std::collections::BTreeMap;
 
-use base::{MemberId, version::Minor};
+use base::{ClusterId, MemberId, version::Minor};
 use mvcc::Record;
 use proto::command::{ClusterVersion, Compact, Downgrade, Expire, Member, Publish};
 
@@ -102,9 +102,11 @@ impl Script {
             Response::Keys(Ok(event)) => self.say(show_event(event)),
             Response::Keys(Err(failure)) => self.say(show_failure(failure)),
             Response::V3(Err(refused)) => self.say(refused.text()),
-            Response::V3(Ok(_)) | Response::Expired(_) | Response::Done | Response::Refused(_) => {
-                panic!("{outcome:?}")
-            }
+            Response::V3(Ok(_))
+            | Response::Expired(_)
+            | Response::Done
+            | Response::Downgrade(_)
+            | Response::Refused(_) => panic!("{outcome:?}"),
         }
         self.trace(&outcome.commits);
     }
@@ -144,12 +146,9 @@ impl Script {
         for id in reader.leases().ids() {
             let keys: Vec<String> = reader.lease_keys(id).iter().map(v3::text).collect();
             let lease = reader.leases().get(id).unwrap();
-            self.say(format!(
-                "{id}: {} s, left {}: {}",
-                lease.ttl,
-                lease.remaining,
-                keys.join(" ")
-            ));
+            let crate::lease::Lease { ttl, remaining, granted } = lease;
+            let keys = keys.join(" ");
+            self.say(format!("{id}: {ttl} s, left {remaining}, of entry {granted}: {keys}"));
         }
     }
 
@@ -232,6 +231,8 @@ impl Script {
         let member = Member { id, name, peer_urls: list("peers"), ..Member::default() };
         let change = match (verb, words.at(0)) {
             ("member", "add") => Change::Add(member),
+            ("member", "learn") => Change::AddLearner(member, words.number("most").unwrap_or(1)),
+            ("member", "promote") => Change::Promote(MemberId(id)),
             ("member", "update") => Change::Update(member),
             ("member", "remove") => Change::Remove(MemberId(id)),
             ("publish", _) => {
@@ -258,7 +259,7 @@ impl Script {
         // As whoever applies entries does it.
         let checked = fixture.state.reader().members().check(&change);
         let allowed = checked.is_ok().then_some(change);
-        fixture.state.apply_conf_change(at, allowed, conf).unwrap();
+        fixture.state.apply_conf_change(at, ClusterId(9), allowed, conf).unwrap();
         let response = match checked {
             Ok(()) => Response::Done,
             Err(refusal) => Response::Refused(refusal.to_string()),

@@ -20,7 +20,10 @@ fn cluster(members: u64) -> Fixture {
     for id in 1..=members {
         let at = fixture.next();
         let member = Member { id, ..Member::default() };
-        fixture.state.apply_conf_change(at, Some(Change::Add(member)), "".into()).unwrap();
+        fixture
+            .state
+            .apply_conf_change(at, base::ClusterId(9), Some(Change::Add(member)), "".into())
+            .unwrap();
     }
     raise(&mut fixture, FIRST);
     fixture
@@ -77,7 +80,7 @@ fn the_version_goes_up_only_once_all_members_have_told_that_they_can() {
     assert_eq!(raise(&mut fixture, FIRST), Some(NEW), "only a downgrade lowers it");
     let at = fixture.next();
     let remove = Change::Remove(MemberId(3));
-    fixture.state.apply_conf_change(at, Some(remove), "".into()).unwrap();
+    fixture.state.apply_conf_change(at, base::ClusterId(9), Some(remove), "".into()).unwrap();
     assert_eq!(reopen_with(fixture, NEXT).state.reader().cluster_version(), Some(NEW));
 }
 
@@ -86,8 +89,8 @@ fn a_member_that_was_added_and_has_not_started_holds_the_version_down() {
     let mut fixture = cluster(1);
     tell(&mut fixture, 1, &NEXT);
     let at = fixture.next();
-    let learner = Member { id: 2, learner: true, ..Member::default() };
-    fixture.state.apply_conf_change(at, Some(Change::Add(learner)), "".into()).unwrap();
+    let learner = Change::AddLearner(Member { id: 2, ..Member::default() }, 1);
+    fixture.state.apply_conf_change(at, base::ClusterId(9), Some(learner), "".into()).unwrap();
     assert_eq!(raise(&mut fixture, NEW), Some(FIRST));
     tell(&mut fixture, 2, &NEXT);
     assert_eq!(raise(&mut fixture, NEW), Some(NEW));
@@ -154,7 +157,10 @@ fn a_downgrade_begins_only_while_all_members_are_of_the_clusters_version() {
     assert_eq!(lower(&mut fixture, "3.6.0"), Err(Unfit::Mixed(NEW, Minor::new(3, 8))));
     let at = fixture.next();
     let member = Member { id: 4, ..Member::default() };
-    fixture.state.apply_conf_change(at, Some(Change::Add(member)), "".into()).unwrap();
+    fixture
+        .state
+        .apply_conf_change(at, base::ClusterId(9), Some(Change::Add(member)), "".into())
+        .unwrap();
     assert_eq!(lower(&mut fixture, "3.6.0"), Err(Unfit::Mixed(NEW, NEW)));
     let mut fixture = Fixture::new();
     assert_eq!(lower(&mut fixture, "3.6.0"), Err(Unfit::NoClusterVersion));

@@ -127,14 +127,13 @@ mod tests {
 
     #[test]
     fn a_key_belongs_to_the_directory_that_its_next_separator_ends() {
-        let child =
-            |key: &'static str, prefix: &'static str| child(&key.into(), &prefix.into(), b"/");
-        assert_eq!(child("/a/b/c", ""), Child::Directory("/".into()));
-        assert_eq!(child("/a/b/c", "/a/"), Child::Directory("/a/b/".into()));
-        assert_eq!(child("/a/b", "/a/"), Child::Key("/a/b".into()));
-        assert_eq!(child("/a/", "/a/"), Child::Key("/a/".into()));
-        assert_eq!(child("//x", "/"), Child::Directory("//".into()));
-        assert_eq!(child("plain", ""), Child::Key("plain".into()));
+        let of = |key: &'static str, prefix: &'static str| child(&key.into(), &prefix.into(), b"/");
+        assert_eq!(of("/a/b/c", ""), Child::Directory("/".into()));
+        assert_eq!(of("/a/b/c", "/a/"), Child::Directory("/a/b/".into()));
+        assert_eq!(of("/a/b", "/a/"), Child::Key("/a/b".into()));
+        assert_eq!(of("/a/", "/a/"), Child::Key("/a/".into()));
+        assert_eq!(of("//x", "/"), Child::Directory("//".into()));
+        assert_eq!(of("plain", ""), Child::Key("plain".into()));
     }
 
     #[test]

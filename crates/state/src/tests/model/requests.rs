@@ -119,17 +119,21 @@ fn alarm() -> impl Strategy<Value = AlarmRequest> {
 pub(super) fn op() -> impl Strategy<Value = Op> {
     let id = || 0..4_i64;
     let ttl = select(&[1_i64, 500, 9_000_000_001][..]);
-    let checkpoint =
-        (id(), 0..600_i64).prop_map(|(id, remaining_ttl)| LeaseCheckpoint { id, remaining_ttl });
+    let note = (id(), 0..600_i64, proptest::bool::weighted(0.2));
+    let note = note.prop_map(|(id, remaining, other)| LeaseNote {
+        id,
+        remaining,
+        granted: u64::from(other),
+    });
     prop_oneof![
         6 => put().prop_map(Op::Put),
         3 => delete_range().prop_map(Op::DeleteRange),
         8 => txn(2).prop_map(Op::Txn),
         3 => (id(), ttl).prop_map(|(id, ttl)| Op::LeaseGrant(LeaseGrantRequest { id, ttl })),
         1 => (id(), any::<bool>())
-            .prop_map(|(id, expired)| Op::LeaseRevoke(LeaseRevoke { id, expired })),
-        1 => vec(checkpoint, 0..3)
-            .prop_map(|checkpoints| Op::LeaseCheckpoint(LeaseCheckpointRequest { checkpoints })),
+            .prop_map(|(id, expired)| Op::LeaseRevoke(LeaseRevoke { id, expired, granted: 0 })),
+        1 => vec(note, 0..3)
+            .prop_map(|notes| Op::LeaseCheckpoint(LeaseCheckpoint { notes })),
         1 => alarm().prop_map(Op::Alarm),
     ]
 }

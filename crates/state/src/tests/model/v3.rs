@@ -301,7 +301,7 @@ impl Model {
         })
     }
 
-    pub(super) fn grant(&mut self, id: i64, ttl: i64) -> Result<(), Refused> {
+    pub(super) fn grant(&mut self, id: i64, ttl: i64, granted: u64) -> Result<(), Refused> {
         if self.no_space {
             return Err(Refused::NoSpace);
         }
@@ -314,7 +314,7 @@ impl Model {
         if self.leases.contains_key(&id) {
             return Err(Refused::LeaseExists);
         }
-        self.leases.insert(id, Lease { ttl, remaining: 0 });
+        self.leases.insert(id, Lease { ttl, remaining: 0, granted });
         Ok(())
     }
 

@@ -5,9 +5,9 @@
 //! a transaction inside.
 
 use proto::{
+    command::{LeaseCheckpoint, LeaseNote},
     etcdserverpb::{
-        AlarmRequest, AlarmType, Compare, LeaseCheckpoint, LeaseCheckpointRequest, RangeRequest,
-        RangeResponse, ResponseOp, TxnResponse,
+        AlarmRequest, AlarmType, Compare, RangeRequest, RangeResponse, ResponseOp, TxnResponse,
         alarm_request::AlarmAction,
         compare::{CompareResult, CompareTarget, TargetUnion},
         response_op,
@@ -49,10 +49,15 @@ pub(super) fn op(verb: &str, words: &Words<'_>) -> Op {
         }),
         "txn" => Op::Txn(txn(&mut words.0.iter().copied())),
         "grant" => Op::LeaseGrant(LeaseGrantRequest { id: number(0), ttl: number(1) }),
-        "revoke" => Op::LeaseRevoke(LeaseRevoke { id: number(0), expired: words.has("expired") }),
+        "revoke" => Op::LeaseRevoke(LeaseRevoke {
+            id: number(0),
+            expired: words.has("expired"),
+            granted: words.number("granted").unwrap_or(0),
+        }),
         "note" => {
-            let note = LeaseCheckpoint { id: number(0), remaining_ttl: number(1) };
-            Op::LeaseCheckpoint(LeaseCheckpointRequest { checkpoints: vec![note] })
+            let granted = words.number("granted").unwrap_or(0);
+            let note = LeaseNote { id: number(0), remaining: number(1), granted };
+            Op::LeaseCheckpoint(LeaseCheckpoint { notes: vec![note] })
         }
         _ => Op::Alarm(AlarmRequest {
             action: match words.at(0) {
