@@ -1,0 +1,9 @@
+//! The client of API 3 against servers that answer from a script: every failure at the moment of
+//! choice.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod calls;
+mod keeping;
+mod server;
+mod watching;
