@@ -106,6 +106,11 @@ impl Applier {
         Ok(())
     }
 
+    /// See [`State::hash_compactions`].
+    pub fn hash_compactions(&mut self, hashes: bool) {
+        self.state.hash_compactions(hashes);
+    }
+
     /// One small step of compaction, in time that nobody needs; true if there is more to do.
     pub fn compact_step(&mut self, rows: usize) -> Result<bool, ApplyError> {
         Ok(self.state.compact_step(rows)?)
