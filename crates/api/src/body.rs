@@ -1,7 +1,8 @@
-//! The bodies of answers: whole ones, and three that are made while they are sent.
+//! The bodies of answers: whole ones, three that are made while they are sent, and those of others.
 
 use std::{
-    convert::Infallible,
+    error::Error,
+    fmt,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -11,6 +12,7 @@ use hyper::body::{Body, Frame, SizeHint};
 
 use crate::{
     gateway::MessagesBody,
+    proxy::Passing,
     v2::{listing::ListingBody, watch::WatchBody},
 };
 
@@ -24,7 +26,21 @@ pub(crate) enum ReplyBody {
     Listing(Box<ListingBody>),
     /// Messages of the gateway, as they come.
     Messages(Box<MessagesBody>),
+    /// A member's, on its way through a proxy.
+    Passing(Box<Passing>),
 }
+
+/// A body that breaks off in the middle: the connection ends with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cut;
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the answer breaks off")
+    }
+}
+
+impl Error for Cut {}
 
 impl ReplyBody {
     pub(crate) const EMPTY: Self = Self::Whole(None);
@@ -37,23 +53,28 @@ impl ReplyBody {
 
 impl Body for ReplyBody {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = Cut;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let next = match &mut *self {
             Self::Whole(bytes) => Poll::Ready(bytes.take()),
             Self::Watch(watch) => watch.poll_chunk(cx),
             Self::Listing(listing) => Poll::Ready(listing.next_chunk()),
             Self::Messages(messages) => messages.poll_chunk(cx),
+            Self::Passing(passing) => return passing.poll_piece(cx),
         };
         next.map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes))))
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Whole(None))
+        match self {
+            Self::Whole(bytes) => bytes.is_none(),
+            Self::Watch(_) | Self::Listing(_) | Self::Messages(_) => false,
+            Self::Passing(passing) => passing.is_at_end(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -62,6 +83,7 @@ impl Body for ReplyBody {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
             Self::Watch(_) | Self::Listing(_) | Self::Messages(_) => SizeHint::default(),
+            Self::Passing(passing) => passing.length(),
         }
     }
 }

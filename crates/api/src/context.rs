@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use base::limits;
 use http::HeaderValue;
 use server::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::ops::metrics::Counters;
 
@@ -76,6 +76,8 @@ pub(crate) struct Context {
     /// `X-Etcd-Cluster-Id`.
     pub(crate) cluster_id: HeaderValue,
     pub(crate) counters: Counters,
+    /// One hash at a time: each reads all there is.
+    pub(crate) hashing: Semaphore,
     /// True once the server stops: what waits for news ends then.
     pub(crate) stop: watch::Receiver<bool>,
 }
@@ -91,6 +93,7 @@ impl Context {
         let cluster_id: &'static str = handle.cluster_id().to_string().leak();
         let cluster_id = HeaderValue::from_static(cluster_id);
         let counters = Counters::default();
-        Self { handle, config, set_log_level, cluster_id, counters, stop }
+        let hashing = Semaphore::new(1);
+        Self { handle, config, set_log_level, cluster_id, counters, hashing, stop }
     }
 }

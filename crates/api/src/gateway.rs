@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
+use proto::v3electionpb::LeaderRequest;
 use serde::{Serialize, de::DeserializeOwned};
 use tonic::{Response, Status, metadata::MetadataMap};
 
@@ -18,7 +19,6 @@ pub(crate) use self::messages::MessagesBody;
 use crate::{
     context::Context,
     reply::{self, Reply},
-    v2::upload,
     v3::{self, services},
 };
 
@@ -38,14 +38,125 @@ pub(crate) async fn answer(context: &Arc<Context>, request: Request<Incoming>) -
         return failure::reply(&Status::unimplemented("Method Not Allowed"));
     }
     let path = request.uri().path().to_owned();
-    match path.as_str() {
-        "/v3/kv/range" => unary!(Kv::Kv::range, context, request),
-        "/v3/kv/put" => unary!(Kv::Kv::put, context, request),
-        "/v3/kv/deleterange" => unary!(Kv::Kv::delete_range, context, request),
-        "/v3/kv/txn" => unary!(Kv::Kv::txn, context, request),
-        "/v3/kv/compaction" => unary!(Kv::Kv::compact, context, request),
-        "/v3/watch" => watch(context, request),
-        _ => failure::reply(&Status::not_found("Not Found")),
+    let Some((service, method)) = path.strip_prefix("/v3/").and_then(|path| path.split_once('/'))
+    else {
+        return match path.as_str() {
+            "/v3/watch" => watch(context, request),
+            _ => not_found(),
+        };
+    };
+    match (service, method) {
+        // Two of the original's names for one thing.
+        ("kv", method) if method.starts_with("lease/") => {
+            lease(context, request, method.trim_start_matches("lease/")).await
+        }
+        ("kv", method) => kv(context, request, method).await,
+        ("lease", method) => lease(context, request, method).await,
+        ("cluster", method) => cluster(context, request, method).await,
+        ("maintenance", method) => maintenance(context, request, method).await,
+        ("lock" | "election", method) => locks(context, request, (service, method)).await,
+        ("auth", method) => auth(context, request, method).await,
+        _ => not_found(),
+    }
+}
+
+fn not_found() -> Reply {
+    failure::reply(&Status::not_found("Not Found"))
+}
+
+async fn kv(context: &Arc<Context>, request: Request<Incoming>, method: &str) -> Reply {
+    match method {
+        "range" => unary!(Kv::Kv::range, context, request),
+        "put" => unary!(Kv::Kv::put, context, request),
+        "deleterange" => unary!(Kv::Kv::delete_range, context, request),
+        "txn" => unary!(Kv::Kv::txn, context, request),
+        "compaction" => unary!(Kv::Kv::compact, context, request),
+        _ => not_found(),
+    }
+}
+
+async fn lease(context: &Arc<Context>, request: Request<Incoming>, method: &str) -> Reply {
+    match method {
+        "grant" => unary!(Lease::Lease::lease_grant, context, request),
+        "revoke" => unary!(Lease::Lease::lease_revoke, context, request),
+        "timetolive" => unary!(Lease::Lease::lease_time_to_live, context, request),
+        "leases" => unary!(Lease::Lease::lease_leases, context, request),
+        "keepalive" => {
+            let ends = v3::Ends::new(context, &metadata(&request));
+            let requests = Box::pin(requests::stream(request.into_body()));
+            messages::reply(v3::KeepAlive::new(Arc::clone(context), ends, requests))
+        }
+        _ => not_found(),
+    }
+}
+
+async fn cluster(context: &Arc<Context>, request: Request<Incoming>, method: &str) -> Reply {
+    match method {
+        "member/add" => unary!(Cluster::Cluster::member_add, context, request),
+        "member/remove" => unary!(Cluster::Cluster::member_remove, context, request),
+        "member/update" => unary!(Cluster::Cluster::member_update, context, request),
+        "member/list" => unary!(Cluster::Cluster::member_list, context, request),
+        "member/promote" => unary!(Cluster::Cluster::member_promote, context, request),
+        _ => not_found(),
+    }
+}
+
+async fn maintenance(context: &Arc<Context>, request: Request<Incoming>, method: &str) -> Reply {
+    match method {
+        "alarm" => unary!(Maintenance::Maintenance::alarm, context, request),
+        "status" => unary!(Maintenance::Maintenance::status, context, request),
+        "defragment" => unary!(Maintenance::Maintenance::defragment, context, request),
+        "hash" => unary!(Maintenance::Maintenance::hash, context, request),
+        "hashkv" => unary!(Maintenance::Maintenance::hash_kv, context, request),
+        "transfer-leadership" => unary!(Maintenance::Maintenance::move_leader, context, request),
+        "downgrade" => unary!(Maintenance::Maintenance::downgrade, context, request),
+        "snapshot" => match v3::Snapshot::begin(context, &metadata(&request)).await {
+            Ok(snapshot) => messages::reply(snapshot),
+            Err(status) => failure::reply(&status),
+        },
+        _ => not_found(),
+    }
+}
+
+async fn locks(context: &Arc<Context>, request: Request<Incoming>, method: (&str, &str)) -> Reply {
+    match method {
+        ("lock", "lock") => unary!(Lock::Lock::lock, context, request),
+        ("lock", "unlock") => unary!(Lock::Lock::unlock, context, request),
+        ("election", "campaign") => unary!(Election::Election::campaign, context, request),
+        ("election", "proclaim") => unary!(Election::Election::proclaim, context, request),
+        ("election", "leader") => unary!(Election::Election::leader, context, request),
+        ("election", "resign") => unary!(Election::Election::resign, context, request),
+        ("election", "observe") => {
+            let ends = v3::Ends::new(context, &metadata(&request));
+            match requests::read::<LeaderRequest>(context, request).await {
+                Ok(asked) => messages::reply(v3::Observe::begin(context, &asked.name, ends)),
+                Err(reply) => reply,
+            }
+        }
+        _ => not_found(),
+    }
+}
+
+async fn auth(context: &Arc<Context>, request: Request<Incoming>, method: &str) -> Reply {
+    match method {
+        "enable" => unary!(Auth::Auth::auth_enable, context, request),
+        "disable" => unary!(Auth::Auth::auth_disable, context, request),
+        "status" => unary!(Auth::Auth::auth_status, context, request),
+        "authenticate" => unary!(Auth::Auth::authenticate, context, request),
+        "user/add" => unary!(Auth::Auth::user_add, context, request),
+        "user/get" => unary!(Auth::Auth::user_get, context, request),
+        "user/list" => unary!(Auth::Auth::user_list, context, request),
+        "user/delete" => unary!(Auth::Auth::user_delete, context, request),
+        "user/changepw" => unary!(Auth::Auth::user_change_password, context, request),
+        "user/grant" => unary!(Auth::Auth::user_grant_role, context, request),
+        "user/revoke" => unary!(Auth::Auth::user_revoke_role, context, request),
+        "role/add" => unary!(Auth::Auth::role_add, context, request),
+        "role/get" => unary!(Auth::Auth::role_get, context, request),
+        "role/list" => unary!(Auth::Auth::role_list, context, request),
+        "role/delete" => unary!(Auth::Auth::role_delete, context, request),
+        "role/grant" => unary!(Auth::Auth::role_grant_permission, context, request),
+        "role/revoke" => unary!(Auth::Auth::role_revoke_permission, context, request),
+        _ => not_found(),
     }
 }
 
@@ -59,15 +170,9 @@ where
     A: Serialize,
 {
     let metadata = metadata(&request);
-    // In base64 bytes are a third longer.
-    let bytes_max = context.config.grpc.request_bytes_max * 2;
-    let body = match upload::read_up_to(request, bytes_max).await {
-        Ok(body) => body,
-        Err(reply) => return reply,
-    };
-    let message = match requests::one(&body) {
+    let message = match requests::read(context, request).await {
         Ok(message) => message,
-        Err(status) => return failure::reply(&status),
+        Err(reply) => return reply,
     };
     let mut request = tonic::Request::new(message);
     *request.metadata_mut() = metadata;

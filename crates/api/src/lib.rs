@@ -5,16 +5,18 @@
 //! - `serve`: listeners, connections, their limits and their end; `stream`, `watchdog`: one
 //!   connection's bytes, and what it has done; `port`: with TLS or without; `protocol`: which HTTP;
 //!   `at_once`: polling again who woke himself
-//! - `route`: from path and method to a handler; `escape`: what URLs escape
+//! - `route`: from path and method to a handler; `escape`: what URLs escape; `cors`: who may ask across sites
 //! - `v3`: the services of gRPC; `gateway`: the same as JSON
 //! - `v2`: keys, members and statistics; `ops`: version, health, metrics, log level
 //! - `peers`: what the peer port answers
-//! - `answering`, `reply`, `numbers`, `body`: how answers are made and sent
+//! - `proxy`: members answer, and requests and answers are passed on
+//! - `answering`, `reply`, `numbers`, `body`, `upload`: how requests are read, answers made and sent
 
 mod answering;
 mod at_once;
 mod body;
 mod context;
+mod cors;
 mod escape;
 mod gateway;
 mod numbers;
@@ -22,14 +24,17 @@ mod ops;
 mod peers;
 mod port;
 mod protocol;
+mod proxy;
 mod reply;
 mod route;
 mod serve;
 mod stream;
+mod upload;
 mod v2;
 mod v3;
 mod watchdog;
 
 pub use context::{Config, Grpc, SetLogLevel};
 pub use port::Port;
-pub use serve::{serve_clients, serve_peers};
+pub use proxy::{Proxy, ProxyConfig};
+pub use serve::{serve_clients, serve_peers, serve_proxy};

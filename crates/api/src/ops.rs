@@ -3,6 +3,8 @@
 pub(crate) mod health;
 pub(crate) mod log_level;
 pub(crate) mod metrics;
+#[cfg(feature = "next-version")]
+pub(crate) mod next;
 mod process;
 pub(crate) mod vars;
 pub(crate) mod version;

@@ -2,9 +2,10 @@
 
 mod leases;
 
-use base::UnixNanos;
-use http::{Method, Request, StatusCode};
+use base::{UnixNanos, version::Minor};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
+use peer::{Identity, ask};
 use server::{Handle, KEEP_PATH, TIME_TO_LIVE_PATH};
 
 use crate::{
@@ -35,7 +36,10 @@ pub(crate) fn answer(handle: &Handle, request: Request<Incoming>) -> Answering {
         }
         "/version" => ops::version::answer(handle, method),
         "/members" | "/raft/probing" if *method != Method::GET => reply::method_not_allowed("GET"),
-        "/members" => members(handle),
+        "/members" => {
+            warn_of_older(handle, Identity::version(request.headers()));
+            members(handle)
+        }
         "/raft/probing" => probing(handle.clock().wall()),
         _ => reply::not_found(),
     })
@@ -69,10 +73,31 @@ fn members(handle: &Handle) -> Reply {
     }
     body.extend_from_slice(b"]\n");
     let mut reply = reply::json(StatusCode::OK, String::from_utf8_lossy(&body).into_owned());
-    if let Ok(id) = http::HeaderValue::from_str(&handle.cluster_id().to_string()) {
-        reply.headers_mut().insert(X_ETCD_CLUSTER_ID, id);
+    let mut tell = |header, text: String| {
+        if let Ok(text) = HeaderValue::from_str(&text) {
+            reply.headers_mut().insert(header, text);
+        }
+    };
+    tell(X_ETCD_CLUSTER_ID, handle.cluster_id().to_string());
+    let version = handle.reader().cluster_version().map(Minor::in_full).unwrap_or_default();
+    tell(HeaderName::from_static(ask::CLUSTER_VERSION), version);
+    if let Some(leader) = handle.status().leader {
+        tell(HeaderName::from_static(ask::LEADER), leader.to_string());
     }
     reply
+}
+
+/// Who asks is about to become a member, and finds out itself that its build is too old.
+fn warn_of_older(handle: &Handle, version: &str) {
+    let cluster = handle.reader().cluster_version();
+    if let (Some(asker), Some(cluster)) = (Minor::parse(version), cluster)
+        && asker < cluster
+    {
+        tracing::warn!(
+            "a member of version {version} asks for the members: it cannot join, the cluster is at \
+             {cluster}; start a build of {cluster} there"
+        );
+    }
 }
 
 fn probing(now: UnixNanos) -> Reply {

@@ -3,46 +3,30 @@
 use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, StatusCode, header};
+use http::{Method, Request, StatusCode};
 use hyper::body::{Body as _, Incoming};
 use percent_encoding::{percent_decode, percent_encode};
 
 use crate::{
     context::Context,
-    escape, gateway, ops,
+    cors, escape, gateway, ops,
     reply::{self, Reply},
     v2,
 };
 
 /// Answers a request on the client port.
 pub(crate) async fn answer(context: &Arc<Context>, request: Request<Incoming>) -> Reply {
-    if context.config.cors.is_empty() && request.method() != Method::OPTIONS {
+    let cors = &context.config.cors;
+    if cors.is_empty() && request.method() != Method::OPTIONS {
         return answer_plain(context, request).await;
     }
-    let allowed = allowed_origin(context, &request);
-    let mut reply = if request.method() == Method::OPTIONS {
+    let allowed = cors::allowed_origin(cors, request.headers());
+    let reply = if request.method() == Method::OPTIONS {
         reply::empty(StatusCode::OK)
     } else {
         answer_plain(context, request).await
     };
-    if let Some(origin) = allowed {
-        let headers = reply.headers_mut();
-        let methods = HeaderValue::from_static("POST, GET, OPTIONS, PUT, DELETE");
-        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        let allow = HeaderValue::from_static("accept, content-type, authorization");
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allow);
-    }
-    reply
-}
-
-fn allowed_origin(context: &Context, request: &Request<Incoming>) -> Option<HeaderValue> {
-    let allowed = &context.config.cors;
-    if allowed.iter().any(|one| one == "*") {
-        return Some(HeaderValue::from_static("*"));
-    }
-    let origin = request.headers().get(header::ORIGIN)?;
-    allowed.iter().any(|one| one.as_bytes() == origin.as_bytes()).then(|| origin.clone())
+    cors::allow(reply, allowed)
 }
 
 /// The answer to a plain read, if it needs no waiting: see [`v2::keys::answer_now`].
@@ -115,6 +99,8 @@ async fn other(context: &Arc<Context>, request: Request<Incoming>, path: &[u8]) 
         b"/metrics" => ops::metrics::answer(context, &method),
         b"/debug/vars" => ops::vars::answer(context, &method),
         b"/config/local/log" => ops::log_level::answer(context, request).await,
+        #[cfg(feature = "next-version")]
+        b"/next/note" => ops::next::note(context, request).await,
         path if path.starts_with(b"/v2/auth/") => v2::auth::answer(),
         path if path.starts_with(b"/v3/") => gateway::answer(context, request).await,
         _ => reply::not_found(),

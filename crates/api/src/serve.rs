@@ -3,6 +3,7 @@
 use std::{
     fmt::Display,
     future,
+    net::SocketAddr,
     pin::{Pin, pin},
     sync::Arc,
     task::Poll,
@@ -29,7 +30,9 @@ use crate::{
     context::Context,
     peers,
     port::{self, Port, Wire},
-    protocol, route,
+    protocol,
+    proxy::Proxy,
+    route,
     stream::Stream,
     v3,
     watchdog::{Activity, Connections, LOOK_INTERVAL, Order},
@@ -53,38 +56,80 @@ pub async fn serve_clients(
     set_log_level: SetLogLevel,
     stop: watch::Receiver<bool>,
 ) {
-    let connections = config.max_connections;
-    let context = Arc::new(Context::new(handle.clone(), config, set_log_level, stop.clone()));
+    let rules = Rules { connections_max: config.max_connections, half_close: true };
+    let context = Arc::new(Context::new(handle, config, set_log_level, stop.clone()));
     let services = Arc::new(v3::Services::new(&context));
-    let answer = move |request| {
-        if let Some(reply) = route::answer_now(&context, &request) {
-            return Answering::now(reply);
+    accept(port, rules, (stop, Some(services)), move |_| {
+        let (context, connected) = (Arc::clone(&context), context.handle.connected());
+        move |request| {
+            let _ = &connected;
+            if let Some(reply) = route::answer_now(&context, &request) {
+                return Answering::now(reply);
+            }
+            let context = Arc::clone(&context);
+            Answering::Later(Box::pin(async move { route::answer(&context, request).await }))
         }
-        let context = Arc::clone(&context);
-        Answering::Later(Box::pin(async move { route::answer(&context, request).await }))
-    };
-    accept(port, connections, handle, stop, (answer, Some(services))).await;
+    })
+    .await;
+}
+
+/// Serves clients in the members' place, on a port with so many connections at once. Ends as
+/// [`serve_clients`] does.
+pub async fn serve_proxy(
+    port: Port,
+    proxy: Arc<Proxy>,
+    connections_max: usize,
+    stop: watch::Receiver<bool>,
+) {
+    // A client that is gone must not be waited for at a member: half a connection is none here, as
+    // in the original.
+    let rules = Rules { connections_max, half_close: false };
+    let stopping = stop.clone();
+    accept(port, rules, (stop, None), move |from| {
+        let (proxy, stop) = (Arc::clone(&proxy), stopping.clone());
+        move |request| {
+            let (proxy, stop) = (Arc::clone(&proxy), stop.clone());
+            Answering::Later(Box::pin(async move { proxy.answer(request, from, stop).await }))
+        }
+    })
+    .await;
 }
 
 /// Serves the peer port: the other members' streams, `/members`, `/version`, `/raft/probing`. Ends as
 /// [`serve_clients`] does.
 pub async fn serve_peers(port: Port, handle: Handle, stop: watch::Receiver<bool>) {
-    let member = handle.clone();
-    let answer = move |request| peers::answer(&member, request);
-    accept(port, PEER_CONNECTIONS_MAX, handle, stop, (answer, None)).await;
+    let rules = Rules { connections_max: PEER_CONNECTIONS_MAX, half_close: true };
+    accept(port, rules, (stop, None), move |_| {
+        let (member, connected) = (handle.clone(), handle.connected());
+        move |request| {
+            let _ = &connected;
+            peers::answer(&member, request)
+        }
+    })
+    .await;
 }
 
-async fn accept<A>(
-    port: Port,
+/// What connections of a listener may do.
+#[derive(Clone, Copy, Debug)]
+struct Rules {
+    /// At once.
     connections_max: usize,
-    member: Handle,
-    mut stop: watch::Receiver<bool>,
-    (answer, services): (A, Option<Arc<v3::Services>>),
+    /// Whether a client that has closed its half of a plain connection still gets its answer.
+    half_close: bool,
+}
+
+/// `meet` gives each connection what answers it, which lives as long as the connection.
+async fn accept<M, A>(
+    port: Port,
+    rules: Rules,
+    (mut stop, services): (watch::Receiver<bool>, Option<Arc<v3::Services>>),
+    meet: M,
 ) where
-    A: Fn(Request<Incoming>) -> Answering + Clone + Send + Sync + 'static,
+    M: Fn(SocketAddr) -> A,
+    A: Fn(Request<Incoming>) -> Answering + Send + Sync + 'static,
 {
     let Port { listener, tls } = port;
-    let connections_max = u32::try_from(connections_max).unwrap_or(u32::MAX).max(1);
+    let connections_max = u32::try_from(rules.connections_max).unwrap_or(u32::MAX).max(1);
     let places = Arc::new(Semaphore::new(connections_max as usize));
     let connections = Arc::new(Connections::default());
     let mut looks = time::interval_at(time::Instant::now() + LOOK_INTERVAL, LOOK_INTERVAL);
@@ -98,7 +143,7 @@ async fn accept<A>(
             }
             accepted = next(&listener, &places) => accepted,
         };
-        let (stream, place) = match accepted {
+        let (stream, from, place) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
@@ -106,20 +151,23 @@ async fn accept<A>(
                 continue;
             }
         };
-        let (answer, connection) = (answer.clone(), connections.add());
-        let (connected, tls) = (member.connected(), tls.clone());
+        let (answer, connection) = (Arc::new(meet(from)), connections.add());
+        let tls = tls.clone();
         let services = services.clone();
         tokio::spawn(async move {
             let activity = &connection.activity;
-            if let Some(wire) = begin(stream, tls.as_deref()).await {
+            if let Some(wire) = begin(stream, from, tls.as_deref()).await {
                 match services {
                     Some(services) if speaks_http2(&wire, activity).await => {
-                        serve_http2(wire, activity, answer, services).await;
+                        serve_http2(wire, activity, &answer, services).await;
                     }
-                    Some(_) | None => serve_connection(wire, activity, answer).await,
+                    Some(_) | None => {
+                        let half_close = rules.half_close && matches!(wire, Wire::Plain(_));
+                        serve_connection(wire, half_close, activity, &*answer).await;
+                    }
                 }
             }
-            drop((connection, connected, place));
+            drop((connection, answer, place));
         });
     }
     drop(listener);
@@ -133,35 +181,32 @@ type Place = tokio::sync::OwnedSemaphorePermit;
 async fn next(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, Place)> {
+) -> std::io::Result<(TcpStream, SocketAddr, Place)> {
     // The semaphore is never closed.
     let place =
         Arc::clone(places).acquire_owned().await.map_err(|_| std::io::ErrorKind::NotConnected)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, place))
+    let (stream, from) = listener.accept().await?;
+    Ok((stream, from, place))
 }
 
 /// A connection that may ask; `None`: it may not, and the log says why.
-async fn begin(stream: TcpStream, tls: Option<&Acceptor>) -> Option<Wire> {
+async fn begin(stream: TcpStream, from: SocketAddr, tls: Option<&Acceptor>) -> Option<Wire> {
     if let Err(error) = set_options(&stream) {
         tracing::debug!(%error, "cannot set a connection's options");
     }
-    let from = stream.peer_addr();
     match port::begin(stream, tls).await {
         Ok(wire) => Some(wire),
         Err(why) => {
-            let from = from.map_or_else(|_| "somewhere".to_owned(), |from| from.to_string());
-            tracing::warn!("rejected connection from {from:?}: {why}");
+            tracing::warn!("rejected connection from \"{from}\": {why}");
             None
         }
     }
 }
 
-async fn serve_connection<A>(stream: Wire, activity: &Arc<Activity>, answer: A)
+async fn serve_connection<A>(stream: Wire, half_close: bool, activity: &Arc<Activity>, answer: &A)
 where
     A: Fn(Request<Incoming>) -> Answering,
 {
-    let goes_on_listening = matches!(stream, Wire::Plain(_));
     let io = TokioIo::new(Stream::new(stream, Arc::clone(activity)));
     let service = service_fn(|request| answer(request).counted(activity));
     let connection = http1::Builder::new()
@@ -170,7 +215,7 @@ where
         .title_case_headers(true)
         // Most bodies are small: copying one behind its head is cheaper than a vectored write.
         .writev(false)
-        .half_close(goes_on_listening)
+        .half_close(half_close)
         .serve_connection(io, service)
         .with_upgrades();
     let serving = until_told(connection, activity, |connection| connection.graceful_shutdown());
@@ -193,16 +238,17 @@ async fn speaks_http2(wire: &Wire, activity: &Activity) -> bool {
 async fn serve_http2<A>(
     stream: Wire,
     activity: &Arc<Activity>,
-    answer: A,
+    answer: &Arc<A>,
     services: Arc<v3::Services>,
 ) where
-    A: Fn(Request<Incoming>) -> Answering + Clone + Send + Sync + 'static,
+    A: Fn(Request<Incoming>) -> Answering + Send + Sync + 'static,
 {
     activity.multiplex();
-    let io = TokioIo::new(Stream::new(stream, Arc::clone(activity)));
+    let stream = Stream::new(stream, Arc::clone(activity)).counted(services.traffic());
+    let io = TokioIo::new(stream);
     let service = service_fn(|request: Request<Incoming>| {
         let (services, answer, activity) =
-            (Arc::clone(&services), answer.clone(), Arc::clone(activity));
+            (Arc::clone(&services), Arc::clone(answer), Arc::clone(activity));
         async move {
             if v3::is_grpc(&request) {
                 return Ok(services.answer(request).await);

@@ -13,7 +13,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use crate::{port::Wire, watchdog::Activity};
+use crate::{ops::metrics::grpc::Traffic, port::Wire, watchdog::Activity};
 
 /// How long a client may go on sending after it was refused.
 const LINGER: Duration = Duration::from_secs(3);
@@ -26,11 +26,24 @@ pub(crate) struct Stream {
     activity: Arc<Activity>,
     is_shut: bool,
     linger: Option<Linger>,
+    /// Counts its bytes, if they are to be counted.
+    traffic: Option<Arc<Traffic>>,
 }
 
 impl Stream {
     pub(crate) fn new(wire: Wire, activity: Arc<Activity>) -> Self {
-        Self { wire, activity, is_shut: false, linger: None }
+        Self { wire, activity, is_shut: false, linger: None, traffic: None }
+    }
+
+    pub(crate) fn counted(self, traffic: Arc<Traffic>) -> Self {
+        Self { traffic: Some(traffic), ..self }
+    }
+
+    fn sent(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let (Some(traffic), Poll::Ready(Ok(bytes))) = (&self.traffic, &written) {
+            traffic.sent(*bytes);
+        }
+        written
     }
 
     /// Whether the client has closed its half of a plain connection; what it sent before must have
@@ -79,8 +92,12 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let result = Pin::new(&mut self.wire).poll_read(cx, buffer);
-        if buffer.filled().len() > before {
+        let bytes = buffer.filled().len() - before;
+        if bytes > 0 {
             self.activity.read();
+            if let Some(traffic) = &self.traffic {
+                traffic.received(bytes);
+            }
         }
         result
     }
@@ -92,7 +109,8 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.wire).poll_write(cx, data)
+        let written = Pin::new(&mut self.wire).poll_write(cx, data);
+        self.sent(written)
     }
 
     fn poll_write_vectored(
@@ -100,7 +118,8 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         data: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.wire).poll_write_vectored(cx, data)
+        let written = Pin::new(&mut self.wire).poll_write_vectored(cx, data);
+        self.sent(written)
     }
 
     fn is_write_vectored(&self) -> bool {

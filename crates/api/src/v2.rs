@@ -10,5 +10,4 @@ pub(crate) mod listing;
 pub(crate) mod members;
 mod parameters;
 pub(crate) mod stats;
-pub(crate) mod upload;
 pub(crate) mod watch;

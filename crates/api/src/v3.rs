@@ -8,6 +8,7 @@ mod auth;
 mod body;
 mod cluster;
 mod dispatch;
+mod downgrade;
 mod election;
 mod failure;
 mod generated;
@@ -26,14 +27,27 @@ mod reflection;
 mod watch;
 
 pub(crate) use self::{
+    auth::Auth,
     body::Body,
+    cluster::Cluster,
     dispatch::{Services, is_grpc},
+    election::{Election, Observe},
     kv::Kv,
+    lease::{KeepAlive, Lease},
+    lock::Lock,
+    maintenance::{Maintenance, Snapshot},
     patience::Ends,
     watch::WatchStream,
 };
 
 /// What each service can be asked, for those that ask in other ways than by gRPC.
 pub(crate) mod services {
-    pub(crate) use super::generated::etcdserverpb::kv_server::Kv;
+    pub(crate) use super::generated::{
+        etcdserverpb::{
+            auth_server::Auth, cluster_server::Cluster, kv_server::Kv, lease_server::Lease,
+            maintenance_server::Maintenance,
+        },
+        v3electionpb::election_server::Election,
+        v3lockpb::lock_server::Lock,
+    };
 }

@@ -44,30 +44,43 @@ impl Engine {
         // The process may have died, with the power on, between a change of names and its sync.
         sync_parent(disk, path).map_err(io("sync the directory of"))?;
         let file = disk.open(path, Open::Write).map_err(io("open"))?;
-        Self::open_found(file, path, options)
+        Self::open_found(file, path, &builder(options))
     }
 
     /// Opens a file that must be there, and leaves it as it is: see [`Untouched`].
     pub(crate) fn look(disk: &dyn Disk, path: &Path, options: &Options) -> Result<Self, Error> {
-        let io = |verb| move |error: io::Error| failed(verb, &path.display().to_string(), error);
-        let file = disk.open(path, Open::Write).map_err(io("open"))?;
-        let file = Untouched::new(file).map_err(io("look into"))?;
-        Self::open_found(Arc::new(file), path, options)
+        Self::open_found(untouched(disk, path)?, path, &builder(options))
     }
 
-    fn open_found(file: Arc<dyn File>, path: &Path, options: &Options) -> Result<Self, Error> {
-        let io = |verb| move |error: io::Error| failed(verb, &path.display().to_string(), error);
-        // The engine would found a database in an empty file. Ours has its name once it is whole.
-        if !is_database(file.as_ref()).map_err(io("read"))? {
-            return Err(Error::Engine {
-                verb: "open",
-                path: path.display().to_string(),
-                text: "it does not begin as a keyspace does".to_owned(),
-                kind: None,
-            });
-        }
-        cut_to_pages(file.as_ref()).map_err(io("cut"))?;
-        let engine = Self::open_file(file, path, options)?;
+    /// The same, after the checksum of every page was verified.
+    pub(crate) fn look_verified(
+        disk: &dyn Disk,
+        path: &Path,
+        options: &Options,
+    ) -> Result<Self, Error> {
+        let mut builder = builder(options);
+        builder.set_check_integrity_on_open(true);
+        Self::open_found(untouched(disk, path)?, path, &builder)
+    }
+
+    /// Opens a file that must be there, after the checksum of every page was verified.
+    pub(crate) fn open_verified(
+        disk: &dyn Disk,
+        path: &Path,
+        options: &Options,
+    ) -> Result<Self, Error> {
+        let opened = disk.open(path, Open::Write);
+        let file = opened.map_err(|error| failed("open", &path.display().to_string(), error))?;
+        let mut builder = builder(options);
+        builder.set_check_integrity_on_open(true);
+        Self::open_found(file, path, &builder)
+    }
+
+    fn open_found(file: Arc<dyn File>, path: &Path, builder: &Builder) -> Result<Self, Error> {
+        check_is_database(file.as_ref(), path)?;
+        let cut = cut_to_pages(file.as_ref());
+        cut.map_err(|error| failed("cut", &path.display().to_string(), error))?;
+        let engine = Self::open_file(file, path, builder)?;
         engine.check_format()?;
         Ok(engine)
     }
@@ -80,7 +93,8 @@ impl Engine {
             disk.remove(&unfinished).map_err(io("remove the unfinished"))?;
         }
         let file = disk.open(&unfinished, Open::Create).map_err(io("create"))?;
-        let filled = Self::open_file(Arc::clone(&file), &unfinished, options).and_then(|engine| {
+        let opened = Self::open_file(Arc::clone(&file), &unfinished, &builder(options));
+        let filled = opened.and_then(|engine| {
             engine.make_tables()?;
             engine.close()?;
             file.sync().map_err(io("sync"))
@@ -94,10 +108,9 @@ impl Engine {
         sync_parent(disk, path).map_err(io("sync the directory of"))
     }
 
-    fn open_file(file: Arc<dyn File>, path: &Path, options: &Options) -> Result<Self, Error> {
+    fn open_file(file: Arc<dyn File>, path: &Path, builder: &Builder) -> Result<Self, Error> {
         let path = path.display().to_string();
-        let database = Builder::new()
-            .set_cache_size(options.cache_bytes)
+        let database = builder
             .create_with_backend(EngineFile(Arc::clone(&file)))
             .map_err(|error| failed("open", &path, error))?;
         Ok(Self { database, file, path })
@@ -172,6 +185,18 @@ impl Engine {
             path: self.path.clone(),
         })
     }
+}
+
+fn builder(options: &Options) -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(options.cache_bytes);
+    builder
+}
+
+fn untouched(disk: &dyn Disk, path: &Path) -> Result<Arc<dyn File>, Error> {
+    let io = |verb| move |error: io::Error| failed(verb, &path.display().to_string(), error);
+    let file = disk.open(path, Open::Write).map_err(io("open"))?;
+    Ok(Arc::new(Untouched::new(file).map_err(io("look into"))?))
 }
 
 fn write(transaction: &WriteTransaction, generation: &Generation) -> Result<(), redb::Error> {
@@ -258,10 +283,17 @@ pub(crate) fn not_open(path: &str) -> Error {
     failed("write to", path, io::Error::other("it is not open for writing"))
 }
 
-fn is_database(file: &dyn File) -> io::Result<bool> {
+/// The engine would found a database in an empty file. Ours has its name once it is whole.
+pub(crate) fn check_is_database(file: &dyn File, path: &Path) -> Result<(), Error> {
     const MAGIC: &[u8; 4] = b"redb";
     let mut magic = [0; MAGIC.len()];
-    Ok(file.read_at(&mut magic, 0)? == MAGIC.len() && magic == *MAGIC)
+    let path = path.display().to_string();
+    let read = file.read_at(&mut magic, 0).map_err(|error| failed("read", &path, error))?;
+    if read == MAGIC.len() && magic == *MAGIC {
+        return Ok(());
+    }
+    let text = "it does not begin as a keyspace does".to_owned();
+    Err(Error::Engine { verb: "open", path, text, kind: None })
 }
 
 /// A power loss while the file grew can leave any length in between, and the engine refuses one

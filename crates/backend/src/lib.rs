@@ -10,8 +10,10 @@
 //! - `look`: a file that is only looked into stays as it is
 //! - `row`: the checksum behind each row
 //! - `transfer`: the tables on their way to another member; `saved`: into a file, and out of it
+//! - `copy`: the file on its way to a backup
 //! - `scan`: merging the two in order of keys
 
+mod copy;
 mod engine;
 mod look;
 mod row;
@@ -30,13 +32,14 @@ use base::{Disk, Index, Term, disk};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
+pub use crate::{
+    copy::Source,
+    saved::{Blob, Head, SHA256_BYTES, Saving, Unloadable, load},
+    transfer::{Export, Incoming, discard, put_in_place},
+};
 use crate::{
     engine::{Engine, Snapshot},
     tail::{Found, Generation, Tail},
-};
-pub use crate::{
-    saved::{Blob, Head, SHA256_BYTES, Saving, Unloadable, load},
-    transfer::{Export, Incoming, discard, put_in_place},
 };
 
 /// The tables. Keys of a table are ordered by their bytes.
@@ -157,6 +160,8 @@ pub struct Backend {
     engine: Mutex<Access>,
     /// Files that were replaced, as long as somebody reads them.
     retired: Mutex<Vec<(Access, Weak<Snapshot>)>>,
+    /// What somebody copies: see [`Backend::heed_copies`].
+    heeded: Mutex<Option<Arc<Snapshot>>>,
     disk: Arc<dyn Disk>,
     path: PathBuf,
     options: Options,
@@ -210,6 +215,7 @@ impl Backend {
             state: RwLock::new(State { tail: Tail::new(durable), file, durable }),
             engine: Mutex::new(access(engine)),
             retired: Mutex::default(),
+            heeded: Mutex::default(),
             disk,
             path: path.to_path_buf(),
             options,
@@ -315,6 +321,7 @@ impl Backend {
     /// Lets go of the file, whoever still holds this: nothing is written to it any more, and what is
     /// not in memory cannot be read. Then another process may have it.
     pub fn close(&self) -> Result<(), Error> {
+        self.ignore_copies();
         self.retired.lock().clear();
         match std::mem::replace(&mut *self.engine.lock(), Access::Closed) {
             Access::Looking(engine) | Access::Writing(engine) => engine.close(),

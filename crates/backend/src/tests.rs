@@ -1,5 +1,6 @@
 //! The tables as their users see them, and what a loss of power leaves.
 
+mod copying;
 mod saving;
 mod transfer;
 

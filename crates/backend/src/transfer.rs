@@ -25,11 +25,11 @@ const COMMIT_BYTES: usize = 4 << 20;
 /// space of what they delete is used again once this is gone.
 #[derive(Debug)]
 pub struct Export {
-    file: Arc<Snapshot>,
-    applied: Applied,
+    pub(crate) file: Arc<Snapshot>,
+    pub(crate) applied: Applied,
     /// The tables that are left; of the first one, the rows from this key on.
-    tables: &'static [Table],
-    from: Vec<u8>,
+    pub(crate) tables: &'static [Table],
+    pub(crate) from: Vec<u8>,
 }
 
 /// Tables that are being taken over from another member, in a file beside the keyspace.
@@ -68,6 +68,15 @@ impl Export {
         }
         let own = self.file.range(Table::Meta, &[], Some(&[1]))?.count() as u64;
         Ok((rows.saturating_sub(own), self.file.used()))
+    }
+
+    /// A CRC-32C over all rows as they travel.
+    pub fn crc32c(mut self) -> Result<u32, Error> {
+        let mut crc = 0;
+        while let Some(rows) = self.next_chunk(COMMIT_BYTES)? {
+            crc = crc32c::crc32c_append(crc, &rows);
+        }
+        Ok(crc)
     }
 
     /// The next rows, about so many bytes of them or one; `None` at the end.

@@ -64,6 +64,10 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// Takes the file for this process alone, making it if needed, until the guard is dropped.
     /// `WouldBlock` if another has it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;
+
+    /// Lets nobody [`Disk::lock`] the file, which must be there, until the guard is dropped; others
+    /// may share it too. `WouldBlock` if somebody has it alone.
+    fn share(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;
 }
 
 /// An open file. Reads and writes name their offset, so threads can share it.

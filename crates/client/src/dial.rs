@@ -32,6 +32,8 @@ pub(crate) struct Dialer {
 #[derive(Debug)]
 struct Tls {
     settings: Settings,
+    /// The protocols spoken, best first.
+    alpn: &'static [&'static str],
     /// Made for the first https endpoint: reading the system's authorities takes its time.
     connector: OnceLock<Result<Connector, String>>,
 }
@@ -41,23 +43,21 @@ impl Dialer {
     pub(crate) fn new(
         mut http: HttpConnector,
         settings: Settings,
+        alpn: &'static [&'static str],
         proxy: Option<Proxy>,
     ) -> Result<Self, tls::Error> {
         http.enforce_http(false);
         let is_plain = settings == Settings::default();
-        let connector = if is_plain { OnceLock::new() } else { Ok(make(&settings)?).into() };
-        Ok(Self { http, tls: Arc::new(Tls { settings, connector }), proxy })
+        let made = || Connector::new(settings.clone(), alpn);
+        let connector = if is_plain { OnceLock::new() } else { Ok(made()?).into() };
+        Ok(Self { http, tls: Arc::new(Tls { settings, alpn, connector }), proxy })
     }
-}
-
-fn make(settings: &Settings) -> Result<Connector, tls::Error> {
-    Connector::new(settings.clone(), &["http/1.1"])
 }
 
 impl Tls {
     fn connector(&self) -> Result<&Connector, io::Error> {
-        let make = || make(&self.settings).map_err(|error| error.to_string());
-        let made = self.connector.get_or_init(make);
+        let make = || Connector::new(self.settings.clone(), self.alpn);
+        let made = self.connector.get_or_init(|| make().map_err(|error| error.to_string()));
         made.as_ref().map_err(|why| io::Error::other(why.clone()))
     }
 }

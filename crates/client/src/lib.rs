@@ -1,4 +1,4 @@
-//! etcd's v2 API from outside: one client for `etcdctl`, the load generator and the tests.
+//! etcd from outside: one client for `etcdctl`, the load generator and the tests.
 //!
 //! A [`Client`] knows some endpoints and asks the one that answered last; when that one is down
 //! or says that it cannot serve, the next is asked. A request that must not be carried out twice
@@ -30,6 +30,7 @@ mod request;
 pub mod srv;
 mod status;
 mod transport;
+pub mod v3;
 mod watch;
 
 pub use cluster::{Client, Config, Credentials, Trace};

@@ -3,7 +3,13 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{cluster::Client, endpoint::Endpoint, error::Error, members::parse, request::Request};
+use crate::{
+    cluster::Client,
+    endpoint::Endpoint,
+    error::Error,
+    members::{expect, parse},
+    request::Request,
+};
 
 /// `/version`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -41,6 +47,13 @@ impl Client {
             Stats::Leader => "leader",
         };
         parse(&self.send(&Request::get(format!("/v2/stats/{name}"))).await?, &[200])
+    }
+
+    /// The metrics of the member at `endpoint`, as Prometheus reads them. Asks it and no other.
+    pub async fn metrics(&self, endpoint: &Endpoint) -> Result<String, Error> {
+        let answer = self.ask_only(endpoint, &Request::get("/metrics")).await?;
+        expect(&answer, &[200])?;
+        Ok(String::from_utf8_lossy(&answer.body).into_owned())
     }
 
     /// Whether the member at `endpoint` says that it is healthy. Asks it and no other.

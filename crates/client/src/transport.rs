@@ -66,7 +66,12 @@ impl Transport {
         let pool = Pool::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE_MAX)
             .pool_timer(TokioTimer::new())
-            .build(Dialer::new(connector, config.tls.clone(), config.proxy.clone())?);
+            .build(Dialer::new(
+                connector,
+                config.tls.clone(),
+                &["http/1.1"],
+                config.proxy.clone(),
+            )?);
         Ok(Self {
             pool,
             header_timeout: config.request_timeout,

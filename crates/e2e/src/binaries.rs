@@ -61,13 +61,41 @@ fn built(name: &str) -> PathBuf {
 }
 
 fn build(profile: &Path) {
+    let mut cargo = cargo_build(profile);
+    cargo.args(["-p", "etcd", "-p", "etcdctl"]);
+    let status = cargo.status().expect("cargo runs");
+    assert!(status.success(), "cargo could not build the binaries under test");
+}
+
+fn cargo_build(profile: &Path) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "-p", "etcd", "-p", "etcdctl"]);
+    cargo.arg("build");
     if profile.ends_with("release") {
         cargo.arg("--release");
     }
-    let status = cargo.status().expect("cargo runs");
-    assert!(status.success(), "cargo could not build the binaries under test");
+    cargo
+}
+
+/// The server under test, built so that it says it is a version on.
+///
+/// Into a directory of its own, with what the two have in common taken from where this test was
+/// built.
+pub fn next_version() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let me = std::env::current_exe().expect("the test knows its own path");
+        let profile = me.ancestors().nth(2).expect("tests are in target/<profile>/deps");
+        let target = profile.parent().expect("tests are in target/<profile>/deps");
+        let own = target.join("next-version");
+        let mut cargo = cargo_build(profile);
+        // All packages, so that those of others have the features that they have elsewhere.
+        cargo.args(["--workspace", "--bin", "etcd", "--features", "etcd/next-version"]);
+        cargo.arg("--target-dir").arg(&own);
+        cargo.arg("--config").arg(format!("build.build-dir='{}'", target.display()));
+        let status = cargo.status().expect("cargo runs");
+        assert!(status.success(), "cargo could not build the next version");
+        own.join(profile.file_name().expect("a profile has a name")).join("etcd")
+    })
 }
 
 fn speaks_go(binary: &Path) -> bool {

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod disk;
 mod faults;
+pub mod forced;
 pub mod load;
 pub mod network;
 pub mod others;
@@ -10,6 +11,7 @@ pub mod watchers;
 
 use std::{
     net::SocketAddr,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -52,6 +54,8 @@ pub struct Cluster {
     /// How many there ever were.
     named: usize,
     flags: Vec<String>,
+    /// The server of its members, if it is not the one under test.
+    original: Option<PathBuf>,
 }
 
 /// Where a member is.
@@ -95,6 +99,11 @@ impl Cluster {
         Some(Self { network: Some(network), disks, ..Self::new(&[]) }.found(count))
     }
 
+    /// A cluster of so many of real etcd, on loopback.
+    pub fn start_original(binary: PathBuf, count: usize) -> Self {
+        Self { original: Some(binary), ..Self::new(&[]) }.found(count)
+    }
+
     fn new(flags: &[&str]) -> Self {
         Self {
             members: Vec::new(),
@@ -105,6 +114,7 @@ impl Cluster {
             rows: Vec::new(),
             named: 0,
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+            original: None,
         }
     }
 
@@ -144,7 +154,8 @@ impl Cluster {
             listens = format!("{listens},{advertised}");
             self.https.push(advertised.clone());
         }
-        let mut start = self.flags.iter().fold(Start::new(), |start, flag| start.flag(flag));
+        let start = self.original.clone().map_or_else(Start::new, Start::original);
+        let mut start = self.flags.iter().fold(start, |start, flag| start.flag(flag));
         if let Some(namespace) = &seat.namespace {
             start = start.namespace(namespace, seat.client.ip());
         }

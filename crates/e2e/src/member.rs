@@ -85,9 +85,32 @@ impl Start {
         }
     }
 
+    /// Another build of the server.
+    #[must_use]
+    pub fn build(mut self, binary: &Path) -> Self {
+        binary.clone_into(&mut self.binary);
+        self
+    }
+
     #[must_use]
     pub fn flag(mut self, flag: &str) -> Self {
         self.flags.push(flag.to_owned());
+        self
+    }
+
+    /// Gives a flag another value, or none (`--name` alone), whether it was given or not.
+    #[must_use]
+    pub fn with(self, name: &str, value: Option<&str>) -> Self {
+        let given = value.map_or_else(String::new, |value| format!("={value}"));
+        self.without(name).flag(&format!("--{name}{given}"))
+    }
+
+    /// Leaves a flag out that was given as one word.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        let flag = format!("--{name}");
+        let is_it = |given: &String| given.split('=').next() == Some(&flag);
+        self.flags.retain(|given| !is_it(given));
         self
     }
 
@@ -289,6 +312,14 @@ impl Member {
         self.child.as_ref().expect("the process runs").id()
     }
 
+    /// From its next launch on it is started otherwise.
+    pub fn change(&mut self, change: impl FnOnce(Start) -> Start) {
+        self.start = change(self.start.clone());
+        if let Some(given) = &self.start.data_dir {
+            self.data_dir.clone_from(given);
+        }
+    }
+
     /// Expects complaints with this text in the log.
     pub fn allow(&mut self, complaint: &str) {
         self.allowed.push(complaint.to_owned());
@@ -333,6 +364,11 @@ impl Member {
     pub fn restart(&mut self) {
         self.launch();
         self.wait_until_ready();
+    }
+
+    /// From its next start on, another build is this member.
+    pub fn change_build(&mut self, binary: &Path) {
+        binary.clone_into(&mut self.start.binary);
     }
 
     /// Starts the process again and waits for nothing.

@@ -190,9 +190,10 @@ pub fn is_time(text: &str) -> bool {
         && fraction.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Whether `got` is `pattern`, in which each of `<id>` (lower-case hex) and `<time>` (a time, or a
-/// duration as Go writes it) stands for any such text.
+/// Whether `got` is `pattern`, in which each of `<id>` (lower-case hex), `<time>` (a time, or a
+/// duration as Go writes it) and `<word>` (a number, a version) stands for any such text.
 pub fn matches(pattern: &str, got: &str) -> bool {
+    let pattern = &pattern.replace("<word>", "<time>");
     let Some(at) = ["<id>", "<time>"].iter().filter_map(|mark| pattern.find(mark)).min() else {
         return pattern == got;
     };

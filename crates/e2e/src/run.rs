@@ -65,6 +65,16 @@ impl Running {
         self.stdout.lines()
     }
 
+    /// And what it complained of.
+    pub fn stderr(&self) -> Vec<String> {
+        self.stderr.lines()
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("a child can be waited for").is_none()
     }
@@ -112,6 +122,13 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// An `etcdctl` of API 3 that sees none of the caller's own settings.
+pub fn etcdctl_v3(binary: &Path, endpoint: &str) -> Command {
+    let mut command = etcdctl(binary, endpoint);
+    command.env("ETCDCTL_API", "3");
+    command
 }
 
 /// An `etcdctl` of API 2 that sees none of the caller's own settings.

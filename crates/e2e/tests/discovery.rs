@@ -12,7 +12,7 @@ use e2e::{
     authority::{Authority, put},
     binaries,
     cluster::Cluster,
-    eventually, ports, rings, run,
+    eventually, ports, proxies, rings, run,
 };
 use nix::sys::signal::Signal;
 
@@ -90,7 +90,7 @@ fn three_find_each_other_and_a_fourth_is_told_that_it_is_late() {
         let read = one.get("/v2/keys/a?quorum=true").expect(&[200]).json();
         assert_eq!(read["node"]["value"], "1");
     }
-    let mut late = member("d", &token);
+    let mut late = spawn(start("d", &token).flag("--discovery-fallback=exit"));
     assert_eq!(late.reap(PATIENCE).code(), Some(1));
     says(&late, "discovery: cluster is full: 3 members have registered before");
     assert!(!late.data_dir().exists());
@@ -100,6 +100,58 @@ fn three_find_each_other_and_a_fourth_is_told_that_it_is_late() {
     members[1].launch();
     members[1].wait_until_ready();
     says(&members[1], "the data directory has a member");
+}
+
+#[test]
+fn who_comes_late_to_a_full_token_becomes_a_proxy() {
+    let mut service = Member::start();
+    let token = token(&service, "t", "1");
+    let mut only = member("a", &token);
+    only.wait_until_ready();
+    let mut late = member("b", &token);
+    late.allow("discovery cluster full, falling back to proxy");
+    late.allow("discovery token ignored since the proxy has already been initialized");
+    late.wait_until_ready();
+    late.put("/a", "1");
+    assert_eq!(only.get("/v2/keys/a").expect(&[200]).json()["node"]["value"], "1");
+    let members = only.get("/v2/members").expect(&[200]).text();
+    assert_eq!(late.get("/v2/members").text(), members);
+    assert!(!members.contains(late.peer_url()), "{members}");
+    assert!(late.data_dir().join("proxy/cluster").exists());
+    assert!(!late.data_dir().join("member").exists());
+    // Its port for peers is free again, and what it is it stays without the service.
+    let peer_port = late.peer_url().trim_start_matches("http://");
+    assert!(TcpListener::bind(peer_port).is_ok());
+    service.stop();
+    late.stop();
+    late.allow("the server is already initialized as proxy before, starting as etcd proxy...");
+    late.restart();
+    assert_eq!(late.get("/v2/keys/a").expect(&[200]).json()["node"]["value"], "1");
+}
+
+#[test]
+fn a_proxy_finds_the_members_at_their_token_and_does_not_register() {
+    let service = Member::start();
+    let token = token(&service, "t", "2");
+    let mut first = member("a", &token);
+    says(&first, "found 1 peer(s), waiting for 1 more");
+    let mut proxy = proxies::spawn_with(Start::new(), &[&format!("--discovery={token}")]);
+    says(&proxy, "found 1 peer(s), waiting for 1 more");
+    assert!(!proxy.data_dir().exists());
+    let mut second = member("b", &token);
+    [&mut first, &mut second].into_iter().for_each(Member::wait_until_ready);
+    proxy.wait_until_ready();
+    assert_eq!(proxy.get("/v2/members").text(), first.get("/v2/members").text());
+    let registered = service.get("/v2/keys/discovery/t").expect(&[200]).json();
+    assert_eq!(registered["node"]["nodes"].as_array().map(Vec::len), Some(2), "{registered}");
+    // While it waits, a signal ends it, with nothing left behind.
+    let lonely = format!("{}/v2/keys/discovery/u", service.url());
+    let size = Request::put("/v2/keys/discovery/u/_config/size", "1");
+    assert_eq!(service.ask(&size).status, 201);
+    let mut waiting = spawn(start("c", &lonely).flag("--proxy=on"));
+    says(&waiting, "found 0 peer(s), waiting for 1 more");
+    waiting.stop();
+    assert!(!waiting.data_dir().exists());
 }
 
 #[test]

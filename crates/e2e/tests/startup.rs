@@ -147,7 +147,7 @@ fn what_looks_like_the_data_of_real_etcd_is_refused_and_stays_as_it_was() {
     let look_alikes: [&[&str]; 3] = [
         &["member/wal/0000000000000000-0000000000000000.wal", "member/snap/db"],
         &["member/wal/0000000000000000-0000000000000000.wal"],
-        &["proxy/cluster"],
+        &["conf"],
     ];
     for paths in look_alikes {
         let directory = tempfile::tempdir().expect("/tmp can be written");

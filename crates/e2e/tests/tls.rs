@@ -199,3 +199,27 @@ fn files_that_cannot_be_used_end_the_start_with_their_name() {
         assert!(!member.data_dir().exists());
     }
 }
+
+#[test]
+fn etcdctl_with_api_3_speaks_tls_and_shows_its_certificate() {
+    let secure = Secure::start(1);
+    let file = |name: &str| secure.dir.path().join(name).display().to_string();
+    let url = &secure.cluster.https[0];
+    let with = |endpoint: &str, flags: &[&str]| {
+        let mut command = run::etcdctl_v3(&binaries::etcdctl(), endpoint);
+        run::run(command.args(["--command-timeout", "2s"]).args(flags).args(["put", "k", "v"]), "")
+    };
+    let (ca, cert, key) = (file("ca.pem"), file("client.pem"), file("client.key"));
+    let all = ["--cacert", &ca, "--cert", &cert, "--key", &key];
+    assert_eq!(with(url, &all).stdout, "OK\n");
+    // Without a scheme the files say that it is https.
+    assert_eq!(with(url.trim_start_matches("https://"), &all).stdout, "OK\n");
+    let unsure = with(url, &["--insecure-skip-tls-verify", "--cert", &cert, "--key", &key]);
+    assert_eq!(unsure.stdout, "OK\n", "{unsure:?}");
+    for flags in [&["--cacert", &ca][..], &["--cert", &cert, "--key", &key]] {
+        let refused = with(url, flags);
+        assert_eq!((refused.exit, refused.stdout.as_str()), (Some(1), ""), "{refused:?}");
+    }
+    let missing = with(url, &["--cacert", "/none"]);
+    assert!(missing.exit == Some(128) && missing.stderr.contains("/none"), "{missing:?}");
+}

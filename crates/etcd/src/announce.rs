@@ -1,17 +1,14 @@
 //! What the log says once a member serves, in the wording by which supervisors and test harnesses
 //! know the original to be up.
 
-use base::version;
+use base::version::THIS;
 use server::Handle;
-
-/// What the cluster agrees to speak, as the original shows it: major and minor.
-fn cluster_version() -> &'static str {
-    version::CLUSTER.rsplit_once('.').map_or(version::CLUSTER, |(short, _)| short)
-}
 
 /// Logs the wordings of 2.3, of 3.4, and of 3.5 on; tells systemd.
 pub(crate) fn ready(handle: &Handle, client_urls: &[String], served: &[(String, bool)]) {
-    let (agreed, name, cluster) = (cluster_version(), handle.name(), handle.cluster_id());
+    // Who is ready has one.
+    let agreed = handle.reader().cluster_version().unwrap_or(THIS.oldest);
+    let (name, cluster) = (handle.name(), handle.cluster_id());
     let urls = client_urls.join(" ");
     tracing::info!(
         target: "etcdserver",
@@ -24,6 +21,24 @@ pub(crate) fn ready(handle: &Handle, client_urls: &[String], served: &[(String, 
         let how = if *is_secure { "" } else { "insecure " };
         tracing::info!(target: "embed", "serving {how}client requests on {address}");
     }
+    notify(sd_notify::NotifyState::Ready);
+}
+
+/// The same for a proxy, in the wordings of 2.3 and of 3.4.
+pub(crate) fn proxy_ready<'a>(urls: impl Iterator<Item = &'a str>) {
+    for url in urls {
+        tracing::info!(target: "etcdmain", "proxy: listening for client requests on {url}");
+        tracing::info!(
+            target: "etcdmain",
+            "v2 proxy started listening on client requests on {url:?}"
+        );
+    }
+    notify(sd_notify::NotifyState::Ready);
+}
+
+/// The same for a gateway.
+pub(crate) fn gateway_ready(endpoints: &[String]) {
+    tracing::info!(target: "tcpproxy", ?endpoints, "ready to proxy client requests");
     notify(sd_notify::NotifyState::Ready);
 }
 

@@ -10,8 +10,10 @@ mod checks;
 mod cluster;
 mod environment;
 mod file;
+mod gateway;
 mod given;
 mod limits;
+mod proxy;
 mod security;
 mod urls;
 
@@ -25,7 +27,9 @@ use given::Source;
 
 pub(crate) use bootstrap::{Bootstrap, Domain};
 pub(crate) use cluster::{DiscoveryUrl, Members, parse as parse_cluster};
+pub(crate) use gateway::{Discovery, Gateway, Target};
 pub(crate) use given::Given;
+pub(crate) use proxy::{Mode, Proxy};
 
 pub(crate) use security::{Security, Side};
 pub(crate) use urls::Url;
@@ -36,6 +40,8 @@ pub(crate) enum Command {
     Help,
     Version,
     Start(Box<Config>),
+    Gateway(Gateway),
+    GatewayHelp,
 }
 
 /// All that is needed to start.
@@ -53,6 +59,7 @@ pub(crate) struct Config {
     pub(crate) bootstrap: Option<Bootstrap>,
     /// The flags given that count at a first start only, as their user wrote them.
     pub(crate) first_start: Vec<String>,
+    pub(crate) proxy: Proxy,
     pub(crate) reuse_port: bool,
     pub(crate) logging: logging::Settings,
     /// What the user should know about the flags that were given; for the log.
@@ -85,6 +92,9 @@ pub(crate) enum Refusal {
     /// No such flag, or not such a value: the original's exit code 2.
     #[error("{0}; see 'etcd --help'")]
     Usage(String),
+    /// A word where a flag should be: exit code 1.
+    #[error("\"{0}\" is not a valid flag; see 'etcd --help'")]
+    Stray(String),
     /// Flags that do not go together: exit code 1.
     #[error("{0}")]
     Conflict(String),
@@ -95,7 +105,12 @@ pub(crate) fn gather(
     arguments: &[OsString],
     environment: &BTreeMap<String, String>,
 ) -> Result<Command, Refusal> {
-    let line = argv::parse(arguments)?;
+    if let Some((first, rest)) = arguments.split_first()
+        && first == "gateway"
+    {
+        return gateway::gather(rest);
+    }
+    let line = argv::parse(arguments, flags::GROUPS)?;
     match line.asks {
         Some(argv::Asks::Help) => return Ok(Command::Help),
         Some(argv::Asks::Version) => return Ok(Command::Version),

@@ -1,5 +1,6 @@
-//! `--discovery`: members of a new cluster that find each other at a token of another one, by the
-//! protocol of etcd 2 (its keys API; `_config/size` says how many are to come).
+//! `--discovery`: members of a new cluster that find each other at a token of another one, and
+//! proxies that find them there, by the protocol of etcd 2 (its keys API; `_config/size` says how many
+//! are to come).
 
 mod note;
 
@@ -22,23 +23,41 @@ const MEMBERS_MAX: usize = 1_000;
 const KEY_NOT_FOUND: u16 = 100;
 const NODE_EXISTS: u16 = 105;
 
+/// Why there is no cluster to be a member of.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum NotFound {
+    /// Others have filled it.
+    Full(String),
+    Other(String),
+}
+
+/// A token, and the HTTP proxy that it is behind, if it is.
+type Token<'a> = (&'a DiscoveryUrl, Option<&'a Proxy>);
+
 /// Registers this member at the token, waits until all have come that are to come, and returns
 /// them. Waits as long as it takes; drop it to give up. The error is one line.
-pub(crate) async fn find(
-    (url, proxy): (&DiscoveryUrl, Option<&Proxy>),
-    member: &server::Config,
-) -> Result<Members, String> {
+pub(crate) async fn join(token: Token<'_>, member: &server::Config) -> Result<Members, NotFound> {
+    let url = token.0;
     let row = member.peer_urls.iter().map(|url| format!("{}={url}", member.name));
     let row = row.collect::<Vec<_>>().join(",");
     let id = server::founding_id(member);
     let note = Note { disk: &OsDisk, data_dir: &member.data_dir, token: &url.text, member: id };
-    let may_be_there = note.is_there().map_err(|error| cannot("read", &note, &error))?;
-    let mut service = Service { may_be_there, ..Service::new((url, proxy), row, note)? };
-    tracing::info!(target: "discovery", "asking the discovery service at {}", url.text);
-    if let Some(proxy) = proxy {
-        tracing::info!(target: "discovery", "using proxy {proxy}");
-    }
-    service.wait_for_all().await.map_err(|why| format!("--discovery {}: {why}", url.text))
+    let may_be_there = note.is_there().map_err(|error| cannot("read", &note, &error));
+    let may_be_there = may_be_there.map_err(NotFound::Other)?;
+    let mut service = Service::new(token, id.to_string()).map_err(NotFound::Other)?;
+    let found = service.join(Registration { row, note, may_be_there }).await;
+    found.map_err(|why| match why {
+        NotFound::Full(why) => NotFound::Full(format!("--discovery {}: {why}", url.text)),
+        NotFound::Other(why) => NotFound::Other(format!("--discovery {}: {why}", url.text)),
+    })
+}
+
+/// Waits until all have come that are to come, and returns them; registers nobody.
+pub(crate) async fn look(token: Token<'_>) -> Result<Members, String> {
+    // No member's key is empty.
+    let mut service = Service::new(token, String::new())?;
+    let found = service.wait_for_all().await;
+    found.map_err(|why| format!("--discovery {}: {why}", token.0.text))
 }
 
 /// To be called once there is a member in this data directory.
@@ -58,16 +77,22 @@ fn cannot(verb: &str, note: &Note<'_>, error: &std::io::Error) -> String {
 struct Service<'a> {
     client: Client,
     url: &'a DiscoveryUrl,
+    /// The key of whoever asks.
     own: String,
+    pause: Duration,
+}
+
+/// What a member has to say of itself.
+struct Registration<'a> {
     row: String,
     note: Note<'a>,
-    /// This member may have registered already, by a write without an answer.
+    /// It may have registered already, by a write without an answer.
     may_be_there: bool,
-    pause: Duration,
 }
 
 /// Who has come.
 struct Come {
+    /// The first first, and no more than are to come.
     members: Vec<Node>,
     size: usize,
     index: u64,
@@ -102,11 +127,7 @@ fn for_good(text: impl Into<String>) -> Failed {
 }
 
 impl<'a> Service<'a> {
-    fn new(
-        (url, proxy): (&'a DiscoveryUrl, Option<&Proxy>),
-        row: String,
-        note: Note<'a>,
-    ) -> Result<Self, String> {
+    fn new((url, proxy): Token<'a>, own: String) -> Result<Self, String> {
         let config = client::Config {
             request_timeout: Some(Duration::from_secs(5)),
             total_timeout: Some(Duration::from_secs(10)),
@@ -118,20 +139,27 @@ impl<'a> Service<'a> {
         };
         let client = Client::new(&[&url.origin], config)
             .map_err(|error| format!("--discovery {}: {error}", url.text))?;
-        let own = note.member.to_string();
-        Ok(Self { client, url, own, row, note, may_be_there: false, pause: PAUSE })
+        tracing::info!(target: "discovery", "asking the discovery service at {}", url.text);
+        if let Some(proxy) = proxy {
+            tracing::info!(target: "discovery", "using proxy {proxy}");
+        }
+        Ok(Self { client, url, own, pause: PAUSE })
+    }
+
+    async fn join(&mut self, registration: Registration<'_>) -> Result<Members, NotFound> {
+        // Who finds the token full does not register.
+        let come = self.look_at_last().await.map_err(NotFound::Other)?;
+        self.has_place(&come)?;
+        self.register_at_last(registration).await.map_err(NotFound::Other)?;
+        let come = self.look_at_last().await.map_err(NotFound::Other)?;
+        self.has_place(&come)?;
+        self.wait_for_all().await.map_err(NotFound::Other)
     }
 
     async fn wait_for_all(&mut self) -> Result<Members, String> {
-        // Who finds the token full does not register.
-        while self.settle("cluster status check", Self::look).await?.is_none() {}
-        self.note.leave().map_err(|error| cannot("leave", &self.note, &error))?;
-        self.register_at_last().await?;
         loop {
-            let Some(come) = self.settle("cluster status check", Self::look).await? else {
-                continue;
-            };
-            let (there, size) = (come.members.len().min(come.size), come.size);
+            let come = self.look_at_last().await?;
+            let (there, size) = (come.members.len(), come.size);
             if there == size {
                 tracing::info!(target: "discovery", "found {size} needed peer(s)");
                 return members(&come);
@@ -152,27 +180,39 @@ impl<'a> Service<'a> {
         }
     }
 
-    async fn register_at_last(&mut self) -> Result<(), String> {
-        while let Err(failed) = self.register().await {
+    /// Refuses whoever is not among those who have come, where nobody else is to come.
+    fn has_place(&self, come: &Come) -> Result<(), NotFound> {
+        let is_among = come.members.iter().any(|member| base_name(&member.key) == self.own);
+        if is_among || come.members.len() < come.size {
+            return Ok(());
+        }
+        Err(NotFound::Full(format!(
+            "discovery: cluster is full: {} members have registered before: give a new token, or \
+             join the cluster when it runs (etcdctl member add)",
+            come.size
+        )))
+    }
+
+    async fn register_at_last(&mut self, registration: Registration<'_>) -> Result<(), String> {
+        let Registration { row, note, mut may_be_there } = registration;
+        note.leave().map_err(|error| cannot("leave", &note, &error))?;
+        while let Err(failed) = self.register(&row, may_be_there).await {
             // A write that got no answer may have been carried out.
-            self.may_be_there = true;
+            may_be_there = true;
             self.back_off("registration", failed).await?;
         }
         Ok(())
     }
 
-    /// Tries a step once; `None`: it failed, and the pause behind that is over.
-    async fn settle<T>(
-        &mut self,
-        step: &str,
-        work: impl AsyncFn(&Self) -> Result<T, Failed>,
-    ) -> Result<Option<T>, String> {
-        match work(self).await {
-            Ok(done) => {
-                self.pause = PAUSE;
-                Ok(Some(done))
+    async fn look_at_last(&mut self) -> Result<Come, String> {
+        loop {
+            match self.look().await {
+                Ok(come) => {
+                    self.pause = PAUSE;
+                    return Ok(come);
+                }
+                Err(failed) => self.back_off("cluster status check", failed).await?,
             }
-            Err(failed) => self.back_off(step, failed).await.map(|()| None),
         }
     }
 
@@ -197,7 +237,7 @@ impl<'a> Service<'a> {
         Ok(())
     }
 
-    /// Who has come, the first first; an error if others fill the cluster.
+    /// Who has come.
     async fn look(&self) -> Result<Come, Failed> {
         let size = match self.client.get("/_config/size", &Get::default()).await {
             Err(Error::Etcd(EtcdError { code: KEY_NOT_FOUND, .. })) => {
@@ -218,25 +258,18 @@ impl<'a> Service<'a> {
         let mut members = node.nodes;
         members.retain(|member| base_name(&member.key) != "_config" && !member.dir);
         members.sort_unstable_by_key(|member| member.created_index);
-        let place = members.iter().position(|member| base_name(&member.key) == self.own);
-        if place.unwrap_or(members.len()) >= size {
-            return Err(for_good(format!(
-                "discovery: cluster is full: {size} members have registered before: give a new \
-                 token, or join the cluster when it runs (etcdctl member add)"
-            )));
-        }
         members.truncate(size);
         Ok(Come { members, size, index })
     }
 
-    async fn register(&self) -> Result<(), Failed> {
+    async fn register(&self, row: &str, may_be_there: bool) -> Result<(), Failed> {
         let key = format!("/{}", self.own);
-        match self.client.create(&key, &self.row).await {
+        match self.client.create(&key, row).await {
             Err(Error::Etcd(EtcdError { code: NODE_EXISTS, .. })) => {}
             answer => return Ok(answer.map(drop)?),
         }
         let there = self.client.get(&key, &Get { quorum: true, ..Get::default() }).await?;
-        if self.may_be_there && there.node.value.as_ref() == Some(&self.row) {
+        if may_be_there && there.node.value.as_deref() == Some(row) {
             return Ok(());
         }
         Err(for_good(format!(

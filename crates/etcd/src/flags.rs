@@ -5,10 +5,12 @@
 //! data or its safety is refused until it works.
 
 mod clustering;
+pub(crate) mod gateway;
 mod help;
 mod logging;
 mod member;
 mod past;
+mod proxy;
 mod security;
 mod tuning;
 
@@ -41,6 +43,8 @@ pub(crate) enum Kind {
     Address,
     /// As Go writes it: `1m30s`.
     Duration,
+    /// Items with commas between; given twice, both count.
+    List,
 }
 
 /// What becomes of a flag that was given.
@@ -70,6 +74,7 @@ pub(crate) struct Group {
 pub(crate) const GROUPS: &[Group] = &[
     Group { title: "Member", flags: member::FLAGS },
     Group { title: "Clustering", flags: clustering::FLAGS },
+    Group { title: "Proxy", flags: proxy::FLAGS },
     Group { title: "Logging", flags: logging::FLAGS },
     Group { title: "Security", flags: security::FLAGS },
     Group { title: "Tuning", flags: tuning::FLAGS },
@@ -78,17 +83,29 @@ pub(crate) const GROUPS: &[Group] = &[
 
 /// The flag of that name.
 pub(crate) fn find(name: &str) -> Option<&'static Flag> {
-    all().find(|flag| flag.name == name)
+    find_in(GROUPS, name)
+}
+
+pub(crate) fn find_in(groups: &'static [Group], name: &str) -> Option<&'static Flag> {
+    all_in(groups).find(|flag| flag.name == name)
 }
 
 pub(crate) fn all() -> impl Iterator<Item = &'static Flag> {
-    GROUPS.iter().flat_map(|group| group.flags)
+    all_in(GROUPS)
+}
+
+fn all_in(groups: &'static [Group]) -> impl Iterator<Item = &'static Flag> {
+    groups.iter().flat_map(|group| group.flags)
 }
 
 /// The known name that someone who wrote `name` most likely meant.
 pub(crate) fn nearest(name: &str) -> Option<&'static str> {
+    nearest_in(GROUPS, name)
+}
+
+pub(crate) fn nearest_in(groups: &'static [Group], name: &str) -> Option<&'static str> {
     let close = |flag: &&Flag| !matches!(flag.fate, Fate::Past | Fate::Gone(_));
-    let distances = all().filter(close).map(|flag| (distance(name, flag.name), flag.name));
+    let distances = all_in(groups).filter(close).map(|flag| (distance(name, flag.name), flag.name));
     let (distance, nearest) = distances.min()?;
     let near = distance <= (nearest.len() / 4).max(2) && distance < name.len().min(nearest.len());
     near.then_some(nearest)

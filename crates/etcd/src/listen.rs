@@ -27,9 +27,14 @@ pub(crate) struct Bound {
 /// Opens all ports of the configuration, or none. A legacy default port that is taken is left out
 /// of the configuration, with a line in the log. Call inside the runtime.
 pub(crate) fn open(config: &mut Config) -> Result<Listeners, String> {
-    let clients = open_all(config, &config.listen_clients.clone())?;
+    let clients = open_clients(config)?;
     let peers = open_all(config, &config.listen_peers.clone())?;
     Ok(Listeners { clients, peers })
+}
+
+/// The same with the ports for clients alone.
+pub(crate) fn open_clients(config: &mut Config) -> Result<Vec<Bound>, String> {
+    open_all(config, &config.listen_clients.clone())
 }
 
 fn open_all(config: &mut Config, listens: &[Listen]) -> Result<Vec<Bound>, String> {
@@ -57,7 +62,7 @@ fn open_all(config: &mut Config, listens: &[Listen]) -> Result<Vec<Bound>, Strin
     Ok(listeners)
 }
 
-fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
+pub(crate) fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
@@ -71,8 +76,13 @@ fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
 
 fn explain(listen: &Listen, address: SocketAddr, error: &io::Error) -> String {
     let Listen { url, flag, .. } = listen;
+    format!("cannot listen on {url}: {}", advise(address, flag, error))
+}
+
+/// What to do when a port cannot be opened.
+pub(crate) fn advise(address: SocketAddr, flag: &str, error: &io::Error) -> String {
     let (ip, port, kind) = (address.ip(), address.port(), error.kind());
-    let advice = if kind == io::ErrorKind::AddrInUse {
+    if kind == io::ErrorKind::AddrInUse {
         format!(
             "port {port} is in use: stop the process that has it, or give another one with --{flag}"
         )
@@ -85,8 +95,7 @@ fn explain(listen: &Listen, address: SocketAddr, error: &io::Error) -> String {
         )
     } else {
         format!("{error}: check --{flag}")
-    };
-    format!("cannot listen on {url}: {advice}")
+    }
 }
 
 #[cfg(test)]

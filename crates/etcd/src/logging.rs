@@ -21,6 +21,14 @@ pub(crate) struct Settings {
     outputs: Vec<Output>,
 }
 
+impl Settings {
+    /// For what exists only since etcd logs as zap does: JSON on standard error.
+    pub(crate) fn json() -> Result<Self, String> {
+        let (format, levels) = (Format::Json, Levels::all("info")?);
+        Ok(Self { format, levels, outputs: outputs::parse("default") })
+    }
+}
+
 /// Reads the flags that concern the log; the error is one line.
 pub(crate) fn settings(given: &mut Given) -> Result<Settings, String> {
     let zap =

@@ -6,9 +6,13 @@ mod config;
 mod descriptors;
 mod discovery;
 mod flags;
+mod gateway;
+mod image;
 mod listen;
 mod logging;
+mod proxy;
 mod records;
+mod role;
 mod secure;
 mod serve;
 mod signals;
@@ -20,7 +24,7 @@ use std::{
     process::ExitCode,
 };
 
-use config::{Command, Config, Refusal};
+use config::{Command, Config, Gateway, Refusal};
 use serve::Ended;
 
 /// The system's own keeps what the flusher frees: a member then takes half as much again.
@@ -28,18 +32,26 @@ use serve::Ended;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let arguments = match image::flags(std::env::args_os().skip(1).collect()) {
+        Ok(arguments) => arguments,
+        Err(reason) => {
+            complain(&reason);
+            return ExitCode::FAILURE;
+        }
+    };
     let command = config::environment(std::env::vars_os())
         .and_then(|environment| config::gather(&arguments, &environment));
     match command {
         Ok(Command::Help) => print(&flags::help()),
         Ok(Command::Version) => print(&version::text()),
         Ok(Command::Start(config)) => start(*config),
+        Ok(Command::Gateway(gateway)) => start_gateway(&gateway),
+        Ok(Command::GatewayHelp) => print(&flags::gateway::help()),
         Err(refusal) => {
             complain(&refusal.to_string());
             match refusal {
                 Refusal::Usage(_) => ExitCode::from(2),
-                Refusal::Conflict(_) => ExitCode::FAILURE,
+                Refusal::Stray(_) | Refusal::Conflict(_) => ExitCode::FAILURE,
             }
         }
     }
@@ -92,6 +104,16 @@ fn start(config: Config) -> ExitCode {
         Ok(Ended::Failed) => ExitCode::FAILURE,
         Err(reason) => {
             tracing::error!(target: "etcdmain", "{reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_gateway(gateway: &Gateway) -> ExitCode {
+    match gateway::run(gateway) {
+        Ok(signal) => signals::end_by(signal),
+        Err(reason) => {
+            complain(&reason);
             ExitCode::FAILURE
         }
     }

@@ -1,4 +1,5 @@
-//! `--discovery-srv`: the members of a new cluster as the SRV records of a domain name them.
+//! `--discovery-srv`: the members of a new cluster, or of one that runs, as the SRV records of a
+//! domain name them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,10 +19,37 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// All members that the records name, this one under its own name. The error is one line.
 pub(crate) async fn find(domain: &Domain, member: &server::Config) -> Result<Members, String> {
+    patiently(domain, async || look_up(domain, member).await).await
+}
+
+/// The peer URLs that the records name, for whoever is no member.
+pub(crate) async fn peer_urls(domain: &Domain) -> Result<Vec<String>, String> {
+    let found = patiently(domain, async || {
+        srv::peers(&domain.name, &domain.service_name)
+            .await
+            .map_err(|error| unknown(domain, "server", &error))
+    });
+    Ok(found.await?.iter().map(Target::url).collect())
+}
+
+/// Where the records send clients, in the order in which to ask.
+pub(crate) async fn client_targets(domain: &Domain) -> Result<Vec<Target>, String> {
+    let found = patiently(domain, async || {
+        srv::endpoints(&domain.name, &domain.service_name)
+            .await
+            .map_err(|error| unknown(domain, "client", &error))
+    });
+    found.await
+}
+
+async fn patiently<T>(
+    domain: &Domain,
+    look_up: impl AsyncFn() -> Result<T, Failed>,
+) -> Result<T, String> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        match look_up(domain, member).await {
-            Ok(members) => return Ok(members),
+        match look_up().await {
+            Ok(found) => return Ok(found),
             Err(Failed::ForNow(why)) if Instant::now() + PAUSE < deadline => {
                 tracing::warn!(target: "discovery", "{why}: asking again");
                 time::sleep(PAUSE).await;
@@ -42,7 +70,7 @@ enum Failed {
 
 async fn look_up(domain: &Domain, member: &server::Config) -> Result<Members, Failed> {
     let found = srv::peers(&domain.name, &domain.service_name).await;
-    let found = found.map_err(|error| unknown(domain, &error))?;
+    let found = found.map_err(|error| unknown(domain, "server", &error))?;
     let urls = found.iter().map(Target::url).chain(member.peer_urls.iter().cloned());
     let mut places = Places::new();
     for url in urls.collect::<BTreeSet<_>>() {
@@ -60,7 +88,7 @@ async fn look_up(domain: &Domain, member: &server::Config) -> Result<Members, Fa
     Ok(members)
 }
 
-fn unknown(domain: &Domain, error: &SrvError) -> Failed {
+fn unknown(domain: &Domain, service: &str, error: &SrvError) -> Failed {
     let text = format!("error querying DNS SRV records: {error}");
     if error.is_temporary() {
         return Failed::ForNow(text);
@@ -68,9 +96,10 @@ fn unknown(domain: &Domain, error: &SrvError) -> Failed {
     let Domain { name, service_name } = domain;
     let suffix = if service_name.is_empty() { String::new() } else { format!("-{service_name}") };
     let name = name.trim_end_matches('.');
+    let port = if service == "client" { 2379 } else { 2380 };
     Failed::ForGood(format!(
-        "{text}: add a record for each member, like _etcd-server{suffix}._tcp.{name}. IN SRV 0 0 \
-         2380 infra0.{name}. (with TLS _etcd-server-ssl{suffix}), or correct the flag"
+        "{text}: add a record for each member, like _etcd-{service}{suffix}._tcp.{name}. IN SRV 0 0 \
+         {port} infra0.{name}. (with TLS _etcd-{service}-ssl{suffix}), or correct the flag"
     ))
 }
 

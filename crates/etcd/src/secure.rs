@@ -8,7 +8,7 @@ use server::Dialer;
 use tls::{Acceptor, Connector, Settings};
 
 use crate::{
-    config::{Bootstrap, Config, Listen, Side},
+    config::{Bootstrap, Config, Listen, Security, Side},
     listen::{Bound, Listeners},
 };
 
@@ -34,18 +34,74 @@ pub(crate) struct Ports {
 
 impl Secured {
     pub(crate) fn ports(&self, listeners: Listeners) -> Ports {
-        let of = |bound: Vec<Bound>, acceptor: &Option<Arc<Acceptor>>| {
-            let port = |Bound { listener, is_https }| match acceptor {
-                Some(acceptor) if is_https => Port::with_tls(listener, Arc::clone(acceptor)),
-                Some(_) | None => Port::plain(listener),
-            };
-            bound.into_iter().map(port).collect()
-        };
         Ports {
-            clients: of(listeners.clients, &self.clients),
-            peers: of(listeners.peers, &self.peers),
+            clients: ports(listeners.clients, self.clients.as_ref()),
+            peers: ports(listeners.peers, self.peers.as_ref()),
         }
     }
+}
+
+fn ports(bound: Vec<Bound>, acceptor: Option<&Arc<Acceptor>>) -> Vec<Port> {
+    let port = |Bound { listener, is_https }| match acceptor {
+        Some(acceptor) if is_https => Port::with_tls(listener, Arc::clone(acceptor)),
+        Some(_) | None => Port::plain(listener),
+    };
+    bound.into_iter().map(port).collect()
+}
+
+/// What a proxy needs.
+#[derive(Debug)]
+pub(crate) struct SecuredProxy {
+    pub(crate) ports: Vec<Port>,
+    /// To members' peer URLs.
+    pub(crate) peers: Dialer,
+    /// To their client URLs.
+    pub(crate) clients: Dialer,
+}
+
+/// The same as [`secure`] for a proxy that serves on these ports.
+pub(crate) fn secure_proxy(config: &Config, bound: Vec<Bound>) -> Result<SecuredProxy, String> {
+    let dir = &config.member.data_dir.join("fixtures/client");
+    let Security { clients, peers, .. } = &config.security;
+    let served = settings(config, clients, &config.listen_clients, dir)?;
+    let acceptor = acceptor(&served, &config.listen_clients, &ALPN)
+        .map_err(|why| format!("TLS for clients: {why}"))?;
+    // As in etcd, where no flag says otherwise, members look the same on either of their ports.
+    let of_clients = clients.settings.trusted_ca_file.is_some() || !peers.is_set();
+    let to_clients = Settings {
+        insecure_skip_verify: clients.auto,
+        // Rules for those who come to us, and not for those to whom we go.
+        allowed_hostnames: Vec::new(),
+        ..if of_clients { &clients.settings } else { &peers.settings }.clone()
+    };
+    let to_peers = Settings {
+        insecure_skip_verify: peers.auto,
+        server_name: name_of_peers(config),
+        ..peers.settings.clone()
+    };
+    Ok(SecuredProxy {
+        ports: ports(bound, acceptor.as_ref()),
+        peers: proxy_dialer(config, peers, to_peers)?,
+        clients: proxy_dialer(config, if of_clients { clients } else { peers }, to_clients)?,
+    })
+}
+
+/// As etcd: where any authority of the system would do, a name from a forged record must not.
+fn name_of_peers(config: &Config) -> Option<String> {
+    match (&config.bootstrap, &config.security.peers.settings.trusted_ca_file) {
+        (Some(Bootstrap::Records(domain)), None) => Some(domain.bare().to_owned()),
+        _ => None,
+    }
+}
+
+fn proxy_dialer(config: &Config, side: &Side, settings: Settings) -> Result<Dialer, String> {
+    let dialer = if side.is_set() {
+        let connector = Connector::new(settings, &ALPN);
+        Dialer::with_tls(Arc::new(connector.map_err(|why| format!("TLS to members: {why}"))?))
+    } else {
+        Dialer::with_tls_when_needed(settings)
+    };
+    Ok(dialer.with_timeouts(config.proxy.dial_timeout, config.proxy.write_timeout))
 }
 
 /// Reads the certificates, and makes those that are to be made. The error is one line.
@@ -58,10 +114,7 @@ pub(crate) fn secure(config: &Config) -> Result<Secured, String> {
     let side = &config.security.peers;
     // Nobody can check certificates that each member makes for itself (etcd does not either).
     peers.insecure_skip_verify = side.auto;
-    // As etcd: where any authority of the system would do, a name from a forged record must not.
-    if let (Some(Bootstrap::Records(domain)), None) = (&config.bootstrap, &peers.trusted_ca_file) {
-        peers.server_name = Some(domain.name.trim_end_matches('.').to_owned());
-    }
+    peers.server_name = name_of_peers(config);
     Ok(Secured {
         clients: acceptor(&clients, &config.listen_clients, &CLIENTS_ALPN)
             .map_err(|why| format!("TLS for clients: {why}"))?,

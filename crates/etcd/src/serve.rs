@@ -10,15 +10,18 @@ use crate::{
     announce,
     apis::Apis,
     config::{Bootstrap, Config, Members},
-    descriptors, discovery, listen,
-    listen::Bound,
-    records, secure,
+    descriptors,
+    discovery::{self, NotFound},
+    listen::{self, Bound},
+    proxy, records,
+    role::{self, Role},
+    secure,
     signals::Signals,
     version,
 };
 
 /// What running requests and the last flush may take after a signal; a second signal ends all.
-const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a member that was removed still tells the others what they need to know (etcd: 1 s).
 const LEAVING: Duration = Duration::from_secs(1);
 /// Network tasks left over after that are dropped, not waited for.
@@ -38,27 +41,57 @@ pub(crate) enum Ended {
     Removed,
 }
 
-/// Starts a member and serves until a signal or a failure ends it. The error is one line.
+/// Starts a member or a proxy and serves until a signal or a failure ends it. The error is one line.
 ///
 /// Ports come first: a start that fails for a port leaves no trace on disk.
-pub(crate) fn run(mut config: Config, set_log_level: api::SetLogLevel) -> Result<Ended, String> {
+pub(crate) fn run(config: Config, set_log_level: api::SetLogLevel) -> Result<Ended, String> {
+    let role = role::decide(&config, &OsDisk)?;
     let runtime = runtime().map_err(|error| format!("start the network threads: {error}"))?;
     let entered = runtime.enter();
-    let max_connections = descriptors::connections_max();
+    let opening = Opening { role, config, connections_max: descriptors::connections_max() };
+    let served = match role {
+        Role::Member => run_member(opening, set_log_level, &runtime),
+        Role::Proxy => run_proxy(opening, &runtime),
+    };
+    drop(entered);
+    let ended = served?;
+    runtime.shutdown_timeout(RUNTIME_TIMEOUT);
+    Ok(ended)
+}
+
+/// What is to be started.
+struct Opening {
+    role: Role,
+    config: Config,
+    connections_max: usize,
+}
+
+fn run_member(
+    opening: Opening,
+    set_log_level: api::SetLogLevel,
+    runtime: &Runtime,
+) -> Result<Ended, String> {
+    let Opening { mut config, connections_max, .. } = opening;
     let listeners = listen::open(&mut config)?;
     let mut secured = secure::secure(&config)?;
     config.member.dialer = std::mem::take(&mut secured.dialer);
-    let mut signals = Signals::install().map_err(|error| format!("listen for signals: {error}"))?;
-    greet(&config);
-    if let Some(signal) = runtime.block_on(discover(&mut config, &mut signals))? {
-        return Ok(Ended::Signal(signal));
+    let mut signals = install_signals()?;
+    greet(&config, opening.role);
+    match runtime.block_on(discover(&mut config, &mut signals))? {
+        Discovered::Signal(signal) => return Ok(Ended::Signal(signal)),
+        Discovered::Cluster => {}
+        Discovered::Full => {
+            let clients = listeners.clients;
+            drop(listeners.peers);
+            return runtime.block_on(proxy::serve(config, clients, signals, connections_max));
+        }
     }
     let handle = start(&config)?;
     discovery::forget(&config.member.data_dir);
     let api_config = api::Config {
         cors: config.cors,
         // The limit is for each listener.
-        max_connections: (max_connections / listeners.clients.len().max(1)).max(1),
+        max_connections: (connections_max / listeners.clients.len().max(1)).max(1),
         grpc: config.grpc,
     };
     let serving = Serving {
@@ -68,13 +101,22 @@ pub(crate) fn run(mut config: Config, set_log_level: api::SetLogLevel) -> Result
         handle,
         signals,
     };
-    drop(entered);
-    let ended = runtime.block_on(serving.until_the_end());
-    runtime.shutdown_timeout(RUNTIME_TIMEOUT);
-    Ok(ended)
+    Ok(runtime.block_on(serving.until_the_end()))
 }
 
-fn runtime() -> std::io::Result<Runtime> {
+fn run_proxy(opening: Opening, runtime: &Runtime) -> Result<Ended, String> {
+    let Opening { role, mut config, connections_max } = opening;
+    let clients = listen::open_clients(&mut config)?;
+    let signals = install_signals()?;
+    greet(&config, role);
+    runtime.block_on(proxy::serve(config, clients, signals, connections_max))
+}
+
+fn install_signals() -> Result<Signals, String> {
+    Signals::install().map_err(|error| format!("listen for signals: {error}"))
+}
+
+pub(crate) fn runtime() -> std::io::Result<Runtime> {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(cores.max(2)).thread_name("network").enable_all().build()
@@ -86,18 +128,28 @@ fn served(bound: &Bound) -> Option<(String, bool)> {
 }
 
 /// Says what there is to say about version and flags.
-fn greet(config: &Config) {
+fn greet(config: &Config, role: Role) {
     for line in version::lines() {
         tracing::info!(target: "etcdmain", "{line}");
     }
+    role::tell(config, role);
     for warning in &config.warnings {
         tracing::warn!(target: "etcdmain", "{warning}");
     }
 }
 
+/// What became of looking for the cluster.
+enum Discovered {
+    /// It is known, or there was nothing to look for.
+    Cluster,
+    /// It has as many members as it wants: this is to be a proxy.
+    Full,
+    /// That ended the search.
+    Signal(i32),
+}
+
 /// Finds the initial cluster of a member that is not there yet, where the flags say where to look.
-/// Returns the signal that ended the search.
-async fn discover(config: &mut Config, signals: &mut Signals) -> Result<Option<i32>, String> {
+async fn discover(config: &mut Config, signals: &mut Signals) -> Result<Discovered, String> {
     let disk: Arc<dyn Disk> = Arc::new(OsDisk);
     let has_member =
         server::has_member(&config.member, &disk).map_err(|error| error.to_string())?;
@@ -106,25 +158,33 @@ async fn discover(config: &mut Config, signals: &mut Signals) -> Result<Option<i
             None => Ok(None),
             Some(_) if has_member => Ok(ask_again(config, &disk).await),
             Some(Bootstrap::Token(..)) if !config.member.new_cluster => {
-                Err(JOINS_BY_TOKEN.to_owned())
+                Err(NotFound::Other(JOINS_BY_TOKEN.to_owned()))
             }
             Some(Bootstrap::Token(url, proxy)) => {
-                discovery::find((url, proxy.as_ref()), &config.member).await.map(Some)
+                discovery::join((url, proxy.as_ref()), &config.member).await.map(Some)
             }
             Some(Bootstrap::Records(domain)) => {
-                records::find(domain, &config.member).await.map(Some)
+                records::find(domain, &config.member).await.map(Some).map_err(NotFound::Other)
             }
         }
     };
     tokio::select! {
-        found = search => {
-            if let Some(members) = found? {
-                config.member.initial_cluster = members;
+        found = search => match found {
+            Ok(None) => {}
+            Ok(Some(members)) => config.member.initial_cluster = members,
+            Err(NotFound::Full(why)) if config.proxy.falls_back => {
+                tracing::warn!(
+                    target: "etcdmain",
+                    "discovery cluster full, falling back to proxy ({why})"
+                );
+                discovery::forget(&config.member.data_dir);
+                return Ok(Discovered::Full);
             }
-        }
+            Err(NotFound::Full(why) | NotFound::Other(why)) => return Err(why),
+        },
         signal = signals.first() => {
             announce::stopping(signal);
-            return Ok(Some(signal));
+            return Ok(Discovered::Signal(signal));
         }
     }
     let flags = config.first_start.join(", ");
@@ -134,7 +194,7 @@ async fn discover(config: &mut Config, signals: &mut Signals) -> Result<Option<i
             "ignored, since they count at a member's first start only: {flags}"
         );
     }
-    Ok(None)
+    Ok(Discovered::Cluster)
 }
 
 /// Of a member that joined and has heard nothing yet, only the records say where the others are.

@@ -2,7 +2,8 @@
 //!
 //! [`arrange`] knows every flag from the grammar and puts what it reads into one order: global
 //! flags, the command, its flags as `--name=value`, `--`, the arguments. Then nothing is left for
-//! clap to guess, and a value may begin with a dash.
+//! clap to guess, and a value may begin with a dash. With API 3 commands may be shortened, and
+//! variables stand for flags that are not given.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -13,25 +14,61 @@ use clap::{Arg, Command};
 
 /// Its arguments are another program's from the second one on.
 const RUNS_A_PROGRAM: &str = "exec-watch";
+/// From its second argument on, what it does not know is another program's.
+const RUNS_A_PROGRAM_BY_LOCK: &str = "lock";
+
+/// What variables say, by the long names of flags.
+pub(crate) type Environment = Vec<(String, OsString)>;
 
 /// Arguments in an order that clap cannot misread.
+#[derive(Debug)]
 pub(crate) struct Arranged {
     /// The program's name first.
     pub(crate) words: Vec<OsString>,
-    /// The command's name, known or not.
-    pub(crate) command: Option<OsString>,
+    /// Whether a command of the grammar was found, down to its last word.
+    pub(crate) is_complete: bool,
+    /// Whether the line is about nothing but help.
+    pub(crate) wants_help: bool,
+    /// Whether there is a flag that nobody knows.
+    pub(crate) has_strangers: bool,
+    /// How many arguments stood before `--`.
+    pub(crate) separated: Option<usize>,
 }
 
-/// Arranges arguments, the program's name first, by a grammar that has been built.
+/// Arranges arguments of API 2, the program's name first, by a grammar that has been built.
 ///
 /// A flag that nobody knows stays in place, so that clap can name it.
 pub(crate) fn arrange(grammar: &Command, arguments: Vec<OsString>) -> Arranged {
+    read(Line::new(grammar, Api::V2), arguments).finish()
+}
+
+/// Arranges arguments of API 3.
+pub(crate) fn arrange_v3(
+    grammar: &Command,
+    arguments: Vec<OsString>,
+    environment: Environment,
+) -> Arranged {
+    let mut line = read(Line::new(grammar, Api::V3), arguments);
+    for (flag, value) in environment {
+        line.take_variable(&flag, &value);
+    }
+    line.finish()
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Api {
+    V2,
+    V3,
+}
+
+fn read(mut line: Line<'_>, arguments: Vec<OsString>) -> Line<'_> {
     let mut words = arguments.into_iter();
-    let mut line = Line::new(grammar, words.next());
+    line.globals.extend(words.next());
     while let Some(word) = words.next() {
         if line.runs_a_program() {
             line.operands.push(word);
         } else if word == "--" {
+            line.separated = Some(line.operands.len());
             line.operands.extend(words.by_ref());
         } else if looks_like_flag(&word) {
             line.take_flag(&word, &mut words);
@@ -43,23 +80,37 @@ pub(crate) fn arrange(grammar: &Command, arguments: Vec<OsString>) -> Arranged {
             }
         }
     }
-    line.finish()
+    line
 }
 
 struct Line<'g> {
     root: &'g Command,
+    api: Api,
     /// The commands that have been entered, outermost first.
     path: Vec<&'g Command>,
     /// The program's name and the flags that every command has.
     globals: Vec<OsString>,
     flags: Vec<OsString>,
     operands: Vec<OsString>,
+    separated: Option<usize>,
+    has_strangers: bool,
+    /// The flags of every command that were given.
+    given: Vec<&'g str>,
 }
 
 impl<'g> Line<'g> {
-    fn new(root: &'g Command, program: Option<OsString>) -> Self {
-        let globals = program.into_iter().collect();
-        Self { root, path: Vec::new(), globals, flags: Vec::new(), operands: Vec::new() }
+    fn new(root: &'g Command, api: Api) -> Self {
+        Self {
+            root,
+            api,
+            path: Vec::new(),
+            globals: Vec::new(),
+            flags: Vec::new(),
+            operands: Vec::new(),
+            separated: None,
+            has_strangers: false,
+            given: Vec::new(),
+        }
     }
 
     fn innermost(&self) -> &'g Command {
@@ -74,24 +125,86 @@ impl<'g> Line<'g> {
         self.innermost().get_name() == RUNS_A_PROGRAM && self.operands.len() > 1
     }
 
+    /// Whether what is no flag of ours is another program's.
+    fn may_run_a_program(&self) -> bool {
+        self.innermost().get_name() == RUNS_A_PROGRAM_BY_LOCK && self.operands.len() > 1
+    }
+
     /// Takes the word as a command's name, if it is one here.
     fn enter(&mut self, word: &OsStr) -> bool {
-        let entered = self.innermost().find_subcommand(word);
+        let innermost = self.innermost();
+        let entered = innermost.find_subcommand(word).or_else(|| {
+            let shortened = word.to_str().filter(|_| self.api == Api::V3)?;
+            let fits = |command: &&&Command| {
+                command.get_name().starts_with(shortened) && !command.is_hide_set()
+            };
+            let all: Vec<_> = innermost.get_subcommands().collect();
+            let mut fitting = all.iter().filter(fits);
+            fitting.next().copied().filter(|_| fitting.next().is_none())
+        });
         self.path.extend(entered);
         entered.is_some()
     }
 
+    fn find(&self, name: &[u8]) -> Option<(&'g Arg, bool)> {
+        let own = self.path.iter().rev().find_map(|command| find_flag(command, name));
+        own.map(|flag| (flag, false)).or_else(|| Some((find_flag(self.root, name)?, true)))
+    }
+
     fn take_flag(&mut self, word: &OsStr, words: &mut impl Iterator<Item = OsString>) {
         let (name, value) = split_flag(word);
-        let found = self.path.iter().rev().find_map(|command| find_flag(command, name));
-        let (flag, target) = match (found, find_flag(self.root, name)) {
-            (Some(flag), _) => (flag, &mut self.flags),
-            (None, Some(flag)) => (flag, &mut self.globals),
-            (None, None) => return self.flags.push(unknown_flag(word, name)),
-        };
+        let is_short = !word.as_bytes().starts_with(b"--");
+        if self.may_run_a_program() && is_short && name.len() > 1 {
+            return self.operands.push(word.to_owned());
+        }
+        if let Some((flag, is_global)) = self.find(name) {
+            return self.take(flag, is_global, value, words);
+        }
+        // `-wjson`
+        if let (Api::V3, true, Some((first, rest))) = (self.api, is_short, name.split_at_checked(1))
+            && let Some((flag, is_global)) = self.find(first)
+            && flag.get_action().takes_values()
+            && !rest.is_empty()
+        {
+            let value = word.as_bytes().get(2..).map(OsStr::from_bytes);
+            return self.take(flag, is_global, value, words);
+        }
+        if self.may_run_a_program() {
+            return self.operands.push(word.to_owned());
+        }
+        self.has_strangers = true;
+        self.flags.push(unknown_flag(word, name));
+    }
+
+    fn take_variable(&mut self, name: &str, value: &OsStr) {
+        // Whoever names endpoints does not want others.
+        let replaced = if name == "discovery-srv" { "endpoints" } else { name };
+        let flag = find_flag(self.root, name.as_bytes());
+        let is_free = !self.given.contains(&name) && !self.given.contains(&replaced);
+        if let Some(flag) = flag.filter(|_| is_free) {
+            self.take(flag, true, Some(value), &mut std::iter::empty());
+        }
+    }
+
+    fn take(
+        &mut self,
+        flag: &'g Arg,
+        is_global: bool,
+        value: Option<&OsStr>,
+        words: &mut impl Iterator<Item = OsString>,
+    ) {
+        if is_global {
+            self.given.extend(flag.get_long());
+        }
+        let target = if is_global { &mut self.globals } else { &mut self.flags };
+        // A boolean that may be false: its value stands behind `=`, if it has one.
         let may_stand_alone = flag.get_num_args().is_some_and(|range| range.min_values() == 0);
         if flag.get_action().takes_values() && may_stand_alone {
-            target.push(spell(flag, value));
+            let text = value.map(|value| match parse_bool(value) {
+                Some(is) => OsString::from(is.to_string()),
+                None => value.to_owned(),
+            });
+            target.push(spell(flag, text.as_deref()));
             return;
         }
         if flag.get_action().takes_values() {
@@ -108,9 +221,9 @@ impl<'g> Line<'g> {
     }
 
     fn finish(self) -> Arranged {
-        let command = self.path.first().map(|command| command.get_name().into());
         let complete = !self.lacks_command();
-        let command = command.or_else(|| self.operands.first().cloned());
+        let is_help = self.path.first().is_some_and(|command| command.get_name() == "help");
+        let wants_help = self.operands.is_empty() && (is_help || self.path.is_empty());
         let mut words = self.globals;
         words.extend(self.path.iter().map(|command| command.get_name().into()));
         words.extend(self.flags);
@@ -118,7 +231,13 @@ impl<'g> Line<'g> {
             words.push("--".into());
         }
         words.extend(self.operands);
-        Arranged { words, command }
+        Arranged {
+            words,
+            is_complete: complete,
+            wants_help,
+            has_strangers: self.has_strangers,
+            separated: self.separated,
+        }
     }
 }
 
@@ -265,14 +384,57 @@ mod tests {
         assert_eq!(words, ["etcdctl".into(), "set".into(), wanted, "--".into(), "k".into(), odd]);
     }
 
+    fn arranged_v3(line: &str, environment: &[(&str, &str)]) -> String {
+        let words = line.split_whitespace().map(OsString::from).collect();
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), OsString::from(*value));
+        let environment = environment.iter().map(owned).collect();
+        let words = arrange_v3(&crate::v3::cli::grammar(), words, environment).words;
+        words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+
     #[test]
-    fn the_command_is_found_behind_the_flags() {
-        let command = |line: &str| {
+    fn with_api_3_commands_are_shortened_and_flags_written_as_by_its_users() {
+        for (given, wanted) in [
+            ("etcdctl get k -w json", "etcdctl --write-out=json get -- k"),
+            ("etcdctl get -wjson k", "etcdctl --write-out=json get -- k"),
+            ("etcdctl get -w=json k", "etcdctl --write-out=json get -- k"),
+            ("etcdctl -write-out json get k", "etcdctl --write-out=json get -- k"),
+            ("etcdctl compa 5", "etcdctl compaction -- 5"),
+            ("etcdctl comp 5", "etcdctl comp 5"),
+            ("etcdctl endpoint hea --cluster", "etcdctl endpoint health --cluster"),
+            // `put` and nothing else begins with p; `e` might be `elect`.
+            ("etcdctl p a b", "etcdctl put -- a b"),
+            ("etcdctl e a", "etcdctl e a"),
+            ("etcdctl user add u --interactive=F", "etcdctl user add --interactive=false -- u"),
+            ("etcdctl user add --interactive u", "etcdctl user add --interactive -- u"),
+            ("etcdctl watch k -- sh -c x", "etcdctl watch -- k sh -c x"),
+            ("etcdctl lock m --ttl 5 ls -l", "etcdctl lock --ttl=5 -- m ls -l"),
+            ("etcdctl lock m ls --ttl 5 -user=x", "etcdctl lock --ttl=5 -- m ls -user=x"),
+            ("etcdctl lock m -- ls --ttl 5", "etcdctl lock -- m ls --ttl 5"),
+        ] {
+            assert_eq!(arranged_v3(given, &[]), wanted, "{given}");
+        }
+    }
+
+    #[test]
+    fn variables_stand_for_flags_that_are_not_given() {
+        let environment = [("endpoints", "a:1"), ("hex", "true"), ("debug", "false")];
+        for (given, wanted) in [
+            ("etcdctl get k", "etcdctl --endpoints=a:1 --hex get -- k"),
+            ("etcdctl get k --endpoints b:1", "etcdctl --endpoints=b:1 --hex get -- k"),
+        ] {
+            assert_eq!(arranged_v3(given, &environment), wanted, "{given}");
+        }
+    }
+
+    #[test]
+    fn where_the_arguments_of_a_program_begin_is_known() {
+        let separated = |line: &str| {
             let words = line.split_whitespace().map(OsString::from).collect();
-            arrange(&crate::cli::grammar(), words).command
+            arrange_v3(&crate::v3::cli::grammar(), words, Vec::new()).separated
         };
-        assert_eq!(command("etcdctl --endpoints get put a b"), Some("put".into()));
-        assert_eq!(command("etcdctl member list"), Some("member".into()));
-        assert_eq!(command("etcdctl --debug"), None);
+        assert_eq!(separated("etcdctl watch a b -- echo x"), Some(2));
+        assert_eq!(separated("etcdctl watch -- echo"), Some(0));
+        assert_eq!(separated("etcdctl watch a"), None);
     }
 }

@@ -1,5 +1,6 @@
 //! The commands, one file for each group.
 
+mod backup;
 mod dir;
 mod exec_watch;
 mod get;
@@ -34,6 +35,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Member(member::Member),
     ClusterHealth(health::ClusterHealth),
+    Backup(backup::Backup),
 }
 
 /// Carries out a command.
@@ -53,6 +55,7 @@ pub(crate) async fn run(Cli { globals, command }: Cli) -> Result<(), Failure> {
         Command::ExecWatch(exec_watch) => exec_watch.run(&globals).await,
         Command::Member(member) => member.run(&globals).await,
         Command::ClusterHealth(health) => health.run(&globals).await,
+        Command::Backup(backup) => backup.run(),
     }
 }
 

@@ -57,11 +57,10 @@ async fn build(globals: &Globals) -> Result<Client, Failure> {
     };
     let domain = domain(globals, environment)?;
     let endpoints = match &domain {
-        Some(domain) => domain.endpoints().await?,
+        Some(domain) => domain.endpoints().await.map_err(Failure::plain)?,
         None => endpoints(globals, environment),
     };
-    let strict = domain.filter(|domain| !domain.insecure);
-    let server_name = strict.map(|domain| domain.name.trim_end_matches('.').to_owned());
+    let server_name = domain.and_then(Domain::server_name);
     let config = Config {
         request_timeout: limit(globals.timeout),
         total_timeout: limit(globals.total_timeout),
@@ -73,6 +72,12 @@ async fn build(globals: &Globals) -> Result<Client, Failure> {
         ..Config::default()
     };
     Client::new(&endpoints, config).map_err(|error| Failure::plain(format!("etcdctl: {error}")))
+}
+
+/// How API 3 is asked at the same endpoints.
+pub(crate) fn v3_config(globals: &Globals) -> client::v3::Config {
+    let environment = |name: &str| Some(std::env::var_os(name)?.to_string_lossy().into_owned());
+    client::v3::Config { tls: Some(tls(globals, environment)), ..Default::default() }
 }
 
 fn listed(client: &Client, separator: &str) -> String {
@@ -103,11 +108,11 @@ fn split(list: &str) -> Vec<String> {
 
 /// A domain whose SRV records name the endpoints.
 #[derive(Debug, PartialEq, Eq)]
-struct Domain {
-    name: String,
-    service_name: String,
+pub(crate) struct Domain {
+    pub(crate) name: String,
+    pub(crate) service_name: String,
     /// Endpoints without TLS will do.
-    insecure: bool,
+    pub(crate) insecure: bool,
 }
 
 /// The domain that was given, if any. One of the environment does not count where the command line
@@ -134,20 +139,26 @@ fn domain(
 }
 
 impl Domain {
-    async fn endpoints(&self) -> Result<Vec<String>, Failure> {
+    /// What certificates must be good for where records are not to be trusted.
+    pub(crate) fn server_name(self) -> Option<String> {
+        (!self.insecure).then(|| self.name.trim_end_matches('.').to_owned())
+    }
+
+    /// Their URLs, or a line that says why there are none.
+    pub(crate) async fn endpoints(&self) -> Result<Vec<String>, String> {
         let found = client::srv::endpoints(&self.name, &self.service_name).await;
-        let found = found.map_err(|error| Failure::plain(error.to_string()))?;
+        let found = found.map_err(|error| error.to_string())?;
         let (taken, ignored): (Vec<_>, Vec<_>) =
             found.into_iter().partition(|target| target.secure || self.insecure);
         for target in &ignored {
             output::note(format_args!("ignoring discovered insecure endpoint {:?}", target.url()));
         }
         if taken.is_empty() {
-            return Err(Failure::plain(format!(
+            return Err(format!(
                 "etcdctl: {} names no endpoint with TLS (_etcd-client-ssl._tcp), and without TLS none \
                  is taken: leave out --insecure-discovery=false, or use --endpoints",
                 self.name
-            )));
+            ));
         }
         Ok(taken.iter().map(Target::url).collect())
     }

@@ -1,6 +1,7 @@
 //! Why a run failed: what stderr says, and the exit code.
 
 use std::{
+    fmt,
     io::{self, Write as _},
     process::ExitCode,
 };
@@ -15,6 +16,22 @@ const SERVER: u8 = 4;
 const UNHEALTHY: u8 = 5;
 /// What a shell reports for a program that died of SIGPIPE, as the original does.
 const BROKEN_PIPE: u8 = 141;
+
+/// The codes of API 3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    /// Refused, or failed.
+    Error = 1,
+    /// The cluster could not be reached, or does not let us in.
+    BadConnection = 2,
+    /// What was read cannot be made sense of.
+    InvalidInput = 3,
+    /// A flag does not have that value.
+    BadFeature = 4,
+    Interrupted = 5,
+    BadArgs = 128,
+}
 
 /// The end of a run that did not succeed.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,6 +55,38 @@ impl Failure {
     /// A request that failed once the cluster was there.
     pub(crate) fn server(error: &client::Error) -> Self {
         Self { code: SERVER, text: describe(error) }
+    }
+
+    /// A problem of API 3, in etcdctl's form: `Error: key not found`.
+    pub(crate) fn v3(exit: Exit, why: impl fmt::Display) -> Self {
+        Self { code: exit as u8, text: format!("Error: {why}\n") }
+    }
+
+    /// A call of API 3 that failed, in words of its own; then the endpoints that could not be asked.
+    pub(crate) fn of_call(exit: Exit, why: &str, error: &client::v3::Error) -> Self {
+        let mut text = format!("Error: {why}\n");
+        if let client::v3::Error::Deadline { troubles } = error {
+            for (number, trouble) in troubles.iter().enumerate() {
+                text += &format!("error #{number}: {trouble}\n");
+            }
+        }
+        Self { code: exit as u8, text }
+    }
+
+    /// A problem with the code of somebody else, such as a program that we ran.
+    pub(crate) fn coded(code: u8, why: impl fmt::Display) -> Self {
+        Self { code, text: format!("Error: {why}\n") }
+    }
+
+    /// Ends the run with a code, after all has been said.
+    pub(crate) fn silent(code: u8) -> Self {
+        Self { code, text: String::new() }
+    }
+
+    /// The same, with a line more.
+    pub(crate) fn with(mut self, line: Option<String>) -> Self {
+        self.text.extend(line.map(|line| line + "\n"));
+        self
     }
 
     /// The cluster is not there.

@@ -1,6 +1,6 @@
 //! Answers as Go's `encoding/json` writes the original's structures, byte for byte.
 
-use std::fmt::Write as _;
+use std::fmt::Write;
 
 use client::{Node, Response};
 
@@ -57,23 +57,28 @@ fn push_number(line: &mut String, name: &str, number: impl std::fmt::Display) {
     write!(line, ",\"{name}\":{number}").ok();
 }
 
-/// Go escapes what could end a script element, and the two line ends that JavaScript alone knows.
 fn push_string(line: &mut String, text: &str) {
-    line.push('"');
+    // Writing to a String does not fail.
+    write_string(line, text).ok();
+}
+
+/// Go escapes what could end a script element, and the two line ends that JavaScript alone knows.
+pub(crate) fn write_string(line: &mut impl Write, text: &str) -> std::fmt::Result {
+    line.write_char('"')?;
     for letter in text.chars() {
         match letter {
-            '"' => line.push_str("\\\""),
-            '\\' => line.push_str("\\\\"),
-            '\n' => line.push_str("\\n"),
-            '\r' => line.push_str("\\r"),
-            '\t' => line.push_str("\\t"),
+            '"' => line.write_str("\\\"")?,
+            '\\' => line.write_str("\\\\")?,
+            '\n' => line.write_str("\\n")?,
+            '\r' => line.write_str("\\r")?,
+            '\t' => line.write_str("\\t")?,
             '\0'..='\x1f' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
-                write!(line, "\\u{:04x}", u32::from(letter)).ok();
+                write!(line, "\\u{:04x}", u32::from(letter))?;
             }
-            other => line.push(other),
+            other => line.write_char(other)?,
         }
     }
-    line.push('"');
+    line.write_char('"')
 }
 
 #[cfg(test)]

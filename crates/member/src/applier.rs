@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use backend::Applied;
-use base::{Index, Term};
+use base::{ClusterId, Index, Term};
 use mvcc::Commit;
 use prost::Message as _;
 use state::{
@@ -70,12 +70,13 @@ pub struct Batch {
 pub struct Applier {
     state: State,
     configuration: Configuration,
+    cluster: ClusterId,
 }
 
 impl Applier {
-    pub(crate) fn new(state: State) -> Result<Self, ApplyError> {
+    pub(crate) fn new(state: State, cluster: ClusterId) -> Result<Self, ApplyError> {
         let configuration = Configuration::decode(state.conf_state()?.as_ref())?;
-        Ok(Self { state, configuration })
+        Ok(Self { state, configuration, cluster })
     }
 
     pub fn state(&self) -> &State {
@@ -111,6 +112,13 @@ impl Applier {
         self.state.hash_compactions(hashes);
     }
 
+    /// Leaves the cluster: see [`State::leave_cluster`].
+    pub(crate) fn leave_cluster(&mut self, at: Applied) -> Result<(), ApplyError> {
+        self.state.leave_cluster(at)?;
+        self.configuration = Configuration::decode(None)?;
+        Ok(())
+    }
+
     /// One small step of compaction, in time that nobody needs; true if there is more to do.
     pub fn compact_step(&mut self, rows: usize) -> Result<bool, ApplyError> {
         Ok(self.state.compact_step(rows)?)
@@ -136,7 +144,6 @@ impl Applier {
         Ok(())
     }
 
-    /// A change that the cluster's rules or raft's refuse changes nothing, on no member.
     fn apply_change(
         &mut self,
         entry: &Entry,
@@ -144,24 +151,18 @@ impl Applier {
         batch: &mut Batch,
     ) -> Result<Outcome, ApplyError> {
         let change = conf::decode(entry)?;
-        let meant = conf::membership(entry.index.0, &change, &self.configuration)?;
-        let mut response = match self.state.reader().members().check(&meant) {
-            Ok(()) => Response::Done,
-            Err(refusal) => Response::Refused(refusal.to_string()),
-        };
-        if matches!(response, Response::Done)
-            && let Err(error) = self.configuration.apply(entry.index.0, &change)
-        {
-            response = Response::Refused(error.to_string());
-        }
         let id = change.id;
-        let meant = matches!(response, Response::Done).then_some(meant);
-        if meant.is_some() {
-            let switched = Switched { change, state: self.configuration.state() };
-            batch.progress.switched.push((entry.index, switched));
-        }
+        let members = self.state.reader().members();
+        let decided = conf::decide(entry.index.0, change, &members, &mut self.configuration)?;
+        let (response, meant) = match decided {
+            Ok((meant, switched)) => {
+                batch.progress.switched.push((entry.index, switched));
+                (Response::Done, Some(meant))
+            }
+            Err(text) => (Response::Refused(text), None),
+        };
         let stored = self.configuration.state().encode_to_vec().into();
-        self.state.apply_conf_change(at, meant, stored)?;
+        self.state.apply_conf_change(at, self.cluster, meant, stored)?;
         Ok(Outcome { id, response, commits: Vec::new() })
     }
 }

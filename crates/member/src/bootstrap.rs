@@ -9,6 +9,7 @@ use base::{Index, MemberId, Term};
 use bytes::Bytes;
 use proto::command::Member;
 use raft::eraftpb::EntryType;
+use state::apply::membership_change::Change;
 use wal::{Entry, HardState, Identity, Recovered};
 
 use crate::conf;
@@ -34,7 +35,7 @@ impl Bootstrap {
                 index: Index(index),
                 term: Term(1),
                 kind: EntryType::EntryConfChange as u8,
-                data: conf::add_voter(member),
+                data: conf::encode(0, &Change::Add(Member::clone(member))),
                 context: Bytes::new(),
             })
             .collect();

@@ -2,13 +2,16 @@
 
 use base::MemberId;
 use bytes::Bytes;
-use proto::{Message as _, command::Member};
+use proto::{
+    Message as _,
+    command::{Member, MemberChange, MemberChangeKind},
+};
 use raft::{
     Changer, ProgressTracker,
     eraftpb::{ConfChange, ConfChangeType, ConfState, EntryType},
 };
 use raft_proto::{ConfChangeI as _, conf_state_eq};
-use state::apply::membership_change::Change;
+use state::{apply::membership_change::Change, membership::Members};
 use wal::Entry;
 
 /// A configuration change that this build cannot carry out; the member must stop.
@@ -61,8 +64,18 @@ impl Configuration {
         state
     }
 
-    pub(crate) fn contains(&self, id: u64) -> bool {
-        self.tracker.get(id).is_some()
+    pub(crate) fn copy(&self) -> Result<Self, ConfError> {
+        Self::decode(Some(&self.state().encode_to_vec().into()))
+    }
+
+    pub(crate) fn is_learner(&self, id: u64) -> bool {
+        self.tracker.conf().learners().contains(&id)
+    }
+
+    /// Whether nobody is in it, as before a cluster's first change.
+    pub(crate) fn is_empty(&self) -> bool {
+        let state = self.tracker.conf().to_conf_state();
+        state.voters.is_empty() && state.learners.is_empty()
     }
 
     pub(crate) fn apply(&mut self, index: u64, change: &ConfChange) -> Result<(), ConfError> {
@@ -99,61 +112,84 @@ pub(crate) fn decode(entry: &Entry) -> Result<ConfChange, ConfError> {
         .map_err(|error| ConfError::Undecodable { index, text: error.to_string() })
 }
 
-/// What a change means for the members table. Adding one that is there already updates it.
-pub(crate) fn membership(
+/// What becomes of a change in the log, on all members alike: it is carried out, in the configuration
+/// it has been already; or the cluster's rules or raft's refuse it, and it changes nothing.
+pub(crate) type Decided = Result<(Change, Switched), String>;
+
+/// Decides over a change whose turn has come, with the members as they are then.
+pub(crate) fn decide(
     index: u64,
-    change: &ConfChange,
-    known: &Configuration,
-) -> Result<Change, ConfError> {
-    if change.change_type() == ConfChangeType::RemoveNode {
-        return Ok(Change::Remove(MemberId(change.node_id)));
+    change: ConfChange,
+    members: &Members,
+    configuration: &mut Configuration,
+) -> Result<Decided, ConfError> {
+    let meant = meaning(index, &change)?;
+    if let Err(refusal) = members.check(&meant) {
+        return Ok(Err(refusal.to_string()));
     }
-    let member = Member::decode(&*change.context)
-        .map_err(|error| ConfError::Undecodable { index, text: error.to_string() })?;
-    if known.contains(change.node_id) {
-        Ok(Change::Update(member))
-    } else {
-        Ok(Change::Add(member))
+    let mut change = change;
+    if let Change::Update(member) = &meant {
+        // Whether it votes was perhaps otherwise when this was proposed.
+        change.set_change_type(vote(configuration.is_learner(member.id)));
+    }
+    let applied = configuration.apply(index, &change).map_err(|error| error.to_string());
+    Ok(applied.map(|()| (meant, Switched { change, state: configuration.state() })))
+}
+
+fn vote(learner: bool) -> ConfChangeType {
+    if learner { ConfChangeType::AddLearnerNode } else { ConfChangeType::AddNode }
+}
+
+/// What a change means for the members table.
+pub(crate) fn meaning(index: u64, change: &ConfChange) -> Result<Change, ConfError> {
+    let undecodable = |text: String| ConfError::Undecodable { index, text };
+    let id = MemberId(change.node_id);
+    if change.change_type() == ConfChangeType::RemoveNode {
+        return Ok(Change::Remove(id));
+    }
+    let context = MemberChange::decode(&*change.context);
+    let context = context.map_err(|error| undecodable(error.to_string()))?;
+    let member = context.member.unwrap_or_default();
+    if member.id != id.0 {
+        return Err(undecodable(format!("it is of member {id}, and tells of {}", member.id)));
+    }
+    let learner = change.change_type() == ConfChangeType::AddLearnerNode;
+    match MemberChangeKind::try_from(context.kind) {
+        Ok(MemberChangeKind::Add) if learner => {
+            Ok(Change::AddLearner(member, context.learners_max))
+        }
+        Ok(MemberChangeKind::Add) => Ok(Change::Add(member)),
+        Ok(MemberChangeKind::Update) => Ok(Change::Update(member)),
+        Ok(MemberChangeKind::Promote) => Ok(Change::Promote(id)),
+        Err(error) => Err(undecodable(error.to_string())),
     }
 }
 
 /// The data of an entry that proposes a change; `id` is whom to answer.
 pub(crate) fn encode(id: u64, change: &Change) -> Bytes {
-    let (change_type, node_id, context) = match change {
-        Change::Remove(member) => (ConfChangeType::RemoveNode, member.0, Bytes::new()),
-        Change::Add(member) | Change::Update(member) => {
-            let kind = if member.learner {
-                ConfChangeType::AddLearnerNode
-            } else {
-                ConfChangeType::AddNode
-            };
-            (kind, member.id, member.encode_to_vec().into())
-        }
+    let (change_type, node_id) = match change {
+        Change::Remove(member) => (ConfChangeType::RemoveNode, member.0),
+        Change::Promote(member) => (ConfChangeType::AddNode, member.0),
+        Change::AddLearner(member, _) => (ConfChangeType::AddLearnerNode, member.id),
+        Change::Add(member) | Change::Update(member) => (ConfChangeType::AddNode, member.id),
     };
+    debug_assert!(!matches!(change, Change::Add(member) if member.learner), "that is AddLearner");
+    let context = context(change).map(|context| context.encode_to_vec().into());
+    let context = context.unwrap_or_default();
     ConfChange { change_type: change_type.into(), node_id, context, id }.encode_to_vec().into()
 }
 
-/// The data of an entry that adds a voter.
-pub(crate) fn add_voter(member: &Member) -> Bytes {
-    ConfChange {
-        change_type: ConfChangeType::AddNode.into(),
-        node_id: member.id,
-        context: member.encode_to_vec().into(),
-        ..ConfChange::default()
-    }
-    .encode_to_vec()
-    .into()
-}
-
-/// The data of an entry that removes a member.
-pub(crate) fn remove(id: u64) -> Bytes {
-    ConfChange {
-        change_type: ConfChangeType::RemoveNode.into(),
-        node_id: id,
-        ..ConfChange::default()
-    }
-    .encode_to_vec()
-    .into()
+fn context(change: &Change) -> Option<MemberChange> {
+    let (kind, member, learners_max) = match change {
+        Change::Remove(_) => return None,
+        Change::Add(member) => (MemberChangeKind::Add, member.clone(), 0),
+        Change::AddLearner(member, most) => (MemberChangeKind::Add, member.clone(), *most),
+        Change::Update(member) => (MemberChangeKind::Update, member.clone(), 0),
+        Change::Promote(id) => {
+            (MemberChangeKind::Promote, Member { id: id.0, ..Member::default() }, 0)
+        }
+    };
+    Some(MemberChange { kind: kind.into(), member: Some(member), learners_max })
 }
 
 #[cfg(test)]
@@ -176,7 +212,48 @@ mod tests {
         assert_eq!(state, ConfState::from(([1, 2], [9])));
         let stored = state.encode_to_vec().into();
         assert_eq!(Configuration::decode(Some(&stored)).unwrap().state(), state);
-        assert!(configuration.contains(9) && !configuration.contains(3));
+        assert!(configuration.is_learner(9) && !configuration.is_learner(1));
+        assert!(!configuration.is_empty() && Configuration::decode(None).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_change_means_what_was_proposed() {
+        let member = Member { id: 7, peer_urls: vec!["http://7".to_owned()], ..Member::default() };
+        for meant in [
+            Change::Add(member.clone()),
+            Change::AddLearner(member.clone(), 3),
+            Change::Update(member),
+            Change::Promote(MemberId(7)),
+            Change::Remove(MemberId(7)),
+        ] {
+            let data = encode(1, &meant);
+            let change = ConfChange::decode(&*data).unwrap();
+            assert_eq!((change.id, change.node_id), (1, 7));
+            assert_eq!(meaning(1, &change).unwrap(), meant);
+        }
+    }
+
+    /// A learner that is promoted while somebody moves it stays a voter.
+    #[test]
+    fn an_update_makes_nobody_a_learner_or_a_voter() {
+        for (kind, learns) in
+            [(ConfChangeType::AddNode, false), (ConfChangeType::AddLearnerNode, true)]
+        {
+            let mut configuration = Configuration::decode(None).unwrap();
+            configuration.apply(1, &change(ConfChangeType::AddNode, 1)).unwrap();
+            configuration.apply(2, &change(kind, 7)).unwrap();
+            let mut members = Members::default();
+            let member = Member { id: 7, ..Member::default() };
+            members.change(Change::Add(member.clone()));
+            for was_learner in [true, false] {
+                let mut update =
+                    ConfChange::decode(&*encode(1, &Change::Update(member.clone()))).unwrap();
+                update.set_change_type(vote(was_learner));
+                let decided = decide(3, update, &members, &mut configuration).unwrap();
+                assert!(matches!(decided, Ok((Change::Update(_), _))));
+                assert_eq!(configuration.is_learner(7), learns);
+            }
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use base::{Index, MemberId, Now, Term, limits};
+use base::{Index, MemberId, Now, Term, limits, version::Build};
 use raft::{
     RawNode, ReadOnlyOption, StateRole,
     eraftpb::{ConfChangeType, Entry, EntryType, HardState, Message, MessageType},
@@ -35,6 +35,8 @@ const READ_PATIENCE_TICKS: usize = 5;
 /// What a core needs to know of its member.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// What this build can do: told to the others, and the reason to go on or not.
+    pub build: Build,
     pub name: String,
     pub client_urls: Vec<String>,
     /// Ticks without a leader before an election; more than `heartbeat_ticks`.
@@ -64,6 +66,17 @@ pub enum CoreError {
     Configuration { index: Index },
     #[error("applied {applied} is beyond what was handed out ({handed_out})")]
     Applied { applied: Index, handed_out: Index },
+}
+
+/// Why a change of the members was not proposed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unproposed {
+    /// There is no leader, or another change is under way.
+    NotNow,
+    /// Only the leader can do that.
+    NotLeader,
+    /// A learner that is to vote does not have enough of the leader's log.
+    NotInSync,
 }
 
 /// Consensus for one member. After every event, [`Core::step`] until it returns `None`.
@@ -192,17 +205,25 @@ impl Core {
         }
     }
 
-    /// Proposes a change of the members; answered as a command of this id. False if that cannot be
-    /// now: there is no leader, or another change is under way.
+    /// Proposes a change of the members; answered as a command of this id.
     ///
     /// The proposal may still be lost, as any.
-    pub fn propose_change(&mut self, id: u64, change: &Change) -> bool {
+    pub fn propose_change(&mut self, id: u64, change: &Change) -> Result<(), Unproposed> {
         if self.leads() && self.node.raft.has_pending_conf() {
-            return false;
+            return Err(Unproposed::NotNow);
+        }
+        if let Change::Promote(learner) = change {
+            // Nobody else knows how far it is.
+            if !self.leads() {
+                return Err(Unproposed::NotLeader);
+            }
+            if !peers::is_in_sync(&self.node.raft, learner.0) {
+                return Err(Unproposed::NotInSync);
+            }
         }
         let mut entry = Entry { data: conf::encode(id, change), ..Entry::default() };
         entry.set_entry_type(EntryType::EntryConfChange);
-        self.step_entries(vec![entry]).is_ok()
+        self.step_entries(vec![entry]).map_err(|_| Unproposed::NotNow)
     }
 
     /// A message from a peer. What no peer sends is dropped here: raft would panic on some of it.
@@ -269,20 +290,26 @@ impl Core {
             return Err(CoreError::Applied { applied: applied.index, handed_out });
         }
         // Raft must have switched before it hears that the change's entry is applied.
+        let mut gone = None;
         for (index, switched) in switched {
             let state = self.node.apply_conf_change(&switched.change)?;
             if !switched.agrees(&state) {
                 return Err(CoreError::Configuration { index });
             }
             self.node.mut_store().set_conf_state(state);
-            let is_removal = switched.change.change_type() == ConfChangeType::RemoveNode;
-            if is_removal && switched.change.node_id == self.node.raft.id {
-                self.leave();
+            if switched.change.change_type() == ConfChangeType::RemoveNode {
+                gone = Some(switched.change.node_id);
             }
+        }
+        if gone == Some(self.node.raft.id) {
+            self.leave();
         }
         self.node.advance_apply_to(applied.index.0);
         self.node.mut_store().applied(applied.index.0);
         self.duties.applied(applied.index.0);
+        if gone.is_some_and(|gone| gone == self.node.raft.leader_id) {
+            self.take_over();
+        }
         self.campaign_if_alone()
     }
 
@@ -375,11 +402,36 @@ impl Core {
         self.removed = true;
         self.effects.removed = true;
         if self.leads() {
-            if let Some(heir) = self.best_follower() {
-                self.node.raft.send_timeout_now(heir.0);
+            let followers = peers::followers(&self.node.raft);
+            let heir = followers.iter().find(|one| Some(one.id.0) == self.heir());
+            // Of whoever does not run the others will not hear.
+            if !heir.is_some_and(|heir| heir.active)
+                && let Some(best) = self.best_follower()
+            {
+                self.node.raft.send_timeout_now(best.0);
             }
             let term = self.node.raft.term;
             self.node.raft.become_follower(term, raft::INVALID_ID);
+        }
+    }
+
+    /// Who takes over from a leader that was removed: all agree on that without a word, since who is
+    /// no member any more is not listened to.
+    fn heir(&self) -> Option<u64> {
+        self.node.raft.prs().conf().to_conf_state().voters.into_iter().max()
+    }
+
+    /// The leader that this member follows has been removed, so it is silent from now on.
+    fn take_over(&mut self) {
+        let raft = &self.node.raft;
+        if self.heir() != Some(raft.id) || self.is_alone() {
+            return;
+        }
+        let mut message = Message { to: raft.id, from: raft.leader_id, ..Message::default() };
+        message.term = raft.term;
+        message.set_msg_type(MessageType::MsgTimeoutNow);
+        if let Err(error) = self.node.step(message) {
+            tracing::debug!(%error, "raft refuses to take over");
         }
     }
 

@@ -2,9 +2,10 @@
 //!
 //! [`Core`] is consensus: it takes what happens (a tick, proposals, "these bytes are on disk",
 //! "applied up to N") and says what to do (append, send, apply, answer). [`Applier`] carries
-//! committed entries into the replicated state. [`open`](open()) brings both up from disk, and
-//! [`upkeep`] decides when to flush and when to cut the log. `server` drives them with threads,
-//! `sim` with a seeded schedule: it is the same code.
+//! committed entries into the replicated state. [`open`](open()) brings both up from disk,
+//! [`backup`](backup()) copies what is there into data for a new cluster, and [`upkeep`] decides when
+//! to flush and when to cut the log. `server` drives them with threads, `sim` with a seeded schedule:
+//! it is the same code.
 //!
 //! Sole user of the `raft` crate. Invariants:
 //! - nothing is applied that this member's own log has not synced;
@@ -12,6 +13,7 @@
 //! - raft hears of a configuration change before it hears that its entry is applied.
 
 mod applier;
+mod backup;
 mod bootstrap;
 mod conf;
 mod core;
@@ -21,13 +23,17 @@ pub mod upkeep;
 mod window;
 
 pub use applier::{Answer, Applier, ApplyError, Batch, Progress};
+pub use backup::{Backup, BackupError, Place, backup};
 pub use bootstrap::Bootstrap;
 pub use conf::ConfError;
 pub use core::{
     Append, Config, Core, CoreError, Due, Effects, Follower, Install, PeerMessage, Proposal, Read,
-    Role, Ticket,
+    Role, Ticket, Unproposed,
 };
-pub use open::{OpenError, Opened, Options, Paths, exists, knows_nobody, open};
+pub use open::{OpenError, Opened, Options, Paths, exists, knows_nobody, open, others};
+pub use wal::Identity;
 
 #[cfg(test)]
 mod script_tests;
+#[cfg(test)]
+mod stage;

@@ -1,24 +1,27 @@
 //! Brings a member up from its disk, or founds it there.
 
+mod alone;
+mod log;
+
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use backend::{Applied, Backend};
-use base::{Disk, Index, MemberId, Term};
-use bytes::Bytes;
-use raft::eraftpb::{EntryType, HardState};
+use base::{ClusterId, Disk, Index, MemberId, Term, version::Build};
+use raft::eraftpb::HardState;
 use state::State;
 use wal::{Entry, Held, Identity, Looked, Recovered, Wal};
 
+use self::log::Log;
+pub(crate) use self::log::check_they_meet;
 use crate::{
     Config, Core, CoreError,
     applier::{Applier, ApplyError},
     bootstrap::{self, Bootstrap},
-    conf::{self, ConfError, Configuration},
     core::from_wal,
-    window::{APPLIED_BYTES_KEPT, APPLIED_ENTRIES_KEPT, Window},
+    window::Window,
 };
 
 /// Where a member's data lies.
@@ -31,6 +34,13 @@ pub struct Paths {
 }
 
 impl Paths {
+    /// In a data directory, with the log in a place of its own if there is one (`--wal-dir`).
+    pub fn of(data_dir: &Path, wal_dir: Option<&Path>) -> Self {
+        let home = data_dir.join("member");
+        let wal = wal_dir.map_or_else(|| home.join("wal"), Path::to_path_buf);
+        Self { wal, keyspace: home.join("keyspace") }
+    }
+
     /// Where the keyspace of a snapshot is gathered, until it takes the place of this member's.
     pub fn incoming(&self) -> PathBuf {
         self.keyspace.with_file_name("keyspace.incoming")
@@ -43,8 +53,11 @@ pub struct Options {
     pub wal: wal::Options,
     pub backend: backend::Options,
     pub core: Config,
-    /// Makes this member the only one of its cluster, to go on after the others are lost.
+    /// Makes this member the only one of its cluster, to go on after the others are lost; and a
+    /// cluster of a copy that belongs to none ([`crate::backup()`]).
     pub force_new_cluster: bool,
+    /// Where others reach the member of such a copy.
+    pub peer_urls: Vec<String>,
 }
 
 /// A member, open.
@@ -79,9 +92,9 @@ pub enum OpenError {
     OtherBeginnings {
         path: PathBuf,
         found: MemberId,
-        found_cluster: base::ClusterId,
+        found_cluster: ClusterId,
         asked: MemberId,
-        asked_cluster: base::ClusterId,
+        asked_cluster: ClusterId,
     },
     #[error(
         "the keyspace {path} holds entry {applied} of term {term}, which the log does not: they \
@@ -100,10 +113,18 @@ pub enum OpenError {
     )]
     Behind { path: PathBuf, applied: Index, first: Index },
     #[error(
-        "the log is that of member {member} of cluster {cluster}, whom the keyspace {path} does \
-         not know: they are not of one member"
+        "the log is that of member {member} of cluster {cluster}, but the keyspace {path} is of \
+         cluster {found}: they are not of one member. Put back the log that belongs to it \
+         (--wal-dir), or restore from a backup"
     )]
-    Stranger { path: PathBuf, member: MemberId, cluster: base::ClusterId },
+    Stranger { path: PathBuf, found: ClusterId, member: MemberId, cluster: ClusterId },
+    #[error(
+        "this is a backup, which belongs to no cluster yet: start it once with --force-new-cluster, \
+         which makes a cluster of it alone, and add other members then"
+    )]
+    Backup,
+    #[error("--force-new-cluster: {0}")]
+    Alone(&'static str),
 }
 
 /// Whether a member lives here already: what the flags say of the initial cluster does not concern
@@ -150,53 +171,101 @@ pub fn open(
     bootstrap: &dyn Fn() -> Result<Bootstrap, String>,
 ) -> Result<Opened, OpenError> {
     let Paths { wal: dir, keyspace: path } = paths;
+    let Found { log, keyspace, switch, additions } = look(disk, paths, options, bootstrap)?;
+    let identity = log.identity();
+    let (mut wal, mut log) = log.open(disk, dir, options)?;
+    if switch {
+        backend::put_in_place(disk.as_ref(), &paths.incoming(), path)?;
+    } else {
+        backend::discard(disk.as_ref(), &paths.incoming())?;
+    }
+    let (backend, applier) = if let Some((backend, applier)) = keyspace.filter(|_| !switch) {
+        backend.begin_writing()?;
+        (backend, applier)
+    } else {
+        let backend = Backend::open(Arc::clone(disk), path, options.backend.clone())?;
+        assemble(backend, identity, options.core.build)?
+    };
+    let additions = match additions {
+        Some(entries) => entries,
+        None => alone::additions(&log, &applier, identity, options)?,
+    };
+    let applied = applier.state().applied().index;
+    // Applied entries were committed, whether or not the log heard of it.
+    log.hard_state.commit = log.hard_state.commit.max(applied);
+    append_committed(&mut wal, &mut log, additions)?;
+    let window = window(log, &applier, applied);
+    let core = Core::new(identity.member, options.core.clone(), window, applied)?;
+    Ok(Opened { identity, wal, backend, applier, core })
+}
+
+/// Whose data it is, and where the other members are; looks only. None if there is no data, or not
+/// enough to tell.
+pub fn others(
+    disk: &Arc<dyn Disk>,
+    paths: &Paths,
+    options: &Options,
+) -> Result<Option<(Identity, Vec<String>)>, OpenError> {
+    let nobody = || Err("there is no member".to_owned());
+    let Found { log, keyspace, .. } = match look(disk, paths, options, &nobody) {
+        Ok(found) => found,
+        Err(OpenError::Flags(_)) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let (Some((backend, applier)), Log::Whole(looked)) = (keyspace, &log) else {
+        return Ok(None);
+    };
+    let (members, _) = alone::at_the_end(&applier, looked.recovered())?;
+    drop(applier);
+    backend.close()?;
+    let identity = log.identity();
+    let others = members.members.into_values().filter(|one| one.id != identity.member);
+    Ok(Some((identity, others.flat_map(|member| member.peer_urls).collect())))
+}
+
+/// What is there, read and left as it is.
+struct Found {
+    log: Log,
+    keyspace: Option<(Arc<Backend>, Applier)>,
+    /// The keyspace is that of a snapshot, which is still to take its place.
+    switch: bool,
+    /// What the log is to end with, where that is known without the keyspace being made.
+    additions: Option<Vec<Entry>>,
+}
+
+fn look(
+    disk: &Arc<dyn Disk>,
+    paths: &Paths,
+    options: &Options,
+    bootstrap: &dyn Fn() -> Result<Bootstrap, String>,
+) -> Result<Found, OpenError> {
+    let path = &paths.keyspace;
     let failed = |source| OpenError::Io { path: path.clone(), source };
     let look = |path: &Path| Backend::look(Arc::clone(disk), path, options.backend.clone());
     let found = disk.exists(path).map_err(failed)?;
     let mut found = found.then(|| reading(path, || look(path))).transpose()?;
     let held = found.as_ref().map(Backend::durable);
     let arrived = || arrived(disk, paths, options);
-    let (log, switch) = look_into_log(disk, paths, bootstrap, held, &arrived)?;
+    let (log, switch) = log::look(disk, paths, bootstrap, held, &arrived)?;
     if switch {
         found = Some(reading(path, || look(&paths.incoming()))?);
     }
-    let identity = log.identity();
-    let found = match found {
-        Some(backend) => {
-            let (backend, applier) = reading(path, || assemble(backend))?;
-            check_is_known(paths, &log, &applier)?;
-            Some((backend, applier))
-        }
-        None => None,
+    let Some(backend) = found else {
+        return Ok(Found { log, keyspace: None, switch, additions: None });
     };
-
-    let (mut wal, mut log) = log.open(disk, dir, options)?;
-    let found = if switch { None } else { found };
-    if switch {
-        backend::put_in_place(disk.as_ref(), &paths.incoming(), path)?;
-    } else {
-        backend::discard(disk.as_ref(), &paths.incoming())?;
+    let (backend, applier) =
+        reading(path, || assemble(backend, log.identity(), options.core.build))?;
+    let mut additions = None;
+    if let Log::Whole(looked) = &log {
+        check_cluster(paths, log.identity(), &applier)?;
+        let recovered = looked.recovered();
+        additions = Some(alone::additions(recovered, &applier, log.identity(), options)?);
     }
-    let (backend, applier) = match found {
-        Some((backend, applier)) => {
-            backend.begin_writing()?;
-            (backend, applier)
-        }
-        None => assemble(Backend::open(Arc::clone(disk), path, options.backend.clone())?)?,
-    };
-    let applied = applier.state().applied().index;
-    // Applied entries were committed, whether or not the log heard of it.
-    log.hard_state.commit = log.hard_state.commit.max(applied);
-    if options.force_new_cluster {
-        force_alone(&mut wal, &mut log, &applier)?;
-    }
-    let window = window(log, &applier, applied);
-    let core = Core::new(identity.member, options.core.clone(), window, applied)?;
-    Ok(Opened { identity, wal, backend, applier, core })
+    Ok(Found { log, keyspace: Some((backend, applier)), switch, additions })
 }
 
 /// The storage engine panics at some damages.
-fn reading<T>(path: &Path, read: impl FnOnce() -> T) -> T {
+pub(crate) fn reading<T>(path: &Path, read: impl FnOnce() -> T) -> T {
     let meaning = format!(
         "the keyspace {} is damaged: restore this member from a backup, or choose another data \
          directory",
@@ -205,10 +274,14 @@ fn reading<T>(path: &Path, read: impl FnOnce() -> T) -> T {
     base::panics::mean(meaning, read)
 }
 
-fn assemble(backend: Backend) -> Result<(Arc<Backend>, Applier), OpenError> {
+pub(crate) fn assemble(
+    backend: Backend,
+    identity: Identity,
+    build: Build,
+) -> Result<(Arc<Backend>, Applier), OpenError> {
     let backend = Arc::new(backend);
-    let state = State::open(Arc::clone(&backend)).map_err(ApplyError::from)?;
-    Ok((backend, Applier::new(state)?))
+    let state = State::open(Arc::clone(&backend), build).map_err(ApplyError::from)?;
+    Ok((backend, Applier::new(state, identity.cluster)?))
 }
 
 /// Of which entry the snapshot is that was about to take the keyspace's place, if it is whole.
@@ -229,130 +302,16 @@ fn arrived(
     Ok((applied != Applied::default()).then_some(applied))
 }
 
-/// What is there of a log, before anything is written.
-enum Log {
-    Whole(Looked),
-    /// The first batch is missing.
-    Begun(Looked, Bootstrap),
-    Missing(Bootstrap),
-}
-
-/// `held`: what the keyspace holds, if there is one. It is made only after the log's first batch is
-/// synced.
-///
-/// A member that takes over a snapshot starts its log anew behind it, and then lets the snapshot's
-/// file, which is whole, take the keyspace's place. So where the log begins behind what the keyspace
-/// holds and such a file is there, of just that entry, the switch is to be finished: true.
-fn look_into_log(
-    disk: &Arc<dyn Disk>,
-    paths: &Paths,
-    bootstrap: &dyn Fn() -> Result<Bootstrap, String>,
-    held: Option<Applied>,
-    arrived: &dyn Fn() -> Result<Option<Applied>, OpenError>,
-) -> Result<(Log, bool), OpenError> {
-    let has_keyspace = held.is_some();
-    let held = held.unwrap_or_default();
-    // What followers that lag may still ask for is kept in memory, no more.
-    let in_keyspace =
-        Held { index: held.index, entries: APPLIED_ENTRIES_KEPT, bytes: APPLIED_BYTES_KEPT };
-    let looked = Looked::look(Arc::clone(disk), &paths.wal, in_keyspace)?;
-    match looked {
-        Some(looked) if !bootstrap::is_unfinished(looked.recovered()) => {
-            let (index, term) = looked.recovered().before;
-            let switch = held.index < index && arrived()? == Some(Applied { index, term });
-            if !switch {
-                check_they_meet(paths, looked.recovered(), held)?;
-            }
-            Ok((Log::Whole(looked), switch))
+/// Whether the keyspace is of the cluster whose log it is. Of which member of it does not matter: the
+/// entries that it holds are those of all.
+fn check_cluster(paths: &Paths, identity: Identity, applier: &Applier) -> Result<(), OpenError> {
+    let Identity { member, cluster } = identity;
+    match applier.state().cluster().map_err(ApplyError::from)? {
+        Some(found) if found != cluster => {
+            Err(OpenError::Stranger { path: paths.keyspace.clone(), found, member, cluster })
         }
-        _ if has_keyspace => Err(OpenError::LogLost {
-            path: paths.keyspace.clone(),
-            log: paths.wal.clone(),
-            applied: held.index,
-        }),
-        Some(looked) => {
-            let bootstrap = bootstrap().map_err(OpenError::Flags)?;
-            same_beginnings(paths, looked.identity(), bootstrap.identity)?;
-            Ok((Log::Begun(looked, bootstrap), false))
-        }
-        None => Ok((Log::Missing(bootstrap().map_err(OpenError::Flags)?), false)),
+        _ => Ok(()),
     }
-}
-
-impl Log {
-    fn identity(&self) -> Identity {
-        match self {
-            Self::Whole(looked) | Self::Begun(looked, _) => looked.identity(),
-            Self::Missing(bootstrap) => bootstrap.identity,
-        }
-    }
-
-    /// Mends or makes it; it then has at least its first batch in it.
-    fn open(
-        self,
-        disk: &Arc<dyn Disk>,
-        dir: &Path,
-        options: &Options,
-    ) -> Result<(Wal, Recovered), OpenError> {
-        let (mut wal, bootstrap) = match self {
-            Self::Whole(looked) => return Ok(looked.open(options.wal)?),
-            Self::Begun(looked, bootstrap) => (looked.open(options.wal)?.0, bootstrap),
-            Self::Missing(bootstrap) => {
-                let identity = bootstrap.identity;
-                (Wal::create(Arc::clone(disk), dir, identity, options.wal)?, bootstrap)
-            }
-        };
-        let (hard_state, entries) = bootstrap.log();
-        wal.append(Some(hard_state), &entries)?;
-        wal.sync()?;
-        Ok((wal, Recovered { hard_state, before: (Index(0), Term(0)), entries }))
-    }
-}
-
-fn same_beginnings(paths: &Paths, found: Identity, asked: Identity) -> Result<(), OpenError> {
-    if found == asked {
-        return Ok(());
-    }
-    Err(OpenError::OtherBeginnings {
-        path: paths.wal.clone(),
-        found: found.member,
-        found_cluster: found.cluster,
-        asked: asked.member,
-        asked_cluster: asked.cluster,
-    })
-}
-
-/// Whether the keyspace ends within the log.
-fn check_they_meet(paths: &Paths, log: &Recovered, held: Applied) -> Result<(), OpenError> {
-    let path = paths.keyspace.clone();
-    let Applied { index, term } = held;
-    if index < log.before.0 {
-        return Err(OpenError::Behind { path, applied: index, first: Index(log.before.0.0 + 1) });
-    }
-    let logged = if index == log.before.0 {
-        Some(log.before.1)
-    } else {
-        let at = usize::try_from(index.0 - log.before.0.0 - 1).unwrap_or(usize::MAX);
-        log.entries.get(at).map(|entry| entry.term)
-    };
-    if logged != Some(term) {
-        return Err(OpenError::Ahead { path, applied: index, term });
-    }
-    Ok(())
-}
-
-/// Whether the keyspace knows the member whose log it is.
-fn check_is_known(paths: &Paths, log: &Log, applier: &Applier) -> Result<(), OpenError> {
-    let Log::Whole(looked) = log else { return Ok(()) };
-    let Identity { member, cluster } = looked.identity();
-    let reader = applier.state().reader();
-    let known = reader.members().members.contains_key(&member) || reader.is_removed(member);
-    let is_latest = applier.state().applied().index >= looked.recovered().hard_state.commit;
-    // Before the first configuration change the keyspace knows nobody.
-    if !known && !reader.members().members.is_empty() && is_latest {
-        return Err(OpenError::Stranger { path: paths.keyspace.clone(), member, cluster });
-    }
-    Ok(())
 }
 
 fn window(log: Recovered, applier: &Applier, applied: Index) -> Window {
@@ -363,54 +322,24 @@ fn window(log: Recovered, applier: &Applier, applied: Index) -> Window {
     };
     let before = (log.before.0.0, log.before.1.0);
     let entries = log.entries.into_iter().map(from_wal).collect();
-    Window::new(hard_state, applier.configuration().state(), before, entries, applied.0)
+    let voters = applier.configuration().state();
+    let mut window = Window::new(hard_state, voters, before, entries, applied.0);
+    window.forget_before(applier.state().reader().versions().lowered_at().0);
+    window
 }
 
-/// Ends the log with entries that remove all other members, and takes all of it as committed.
-///
-/// So the cluster that follows has an ordinary log, which replays to the same members wherever
-/// the member crashes. What the log holds may have been acknowledged, whether or not it says so:
-/// nothing of it is dropped.
-fn force_alone(wal: &mut Wal, log: &mut Recovered, applier: &Applier) -> Result<(), OpenError> {
-    let mut configuration =
-        Configuration::decode(Some(&encoded(applier))).map_err(ApplyError::from)?;
-    let applied = applier.state().applied().index;
-    for entry in log.entries.iter().filter(|entry| entry.index > applied && entry.kind != 0) {
-        let change = conf::decode(entry).map_err(ApplyError::from)?;
-        configuration.apply(entry.index.0, &change).map_err(ApplyError::from)?;
-    }
-    let own = wal.identity().member.0;
-    let last = Index(log.before.0.0 + log.entries.len() as u64);
-    if !configuration.state().voters.contains(&own) {
-        let text = "this member has no vote in its cluster, so it cannot go on alone".to_owned();
-        return Err(ApplyError::from(ConfError::Refused { index: last.0, text }).into());
-    }
-    let removals = removals(&configuration, own, last, log.hard_state.term);
-    let Some(last) = removals.last().map(|entry| entry.index) else { return Ok(()) };
+/// Ends the log with these entries, and takes all of it as committed, unless there are none.
+fn append_committed(
+    wal: &mut Wal,
+    log: &mut Recovered,
+    entries: Vec<Entry>,
+) -> Result<(), OpenError> {
+    let Some(last) = entries.last().map(|entry| entry.index) else { return Ok(()) };
     log.hard_state.commit = last;
-    wal.append(Some(log.hard_state), &removals)?;
+    wal.append(Some(log.hard_state), &entries)?;
     wal.sync()?;
-    log.entries.extend(removals);
+    log.entries.extend(entries);
     Ok(())
-}
-
-fn removals(known: &Configuration, own: u64, after: Index, term: Term) -> Vec<Entry> {
-    let state = known.state();
-    let others = state.voters.into_iter().chain(state.learners).filter(|id| *id != own);
-    others
-        .zip(after.0 + 1..)
-        .map(|(id, index)| Entry {
-            index: Index(index),
-            term,
-            kind: EntryType::EntryConfChange as u8,
-            data: conf::remove(id),
-            context: Bytes::new(),
-        })
-        .collect()
-}
-
-fn encoded(applier: &Applier) -> Bytes {
-    prost::Message::encode_to_vec(&applier.configuration().state()).into()
 }
 
 #[cfg(test)]

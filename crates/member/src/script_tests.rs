@@ -16,6 +16,7 @@ use base::{Index, MemberId, Term};
 use bytes::Bytes;
 use prost::Message as _;
 use raft::eraftpb::{ConfState, Entry as RaftEntry, HardState, Message, MessageType};
+use state::apply::membership_change::Change;
 use wal::Entry;
 
 use crate::{
@@ -123,6 +124,7 @@ impl Stage {
             "tick" => (0..number.unwrap_or(1)).for_each(|_| self.core().tick()),
             "campaign" => self.core().node.campaign().unwrap(),
             "propose" => self.propose(&rest),
+            "change" => self.change(rest.first().unwrap(), named.number("member")),
             "persisted" => {
                 let ticket = number.map_or(self.last_append, Ticket);
                 self.core().persisted(ticket).unwrap();
@@ -176,6 +178,7 @@ impl Stage {
         entries: Vec<Entry>,
     ) {
         let config = Config {
+            build: base::version::THIS,
             name: "test".to_owned(),
             client_urls: Vec::new(),
             election_ticks: 10,
@@ -201,6 +204,20 @@ impl Stage {
         });
         let proposals = proposals.collect();
         self.core().propose(proposals);
+    }
+
+    fn change(&mut self, kind: &str, id: u64) {
+        let member = proto::command::Member { id, ..Default::default() };
+        let change = match kind {
+            "add" => Change::Add(member),
+            "learn" => Change::AddLearner(member, 1),
+            "promote" => Change::Promote(MemberId(id)),
+            "remove" => Change::Remove(MemberId(id)),
+            _ => panic!("no such change: {kind}"),
+        };
+        if let Err(why) = self.core().propose_change(9, &change) {
+            writeln!(self.trace, "not proposed: {why:?}").unwrap();
+        }
     }
 
     fn apply(&mut self, up_to: u64) {
@@ -241,6 +258,9 @@ impl Stage {
             entries: words.list("entries").into_iter().map(|text| from_wal(entry(text))).collect(),
             ..Message::default()
         };
+        message
+            .entries
+            .extend(words.list("changes").into_iter().map(|text| from_wal(change(text))));
         if words.0.contains_key("round") {
             // An answer to this member, in this run.
             let asker = [self.core().id().0.to_be_bytes(), 1_u64.to_be_bytes()].concat();
@@ -308,6 +328,13 @@ impl Stage {
             writeln!(out, "dropped {:?}", effects.dropped).unwrap();
         }
     }
+}
+
+/// `index/term:remove:member`.
+fn change(text: &str) -> Entry {
+    let (place, member) = text.split_once(":remove:").unwrap();
+    let data = conf::encode(0, &Change::Remove(MemberId(member.parse().unwrap())));
+    Entry { kind: 1, data, ..entry(&format!("{place}:")) }
 }
 
 /// `index/term:text`.

@@ -10,6 +10,18 @@ pub const ENTRIES_KEPT: u64 = 5_000;
 /// Bytes of the log beyond which it is cut right behind the keyspace, whatever lags.
 pub const LOG_BYTES_MAX: u64 = 512 << 20;
 
+/// How long a member takes care of somebody who copies its data while it runs (a backup): the log is
+/// not cut, and no space of the keyspace is used again.
+pub const COPY_PATIENCE: Duration = Duration::from_mins(30);
+
+/// Nor any more once its log has so many bytes.
+pub const COPY_LOG_BYTES_MAX: u64 = 4 * LOG_BYTES_MAX;
+
+/// Whether care is taken of somebody who has been copying for so long.
+pub fn may_be_copied(copying: Duration, log_bytes: u64) -> bool {
+    copying < COPY_PATIENCE && log_bytes < COPY_LOG_BYTES_MAX
+}
+
 /// Whether there is anything to flush. Entries that changed nothing (a write whose condition did
 /// not hold) count once there are many: the log can only be cut behind what the keyspace knows of,
 /// but an idle member should write nothing for the one entry by which it began to lead.
@@ -68,6 +80,13 @@ mod tests {
         assert!(flush_due(limits::TAIL_FLUSH_BYTES, Duration::ZERO));
         assert!(flush_due(1, limits::FLUSH_INTERVAL));
         assert!(!flush_due(1, Duration::ZERO));
+    }
+
+    #[test]
+    fn a_copy_that_never_ends_harms_nobody() {
+        assert!(may_be_copied(Duration::from_mins(1), LOG_BYTES_MAX + 1));
+        assert!(!may_be_copied(COPY_PATIENCE, 0));
+        assert!(!may_be_copied(Duration::ZERO, COPY_LOG_BYTES_MAX));
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub(crate) struct Window {
     kept: u64,
     /// Behind it stands what followers need that are being sent a snapshot of this entry.
     held: Option<u64>,
+    /// Entries before this one are not for everybody: they go as soon as they are applied.
+    floor: u64,
     /// Who votes, as applied.
     conf_state: ConfState,
 }
@@ -49,6 +51,7 @@ impl Window {
         let mut window = Self {
             kept: APPLIED_ENTRIES_KEPT,
             held: None,
+            floor: 0,
             conf_state: conf_state.clone(),
             initial: RaftState::new(hard_state, conf_state),
             before,
@@ -87,6 +90,9 @@ impl Window {
     }
 
     fn is_full(&self) -> bool {
+        if self.before.0 + 1 < self.floor {
+            return true;
+        }
         if self.held.is_some_and(|held| held <= self.before.0) {
             return self.applied_bytes > HELD_BYTES_KEPT;
         }
@@ -101,6 +107,14 @@ impl Window {
     /// Keeps what follows this entry, for those who are being sent a snapshot of it.
     pub(crate) fn hold(&mut self, index: Option<u64>) {
         self.held = index;
+    }
+
+    /// Keeps no applied entry before this one: whoever needs one needs a snapshot.
+    pub(crate) fn forget_before(&mut self, index: u64) {
+        if self.floor < index {
+            self.floor = index;
+            self.applied(self.applied);
+        }
     }
 
     pub(crate) fn set_conf_state(&mut self, conf_state: ConfState) {
@@ -226,6 +240,20 @@ mod tests {
         by_bytes.applied(8);
         assert_eq!(by_bytes.first_index(), Ok(8), "the newest applied entry stays");
         assert_eq!(by_bytes.last_index(), Ok(10), "what is not applied stays");
+    }
+
+    #[test]
+    fn what_is_not_for_everybody_goes_as_soon_as_it_is_applied() {
+        let mut window = window(10, 1);
+        window.applied(4);
+        window.hold(Some(2));
+        window.forget_before(7);
+        assert_eq!(window.first_index(), Ok(4), "the newest applied entry stays");
+        window.applied(9);
+        assert_eq!(window.first_index(), Ok(7));
+        window.forget_before(5);
+        window.applied(10);
+        assert_eq!(indexes(&window, 7, 11, None), Ok(vec![7, 8, 9, 10]));
     }
 
     #[test]

@@ -94,6 +94,11 @@ pub struct Store {
 }
 
 impl Store {
+    /// A row of small replicated state, as the last finished entry left it.
+    pub fn meta(&self, key: &str) -> Result<Option<Bytes>, ReadError> {
+        Ok(self.backend.get(Table::Meta, key.as_bytes())?)
+    }
+
     pub(crate) fn new(backend: Arc<Backend>, index: Index) -> Self {
         let revision = index.revision;
         Self {

@@ -1,10 +1,14 @@
-//! Connections to peers: the one place where they are made.
+//! Connections to members: the one place where they are made.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use http::Uri;
 use socket2::{SockRef, TcpKeepalive};
-use tls::{ClientStream, Connector, Wire};
+use tls::{ClientStream, Connector, Settings, Wire};
 use tokio::{net::TcpStream, time};
 
 /// What a dead machine is noticed by where nothing is sent.
@@ -12,41 +16,96 @@ const KEEPALIVE: Duration = Duration::from_secs(5);
 /// A peer that does not answer to a connection: the next URL is tried.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How connections to peers are made: plain ones, and with these settings TLS.
-#[derive(Clone, Debug, Default)]
+/// The protocols that are spoken over TLS.
+const ALPN: [&str; 1] = ["http/1.1"];
+
+/// How connections to members are made: plain ones, and with these settings TLS.
+#[derive(Clone, Debug)]
 pub struct Dialer {
-    tls: Option<Arc<Connector>>,
+    tls: Tls,
+    timeout: Option<Duration>,
+    write_timeout: Option<Duration>,
+}
+
+#[derive(Clone, Debug)]
+enum Tls {
+    None,
+    Made(Arc<Connector>),
+    /// Made once somebody speaks TLS: reading the system's authorities takes its time.
+    WhenNeeded(Arc<(Settings, OnceLock<Result<Connector, String>>)>),
+}
+
+impl Default for Dialer {
+    fn default() -> Self {
+        Self::new(Tls::None)
+    }
 }
 
 impl Dialer {
+    fn new(tls: Tls) -> Self {
+        Self { tls, timeout: Some(TIMEOUT), write_timeout: None }
+    }
+
     /// Speaks TLS where a URL begins with https.
     pub fn with_tls(connector: Arc<Connector>) -> Self {
-        Self { tls: Some(connector) }
+        Self::new(Tls::Made(connector))
     }
 
-    pub(crate) async fn dial(&self, url: &Uri) -> io::Result<Wire<ClientStream>> {
+    /// The same, with settings that name no file: what is wrong with one should be told at once.
+    pub fn with_tls_when_needed(settings: Settings) -> Self {
+        Self::new(Tls::WhenNeeded(Arc::new((settings, OnceLock::new()))))
+    }
+
+    /// How long a member may take to accept a connection, and to acknowledge what was sent to it;
+    /// `None`: as long as the system lets it.
+    #[must_use]
+    pub fn with_timeouts(self, accept: Option<Duration>, write: Option<Duration>) -> Self {
+        Self { timeout: accept, write_timeout: write, ..self }
+    }
+
+    /// A connection to the host and port of this URL, with TLS where it says https.
+    pub async fn dial(&self, url: &Uri) -> io::Result<Wire<ClientStream>> {
         if url.scheme_str() != Some("https") {
-            return Ok(Wire::Plain(tcp(url, 80).await?));
+            return Ok(Wire::Plain(self.tcp(url, 80).await?));
         }
-        let tls = self.tls.as_ref().ok_or_else(|| {
-            io::Error::other(
-                "this member has no TLS for peers: give --peer-cert-file, --peer-key-file and \
-                 --peer-trusted-ca-file",
-            )
-        })?;
-        let stream = tcp(url, 443).await?;
-        let stream = tls.connect(url.host().unwrap_or_default(), stream).await?;
+        let connector = self.connector()?;
+        let stream = self.tcp(url, 443).await?;
+        let stream = connector.connect(url.host().unwrap_or_default(), stream).await?;
         Ok(Wire::Tls(Box::new(stream)))
     }
-}
 
-async fn tcp(url: &Uri, port: u16) -> io::Result<TcpStream> {
-    let host = url.host().unwrap_or_default();
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let port = url.port_u16().unwrap_or(port);
-    let stream = time::timeout(TIMEOUT, TcpStream::connect((host, port))).await??;
-    stream.set_nodelay(true)?;
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
-    SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-    Ok(stream)
+    fn connector(&self) -> io::Result<&Connector> {
+        match &self.tls {
+            Tls::None => Err(io::Error::other(
+                "this member has no TLS for peers: give --peer-cert-file, --peer-key-file and \
+                 --peer-trusted-ca-file",
+            )),
+            Tls::Made(connector) => Ok(connector),
+            Tls::WhenNeeded(needed) => {
+                let (settings, made) = &**needed;
+                let make =
+                    || Connector::new(settings.clone(), &ALPN).map_err(|error| error.to_string());
+                made.get_or_init(make).as_ref().map_err(|why| io::Error::other(why.clone()))
+            }
+        }
+    }
+
+    async fn tcp(&self, url: &Uri, port: u16) -> io::Result<TcpStream> {
+        let host = url.host().unwrap_or_default();
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let connect = TcpStream::connect((host, url.port_u16().unwrap_or(port)));
+        let stream = match self.timeout {
+            Some(timeout) => time::timeout(timeout, connect).await.map_err(|_| {
+                io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {timeout:?}"))
+            })??,
+            None => connect.await?,
+        };
+        stream.set_nodelay(true)?;
+        let socket = SockRef::from(&stream);
+        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
+        socket.set_tcp_keepalive(&keepalive)?;
+        // A machine that vanishes while it is written to would be waited for a quarter of an hour.
+        socket.set_tcp_user_timeout(self.write_timeout)?;
+        Ok(stream)
+    }
 }

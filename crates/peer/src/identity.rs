@@ -2,14 +2,17 @@
 
 use std::fmt;
 
-use base::{ClusterId, MemberId, version};
+use base::{
+    ClusterId, MemberId,
+    version::{Minor, SERVER, THIS},
+};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 const CLUSTER: &str = "x-etcd-cluster-id";
 const FROM: &str = "x-server-from";
 const TO: &str = "x-raft-to";
-const VERSION: &str = "x-server-version";
-const MIN_VERSION: &str = "x-min-cluster-version";
+pub(crate) const VERSION: &str = "x-server-version";
+pub(crate) const MIN_VERSION: &str = "x-min-cluster-version";
 
 /// Who a member is; told to every peer and checked by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,9 +42,14 @@ impl Identity {
             (CLUSTER, self.cluster.to_string()),
             (FROM, self.member.to_string()),
             (TO, to.to_string()),
-            (VERSION, version::SERVER.to_owned()),
-            (MIN_VERSION, version::MIN_PEER.to_owned()),
+            (VERSION, SERVER.to_owned()),
+            (MIN_VERSION, THIS.oldest.in_full()),
         ]
+    }
+
+    /// What version whoever speaks says to have.
+    pub fn version(headers: &HeaderMap) -> &str {
+        headers.get(VERSION).and_then(|version| version.to_str().ok()).unwrap_or_default()
     }
 
     /// Who opens a stream with these headers, if it is meant for this member and may be heard.
@@ -93,11 +101,9 @@ fn check_version(
     their_min: Option<&str>,
     from: MemberId,
 ) -> Result<(), Refusal> {
-    let server = theirs.and_then(minor).unwrap_or((0, 0));
-    let min = their_min.and_then(minor).unwrap_or((0, 0));
-    let ours = minor(version::SERVER).unwrap_or_default();
-    let our_min = minor(version::MIN_PEER).unwrap_or_default();
-    if server >= our_min && ours >= min {
+    let server = theirs.and_then(Minor::parse);
+    let min = their_min.and_then(Minor::parse);
+    if server >= Some(THIS.oldest) && Some(THIS.cluster) >= min {
         return Ok(());
     }
     let text = format!(
@@ -105,15 +111,10 @@ fn check_version(
          has {} and talks to {} and later: upgrade the older of the two",
         theirs.unwrap_or("none"),
         their_min.unwrap_or("any"),
-        version::SERVER,
-        version::MIN_PEER
+        SERVER,
+        THIS.oldest.in_full()
     );
     Err(refusal(StatusCode::PRECONDITION_FAILED, text))
-}
-
-fn minor(version: &str) -> Option<(u64, u64)> {
-    let mut numbers = version.split('.').map(|number| number.parse().ok());
-    Some((numbers.next()??, numbers.next()??))
 }
 
 fn refusal(status: StatusCode, text: String) -> Refusal {

@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use crate::{
+    Identity,
     frame::Frame,
     identity::Refusal,
     outgoing::PROTOCOL,
@@ -52,6 +53,7 @@ fn accept(inner: &Arc<Inner>, request: Request<Incoming>) -> Result<Response<Byt
     }
     let headers = request.headers();
     let from = inner.identity.check(headers, |member| inner.inbound.is_removed(member))?;
+    inner.inbound.connected(from, Identity::version(headers));
     let protocol = headers.get(header::UPGRADE);
     if protocol.is_none_or(|protocol| protocol != PROTOCOL) {
         let text = format!("member {from} does not speak {PROTOCOL}: it is no member of ours");

@@ -34,6 +34,8 @@ pub trait Inbound: Send + Sync + 'static {
     fn received(&self, from: MemberId, message: Bytes);
     /// Messages to this member were lost.
     fn unreachable(&self, member: MemberId);
+    /// This member of this version (`major.minor.patch`) has opened a stream.
+    fn connected(&self, from: MemberId, version: &str);
     /// Whether that member was removed from the cluster: it is told so, and not heard.
     fn is_removed(&self, member: MemberId) -> bool;
     /// A member says that *this* one was removed from the cluster.

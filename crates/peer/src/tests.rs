@@ -1,8 +1,8 @@
 //! Members that talk to one another over loopback.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use base::{ClusterId, MemberId, OsClock};
+use base::{ClusterId, MemberId, OsClock, version};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{server::conn::http1, service::service_fn};
@@ -22,6 +22,7 @@ struct Heard {
     unreachable: Mutex<usize>,
     removed: Mutex<Vec<MemberId>>,
     gone: Mutex<Vec<MemberId>>,
+    connected: Mutex<BTreeSet<(MemberId, String)>>,
     /// Snapshots that came whole.
     snapshots: Arc<Mutex<Vec<Snapshot>>>,
 }
@@ -33,6 +34,10 @@ impl Inbound for Heard {
 
     fn unreachable(&self, _: MemberId) {
         *self.unreachable.lock() += 1;
+    }
+
+    fn connected(&self, from: MemberId, version: &str) {
+        self.connected.lock().insert((from, version.to_owned()));
     }
 
     fn is_removed(&self, member: MemberId) -> bool {
@@ -139,6 +144,8 @@ async fn messages_arrive_in_order_and_say_from_whom() {
     until("a round trip", || one.peers.status()[0].round_trips.count > 0).await;
     let status = &one.peers.status()[0];
     assert_eq!((status.sent, status.failed), (1_000, 0));
+    let connected = BTreeSet::from([(MemberId(1), version::SERVER.to_owned())]);
+    assert_eq!(*two.heard.connected.lock(), connected, "it says what version it has");
     assert!(two.peers.status().is_empty(), "whoever listens need not know the sender");
 }
 

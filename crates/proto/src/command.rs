@@ -8,21 +8,34 @@ use crate::etcdserverpb::{
     AlarmRequest, DeleteRangeRequest, LeaseGrantRequest, PutRequest, TxnRequest,
 };
 
-/// The newest format that this build writes, and knows.
-pub const FORMAT: u32 = 1;
-
-/// The payload of a normal raft entry, or the context of a configuration change.
+/// The payload of a normal raft entry.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Command {
-    /// [`FORMAT`] of the build that proposed it. Apply stops the member at a newer one.
+    /// The oldest format that has all of what it says: see [`Op::format`]. One that the cluster's
+    /// version does not permit does nothing, on any member: its proposer had not heard yet that
+    /// the version was lowered.
     #[prost(uint32, tag = "1")]
     pub format: u32,
     /// Whom to answer: the proposal's id, unique among all members and restarts with high
     /// probability; 0 if nobody waits.
     #[prost(uint64, tag = "2")]
     pub id: u64,
-    #[prost(oneof = "Op", tags = "10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25, 26")]
+    #[cfg_attr(
+        not(feature = "next-version"),
+        prost(oneof = "Op", tags = "10, 11, 12, 13, 14, 15, 20, 21, 22, 23, 24, 25, 26")
+    )]
+    #[cfg_attr(
+        feature = "next-version",
+        prost(oneof = "Op", tags = "10, 11, 12, 13, 14, 15, 16, 20, 21, 22, 23, 24, 25, 26")
+    )]
     pub op: Option<Op>,
+}
+
+impl Command {
+    /// `id`: whom to answer; 0 if nobody waits.
+    pub fn new(id: u64, op: Op) -> Self {
+        Self { format: op.format(), id, op: Some(op) }
+    }
 }
 
 /// What a command does.
@@ -37,7 +50,7 @@ pub enum Op {
     /// A member tells its name and client URLs.
     #[prost(message, tag = "12")]
     Publish(Publish),
-    /// The version that all members can do, as `major.minor.patch`.
+    /// The version that all members can do, as `major.minor.patch`: sets or raises it.
     #[prost(message, tag = "13")]
     ClusterVersion(ClusterVersion),
     /// Removes history below a revision.
@@ -60,6 +73,38 @@ pub enum Op {
     LeaseCheckpoint(LeaseCheckpoint),
     #[prost(message, tag = "26")]
     Alarm(AlarmRequest),
+    /// Lowers the cluster's version, so that older builds can take the members' places; or ends
+    /// that.
+    #[prost(message, tag = "15")]
+    Downgrade(Downgrade),
+    /// What only a build has that says to be a version on: leaves a note in the replicated state.
+    #[cfg(feature = "next-version")]
+    #[prost(message, tag = "16")]
+    Note(Note),
+}
+
+impl Op {
+    /// The oldest format of commands that has it. A new kind, or a new field that is set, needs a
+    /// new one: an older build would apply the rest.
+    pub const fn format(&self) -> u32 {
+        match self {
+            Self::Keys(_)
+            | Self::Expire(_)
+            | Self::Publish(_)
+            | Self::ClusterVersion(_)
+            | Self::Compact(_)
+            | Self::Downgrade(_)
+            | Self::Put(_)
+            | Self::DeleteRange(_)
+            | Self::Txn(_)
+            | Self::LeaseGrant(_)
+            | Self::LeaseRevoke(_)
+            | Self::LeaseCheckpoint(_)
+            | Self::Alarm(_) => 1,
+            #[cfg(feature = "next-version")]
+            Self::Note(_) => 2,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
@@ -121,12 +166,31 @@ pub struct Publish {
     pub name: String,
     #[prost(string, repeated, tag = "3")]
     pub client_urls: Vec<String>,
+    /// Of its build, as `major.minor.patch`.
+    #[prost(string, tag = "4")]
+    pub version: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ClusterVersion {
     #[prost(string, tag = "1")]
     pub version: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Downgrade {
+    /// The cluster's version from here on, as `major.minor.patch`; empty ends a downgrade: the
+    /// version may be raised again.
+    #[prost(string, tag = "1")]
+    pub target: String,
+}
+
+/// Sets the note; an empty text removes it.
+#[cfg(feature = "next-version")]
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Note {
+    #[prost(string, tag = "1")]
+    pub text: String,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -170,8 +234,31 @@ pub struct LeaseNote {
     pub granted: u64,
 }
 
-/// The context of a configuration change that adds or updates a member, and the row of the
-/// members table.
+/// The context of a configuration change that does not remove a member.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct MemberChange {
+    #[prost(enumeration = "MemberChangeKind", tag = "1")]
+    pub kind: i32,
+    /// For a promotion only the id counts.
+    #[prost(message, optional, tag = "2")]
+    pub member: Option<Member>,
+    /// How many learners there may be, the one that this adds included: what its proposer was
+    /// started with, so that all members decide alike.
+    #[prost(uint32, tag = "3")]
+    pub learners_max: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum MemberChangeKind {
+    Add = 0,
+    /// Other peer URLs.
+    Update = 1,
+    /// A learner becomes a voter.
+    Promote = 2,
+}
+
+/// A member in a configuration change, and in the row of the members table.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Member {
     #[prost(fixed64, tag = "1")]
@@ -184,4 +271,7 @@ pub struct Member {
     pub client_urls: Vec<String>,
     #[prost(bool, tag = "5")]
     pub learner: bool,
+    /// Of its build, as `major.minor.patch`; empty until it has started once.
+    #[prost(string, tag = "6")]
+    pub version: String,
 }

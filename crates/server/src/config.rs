@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use member::Unproposed;
 use peer::Dialer;
 
 use base::{Index, MemberId, Term, UnixNanos};
@@ -84,13 +85,30 @@ pub enum Unserved {
     /// The cluster would have too few members that run.
     #[error("etcdserver: re-configuration failed due to not enough started members")]
     NotEnoughStarted,
-    /// Too few members can be reached.
+    /// Too few members are in touch with this one.
     #[error("etcdserver: unhealthy cluster")]
     Unhealthy,
     #[error("etcdserver: the last voter cannot be removed")]
     LastVoter,
+    /// It is new, and the cluster's version does not permit it.
+    #[error("etcdserver: not all members can do this yet: upgrade them, then try again")]
+    NotAllCan,
+    #[error("etcdserver: not leader")]
+    NotLeader,
+    #[error("etcdserver: can only promote a learner member which is in sync with leader")]
+    LearnerNotReady,
     #[error("etcdserver: server stopped")]
     Stopped,
+}
+
+impl From<Unproposed> for Unserved {
+    fn from(why: Unproposed) -> Self {
+        match why {
+            Unproposed::NotNow => Self::TooManyRequests,
+            Unproposed::NotLeader => Self::NotLeader,
+            Unproposed::NotInSync => Self::LearnerNotReady,
+        }
+    }
 }
 
 /// The answer to a write, and where the raft log stood.

@@ -2,10 +2,14 @@
 
 use std::{
     collections::VecDeque,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
+use mvcc::{Commit, Kind};
 use parking_lot::Mutex;
 
 /// Figures for `/metrics`; all count from the start of the process.
@@ -21,6 +25,58 @@ pub struct Figures {
     pub keyspace_bytes: u64,
     pub keyspace_bytes_in_use: u64,
     pub wal_bytes: u64,
+    pub writes: WriteFigures,
+}
+
+/// What was written since the start of the process, through whichever API.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WriteFigures {
+    pub puts: u64,
+    /// Of names and values.
+    pub put_bytes: u64,
+    pub deletes: u64,
+    /// Revisions that changed more than one key.
+    pub txns: u64,
+}
+
+/// The same as they are counted.
+#[derive(Debug, Default)]
+pub(crate) struct Writes {
+    puts: AtomicU64,
+    put_bytes: AtomicU64,
+    deletes: AtomicU64,
+    txns: AtomicU64,
+}
+
+impl Writes {
+    /// Counts what these commits did to keys.
+    pub(crate) fn count(&self, commits: &[Arc<Commit>]) {
+        for commit in commits {
+            let keys = commit.records.iter().filter(|record| record.kind == Kind::Key);
+            let (mut puts, mut put_bytes, mut deletes) = (0, 0, 0);
+            for record in keys {
+                if record.deleted {
+                    deletes += 1;
+                } else {
+                    puts += 1;
+                    put_bytes += (record.name.len() + record.value.len()) as u64;
+                }
+            }
+            self.puts.fetch_add(puts, Relaxed);
+            self.put_bytes.fetch_add(put_bytes, Relaxed);
+            self.deletes.fetch_add(deletes, Relaxed);
+            self.txns.fetch_add(u64::from(puts + deletes > 1), Relaxed);
+        }
+    }
+
+    pub(crate) fn figures(&self) -> WriteFigures {
+        WriteFigures {
+            puts: self.puts.load(Relaxed),
+            put_bytes: self.put_bytes.load(Relaxed),
+            deletes: self.deletes.load(Relaxed),
+            txns: self.txns.load(Relaxed),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default)]

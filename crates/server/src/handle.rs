@@ -1,25 +1,39 @@
 //! A running member, for all who serve requests.
 
-use std::sync::{
-    Arc,
-    atomic::Ordering::{Acquire, Relaxed},
+use std::{
+    sync::{
+        Arc,
+        atomic::Ordering::{Acquire, Relaxed},
+    },
+    time::Duration,
 };
 
-use base::{Clock, ClusterId, MemberId, Refused, UnixNanos, limits};
+use base::{
+    Clock, ClusterId, MemberId, Refused, UnixNanos, limits,
+    version::{Minor, THIS},
+};
 use member::{Follower, Proposal};
-use peer::Peers;
+use peer::{PeerStatus, Peers};
 use proto::{
     Message as _,
-    command::{Command, FORMAT, Op},
+    command::{Command, Op},
     etcdserverpb::{AlarmRequest, AlarmType, alarm_request::AlarmAction},
 };
-use state::{Reader, Response, apply::membership_change::Change, membership::new_member_id};
-
+use state::{
+    Reader, Response,
+    apply::membership_change::Change,
+    membership::{Members, new_member_id},
+};
 use tokio::runtime::{self, RuntimeFlavor};
 
 use crate::{
     AppendFigures, Done, Figures, Status, Unserved, shared::Shared, threads::raft::SharedRaft,
 };
+
+/// How long a change of the members waits for those that are not in touch yet: less than the second
+/// for which `etcdctl` waits.
+const HEALTH_PATIENCE: Duration = Duration::from_millis(500);
+const HEALTH_LOOK: Duration = Duration::from_millis(20);
 
 /// A running member, for all who serve requests. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -85,6 +99,7 @@ impl Handle {
             keyspace_bytes,
             keyspace_bytes_in_use,
             wal_bytes: counters.wal_bytes.load(Relaxed),
+            writes: counters.writes.figures(),
         }
     }
 
@@ -129,8 +144,11 @@ impl Handle {
         {
             return Err(self.count_failed(Unserved::TooManyRequests));
         }
+        if THIS.format_permitted(shared.reader.cluster_version()) < op.format() {
+            return Err(self.count_failed(Unserved::NotAllCan));
+        }
         let (id, answer) = shared.waiters.add(shared.now());
-        let command = Command { format: FORMAT, id, op: Some(op) };
+        let command = Command::new(id, op);
         let refused = if command.encoded_len() > shared.config.request_bytes_max {
             Err(Unserved::TooLarge)
         } else {
@@ -147,40 +165,54 @@ impl Handle {
     /// Proposes a change of the members and waits until it is applied here.
     ///
     /// With the strict check on, what would leave fewer members started than the cluster would
-    /// need is refused (etcd 2.3 and later).
+    /// need is refused (etcd 2.3 and later), and what is asked while members are out of touch (3.1
+    /// and later).
     pub async fn change_members(&self, change: Change) -> Result<Done, Unserved> {
-        self.may_change(&change)?;
-        self.propose_change(change).await
-    }
-
-    /// The same; with the strict check on, enough members must be reachable as well (etcd 3).
-    pub async fn change_healthy_members(&self, change: Change) -> Result<Done, Unserved> {
-        self.may_change(&change)?;
-        if self.shared.config.strict_reconfig_check && !self.is_healthy_for(&change) {
-            return Err(self.count_failed(Unserved::Unhealthy));
-        }
-        self.propose_change(change).await
-    }
-
-    fn may_change(&self, change: &Change) -> Result<(), Unserved> {
-        let members = self.shared.reader.members();
-        if members.is_last_voter(change) {
+        let shared = &self.shared;
+        let members = shared.reader.members();
+        if members.is_last_voter(&change) {
             return Err(self.count_failed(Unserved::LastVoter));
         }
-        if self.shared.config.strict_reconfig_check && !members.leaves_quorum(change) {
-            return Err(self.count_failed(Unserved::NotEnoughStarted));
+        if shared.config.strict_reconfig_check {
+            if !members.leaves_quorum(&change) {
+                return Err(self.count_failed(Unserved::NotEnoughStarted));
+            }
+            if !self.is_healthy_for(&members, &change).await {
+                return Err(self.count_failed(Unserved::Unhealthy));
+            }
         }
-        Ok(())
-    }
-
-    async fn propose_change(&self, change: Change) -> Result<Done, Unserved> {
-        let shared = &self.shared;
         let (id, answer) = shared.waiters.add(shared.now());
         if let Err(why) = shared.inbox.change(id, change) {
             shared.waiters.refuse([id], why);
             return Err(self.count_failed(why));
         }
         answer.await.unwrap_or(Err(Unserved::Stopped))
+    }
+
+    /// The version that this member's keyspace is of on disk: older builds cannot open it.
+    pub fn storage_version(&self) -> Option<Minor> {
+        self.shared.storage_version()
+    }
+
+    /// Waits a little for those who are just about to be in touch.
+    async fn is_healthy_for(&self, members: &Members, change: &Change) -> bool {
+        let Some(peers) = self.peers() else { return true };
+        let own = self.shared.identity.member;
+        let deadline = self.shared.now() + HEALTH_PATIENCE;
+        loop {
+            let status = peers.status();
+            let is_active = |id| {
+                let active = |peer: &&PeerStatus| peer.id == id && peer.active_since.is_some();
+                id == own || status.iter().any(|peer| active(&peer))
+            };
+            if members.stays_healthy(change, is_active) {
+                return true;
+            }
+            if self.shared.now() >= deadline {
+                return false;
+            }
+            tokio::time::sleep(HEALTH_LOOK).await;
+        }
     }
 
     /// The id that a member gets which is added now.

@@ -12,7 +12,10 @@ use std::{
 };
 
 use backend::Backend;
-use base::{Clock, Index, MemberId, Term, UnixNanos};
+use base::{
+    Clock, Index, MemberId, Term, UnixNanos,
+    version::{self, Minor},
+};
 use member::Role;
 use parking_lot::Mutex;
 use peer::Peers;
@@ -24,7 +27,7 @@ use crate::{
     Config, Status, Unserved,
     barriers::Barriers,
     failure::Failure,
-    figures::{Appends, Durations},
+    figures::{Appends, Durations, Writes},
     inbox::Inbox,
     threads::{apply::ApplyQueue, flusher::FlushSignal, snapshots::Place},
     waiters::Waiters,
@@ -101,6 +104,7 @@ pub(crate) struct Counters {
     pub(crate) wal_fsync: Durations,
     pub(crate) backend_commit: Durations,
     pub(crate) wal_bytes: AtomicU64,
+    pub(crate) writes: Writes,
 }
 
 impl Shared {
@@ -216,20 +220,27 @@ impl Shared {
         }
     }
 
+    /// The version that the keyspace is of on disk.
+    pub(crate) fn storage_version(&self) -> Option<Minor> {
+        self.reader.storage_version(self.backend.durable().index)
+    }
+
     /// Committed entries that are not applied yet.
     pub(crate) fn unapplied(&self) -> u64 {
         let applied = self.standing.applied.load(Relaxed);
         self.standing.committed.load(Relaxed).saturating_sub(applied)
     }
 
-    /// Whether the cluster knows this member's name and URLs, and has a version.
+    /// Whether the cluster knows this member's name, URLs and build, and has a version.
     pub(crate) fn check_published(&self) {
         if *self.published.borrow() {
             return;
         }
         let members = self.reader.members();
         let known = members.members.get(&self.identity.member).is_some_and(|member| {
-            member.name == self.config.name && member.client_urls == self.config.client_urls
+            member.name == self.config.name
+                && member.client_urls == self.config.client_urls
+                && member.version == version::SERVER
         });
         if known && self.reader.cluster_version().is_some() {
             self.published.send_replace(true);

@@ -1,5 +1,6 @@
 //! Starting a member: checks that touch nothing, then the data, then the threads.
 
+mod alone;
 mod founding;
 mod inbound;
 mod joining;
@@ -15,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use base::{Clock, Disk, MemberId};
+use base::{Clock, Disk, MemberId, version};
 use member::{OpenError, Opened, Options, Paths};
 use parking_lot::Mutex;
 use state::membership::bootstrap_member_id;
@@ -61,15 +62,20 @@ pub fn start(
         );
         None
     } else {
+        alone::refuse_without_data(&config)?;
         Some(founding::bootstrap(&config).map_err(StartError::Other)?)
     };
     let changed = || "it changed while the member started: start it again".to_owned();
     let found = || found.clone().ok_or_else(changed);
     let mut locks = Locks::default();
     let opened = locks.take(disk.as_ref(), &home, &paths.wal, &config).and_then(|()| {
-        let run_number = first_id(0, clock.wall().0);
-        let opened = member::open(&disk, &paths, &options(&config, run_number), &found);
-        opened.map_err(|error| opening(&error, &config))
+        let mut options = options(&config, first_id(0, clock.wall().0));
+        let alone = alone::Alone::new(&disk, &home, &config);
+        options.force_new_cluster = alone.is_due(&paths, &options)?;
+        let opened = member::open(&disk, &paths, &options, &found);
+        let opened = opened.map_err(|error| opening(&error, &config))?;
+        alone.done(options.force_new_cluster, opened.identity)?;
+        Ok(opened)
     });
     match opened {
         Ok(opened) => {
@@ -105,9 +111,7 @@ pub fn founding_id(config: &Config) -> MemberId {
 
 fn places(config: &Config) -> (PathBuf, Paths) {
     let home = config.data_dir.join("member");
-    let wal = config.wal_dir.clone().unwrap_or_else(|| home.join("wal"));
-    let keyspace = home.join("keyspace");
-    (home, Paths { wal, keyspace })
+    (home, Paths::of(&config.data_dir, config.wal_dir.as_deref()))
 }
 
 fn options(config: &Config, run: u64) -> Options {
@@ -117,6 +121,7 @@ fn options(config: &Config, run: u64) -> Options {
         wal: wal::Options { segment_bytes: SEGMENT_BYTES },
         backend: backend::Options { cache_bytes: CACHE_BYTES },
         core: member::Config {
+            build: version::THIS,
             name: config.name.clone(),
             client_urls: config.client_urls.clone(),
             election_ticks: ticks.max(2),
@@ -128,6 +133,7 @@ fn options(config: &Config, run: u64) -> Options {
             catch_up_entries: config.catch_up_entries,
         },
         force_new_cluster: config.force_new_cluster,
+        peer_urls: config.peer_urls.clone(),
     }
 }
 
@@ -282,6 +288,7 @@ fn run(
         snapshots: Vec::new(),
         arrived: None,
     }));
+    tell_where_it_is(&shared);
     inbound::connect(&shared);
     spawn_all(&shared, &applier, &log, &raft, locks)
         .map_err(|error| StartError::Other(format!("start a thread: {error}")))?;
@@ -292,6 +299,25 @@ fn run(
         runtime.spawn(compactor::run(handle.clone(), mode));
     }
     Ok(handle)
+}
+
+/// A member that has moved is not found where the cluster looks for it. Of one that is started
+/// without the flags of its first start this says too much, so it is no warning.
+fn tell_where_it_is(shared: &Shared) {
+    let members = shared.reader.members();
+    let Some(own) = members.members.get(&shared.identity.member) else { return };
+    let (known, advertised) = (&own.peer_urls, &shared.config.peer_urls);
+    let is_same =
+        known.len() == advertised.len() && known.iter().all(|url| advertised.contains(url));
+    if !is_same {
+        tracing::info!(
+            "the cluster looks for this member at {}: if it has moved, tell it (etcdctl member \
+             update {} {})",
+            known.join(","),
+            own.id,
+            advertised.join(",")
+        );
+    }
 }
 
 fn spawn_all(

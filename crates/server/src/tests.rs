@@ -449,7 +449,7 @@ fn data_of_the_original_is_left_alone() {
         assert_eq!(mem.operations(), operations, "{found}: something was touched");
     }
     let (mem, disk) = mem();
-    disk.create_dir_all(Path::new("/data/proxy")).unwrap();
+    disk.create_dir_all(Path::new("/data/conf")).unwrap();
     let operations = mem.operations();
     assert!(matches!(start_on(&disk, mem_config()), Err(StartError::Original { .. })));
     assert_eq!(mem.operations(), operations);

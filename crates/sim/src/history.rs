@@ -90,6 +90,7 @@ impl History {
             | Response::V3(Err(_))
             | Response::Expired(_)
             | Response::Done
+            | Response::Downgrade(_)
             | Response::Refused(_) => (None, Vec::new()),
         };
         let acknowledged = Acknowledged { index: answer.index, revision, values };

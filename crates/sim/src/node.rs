@@ -6,7 +6,7 @@ use base::{Disk, Index, MemberId, disk::MemDisk};
 use member::{PeerMessage, Proposal, Read};
 use proto::{
     Message as _,
-    command::{Command, Compact, FORMAT, Op},
+    command::{Command, Compact, Op},
 };
 
 use state::apply::membership_change::Change;
@@ -58,6 +58,11 @@ impl Node {
 
     pub(crate) fn id(&self) -> MemberId {
         self.who.id
+    }
+
+    /// Whether it takes itself for the leader.
+    pub(crate) fn leads(&self) -> bool {
+        self.member.as_ref().is_some_and(|member| member.core.role().leads)
     }
 
     /// Carries out `step` if the member is up. It may fail because the power did, or a sync: then
@@ -126,7 +131,7 @@ impl Node {
                 common.history.send(write)
             };
             common.trace.step("propose", format!("{id} at {}: {op:?}", self.who.id));
-            let command = Command { format: FORMAT, id, op: Some(op) };
+            let command = Command::new(id, op);
             proposals.push(Proposal { id, data: command.encode_to_vec().into() });
         }
         let ids = proposals.iter().map(|proposal| proposal.id).collect();
@@ -140,9 +145,9 @@ impl Node {
             return false;
         };
         let proposed = member.core.propose_change(0, change);
-        common.trace.step("change", format!("{change:?} at {}: {proposed}", self.who.id));
+        common.trace.step("change", format!("{change:?} at {}: {proposed:?}", self.who.id));
         member.step();
-        proposed
+        proposed.is_ok()
     }
 
     pub(crate) fn read(&mut self, common: &mut Common) -> Result<(), Violation> {
@@ -237,8 +242,8 @@ impl Node {
         }
         let revision = common.rng.i64(from..=to);
         common.trace.step("compact", revision);
-        let op = Some(Op::Compact(Compact { revision }));
-        let data = Command { format: FORMAT, id: 0, op }.encode_to_vec().into();
+        let op = Op::Compact(Compact { revision });
+        let data = Command::new(0, op).encode_to_vec().into();
         member.propose(vec![Proposal { id: 0, data }]);
     }
 

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, path::Path, sync::Arc, time::Duration};
 
 use backend::Backend;
-use base::{ClusterId, Disk, Index, MemberId, Term, limits};
+use base::{ClusterId, Disk, Index, MemberId, Term, limits, version};
 use member::{
     Append, Applier, Batch, Bootstrap, Core, Effects, Install, OpenError, Opened, Options, Paths,
     PeerMessage, Progress, Proposal, Read, Ticket, upkeep::Cutter,
@@ -72,6 +72,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, who: Who) -> Result<Opened, OpenError> 
         wal: wal::Options { segment_bytes: SEGMENT_BYTES },
         backend: backend::Options { cache_bytes: 1 << 20 },
         core: member::Config {
+            build: version::THIS,
             name: format!("member {}", who.id.0),
             client_urls: vec![format!("http://{}:2379", who.id.0)],
             election_ticks: ELECTION_TICKS,
@@ -83,6 +84,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, who: Who) -> Result<Opened, OpenError> 
             catch_up_entries: CATCH_UP_ENTRIES,
         },
         force_new_cluster: false,
+        peer_urls: Vec::new(),
     };
     let identity = Identity { cluster: ClusterId(9), member: who.id };
     let founds = who.id.0 <= who.of;

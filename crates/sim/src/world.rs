@@ -3,7 +3,6 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use base::{Disk, MemberId, Now, UnixNanos, disk::MemDisk};
-use proto::command::Member;
 use state::apply::membership_change::Change;
 use wal::Entry;
 
@@ -268,13 +267,21 @@ impl World {
         let Some(node) = nodes.get_mut(at) else { return Ok(()) };
         match (learner, common.rng.bool()) {
             (Some(learner), true) => {
-                node.change(common, &Change::Update(running::member(learner.id.0)));
+                // Nobody else can.
+                if let Some(leader) = nodes.iter_mut().find(|node| node.leads()) {
+                    leader.change(common, &Change::Promote(learner.id));
+                }
             }
             (_, true) if ids.len() < *MEMBERS.end() => {
                 let id = 100 + nodes.len() as u64;
                 let of = common.of;
-                let added = Member { learner: common.rng.bool(), ..running::member(id) };
-                if nodes.get_mut(at).is_some_and(|node| node.change(common, &Change::Add(added))) {
+                let added = running::member(id);
+                let change = if common.rng.bool() {
+                    Change::AddLearner(added, 2)
+                } else {
+                    Change::Add(added)
+                };
+                if nodes.get_mut(at).is_some_and(|node| node.change(common, &change)) {
                     let disk = MemDisk::new(common.rng.u64(..));
                     nodes.push(begin(common, disk, MemberId(id), of)?);
                 }

@@ -1,27 +1,45 @@
 //! Applies committed entries, one by one, in order.
 
 mod conf;
+#[cfg(feature = "next-version")]
+mod next;
 mod reader;
 mod v3;
+mod versions;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use backend::{Applied, Backend, Table};
-use base::Refused;
-use bytes::Bytes;
+use base::{
+    Refused,
+    version::{Build, Minor},
+};
 use mvcc::{Commit, ReadError, Writer};
 use prost::Message as _;
-use proto::command::{ClusterVersion, Command, FORMAT, KeysMethod, Op, Publish};
+use proto::command::{Command, KeysMethod, Op, Publish};
 
-pub use self::{conf::membership_change, reader::Reader, v3::Reply};
+#[cfg(feature = "next-version")]
+pub use self::next::Next;
+pub use self::{
+    conf::membership_change,
+    reader::Reader,
+    v3::Reply,
+    versions::{Unfit, Versions},
+};
 use crate::{alarm::Alarms, keys, lease::Lease, membership};
 
 /// Rows of the table `Meta`.
 mod meta {
     pub(super) const MEMBERS: &str = "state.members";
     pub(super) const CLUSTER_VERSION: &str = "state.cluster_version";
+    /// There while older builds take the members' places.
+    pub(super) const DOWNGRADE: &str = "state.downgrade";
+    /// From where the cluster's version was lowered, and by which entry.
+    pub(super) const LOWERED: &str = "state.lowered";
     pub(super) const CONF_STATE: &str = "state.conf_state";
     pub(super) const ALARMS: &str = "state.alarms";
+    /// Whose cluster this is the state of.
+    pub(super) const CLUSTER: &str = "state.cluster";
 }
 
 /// The answer to whoever proposed the command.
@@ -33,6 +51,7 @@ pub enum Response {
     /// How many nodes expired.
     Expired(u32),
     Done,
+    Downgrade(Result<(), Unfit>),
     /// The members cannot be changed so, with the error's exact text.
     Refused(String),
 }
@@ -45,6 +64,18 @@ pub enum Fatal {
          upgrade this member"
     )]
     UnknownFormat { index: u64, format: u32, known: u32 },
+    #[error(
+        "invalid downgrade; server version is lower than determined cluster version: this build is \
+         {server}, the cluster is at {cluster}. Start a build of {cluster} again. To go back, lower \
+         the cluster's version first (POST /v3/maintenance/downgrade), and change builds once \
+         /version of this member shows it as \"storage\""
+    )]
+    TooOld { cluster: Minor, server: &'static str },
+    #[error(
+        "the cluster is at version {cluster}, and this build ({server}) can be a member from \
+         {oldest} on: upgrade all members one minor version at a time"
+    )]
+    TooNew { cluster: Minor, server: &'static str, oldest: Minor },
     #[error("entry {index}: its command cannot be decoded: {text}")]
     Undecodable { index: u64, text: String },
     #[error("entry {index} was to be applied again, after entry {applied}")]
@@ -69,21 +100,33 @@ pub struct State {
     writer: Writer,
     backend: Arc<Backend>,
     reader: Arc<Reader>,
+    build: Build,
 }
 
 impl State {
-    pub fn open(backend: Arc<Backend>) -> Result<Self, Fatal> {
+    /// Refused if a member of this build cannot go on with what is there.
+    pub fn open(backend: Arc<Backend>, build: Build) -> Result<Self, Fatal> {
         let writer = Writer::open(Arc::clone(&backend))?;
-        let reader = Arc::new(Reader::new(Arc::clone(writer.store())));
-        Small::read(&writer)?.show(&reader);
-        Ok(Self { writer, backend, reader })
+        let small = Small::read(&writer)?;
+        small.versions.check(&build)?;
+        let reader = Arc::new(Reader::new(Arc::clone(writer.store()), small.versions));
+        small.show(&reader);
+        #[cfg(feature = "next-version")]
+        reader.set_next(Next::read(&writer)?);
+        Ok(Self { writer, backend, reader, build })
     }
 
     /// Goes on with a later state, from another member: the whole file at this path takes the place
     /// of ours. See [`Writer::replace`].
     pub fn replace(&mut self, incoming: &Path) -> Result<(), Fatal> {
         self.writer.replace(incoming)?;
-        Small::read(&self.writer)?.show(&self.reader);
+        let small = Small::read(&self.writer)?;
+        let versions = small.versions.check(&self.build)?;
+        small.show(&self.reader);
+        #[cfg(feature = "next-version")]
+        self.reader.set_next(Next::read(&self.writer)?);
+        let durable = self.applied().index;
+        self.reader.set_versions(versions, durable, durable);
         Ok(())
     }
 
@@ -104,9 +147,12 @@ impl State {
         let outcome = if command.is_empty() {
             Outcome { id: 0, response: Response::Done, commits: Vec::new() }
         } else {
-            let (id, op) = decode(at, command)?;
-            let (response, commits) = self.run(at, op)?;
-            Outcome { id, response, commits }
+            let command =
+                Command::decode(command).map_err(|error| undecodable(at, &error.to_string()))?;
+            let permitted = self.reader.versions().permit(at.index, command.format, &self.build)?;
+            let (response, commits) =
+                if permitted { self.run(at, command.op)? } else { (too_late(at), Vec::new()) };
+            Outcome { id: command.id, response, commits }
         };
         self.writer.finish_entry(at);
         Ok(outcome)
@@ -120,7 +166,8 @@ impl State {
         Err(Fatal::Again { index: at.index.0, applied: applied.0 })
     }
 
-    fn run(&mut self, at: Applied, op: Op) -> Result<(Response, Vec<Arc<Commit>>), Fatal> {
+    fn run(&mut self, at: Applied, op: Option<Op>) -> Result<(Response, Vec<Arc<Commit>>), Fatal> {
+        let op = op.ok_or_else(|| undecodable(at, "no operation that this build knows"))?;
         match op {
             Op::Keys(_) => self.apply_keys(at, op),
             // Nothing is written while members differ.
@@ -133,7 +180,10 @@ impl State {
                 Ok((Response::Expired(expired), commits))
             }
             Op::Publish(publish) => Ok((self.apply_publish(publish), Vec::new())),
-            Op::ClusterVersion(version) => Ok((self.apply_version(version), Vec::new())),
+            Op::ClusterVersion(version) => Ok((self.apply_version(at, &version)?, Vec::new())),
+            Op::Downgrade(downgrade) => Ok((self.apply_downgrade(at, &downgrade)?, Vec::new())),
+            #[cfg(feature = "next-version")]
+            Op::Note(note) => Ok((self.apply_note(note), Vec::new())),
             Op::Compact(_)
             | Op::Put(_)
             | Op::DeleteRange(_)
@@ -159,6 +209,8 @@ impl State {
             // Whoever writes through v2 counts on a number for each change, from now on.
             self.writer.number_each_change();
         }
+        #[cfg(feature = "next-version")]
+        self.count_next(written.commit.is_some());
         Ok((Response::Keys(written.answer), written.commit.into_iter().collect()))
     }
 
@@ -167,13 +219,6 @@ impl State {
         if members.publish(publish) {
             self.set_members(members);
         }
-        Response::Done
-    }
-
-    fn apply_version(&mut self, version: ClusterVersion) -> Response {
-        let row = Bytes::from(version.version.clone().into_bytes());
-        self.writer.set_meta(meta::CLUSTER_VERSION, Some(row));
-        self.reader.set_cluster_version(version.version);
         Response::Done
     }
 
@@ -196,18 +241,15 @@ impl State {
 /// What `Meta` holds besides the keyspace.
 struct Small {
     members: membership::Members,
-    version: Option<String>,
+    versions: Versions,
     leases: BTreeMap<i64, Lease>,
     alarms: Alarms,
 }
 
 impl Small {
     fn show(self, reader: &Reader) {
-        let Self { members, version, leases, alarms } = self;
+        let Self { members, leases, alarms, .. } = self;
         reader.set_members(members);
-        if let Some(version) = version {
-            reader.set_cluster_version(version);
-        }
         reader.leases().load(leases);
         reader.set_alarms(alarms);
     }
@@ -218,28 +260,18 @@ impl Small {
                 .map_err(|error| damaged(meta::MEMBERS, &error.to_string()))?,
             None => membership::Members::default(),
         };
-        let version = match writer.meta(meta::CLUSTER_VERSION.as_bytes())? {
-            Some(row) => {
-                let text = String::from_utf8(row.into())
-                    .map_err(|error| damaged(meta::CLUSTER_VERSION, &error.to_string()))?;
-                Some(text)
-            }
-            None => None,
-        };
+        let versions = Versions::read(writer)?;
         let (leases, alarms) = (v3::read_leases(writer)?, v3::read_alarms(writer)?);
-        Ok(Self { members, version, leases, alarms })
+        Ok(Self { members, versions, leases, alarms })
     }
 }
 
-/// The proposal's id, and what is to be done.
-fn decode(at: Applied, command: &[u8]) -> Result<(u64, Op), Fatal> {
-    let command = Command::decode(command).map_err(|error| undecodable(at, &error.to_string()))?;
-    if command.format > FORMAT {
-        let index = at.index.0;
-        return Err(Fatal::UnknownFormat { index, format: command.format, known: FORMAT });
-    }
-    let op = command.op.ok_or_else(|| undecodable(at, "no operation that this build knows"))?;
-    Ok((command.id, op))
+/// The answer to a command that the cluster's version does not permit any more.
+fn too_late(at: Applied) -> Response {
+    let text = "the cluster's version does not permit this command: it was lowered, or not all \
+                members can carry it out yet";
+    tracing::info!(index = at.index.0, "a command does nothing: {text}");
+    Response::Refused(text.to_owned())
 }
 
 fn undecodable(at: Applied, text: &str) -> Fatal {

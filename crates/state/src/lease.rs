@@ -12,7 +12,7 @@ mod timers;
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -72,6 +72,17 @@ pub struct Leases {
     inner: Mutex<Inner>,
     /// Some were granted that have no end yet.
     has_new: AtomicBool,
+    counts: Counts,
+}
+
+/// What has happened to leases since the process began, as this member sees it.
+#[derive(Debug, Default)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Counts {
+    pub granted: AtomicU64,
+    pub revoked: AtomicU64,
+    /// By this member, while it led.
+    pub renewed: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -93,6 +104,11 @@ impl Leases {
 
     pub fn len(&self) -> usize {
         self.inner.lock().leases.len()
+    }
+
+    /// For metrics.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     pub fn is_empty(&self) -> bool {
@@ -135,6 +151,7 @@ impl Leases {
         }
         let lease = Lease { ttl, remaining: 0, granted };
         inner.leases.insert(id, lease);
+        self.counts.granted.fetch_add(1, Ordering::Relaxed);
         if let Some(timers) = &mut inner.timers {
             timers.add(id);
             self.has_new.store(true, Ordering::Release);
@@ -144,7 +161,9 @@ impl Leases {
 
     pub(crate) fn revoke(&self, id: i64) {
         let mut inner = self.inner.lock();
-        inner.leases.remove(&id);
+        if inner.leases.remove(&id).is_some() {
+            self.counts.revoked.fetch_add(1, Ordering::Relaxed);
+        }
         if let Some(timers) = &mut inner.timers {
             timers.remove(id);
         }
@@ -206,6 +225,7 @@ impl Leases {
             return Renewal::Noted(LeaseNote { id, remaining: 0, granted: lease.granted });
         }
         timers.start(id, lease, now, Duration::ZERO);
+        self.counts.renewed.fetch_add(1, Ordering::Relaxed);
         Renewal::Renewed(lease.ttl)
     }
 

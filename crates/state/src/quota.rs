@@ -24,11 +24,14 @@ pub fn cost(op: &Op) -> u64 {
         Op::Expire(_)
         | Op::Publish(_)
         | Op::ClusterVersion(_)
+        | Op::Downgrade(_)
         | Op::Compact(_)
         | Op::DeleteRange(_)
         | Op::LeaseRevoke(_)
         | Op::LeaseCheckpoint(_)
         | Op::Alarm(_) => 0,
+        #[cfg(feature = "next-version")]
+        Op::Note(_) => 0,
     }
 }
 

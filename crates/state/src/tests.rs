@@ -6,6 +6,7 @@ mod model;
 mod recorded;
 mod scripts;
 mod shared_keyspace;
+mod versions;
 
 use std::{
     path::Path,
@@ -14,12 +15,16 @@ use std::{
 };
 
 use backend::{Applied, Backend, Options};
-use base::{Disk as _, Index, Refused, Term, UnixNanos, disk::MemDisk};
+use base::{
+    Disk as _, Index, Refused, Term, UnixNanos,
+    disk::MemDisk,
+    version::{self, Build},
+};
 use bytes::Bytes;
 use mvcc::{Action, Commit, Kind, Store};
 use proto::{
     Message as _,
-    command::{Command, FORMAT, KeysMethod, KeysWrite, LeaseRevoke, Op},
+    command::{Command, KeysMethod, KeysWrite, LeaseRevoke, Op},
     etcdserverpb::{
         DeleteRangeRequest, LeaseGrantRequest, PutRequest, RequestOp, TxnRequest,
         request_op::Request,
@@ -53,11 +58,15 @@ impl Fixture {
     }
 
     fn open(disk: MemDisk) -> Self {
+        Self::open_with(disk, version::THIS)
+    }
+
+    fn open_with(disk: MemDisk, build: Build) -> Self {
         disk.create_dir_all(Path::new("/data")).unwrap();
         let options = Options { cache_bytes: 1 << 20 };
         let file = Path::new("/data/keyspace");
         let backend = Arc::new(Backend::open(Arc::new(disk.clone()), file, options).unwrap());
-        let state = State::open(Arc::clone(&backend)).unwrap();
+        let state = State::open(Arc::clone(&backend), build).unwrap();
         let entry = state.applied().index.0;
         Self { disk, backend, state, entry }
     }
@@ -87,7 +96,7 @@ impl Fixture {
 
     fn try_apply(&mut self, op: Op) -> Result<Outcome, Fatal> {
         let at = self.next();
-        let command = Command { format: FORMAT, id: 7, op: Some(op) };
+        let command = Command::new(7, op);
         let outcome = self.state.apply(at, &command.encode_to_vec())?;
         self.store().publish(&outcome.commits);
         Ok(outcome)

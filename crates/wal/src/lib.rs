@@ -54,6 +54,14 @@ pub struct HardState {
     pub commit: Index,
 }
 
+/// Where a log begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Beginning {
+    /// Index and term before the first entry.
+    pub before: (Index, Term),
+    pub hard_state: HardState,
+}
+
 /// An entry of the log. Data and context together are at most 64 MiB.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -183,6 +191,18 @@ impl Wal {
         identity: Identity,
         options: Options,
     ) -> Result<Self, Error> {
+        Self::create_behind(disk, dir, identity, Beginning::default(), options)
+    }
+
+    /// The same, for a log that begins behind entries which a keyspace holds.
+    pub fn create_behind(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        identity: Identity,
+        beginning: Beginning,
+        options: Options,
+    ) -> Result<Self, Error> {
+        let Beginning { before, hard_state } = beginning;
         let listing = recover::list(&*disk, dir)?;
         if !listing.segments.is_empty() {
             return Err(Error::io("create a log in", dir)(io::ErrorKind::AlreadyExists.into()));
@@ -192,8 +212,8 @@ impl Wal {
         let header = Header {
             id: 1,
             identity,
-            before: (Index(0), Term(0)),
-            hard_state: HardState::default(),
+            before,
+            hard_state,
             previous_end: 0,
             previous_crc: 0,
             anew: false,
@@ -431,12 +451,20 @@ impl Looked {
         &self.found.recovered
     }
 
+    /// The same, and leaves the log.
+    pub fn into_recovered(self) -> Recovered {
+        self.found.recovered
+    }
+
     /// Opens the log for appending, and mends what a crash may have left (a torn tail, a half-made
     /// or half-removed segment). What is returned is durable.
     pub fn open(self, options: Options) -> Result<(Wal, Recovered), Error> {
         let Self { disk, dir, half_made, found } = self;
         let Found { segments, current: segment, identity, tail, terms, recovered } = found;
-        let file = recover::mend(&*disk, &dir.join(Name::segment(segment.id)), &tail)?;
+        let path = dir.join(Name::segment(segment.id));
+        let file = recover::mend(&*disk, &path, &tail)?;
+        let segment = with_room(segment, file.as_ref(), options.segment_bytes)
+            .map_err(Error::io("reserve space for", &path))?;
         remove_half_made(&*disk, &dir, &half_made)?;
         // The process may have died, with the power on, between a change of names and its sync.
         disk.sync_dir(&dir).map_err(Error::io("sync", &dir))?;
@@ -455,6 +483,16 @@ impl Looked {
         };
         Ok((wal, recovered))
     }
+}
+
+/// A segment that was made for nothing but its header (of a backup) has no room yet.
+fn with_room(segment: Segment, file: &dyn File, bytes: u64) -> io::Result<Segment> {
+    if segment.bytes >= bytes {
+        return Ok(segment);
+    }
+    file.allocate(bytes)?;
+    file.sync()?;
+    Ok(Segment { bytes, ..segment })
 }
 
 impl Current {

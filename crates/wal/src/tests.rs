@@ -517,3 +517,28 @@ fn entries_that_the_keyspace_has_take_a_bounded_amount_of_memory() {
     assert_eq!(open(90, 20, 0), (Index(90), Term(1)), "what the keyspace lacks stays");
     assert_eq!(open(0, 20, 0), (Index(0), Term(0)));
 }
+
+#[test]
+fn a_log_can_begin_behind_entries_that_it_never_had() {
+    let disk = MemDisk::new(1);
+    let beginning = Beginning { before: (Index(7), Term(3)), hard_state: hard_state(4, 0, 7) };
+    let shared = Arc::new(disk.clone());
+    let tiny = Options { segment_bytes: 1 };
+    drop(Wal::create_behind(shared, dir(), IDENTITY, beginning, tiny).unwrap());
+    assert_eq!(disk.used(), HEADER_BYTES as u64);
+    disk.crash();
+    let (mut wal, recovered) = open(&disk);
+    assert_eq!((disk.used(), wal.bytes()), (4096, 4096), "now it has room");
+    assert_eq!(
+        (recovered.before, recovered.hard_state),
+        ((Index(7), Term(3)), hard_state(4, 0, 7))
+    );
+    assert_eq!((wal.first(), recovered.entries.len()), (Index(7), 0));
+    assert!(invalid(wal.append(None, &[entry(7, 4, "x")])), "that one is not its own to replace");
+    drop(wal);
+    let (mut wal, _) = open(&disk);
+    wal.append(None, &[entry(8, 4, "x")]).unwrap();
+    wal.sync().unwrap();
+    disk.crash();
+    assert_eq!(indexes(&open(&disk).1), [8]);
+}

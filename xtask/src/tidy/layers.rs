@@ -51,7 +51,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("signal-hook", &["etcd"]),
     ("slog", &["member"]),
     ("tokio-rustls", &["tls"]),
-    ("tower-service", &["client"]),
+    ("tower-service", &["api", "client"]),
     ("tracing-subscriber", &["etcd"]),
     ("x509-parser", &["tls"]),
 ];

@@ -2,20 +2,35 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context as Cx, Poll, ready},
 };
 
 use bytes::{Buf as _, BytesMut};
+use http::Request;
 use hyper::body::{Body as _, Incoming};
 use serde::de::DeserializeOwned;
 use tokio_stream::Stream;
 use tonic::Status;
 
+use super::failure;
+use crate::{context::Context, reply::Reply, upload};
+
 /// A question of a stream; longer ones are refused.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
 
+/// The message of a request's body; or the answer for whoever sends none.
+pub(super) async fn read<Q: DeserializeOwned + Default>(
+    context: &Context,
+    request: Request<Incoming>,
+) -> Result<Q, Reply> {
+    // In base64 bytes are a third longer.
+    let bytes_max = context.config.grpc.request_bytes_max * 2;
+    let body = upload::read_up_to(request, bytes_max).await?;
+    one(&body).map_err(|status| failure::reply(&status))
+}
+
 /// The message of a body; an empty body is an empty message.
-pub(super) fn one<Q: DeserializeOwned + Default>(body: &[u8]) -> Result<Q, Status> {
+fn one<Q: DeserializeOwned + Default>(body: &[u8]) -> Result<Q, Status> {
     if body.trim_ascii().is_empty() {
         return Ok(Q::default());
     }
@@ -56,7 +71,7 @@ impl<Q: DeserializeOwned> Messages<Q> {
 impl<Q: DeserializeOwned> Stream for Messages<Q> {
     type Item = Result<Q, Status>;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Cx<'_>) -> Poll<Option<Self::Item>> {
         loop {
             if let Some(taken) = self.take() {
                 return Poll::Ready(Some(taken));

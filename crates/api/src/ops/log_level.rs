@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::{
     context::Context,
     reply::{self, Reply},
-    v2::upload,
+    upload,
 };
 
 #[derive(Deserialize)]

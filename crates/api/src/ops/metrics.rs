@@ -5,6 +5,7 @@
 
 pub(crate) mod grpc;
 mod peers;
+mod v3;
 
 use std::{
     fmt::Display,
@@ -12,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use base::{Code, version};
+use base::{Code, UnixNanos, version};
 use http::{HeaderValue, Method, StatusCode};
 use server::{Handle, Histogram};
 
@@ -60,9 +61,29 @@ pub(crate) struct Counters {
 struct Requests {
     received: AtomicU64,
     failed: [AtomicU64; STATUSES.len()],
-    /// Successful ones by how long they took; not cumulative, the last is for the longest.
+    /// Of successful ones.
+    durations: Durations,
+}
+
+/// How long requests took.
+#[derive(Debug, Default)]
+pub(crate) struct Durations {
+    /// Not cumulative; the last is for the longest.
     buckets: [AtomicU64; BUCKETS + 1],
     nanos: AtomicU64,
+}
+
+impl Durations {
+    pub(crate) fn add(&self, took: Duration) {
+        if let Some(bucket) = self.buckets.get(bucket(took)) {
+            bucket.fetch_add(1, Relaxed);
+        }
+        self.nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.buckets.iter().all(|bucket| bucket.load(Relaxed) == 0)
+    }
 }
 
 impl Counters {
@@ -76,11 +97,7 @@ impl Counters {
 
     pub(crate) fn succeeded(&self, kind: Kind, began: Duration, handle: &Handle) {
         let Some(requests) = self.by_kind.get(kind as usize) else { return };
-        let took = handle.clock().monotonic().saturating_sub(began);
-        if let Some(bucket) = requests.buckets.get(bucket(took)) {
-            bucket.fetch_add(1, Relaxed);
-        }
-        requests.nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+        requests.durations.add(handle.clock().monotonic().saturating_sub(began));
     }
 
     pub(crate) fn failed(&self, kind: Kind, code: Code) {
@@ -105,17 +122,27 @@ fn bucket(took: Duration) -> usize {
 }
 
 pub(crate) fn answer(context: &Context, method: &Method) -> Reply {
+    answer_with(method, |page| {
+        of_server(page, &context.handle);
+        of_disk(page, &context.handle);
+        of_store(page, context);
+        v3::of_keyspace(page, context);
+        v3::of_leases(page, context);
+        v3::of_quota(page, context);
+        peers::of_network(page, &context.handle);
+        of_requests(page, &context.counters);
+        grpc::of_grpc(page, &context.counters.grpc);
+        of_process(page, context.handle.started_at());
+    })
+}
+
+/// A page that `write` fills.
+pub(crate) fn answer_with(method: &Method, write: impl FnOnce(&mut Page)) -> Reply {
     if !matches!(*method, Method::GET | Method::HEAD) {
         return reply::method_not_allowed("GET,HEAD");
     }
     let mut page = Page::default();
-    of_server(&mut page, &context.handle);
-    of_disk(&mut page, &context.handle);
-    of_store(&mut page, context);
-    peers::of_network(&mut page, &context.handle);
-    of_requests(&mut page, &context.counters);
-    grpc::of_grpc(&mut page, &context.counters.grpc);
-    of_process(&mut page, &context.handle);
+    write(&mut page);
     let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     reply::whole(StatusCode::OK, text, page.text)
 }
@@ -142,9 +169,9 @@ fn of_server(page: &mut Page, handle: &Handle) {
     page.begin("etcd_server_version", "The server's version of etcd.", "gauge");
     page.sample("etcd_server_version", &[("server_version", version::SERVER)], 1);
     if let Some(version) = handle.reader().cluster_version() {
-        let version = version.rsplit_once('.').map_or(version.as_str(), |(minor, _)| minor);
+        let version = version.to_string();
         page.begin("etcd_cluster_version", "The version that all members can do.", "gauge");
-        page.sample("etcd_cluster_version", &[("cluster_version", version)], 1);
+        page.sample("etcd_cluster_version", &[("cluster_version", &version)], 1);
     }
     page.begin("etcd_server_id", "The member's id.", "gauge");
     page.sample("etcd_server_id", &[("server_id", &handle.member_id().to_string())], 1);
@@ -227,11 +254,11 @@ fn of_requests(page: &mut Page, counters: &Counters) {
     let name = "etcd_http_successful_duration_second";
     page.begin(name, "Time that successful requests to the keys API took.", "histogram");
     for ((_, method), requests) in KINDS.iter().zip(&counters.by_kind) {
-        page.request_durations(name, method, requests);
+        page.durations(name, method, &requests.durations);
     }
 }
 
-fn of_process(page: &mut Page, handle: &Handle) {
+pub(crate) fn of_process(page: &mut Page, started_at: UnixNanos) {
     let process = process::read();
     let help = "User and system time of this process.";
     page.counter("process_cpu_seconds_total", help, process.cpu_seconds);
@@ -246,22 +273,22 @@ fn of_process(page: &mut Page, handle: &Handle) {
     page.gauge("etcd_server_file_descriptors_used_total", help, process.open_fds);
     page.gauge("process_threads", "Threads.", process.threads);
     #[allow(clippy::cast_precision_loss, reason = "a time to the microsecond is good enough")]
-    let started = handle.started_at().0 as f64 / 1e9;
+    let started = started_at.0 as f64 / 1e9;
     page.gauge("process_start_time_seconds", "When it started, since 1970.", started);
 }
 
 /// The text, as it grows.
 #[derive(Default)]
-struct Page {
-    text: String,
+pub(crate) struct Page {
+    pub(crate) text: String,
 }
 
 impl Page {
-    fn begin(&mut self, name: &str, help: &str, kind: &str) {
+    pub(crate) fn begin(&mut self, name: &str, help: &str, kind: &str) {
         self.text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
     }
 
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+    pub(crate) fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
         self.text.push_str(name);
         for (at, (label, text)) in labels.iter().enumerate() {
             let before = if at == 0 { '{' } else { ',' };
@@ -271,7 +298,7 @@ impl Page {
         self.text.push_str(&format!("{after} {value}\n"));
     }
 
-    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+    pub(crate) fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
         self.begin(name, help, "gauge");
         self.sample(name, &[], value);
     }
@@ -292,17 +319,17 @@ impl Page {
         self.sample(&format!("{name}_count"), &[], histogram.count);
     }
 
-    fn request_durations(&mut self, name: &str, method: &str, requests: &Requests) {
+    pub(crate) fn durations(&mut self, name: &str, method: &str, durations: &Durations) {
         let bucket = format!("{name}_bucket");
         let (mut bound, mut count) = (FIRST_BUCKET.as_secs_f64(), 0);
-        for (at, taken) in requests.buckets.iter().enumerate() {
+        for (at, taken) in durations.buckets.iter().enumerate() {
             count += taken.load(Relaxed);
             let bound_text = if at < BUCKETS { bound.to_string() } else { "+Inf".to_owned() };
             self.sample(&bucket, &[("method", method), ("le", &bound_text)], count);
             bound *= 2.0;
         }
         #[allow(clippy::cast_precision_loss, reason = "a sum of years is good enough")]
-        let seconds = requests.nanos.load(Relaxed) as f64 / 1e9;
+        let seconds = durations.nanos.load(Relaxed) as f64 / 1e9;
         self.sample(&format!("{name}_sum"), &[("method", method)], seconds);
         self.sample(&format!("{name}_count"), &[("method", method)], count);
     }

@@ -11,7 +11,7 @@ use server::{Handle, KEEP_PATH, LeaseError, Unserved};
 
 use crate::{
     reply::{self, Reply},
-    v2::upload,
+    upload,
 };
 
 /// A question has an id or two.

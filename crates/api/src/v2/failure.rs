@@ -46,7 +46,10 @@ pub(crate) fn status(why: Unserved) -> StatusCode {
         | Unserved::NoLeader
         | Unserved::NotEnoughStarted
         | Unserved::Unhealthy
-        | Unserved::LastVoter => StatusCode::INTERNAL_SERVER_ERROR,
+        | Unserved::NotAllCan
+        | Unserved::LastVoter
+        | Unserved::NotLeader
+        | Unserved::LearnerNotReady => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

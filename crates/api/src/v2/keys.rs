@@ -19,7 +19,6 @@ use super::{
     json,
     listing::{self, ListingBody},
     parameters::Parameters,
-    upload,
     watch::WatchBody,
 };
 use crate::{
@@ -28,6 +27,7 @@ use crate::{
     numbers::{self, Shown},
     ops::metrics::Kind,
     reply::{self, JSON, Reply, X_ETCD_CLUSTER_ID, X_ETCD_INDEX, X_RAFT_INDEX, X_RAFT_TERM},
+    upload,
 };
 
 const ALLOWED: &str = "HEAD,GET,PUT,POST,DELETE";

@@ -12,10 +12,11 @@ use state::{
     membership::{Member, Refusal},
 };
 
-use super::{failure, json, upload};
+use super::{failure, json};
 use crate::{
     context::Context,
     reply::{self, Reply, X_ETCD_CLUSTER_ID},
+    upload,
 };
 
 /// `rest`: what follows `/v2/members/`.
@@ -118,10 +119,7 @@ async fn change(context: &Context, request: Request<Incoming>, rest: &str) -> Re
     let change = if *request.method() == Method::PUT {
         let mut peer_urls = peer_urls(request).await?;
         peer_urls.sort_unstable();
-        let members = context.handle.reader().members();
-        let learner = members.members.get(&id).is_some_and(|member| member.learner);
-        let (id, name, client_urls) = (id.0, String::new(), Vec::new());
-        Change::Update(command::Member { id, name, peer_urls, client_urls, learner })
+        Change::Update(command::Member { id: id.0, peer_urls, ..command::Member::default() })
     } else {
         Change::Remove(id)
     };
@@ -157,6 +155,10 @@ fn refused(id: MemberId, refusal: Refusal) -> Reply {
         Refusal::IdExists => reply::message(StatusCode::CONFLICT, "etcdserver: ID exists"),
         Refusal::PeerUrlExists => {
             reply::message(StatusCode::CONFLICT, "etcdserver: peerURL exists")
+        }
+        // Of learners only v3 speaks.
+        Refusal::NotLearner | Refusal::TooManyLearners => {
+            reply::message(StatusCode::INTERNAL_SERVER_ERROR, &refusal.to_string())
         }
     }
 }

@@ -11,7 +11,10 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tonic::Status;
 
 use super::range::RangeBody;
-use crate::{body::ReplyBody, ops::metrics::grpc::Call};
+use crate::{
+    body::{Cut, ReplyBody},
+    ops::metrics::grpc::Call,
+};
 
 /// The body of an answer over HTTP/2.
 pub(crate) struct Body {
@@ -48,9 +51,11 @@ impl Body {
 
     fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         match &mut self.content {
-            Content::Plain(body) => Pin::new(body)
-                .poll_frame(cx)
-                .map(|frame| frame.map(|frame| frame.map_err(|never| match never {}))),
+            Content::Plain(body) => Pin::new(body).poll_frame(cx).map(|frame| {
+                frame.map(|frame| {
+                    frame.map_err(|_: Cut| Status::unavailable("the answer is cut off"))
+                })
+            }),
             Content::Grpc(body) => Pin::new(body).poll_frame(cx),
             Content::Range(body) => Pin::new(body.as_mut()).poll_frame(cx),
         }

@@ -26,6 +26,9 @@ use super::{
 };
 use crate::{context::Context, v2};
 
+/// Learners at once, as etcd has it by default.
+const LEARNERS_MAX: u32 = 1;
+
 pub(crate) struct Cluster(pub(crate) Arc<Context>);
 
 impl Cluster {
@@ -44,7 +47,7 @@ impl Cluster {
         let handle = &self.0.handle;
         // Whoever is refused at once need not wait for it.
         handle.reader().members().check(&change).map_err(refused)?;
-        match handle.change_healthy_members(change).await.map_err(unserved)? {
+        match handle.change_members(change).await.map_err(unserved)? {
             // Somebody else was faster.
             Done { response: Applied::Refused(text), .. } => {
                 let refusal = Refusal::ALL.into_iter().find(|one| one.to_string() == text);
@@ -66,7 +69,12 @@ impl cluster_server::Cluster for Cluster {
         let id = self.0.handle.new_member_id(&peer_urls);
         let learner = is_learner;
         let added = command::Member { id: id.0, peer_urls, learner, ..command::Member::default() };
-        let members = self.change(Change::Add(added.clone())).await?;
+        let change = if learner {
+            Change::AddLearner(added.clone(), LEARNERS_MAX)
+        } else {
+            Change::Add(added.clone())
+        };
+        let members = self.change(change).await?;
         let member = Some(shown(&added.into()));
         Ok(Response::new(MemberAddResponse { header: self.header(), member, members }))
     }
@@ -84,12 +92,9 @@ impl cluster_server::Cluster for Cluster {
         request: Request<MemberUpdateRequest>,
     ) -> Result<Response<MemberUpdateResponse>, Status> {
         let MemberUpdateRequest { id, peer_ur_ls } = request.into_inner();
-        let known = self.0.handle.reader().members();
-        let known = known.members.get(&MemberId(id));
         // Where it cannot be reached the original crashes.
         let peer_urls = urls(peer_ur_ls)?;
-        let learner = known.is_some_and(|member| member.learner);
-        let moved = command::Member { id, peer_urls, learner, ..command::Member::default() };
+        let moved = command::Member { id, peer_urls, ..command::Member::default() };
         let members = self.change(Change::Update(moved)).await?;
         Ok(Response::new(MemberUpdateResponse { header: self.header(), members }))
     }
@@ -107,9 +112,10 @@ impl cluster_server::Cluster for Cluster {
 
     async fn member_promote(
         &self,
-        _: Request<MemberPromoteRequest>,
+        request: Request<MemberPromoteRequest>,
     ) -> Result<Response<MemberPromoteResponse>, Status> {
-        Err(Status::unimplemented("learners cannot be promoted yet"))
+        let members = self.change(Change::Promote(MemberId(request.get_ref().id))).await?;
+        Ok(Response::new(MemberPromoteResponse { header: self.header(), members }))
     }
 }
 
@@ -136,5 +142,7 @@ fn refused(refusal: Refusal) -> Status {
         Refusal::IdRemoved | Refusal::IdNotFound => Refused::MemberNotFound,
         Refusal::IdExists => Refused::MemberExists,
         Refusal::PeerUrlExists => Refused::PeerUrlExists,
+        Refusal::NotLearner => Refused::MemberNotLearner,
+        Refusal::TooManyLearners => Refused::TooManyLearners,
     })
 }

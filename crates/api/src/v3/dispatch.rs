@@ -35,7 +35,10 @@ use super::{
     reflection::Reflection,
     watch::Watch,
 };
-use crate::{context::Context, ops::metrics::grpc::Call};
+use crate::{
+    context::Context,
+    ops::metrics::grpc::{Call, Traffic},
+};
 
 /// What gRPC's messages may be larger than the request that they carry, as in etcd.
 pub(super) const OVERHEAD_BYTES: usize = 512 * 1024;
@@ -93,6 +96,11 @@ impl Services {
             reflection: Reflection::new(),
             watch: service!(WatchServer(Watch(Arc::clone(context)))),
         }
+    }
+
+    /// Where the bytes of connections are counted.
+    pub(crate) fn traffic(&self) -> Arc<Traffic> {
+        Arc::clone(&self.context.counters.grpc.traffic)
     }
 
     /// How connections are served.
@@ -162,9 +170,28 @@ where
         + Clone,
 {
     match service.clone().call(request).await {
-        Ok(response) => response.map(Body::grpc),
+        Ok(response) => in_words_of_go(response).map(Body::grpc),
         Err(never) => match never {},
     }
+}
+
+/// What our library says of a message that is too large clients expect with another code.
+fn in_words_of_go(response: Response<tonic::body::Body>) -> Response<tonic::body::Body> {
+    if !response.headers().contains_key("grpc-status") {
+        return response;
+    }
+    let status = Status::from_header_map(response.headers());
+    match status.as_ref().and_then(|status| too_large(status.message())) {
+        Some(text) => Status::resource_exhausted(text).into_http(),
+        None => response,
+    }
+}
+
+fn too_large(text: &str) -> Option<String> {
+    let rest = text.strip_prefix("Error, decoded message length too large: found ")?;
+    let (found, rest) = rest.split_once(" bytes, the limit is: ")?;
+    let limit = rest.strip_suffix(" bytes")?;
+    Some(format!("grpc: received message larger than max ({found} vs. {limit})"))
 }
 
 fn refuse(status: &Status) -> Response<Body> {

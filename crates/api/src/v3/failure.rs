@@ -33,6 +33,9 @@ pub(crate) fn unserved(why: Unserved) -> Status {
         Unserved::Unhealthy => status(Refused::Unhealthy),
         // Ours: the original lets raft decide.
         Unserved::LastVoter => Status::failed_precondition(why.to_string()),
+        Unserved::NotLeader => status(Refused::NotLeader),
+        Unserved::LearnerNotReady => status(Refused::LearnerNotReady),
+        Unserved::NotAllCan => Status::failed_precondition(why.to_string()),
         Unserved::Stopped => status(Refused::Stopped),
     }
 }

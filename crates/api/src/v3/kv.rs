@@ -2,7 +2,7 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context as Cx, Poll},
 };
 
@@ -77,6 +77,7 @@ impl kv_server::Kv for Kv {
     ) -> Result<Response<RangeStream>, Status> {
         let request = request.into_inner();
         check::range_stream(&request).map_err(status)?;
+        self.0.counters.grpc.ranges.fetch_add(1, Relaxed);
         let scan = range::scan(&self.0, request).await?;
         Ok(Response::new(RangeStream { context: Arc::clone(&self.0), scan: Some(scan) }))
     }

@@ -1,10 +1,14 @@
 //! `etcdserverpb.Maintenance`: what operators ask.
 
+mod hash;
 mod snapshot;
 
 use std::sync::Arc;
 
-use base::{MemberId, Refused, version};
+use base::{
+    MemberId, Refused,
+    version::{self, Minor},
+};
 use proto::{
     command::Op,
     etcdserverpb::{
@@ -19,6 +23,7 @@ use tonic::{Request, Response, Status};
 
 pub(crate) use self::snapshot::Snapshot;
 use super::{
+    downgrade,
     failure::{status, unserved},
     generated::etcdserverpb::maintenance_server,
     header,
@@ -71,6 +76,7 @@ impl maintenance_server::Maintenance for Maintenance {
         errors.extend(reader.alarms().all().iter().map(shown));
         let members = reader.members();
         let own = members.members.get(&handle.member_id());
+        let target = reader.versions().downgrade;
         Ok(Response::new(StatusResponse {
             header: Some(header::now(handle)),
             version: version::SERVER.to_owned(),
@@ -82,9 +88,12 @@ impl maintenance_server::Maintenance for Maintenance {
             errors,
             db_size_in_use: signed(figures.keyspace_bytes_in_use),
             is_learner: own.is_some_and(|member| member.learner),
-            storage_version: reader.cluster_version().unwrap_or_default(),
+            storage_version: handle.storage_version().map(Minor::in_full).unwrap_or_default(),
             db_size_quota: signed(handle.quota_bytes()),
-            downgrade_info: Some(DowngradeInfo::default()),
+            downgrade_info: Some(DowngradeInfo {
+                enabled: target.is_some(),
+                target_version: target.map(Minor::in_full).unwrap_or_default(),
+            }),
         }))
     }
 
@@ -98,11 +107,22 @@ impl maintenance_server::Maintenance for Maintenance {
     }
 
     async fn hash(&self, _: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
-        Err(Status::unimplemented("hashes are not there yet"))
+        let hash = hash::of_tables(&self.0).await?;
+        let header = Some(header::now(&self.0.handle));
+        Ok(Response::new(HashResponse { header, hash }))
     }
 
-    async fn hash_kv(&self, _: Request<HashKvRequest>) -> Result<Response<HashKvResponse>, Status> {
-        Err(Status::unimplemented("hashes are not there yet"))
+    async fn hash_kv(
+        &self,
+        request: Request<HashKvRequest>,
+    ) -> Result<Response<HashKvResponse>, Status> {
+        let found = hash::of_keys(&self.0, request.get_ref().revision).await?;
+        Ok(Response::new(HashKvResponse {
+            header: Some(header::header(&self.0.handle, found.current)),
+            hash: found.hash,
+            compact_revision: found.compacted,
+            hash_revision: found.revision,
+        }))
     }
 
     async fn snapshot(
@@ -123,9 +143,12 @@ impl maintenance_server::Maintenance for Maintenance {
 
     async fn downgrade(
         &self,
-        _: Request<DowngradeRequest>,
+        request: Request<DowngradeRequest>,
     ) -> Result<Response<DowngradeResponse>, Status> {
-        Err(Status::unimplemented("downgrades are not there yet"))
+        let handle = &self.0.handle;
+        let version = downgrade::carry_out(handle, request.get_ref()).await?;
+        let header = Some(header::now(handle));
+        Ok(Response::new(DowngradeResponse { header, version: version.to_string() }))
     }
 }
 

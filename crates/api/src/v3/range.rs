@@ -5,7 +5,7 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context as Cx, Poll},
 };
 
@@ -44,6 +44,7 @@ pub(crate) async fn whole(
 ) -> Result<RangeResponse, Status> {
     guard::range(context, request)?;
     check::range(request).map_err(status)?;
+    context.counters.grpc.ranges.fetch_add(1, Relaxed);
     if !request.serializable {
         context.handle.read_barrier().await.map_err(unserved)?;
     }

@@ -15,7 +15,7 @@ mod wakes;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context as Cx, Poll},
 };
 
@@ -89,6 +89,7 @@ struct ProgressOfAll {
 impl WatchStream {
     pub(crate) fn new(context: Arc<Context>, ends: Ends, requests: Requests) -> Self {
         let progress = Ticks::of_progress(&context);
+        context.counters.grpc.watch_streams.fetch_add(1, Relaxed);
         Self {
             context,
             requests: Some(requests),
@@ -242,6 +243,7 @@ impl WatchStream {
             }
             one::Next::Later => self.wakes.wake(watch_id),
             one::Next::Events(events, revision) => {
+                self.context.counters.grpc.events.fetch_add(events.len() as u64, Relaxed);
                 let fragments = watch.asked().fragment;
                 let answer = WatchResponse { events, ..self.answer(watch_id, revision) };
                 if fragments {
@@ -269,6 +271,12 @@ impl WatchStream {
                 self.is_up_to_date(watch_id);
             }
         }
+    }
+}
+
+impl Drop for WatchStream {
+    fn drop(&mut self) {
+        self.context.counters.grpc.watch_streams.fetch_sub(1, Relaxed);
     }
 }
 

@@ -14,6 +14,7 @@ fn version_names_the_level_that_clients_test_for() {
         let version = answer.json();
         assert!(version["etcdserver"].as_str().unwrap().starts_with("3.6."), "{version}");
         assert_eq!(version["etcdcluster"], "3.6.0");
+        assert_eq!(version["storage"], "3.6.0");
         assert!(version["retcd"].is_string());
     }
 }
@@ -196,6 +197,37 @@ fn the_log_level_can_be_set() {
     assert_eq!(set("nonsense").expect(400).text(), "{\"message\":\"Invalid json body\"}");
     assert_eq!(set("").expect(400).text(), "{\"message\":\"Invalid json body\"}");
     assert_eq!(*member.levels.lock().unwrap(), ["DEBUG", "NONSENSE"]);
+}
+
+#[test]
+fn a_downgrade_is_answered_as_by_the_gateway_of_3_6() {
+    let member = Member::start();
+    let ask = |body: &str| member.ask("POST", "/v3/maintenance/downgrade", Some(body));
+    for (body, status, code, message) in [
+        (r#"{"version":"3.6.0"}"#, 400, 3, "etcdserver: invalid downgrade target version"),
+        // There is nothing of ours below.
+        (r#"{"version":"3.5.0"}"#, 400, 3, "etcdserver: invalid downgrade target version"),
+        (
+            r#"{"action":"ENABLE","version":"3.5"}"#,
+            400,
+            3,
+            "etcdserver: invalid downgrade target version",
+        ),
+        (r#"{"action":"ENABLE"}"#, 400, 3, "etcdserver: wrong downgrade target version format"),
+        (r#"{"action":9,"version":"3.5"}"#, 500, 2, "etcdserver: unknown method"),
+    ] {
+        let expected = format!("{{\"code\":{code},\"message\":\"{message}\"}}");
+        assert_eq!(ask(body).expect(status).text(), expected, "{body}");
+    }
+    assert_eq!(ask("ENABLE").expect(400).json()["code"], 3);
+    assert_eq!(member.get("/v3/maintenance/downgrade").expect(501).json()["code"], 12);
+    // As in 3.6, there need not be one.
+    let (cluster, id) = (member.handle.cluster_id().0, member.handle.member_id().0);
+    let expected = format!(
+        "{{\"header\":{{\"cluster_id\":\"{cluster}\",\"member_id\":\"{id}\",\"revision\":\"1\",\
+         \"raft_term\":\"2\"}},\"version\":\"3.6\"}}"
+    );
+    assert_eq!(ask(r#"{"action":"CANCEL"}"#).expect(200).text(), expected);
 }
 
 /// Names and labels with their values.

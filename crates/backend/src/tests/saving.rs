@@ -107,8 +107,8 @@ fn a_file_that_is_damaged_or_cut_or_none_leaves_nothing_behind() {
 
 struct Failing;
 
-impl std::io::Read for Failing {
-    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
-        Err(std::io::Error::other("no"))
+impl io::Read for Failing {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::Error::other("no"))
     }
 }

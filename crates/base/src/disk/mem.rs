@@ -198,9 +198,24 @@ impl Disk for MemDisk {
             None => state.create(path)?,
         };
         let node = state.node(id)?;
-        if std::mem::replace(&mut node.locked, true) {
+        if node.locks != Locks::None {
             return Err(io::ErrorKind::WouldBlock.into());
         }
+        node.locks = Locks::Alone;
+        node.handles += 1;
+        Ok(Box::new(MemLock(self.handle(id, state.generation, false))))
+    }
+
+    fn share(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
+        let state = &mut *self.state.lock();
+        state.powered()?;
+        let id = state.names.get(path).ok_or(io::ErrorKind::NotFound)?;
+        let node = state.node(id)?;
+        node.locks = match node.locks {
+            Locks::None => Locks::Shared(1),
+            Locks::Shared(count) => Locks::Shared(count + 1),
+            Locks::Alone => return Err(io::ErrorKind::WouldBlock.into()),
+        };
         node.handles += 1;
         Ok(Box::new(MemLock(self.handle(id, state.generation, false))))
     }
@@ -226,7 +241,16 @@ struct State {
 struct Node {
     content: Content,
     handles: usize,
-    locked: bool,
+    locks: Locks,
+}
+
+/// Who has locked a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Locks {
+    #[default]
+    None,
+    Shared(usize),
+    Alone,
 }
 
 impl State {
@@ -291,7 +315,7 @@ impl State {
         self.fail_sync = false;
         for node in self.nodes.values_mut() {
             node.handles = 0;
-            node.locked = false;
+            node.locks = Locks::None;
         }
         self.collect();
     }
@@ -395,7 +419,10 @@ impl Drop for MemLock {
         if state.generation == self.0.generation
             && let Some(node) = state.nodes.get_mut(&self.0.id)
         {
-            node.locked = false;
+            node.locks = match node.locks {
+                Locks::Shared(count) if count > 1 => Locks::Shared(count - 1),
+                Locks::Shared(_) | Locks::None | Locks::Alone => Locks::None,
+            };
         }
     }
 }

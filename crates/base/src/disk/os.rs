@@ -90,13 +90,15 @@ impl Disk for OsDisk {
             .truncate(false)
             .mode(0o600)
             .open(path)?;
-        match file.try_lock() {
-            // Whoever had it may have removed it meanwhile: then others lock another file.
-            Ok(()) if !is_at(&file, path)? => Err(io::ErrorKind::WouldBlock.into()),
-            Ok(()) => Ok(Box::new(file)),
-            Err(fs::TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
-            Err(fs::TryLockError::Error(error)) => Err(error),
-        }
+        let locked = file.try_lock();
+        taken(file, path, locked)
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "this is `base::Disk`")]
+    fn share(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
+        let file = fs::File::open(path)?;
+        let locked = file.try_lock_shared();
+        taken(file, path, locked)
     }
 }
 
@@ -106,6 +108,20 @@ impl OsDisk {
             Some(parent) if !parent.as_os_str().is_empty() => self.sync_dir(parent),
             _ => self.sync_dir(Path::new(".")),
         }
+    }
+}
+
+fn taken(
+    file: fs::File,
+    path: &Path,
+    locked: Result<(), fs::TryLockError>,
+) -> io::Result<Box<dyn Send + Sync>> {
+    match locked {
+        // Whoever had it may have removed it meanwhile: then others lock another file.
+        Ok(()) if !is_at(&file, path)? => Err(io::ErrorKind::WouldBlock.into()),
+        Ok(()) => Ok(Box::new(file)),
+        Err(fs::TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(fs::TryLockError::Error(error)) => Err(error),
     }
 }
 

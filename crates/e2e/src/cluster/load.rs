@@ -67,6 +67,11 @@ impl Load {
         self.shared.acknowledged.load(SeqCst)
     }
 
+    /// The time by which the record counts.
+    pub fn now(&self) -> u64 {
+        u64::try_from(self.shared.started.elapsed().as_micros()).expect("tests are short")
+    }
+
     /// Waits until so many more changes are acknowledged; gives how long that took.
     pub fn goes_on(&self, count: u64) -> Duration {
         let (started, wanted) = (Instant::now(), self.acknowledged() + count);

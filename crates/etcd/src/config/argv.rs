@@ -10,7 +10,7 @@ use super::{
     given::{Given, Source},
     value,
 };
-use crate::flags::{self, Flag};
+use crate::flags::{self, Flag, Group, Kind};
 
 /// A parsed command line.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub(super) enum Asks {
     Version,
 }
 
-pub(super) fn parse(arguments: &[OsString]) -> Result<Line, Refusal> {
+pub(super) fn parse(arguments: &[OsString], groups: &'static [Group]) -> Result<Line, Refusal> {
     let mut line = Line::default();
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
@@ -48,7 +48,7 @@ pub(super) fn parse(arguments: &[OsString]) -> Result<Line, Refusal> {
             line.asks = Some(Asks::Help);
             return Ok(line);
         }
-        let flag = find(name)?;
+        let flag = find(groups, name)?;
         let value = match value {
             Some(value) => value,
             None if flag.stands_alone() => "true",
@@ -69,13 +69,17 @@ fn set(given: &mut Given, flag: &'static Flag, value: &str) -> Result<(), Refusa
     value::check(flag, value).map_err(|advice| {
         Refusal::Usage(format!("invalid value \"{value}\" for --{}: {advice}", flag.name))
     })?;
-    given.set(flag.name, value.to_owned(), Source::Line);
+    let value = match given.get(flag.name) {
+        Some((before, _)) if flag.kind == Kind::List => format!("{before},{value}"),
+        Some(_) | None => value.to_owned(),
+    };
+    given.set(flag.name, value, Source::Line);
     Ok(())
 }
 
-fn find(name: &str) -> Result<&'static Flag, Refusal> {
-    flags::find(name).ok_or_else(|| {
-        let hint = flags::nearest(name).map(|near| format!(": did you mean --{near}?"));
+fn find(groups: &'static [Group], name: &str) -> Result<&'static Flag, Refusal> {
+    flags::find_in(groups, name).ok_or_else(|| {
+        let hint = flags::nearest_in(groups, name).map(|near| format!(": did you mean --{near}?"));
         Refusal::Usage(format!("unknown flag --{name}{}", hint.unwrap_or_default()))
     })
 }
@@ -85,10 +89,10 @@ fn needs_value(name: &str) -> Refusal {
 }
 
 fn stray(argument: &str) -> Refusal {
-    if let "gateway" | "grpc-proxy" = argument {
+    if argument == "grpc-proxy" {
         return Refusal::Conflict(format!("etcd {argument} is not supported yet"));
     }
-    Refusal::Conflict(format!("\"{argument}\" is not a valid flag; see 'etcd --help'"))
+    Refusal::Stray(argument.to_owned())
 }
 
 fn text(argument: &OsString) -> Result<&str, Refusal> {

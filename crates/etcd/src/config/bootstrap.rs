@@ -33,6 +33,13 @@ pub(crate) struct Domain {
     pub(crate) service_name: String,
 }
 
+impl Domain {
+    /// What certificates call it.
+    pub(crate) fn bare(&self) -> &str {
+        self.name.trim_end_matches('.')
+    }
+}
+
 /// What was given, if anything.
 pub(super) fn read(given: &mut Given) -> Result<Option<Bootstrap>, Refusal> {
     let is_given = |given: &Given, flag: &str| !given.text(flag).is_empty();
@@ -77,16 +84,21 @@ fn token(given: &Given) -> Result<Bootstrap, Refusal> {
 }
 
 fn domain(given: &Given) -> Result<Bootstrap, Refusal> {
-    let text = given.text("discovery-srv");
+    let domain = parse_domain(given.text("discovery-srv"), given.text("discovery-srv-name"));
+    let domain = domain
+        .map_err(|reason| Refusal::Conflict(format!("{} {reason}", given.show("discovery-srv"))))?;
+    Ok(Bootstrap::Records(domain))
+}
+
+/// A domain and the suffix of its services. The error goes behind the flag's name.
+pub(super) fn parse_domain(text: &str, service_name: &str) -> Result<Domain, String> {
     let labels = text.strip_suffix('.').unwrap_or(text);
     let fits = |letter: char| letter.is_alphanumeric() || matches!(letter, '-' | '_' | '.');
     if labels.is_empty() || !labels.chars().all(fits) {
-        return Err(Refusal::Conflict(format!(
-            "{} \"{text}\" is no domain: give one like example.com, which has records \
-             _etcd-server._tcp.example.com",
-            given.show("discovery-srv")
-        )));
+        return Err(format!(
+            "\"{text}\" is no domain: give one like example.com, which has records \
+             _etcd-server._tcp.example.com"
+        ));
     }
-    let service_name = given.text("discovery-srv-name").to_owned();
-    Ok(Bootstrap::Records(Domain { name: text.to_owned(), service_name }))
+    Ok(Domain { name: text.to_owned(), service_name: service_name.to_owned() })
 }

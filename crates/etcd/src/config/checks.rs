@@ -5,7 +5,9 @@ use std::{path::PathBuf, time::Duration};
 use super::{
     Bootstrap, Config, Defaults, Listen, Refusal, bootstrap, cluster,
     given::Given,
-    limits, security,
+    limits,
+    proxy::{self, Mode, Proxy},
+    security,
     urls::{self, Url},
     value,
 };
@@ -21,18 +23,17 @@ pub(super) fn config(mut given: Given) -> Result<Config, Refusal> {
         peer_urls: !given.is_set("initial-advertise-peer-urls"),
         initial_cluster: given.text("initial-cluster").is_empty(),
     };
+    let proxy = proxy::read(&given)?;
     if given.is_set("listen-client-urls") && defaults.client_urls {
-        return Err(conflict(format!(
-            "--advertise-client-urls is required when {} is set: give the URLs under which clients \
-             reach this member",
-            given.show("listen-client-urls")
-        )));
+        advertises_nothing(&mut given, &proxy)?;
     }
     let listen_clients = listen(&given, "listen-client-urls")?;
     let listen_peers = listen(&given, "listen-peer-urls")?;
-    distinct(&listen_clients, &listen_peers)?;
+    // A proxy opens no port for peers.
+    let opened_peers = if proxy.mode == Mode::Off { listen_peers.as_slice() } else { &[] };
+    distinct(&listen_clients, opened_peers)?;
     let security = security::read(&mut given)?;
-    security::fits(&mut given, &security, &listen_clients, &listen_peers)?;
+    security::fits(&mut given, &security, &listen_clients, opened_peers)?;
     let bootstrap = bootstrap::read(&mut given)?;
     limits::warn(&mut given);
     let mut member = member(&given)?;
@@ -52,11 +53,33 @@ pub(super) fn config(mut given: Given) -> Result<Config, Refusal> {
         security,
         bootstrap,
         first_start: bootstrap::first_start(&given),
+        proxy,
         reuse_port: given.switch("socket-reuse-port"),
         logging,
         warnings: given.take_warnings(),
         defaults,
     })
+}
+
+/// A member must say where clients reach it. A proxy need not, and as in the original, whoever may
+/// become one need not either.
+fn advertises_nothing(given: &mut Given, proxy: &Proxy) -> Result<(), Refusal> {
+    let may_be_proxy = proxy.mode != Mode::Off || given.is_set("discovery") && proxy.falls_back;
+    if !may_be_proxy {
+        return Err(conflict(format!(
+            "--advertise-client-urls is required when {} is set: give the URLs under which clients \
+             reach this member",
+            given.show("listen-client-urls")
+        )));
+    }
+    if proxy.mode == Mode::Off {
+        given.warn(format!(
+            "--advertise-client-urls is not given: should this become a member, it tells clients to \
+             come to {}",
+            given.text("advertise-client-urls")
+        ));
+    }
+    Ok(())
 }
 
 fn member(given: &Given) -> Result<server::Config, Refusal> {

@@ -102,7 +102,8 @@ fn a_wrong_command_line_is_refused_with_advice() {
     check(&["stray"], false, "\"stray\" is not a valid flag");
     check(&["--debug", "true"], false, "\"true\" is not a valid flag");
     check(&["--", "--name=x"], false, "\"--name=x\" is not a valid flag");
-    check(&["gateway", "start"], false, "etcd gateway is not supported yet");
+    check(&["grpc-proxy", "start"], false, "etcd grpc-proxy is not supported yet");
+    check(&["gateway", "stop"], false, "unknown command \"stop\" for \"etcd gateway\"");
     check(&["---name"], false, "not a valid flag");
     check(&["--snapshot-count=-1"], true, "invalid value \"-1\" for --snapshot-count");
     check(&["--debug=2"], true, "give true or false");
@@ -123,6 +124,8 @@ fn flags_that_do_not_go_together_are_refused_with_advice() {
     check(&["--election-timeout=499"], "at least 5 times --heartbeat-interval [100ms]");
     check(&["--election-timeout=50001"], "is too long: give 50000 or less");
     check(&["--heartbeat-interval=0"], "must be above 0");
+    check(&["--proxy-refresh-interval=0"], "--proxy-refresh-interval must be above 0");
+    check(&[clients, "--discovery=http://a:1/x", "--discovery-fallback=exit"], "is required");
     check(&["--listen-peer-urls=http://infra0:2380"], "expected IP in URL for binding");
     check(
         &["--listen-peer-urls=https://127.0.0.1:2380"],
@@ -162,12 +165,49 @@ fn what_belongs_to_later_features_is_refused_unless_it_says_nothing() {
     let v3 = "discovery through etcd's v3 API (--discovery and --discovery-srv are)";
     check("--discovery-token=1", v3);
     check("--discovery-endpoints=http://a:1", v3);
-    check("--proxy=on", "proxy mode");
     check("--auth-token=jwt,pub-key=x", "this kind of token");
     check("--unsafe-no-fsync", "running without fsync");
     for flag in ["--cert-file=", "--client-cert-auth=false", "--proxy=off", "--auth-token=simple"] {
         configured(&[flag], &[]);
     }
+}
+
+#[test]
+fn a_proxy_is_asked_for_on_the_line_in_the_environment_and_in_a_file() {
+    let file = file("proxy: on\nproxy-read-timeout: 7\n");
+    let named = format!("--config-file={}", file.path().display());
+    // It advertises nothing, and opens no port for peers.
+    let listens = "--listen-client-urls=http://127.0.0.1:2380";
+    for (line, environment, mode) in [
+        (&[][..], &[][..], Mode::Off),
+        (&["--proxy=on", listens], &[], Mode::On),
+        (&["-proxy", "readonly"], &[], Mode::Readonly),
+        (&[], &[("ETCD_PROXY", "on")], Mode::On),
+        (&[&named], &[], Mode::On),
+    ] {
+        assert_eq!(configured(line, environment).proxy.mode, mode, "{line:?} {environment:?}");
+    }
+    let proxy = configured(&[&named], &[]).proxy;
+    assert_eq!(proxy.read_timeout, Some(Duration::from_millis(7)));
+    let defaults = configured(&[], &[]).proxy;
+    let expected = Proxy {
+        mode: Mode::Off,
+        falls_back: true,
+        failure_wait: Duration::from_secs(5),
+        refresh_interval: Duration::from_secs(30),
+        dial_timeout: Some(Duration::from_secs(1)),
+        write_timeout: Some(Duration::from_secs(5)),
+        read_timeout: None,
+    };
+    assert_eq!(defaults, expected);
+}
+
+#[test]
+fn whoever_may_become_a_proxy_need_not_advertise_himself() {
+    let line = ["--listen-client-urls=http://127.0.0.1:1", "--discovery=http://a:1/x"];
+    let warnings = configured(&line, &[]).warnings;
+    let told = |warning: &String| warning.contains("should this become a member, it tells clients");
+    assert!(warnings.iter().any(told), "{warnings:?}");
 }
 
 #[test]

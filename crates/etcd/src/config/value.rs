@@ -6,7 +6,7 @@ use crate::flags::{Flag, Kind};
 /// Says what is wrong with a value of `flag`, if anything is.
 pub(crate) fn check(flag: &Flag, value: &str) -> Result<(), String> {
     match flag.kind {
-        Kind::Text => Ok(()),
+        Kind::Text | Kind::List => Ok(()),
         Kind::Switch => switch(value).map(drop).ok_or_else(|| "give true or false".to_owned()),
         Kind::Count => well_formed(value.parse::<u64>().is_ok(), "give a number"),
         Kind::Number => well_formed(value.parse::<i64>().is_ok(), "give a number"),
@@ -64,6 +64,7 @@ pub(crate) fn same(flag: &Flag, value: &str) -> bool {
         | Kind::Urls
         | Kind::Origins
         | Kind::Duration
+        | Kind::List
         | Kind::Address => value == flag.default || value.is_empty(),
     }
 }

@@ -5,7 +5,6 @@ use super::{Fate, Flag, Kind, idle, later, used};
 const DISCOVERY_V3: &str = "discovery through etcd's v3 API (--discovery and --discovery-srv are)";
 const IDLE_DISCOVERY_V3: &str = "there is no discovery through etcd's v3 API yet";
 const V2V3: &str = "v2 and v3 share one keyspace: leave it out";
-const PROXY: &str = "there is no proxy yet";
 
 pub(super) const FLAGS: &[Flag] = &[
     used(
@@ -96,14 +95,8 @@ pub(super) const FLAGS: &[Flag] = &[
         "discovery-fallback",
         Kind::OneOf(&["exit", "proxy"]),
         "proxy",
-        "What to do when the token is full: 'exit' ('proxy' is not supported yet, and exits too).",
+        "What to do when the token is full: 'exit', or serve as a 'proxy' of the cluster.",
     ),
-    later("proxy", Kind::OneOf(&["off", "readonly", "on"]), "off", "proxy mode"),
-    idle("proxy-failure-wait", Kind::Count, "5000", PROXY),
-    idle("proxy-refresh-interval", Kind::Count, "30000", PROXY),
-    idle("proxy-dial-timeout", Kind::Count, "1000", PROXY),
-    idle("proxy-write-timeout", Kind::Count, "5000", PROXY),
-    idle("proxy-read-timeout", Kind::Count, "0", PROXY),
     Flag {
         name: "experimental-enable-v2v3",
         kind: Kind::Text,

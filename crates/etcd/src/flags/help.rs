@@ -13,6 +13,7 @@ Usage:
   etcd [flags]                start a member
   etcd --config-file FILE     start a member as a YAML file says, and nothing else
   etcd --version              print the version
+  etcd gateway start [flags]  forward TCP connections to members ('etcd gateway --help')
   etcd --help                 print this help
 
 Without flags a member starts that serves clients on http://localhost:2379 and keeps its
@@ -42,7 +43,7 @@ pub(crate) fn help() -> String {
     text
 }
 
-fn write_group(text: &mut String, group: &Group) {
+pub(super) fn write_group(text: &mut String, group: &Group) {
     let used: Vec<_> = group.flags.iter().filter_map(help_of).collect();
     if used.is_empty() {
         return;

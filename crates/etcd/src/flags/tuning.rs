@@ -109,8 +109,8 @@ pub(super) const FLAGS: &[Flag] = &[
     idle("compact-hash-check-time", Kind::Text, "1m", ONE_MEMBER),
     idle("experimental-compact-hash-check-time", Kind::Text, "1m", ONE_MEMBER),
     idle("experimental-compact-hash-check-enabled", Kind::Switch, "false", ONE_MEMBER),
-    idle("downgrade-check-time", Kind::Text, "5s", ONE_MEMBER),
-    idle("experimental-downgrade-check-time", Kind::Text, "5s", ONE_MEMBER),
+    idle("downgrade-check-time", Kind::Text, "5s", AT_ONCE),
+    idle("experimental-downgrade-check-time", Kind::Text, "5s", AT_ONCE),
     idle("experimental-enable-lease-checkpoint", Kind::Switch, "false", LEASES),
     idle("experimental-enable-lease-checkpoint-persist", Kind::Switch, "false", LEASES),
     idle("warning-apply-duration", Kind::Text, "100ms", WARNINGS),
@@ -133,4 +133,5 @@ pub(super) const FLAGS: &[Flag] = &[
     idle("experimental-distributed-tracing-sampling-rate", Kind::Count, "0", NO_TRACING),
 ];
 
+const AT_ONCE: &str = "the end of a downgrade is noticed at once";
 const NO_TRACING: &str = "there is no distributed tracing yet";

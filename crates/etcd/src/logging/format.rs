@@ -183,6 +183,15 @@ impl Visit for Said {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.add(field, format!("{value:?}").into());
+        let text = format!("{value:?}");
+        let list = if field.name() == "message" { None } else { list(&text) };
+        self.add(field, list.unwrap_or_else(|| text.into()));
     }
+}
+
+/// A list of texts stays one, as with zap: fields come as numbers, texts or this form of all else.
+fn list(debug: &str) -> Option<Value> {
+    let value =
+        debug.starts_with('[').then(|| serde_json::from_str::<Value>(debug).ok()).flatten()?;
+    value.as_array()?.iter().all(Value::is_string).then_some(value)
 }

@@ -50,6 +50,15 @@ fn lines_of_zap_are_objects_with_the_originals_keys_first() {
 }
 
 #[test]
+fn a_list_of_texts_is_one_for_zap_too() {
+    let say = || info!(endpoints = ?["a:1", "b\"2"], numbers = ?[1, 2], "[\"ready\"]");
+    let lines = logged(Format::Json, &Levels::all("info").unwrap(), say);
+    let parsed: Value = serde_json::from_str(&lines[0]).unwrap();
+    assert_eq!(parsed["endpoints"], serde_json::json!(["a:1", "b\"2"]));
+    assert_eq!((&parsed["numbers"], &parsed["msg"]), (&"[1, 2]".into(), &"[\"ready\"]".into()));
+}
+
+#[test]
 fn lines_of_zap_for_a_console_have_tabs_between() {
     let lines = logged(Format::Console, &Levels::all("info").unwrap(), say);
     let fields: Vec<&str> = lines[1].split('\t').collect();

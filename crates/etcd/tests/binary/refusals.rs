@@ -65,8 +65,51 @@ fn what_does_not_exist_yet() {
     let v3 =
         "discovery through etcd's v3 API (--discovery and --discovery-srv are) is not supported";
     check(&["--discovery-endpoints=http://a:2379"], 1, v3);
-    check(&["--proxy=on"], 1, "proxy mode is not supported yet");
     check(&["grpc-proxy", "start"], 1, "etcd grpc-proxy is not supported yet");
+}
+
+#[test]
+fn a_gateway_that_leads_nowhere() {
+    let check = |flags: &[&str], part| {
+        let Ran { status, stderr, .. } = refused(&[&["gateway", "start"], flags].concat(), |_| {});
+        assert_eq!(status.code(), Some(1), "{flags:?}: {stderr}");
+        assert!(stderr.lines().last().unwrap_or_default().contains(part), "{flags:?}: {stderr}");
+    };
+    check(&["--listen-addr=x"], "failed to validate listen address: x");
+    check(&["--endpoints=127.0.0.1"], "error parsing endpoint \"127.0.0.1\"");
+    check(&["--endpoints="], "no endpoints found");
+    check(&["--endpoints=a.invalid:1"], "failed to resolve endpoint host: a.invalid");
+    check(&["--listen-addr=a.invalid:1"], "failed to resolve listen host: a.invalid");
+    let itself = "SRV or endpoint (127.0.0.1:23790->127.0.0.1:23790) should not resolve to the \
+                  gateway listen addr";
+    check(&["--endpoints=http://127.0.0.1:23790"], itself);
+    check(&["--listen-addr=0.0.0.0:23790", "--endpoints=127.0.0.1:23790"], itself);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("--listen-addr={}", taken.local_addr().unwrap());
+    check(
+        &[&listen],
+        "is in use: stop the process that has it, or give another one with --listen-addr",
+    );
+}
+
+#[test]
+fn a_data_directory_of_a_member_and_of_a_proxy() {
+    let prepare = |dir: &Path| {
+        fs::create_dir_all(dir.join("data/member")).unwrap();
+        fs::create_dir_all(dir.join("data/proxy")).unwrap();
+    };
+    let part = "invalid datadir. Both member and proxy directories exist in data";
+    check_logged(&["--data-dir=data"], prepare, part);
+}
+
+#[test]
+fn a_proxy_that_does_not_know_where_the_members_are() {
+    let prepare = |dir: &Path| {
+        fs::create_dir_all(dir.join("data/proxy")).unwrap();
+        fs::write(dir.join("data/proxy/cluster"), "bytes of another program").unwrap();
+    };
+    let part = "data/proxy/cluster does not say where the members are: remove it";
+    check_logged(&["--data-dir=data", "--proxy=on"], prepare, part);
 }
 
 #[test]

@@ -5,7 +5,16 @@ use std::ffi::OsString;
 use clap::Args;
 
 use super::required_key;
-use crate::{cli::Globals, connect::connect, failure::Failure, output};
+use crate::{
+    cli::Globals,
+    connect::{connect, v3_config},
+    failure::Failure,
+    output,
+    v3::hint,
+};
+
+/// The code of "Key not found".
+const NOT_FOUND: u16 = 100;
 
 /// Print the value of a key
 #[derive(Args, Debug)]
@@ -27,12 +36,28 @@ pub(crate) struct Get {
     ignored: Vec<OsString>,
 }
 
+/// Nobody who asked for API 2 by name wants to hear of API 3.
+async fn hint_at_v3(client: &client::Client, globals: &Globals, key: Vec<u8>) -> Option<String> {
+    if std::env::var_os("ETCDCTL_API").is_some_and(|api| !api.is_empty()) {
+        return None;
+    }
+    let endpoints: Vec<_> = client.endpoints().iter().map(ToString::to_string).collect();
+    hint::at_key(&endpoints, v3_config(globals), key).await
+}
+
 impl Get {
     pub(crate) async fn run(self, globals: &Globals) -> Result<(), Failure> {
         let key = required_key(self.key)?;
         let client = connect(globals).await?;
         let how = client::Get { sorted: self.sort, quorum: self.quorum, recursive: false };
-        let response = client.get(key, &how).await.map_err(|error| Failure::server(&error))?;
+        let response = match client.get(&key, &how).await {
+            Ok(response) => response,
+            Err(error) => {
+                let is_absent = error.etcd().is_some_and(|refusal| refusal.code == NOT_FOUND);
+                let hint = if is_absent { hint_at_v3(&client, globals, key).await } else { None };
+                return Err(Failure::server(&error).with(hint));
+            }
+        };
         if response.node.dir {
             return Err(Failure::plain(format!("{}: is a directory", response.node.key)));
         }

@@ -72,8 +72,16 @@ impl Member {
     }
 }
 
+/// The original says no more than that the cluster is unavailable; why is what counts.
+fn told(error: &client::Error) -> String {
+    if let client::Error::Unavailable(unavailable) = error {
+        return format!("{error}\n{}", unavailable.detail().trim_end());
+    }
+    error.to_string()
+}
+
 fn plain(error: &client::Error) -> Failure {
-    Failure::plain(error.to_string())
+    Failure::plain(told(error))
 }
 
 fn texts(arguments: &[OsString]) -> Vec<String> {
@@ -109,7 +117,10 @@ impl Remove {
         };
         let client = connect(globals).await?;
         let members = client.members().await.map_err(|error| {
-            Failure::plain(format!("Error while verifying ID against known members: {error}"))
+            Failure::plain(format!(
+                "Error while verifying ID against known members: {}",
+                told(&error)
+            ))
         })?;
         for member in members.iter().filter(|member| member.name == *id) {
             output::note(format!(
@@ -123,7 +134,10 @@ impl Remove {
             return Err(Failure::plain(text));
         }
         client.remove_member(id).await.map_err(|error| {
-            Failure::plain(format!("Received an error trying to remove member {id}: {error}"))
+            Failure::plain(format!(
+                "Received an error trying to remove member {id}: {}",
+                told(&error)
+            ))
         })?;
         output::line(format!("Removed member {id} from cluster"))?;
         Ok(())
@@ -152,11 +166,11 @@ impl List {
             return Err(Failure::plain("No arguments accepted"));
         }
         let client = connect(globals).await?;
-        let members = client.members().await.map_err(|error| Failure::plain(error.to_string()))?;
+        let members = client.members().await.map_err(|error| plain(&error))?;
         let leader = client
             .leader()
             .await
-            .map_err(|error| Failure::plain(format!("Failed to get leader:  {error}")))?;
+            .map_err(|error| Failure::plain(format!("Failed to get leader:  {}", told(&error))))?;
         for member in &members {
             output::line(describe(member, member.id == leader.id))?;
         }

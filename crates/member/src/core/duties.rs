@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use base::{Now, Term, UnixNanos, limits, version};
+use base::{Now, Term, UnixNanos, limits, version::Minor};
 use proto::{
     Message as _,
-    command::{ClusterVersion, Command, Compact, Expire, FORMAT, LeaseCheckpoint, Op, Publish},
+    command::{ClusterVersion, Command, Compact, Downgrade, Expire, LeaseCheckpoint, Op, Publish},
 };
 use state::Reader;
 
@@ -32,13 +32,14 @@ enum Duty {
     Expire,
     Compact,
     ClusterVersion,
+    Downgrade,
     Publish,
     LeaseRevoke,
     LeaseCheckpoint,
 }
 
 impl Duty {
-    const COUNT: usize = 6;
+    const COUNT: usize = 7;
 }
 
 /// When there is something to do by itself, if nothing else happens.
@@ -105,6 +106,7 @@ pub(super) fn propose(core: &mut Core, now: Now, reader: &Reader) -> Due {
     }
     if !core.duties.looked {
         core.duties.looked = true;
+        core.node.mut_store().forget_before(reader.versions().lowered_at().0);
         publish(core, reader);
         if settled {
             propose_upkeep(core, reader);
@@ -147,15 +149,37 @@ fn leases(core: &mut Core, now: Duration, reader: &Reader, ends: bool) -> Option
 }
 
 fn propose_upkeep(core: &mut Core, reader: &Reader) {
-    if reader.cluster_version().is_none() {
-        let command = ClusterVersion { version: version::CLUSTER.to_owned() };
-        once(core, Duty::ClusterVersion, || Some(Op::ClusterVersion(command)));
+    if let Some(version) = version_due(core, reader) {
+        let version = version.in_full();
+        once(core, Duty::ClusterVersion, || Some(Op::ClusterVersion(ClusterVersion { version })));
+    }
+    if is_downgraded(reader) {
+        once(core, Duty::Downgrade, || Some(Op::Downgrade(Downgrade::default())));
     }
     if core.config.compacts
         && let Some(revision) = reader.compaction_due(core.config.quota_bytes)
     {
         once(core, Duty::Compact, || Some(Op::Compact(Compact { revision })));
     }
+}
+
+/// The version that the cluster is to have, if it has another one. A new cluster begins with the
+/// lowest that may be, since not everybody has told his yet; then it has what all can do.
+fn version_due(core: &Core, reader: &Reader) -> Option<Minor> {
+    let agreed = reader.versions();
+    let Some(cluster) = agreed.cluster else { return Some(core.config.build.oldest) };
+    if agreed.downgrade.is_some() {
+        return None;
+    }
+    let (lowest, _) = reader.members().versions()?;
+    // No leader knows more than its own build can do.
+    (cluster < lowest && lowest <= core.config.build.cluster).then_some(lowest)
+}
+
+/// Whether older builds have taken the places of all members.
+fn is_downgraded(reader: &Reader) -> bool {
+    let target = reader.versions().downgrade;
+    target.is_some_and(|target| reader.members().versions() == Some((target, target)))
 }
 
 /// Proposes it, if it is to be, unless one of its kind is under way.
@@ -165,7 +189,7 @@ fn once(core: &mut Core, duty: Duty, op: impl FnOnce() -> Option<Op>) {
     }
 }
 
-/// Tells this member's name and client URLs until the cluster knows them.
+/// Tells this member's name, client URLs and build until the cluster knows them.
 fn publish(core: &mut Core, reader: &Reader) {
     if core.duties.since_publish.is_some_and(|ticks| ticks < core.config.election_ticks) {
         return;
@@ -174,13 +198,18 @@ fn publish(core: &mut Core, reader: &Reader) {
     // Whoever is not a member (yet, or any more) has nothing to tell.
     let Some(member) = members.members.get(&core.id()) else { return };
     let config = &core.config;
-    if member.name == config.name && member.client_urls == config.client_urls {
+    let version = config.build.server;
+    if member.name == config.name
+        && member.client_urls == config.client_urls
+        && member.version == version
+    {
         return;
     }
     let publish = Publish {
         member: core.id().0,
         name: config.name.clone(),
         client_urls: config.client_urls.clone(),
+        version: version.to_owned(),
     };
     let duty = core.leads().then_some(Duty::Publish);
     if send(core, duty, [Op::Publish(publish)]) {
@@ -191,7 +220,7 @@ fn publish(core: &mut Core, reader: &Reader) {
 /// Proposes all as one batch; false if there is nothing, or raft did not take it.
 fn send(core: &mut Core, duty: Option<Duty>, ops: impl IntoIterator<Item = Op>) -> bool {
     let propose = |op| {
-        let command = Command { format: FORMAT, id: 0, op: Some(op) };
+        let command = Command::new(0, op);
         Proposal { id: 0, data: command.encode_to_vec().into() }
     };
     let proposals: Vec<Proposal> = ops.into_iter().map(propose).collect();

@@ -1,12 +1,14 @@
 //! What peers say, and how far they are.
 
 use base::{Index, MemberId, limits};
+use proto::Message as _;
 use raft::{
-    ProgressState, Raft,
-    eraftpb::{Entry, EntryType, Message, MessageType},
+    ProgressState, Raft, StateRole,
+    eraftpb::{ConfChange, Entry, EntryType, Message, MessageType},
 };
+use state::apply::membership_change::Change;
 
-use crate::window::Window;
+use crate::{conf, window::Window};
 
 /// How far another member is, as the leader knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +40,14 @@ pub(super) fn followers(raft: &Raft<Window>) -> Vec<Follower> {
     followers
 }
 
+/// Whether a learner has so much of the leader's log (nine tenths, as in etcd 3.6) that the cluster
+/// can rely on its vote. Of those that are no learners the change itself tells.
+pub(super) fn is_in_sync(raft: &Raft<Window>, learner: u64) -> bool {
+    let matched = |id| raft.prs().get(id).map(|progress| progress.matched);
+    let (Some(its), Some(ours)) = (matched(learner), matched(raft.id)) else { return true };
+    u128::from(its) * 10 >= u128::from(ours) * 9
+}
+
 /// Refuses what raft would panic on, or could not mean well. The error says what is wrong.
 pub(super) fn check(message: &Message, raft: &Raft<Window>) -> Result<(), &'static str> {
     let kind = message.msg_type();
@@ -62,7 +72,7 @@ pub(super) fn check(message: &Message, raft: &Raft<Window>) -> Result<(), &'stat
         MessageType::MsgPropose | MessageType::MsgTimeoutNow if !is_member => {
             Err("its sender is no member")
         }
-        MessageType::MsgPropose => check_proposal(message),
+        MessageType::MsgPropose => check_proposal(message, raft),
         MessageType::MsgReadIndex | MessageType::MsgReadIndexResp if message.entries.len() != 1 => {
             Err("it asks for no read")
         }
@@ -110,11 +120,23 @@ fn check_response(message: &Message, raft: &Raft<Window>) -> Result<(), &'static
     Ok(())
 }
 
-fn check_proposal(message: &Message) -> Result<(), &'static str> {
+fn check_proposal(message: &Message, raft: &Raft<Window>) -> Result<(), &'static str> {
     if message.entries.is_empty() {
         return Err("it proposes nothing");
     }
+    if raft.state == StateRole::Leader && message.entries.iter().any(promotes) {
+        return Err("it promotes a learner, which only the leader decides");
+    }
     message.entries.iter().try_for_each(check_entry)
+}
+
+fn promotes(entry: &Entry) -> bool {
+    if entry.entry_type != EntryType::EntryConfChange as i32 {
+        return false;
+    }
+    let change = ConfChange::decode(&*entry.data).ok();
+    let meant = change.map(|change| conf::meaning(entry.index, &change));
+    matches!(meant, Some(Ok(Change::Promote(_))))
 }
 
 /// An entry that members do not know would stop all of them.

@@ -1,87 +1,17 @@
 //! What is opened, and what is refused with advice.
 
-use base::{ClusterId, disk::MemDisk};
-use proto::command::{Command, FORMAT, KeysWrite, Member, Op};
+use proto::command::Member;
+use raft::eraftpb::{Entry as RaftEntry, EntryType, Message, MessageType};
+use state::apply::membership_change::Change;
 
 use super::*;
-use crate::Proposal;
-
-const HOME: &str = "/m";
-
-fn paths() -> Paths {
-    Paths { wal: "/m/wal".into(), keyspace: "/m/keyspace".into() }
-}
-
-fn options() -> Options {
-    Options {
-        wal: wal::Options { segment_bytes: 4 << 10 },
-        backend: backend::Options { cache_bytes: 1 << 20 },
-        core: Config {
-            name: "one".to_owned(),
-            client_urls: Vec::new(),
-            election_ticks: 10,
-            heartbeat_ticks: 1,
-            run: 1,
-            quota_bytes: 1 << 30,
-            compacts: true,
-            lease_grace: std::time::Duration::from_secs(1),
-            catch_up_entries: 5_000,
-        },
-        force_new_cluster: false,
-    }
-}
-
-/// A cluster of these members, for the first of them.
-fn founding(members: &[u64], cluster: u64) -> Bootstrap {
-    let member = |id: &u64| Member { id: *id, name: format!("m{id}"), ..Member::default() };
-    Bootstrap {
-        identity: Identity { cluster: ClusterId(cluster), member: MemberId(members[0]) },
-        members: members.iter().map(member).collect(),
-    }
-}
-
-fn disk() -> Arc<dyn Disk> {
-    let disk = MemDisk::new(1);
-    disk.create_dir_all(HOME.as_ref()).unwrap();
-    Arc::new(disk)
-}
-
-fn open_as(disk: &Arc<dyn Disk>, bootstrap: &Bootstrap) -> Result<Opened, OpenError> {
-    open(disk, &paths(), &options(), &|| Ok(bootstrap.clone()))
-}
-
-/// Carries out everything until nothing is left, and flushes.
-fn run(member: &mut Opened) {
-    while let Some(effects) = member.core.step() {
-        if let Some(append) = effects.append {
-            member.wal.append(append.hard_state, &append.entries).unwrap();
-            member.wal.sync().unwrap();
-            member.core.persisted(append.ticket).unwrap();
-        }
-        if !effects.apply.is_empty() {
-            let batch = member.applier.apply(&effects.apply).unwrap();
-            member.core.applied(batch.progress).unwrap();
-        }
-    }
-    member.backend.flush().unwrap();
-}
-
-fn write(id: u64) -> Proposal {
-    let path = format!("/k{id}");
-    let op = KeysWrite { path: path.into(), value: "v".into(), ..KeysWrite::default() };
-    let command = Command { format: FORMAT, id, op: Some(Op::Keys(op)) };
-    Proposal { id, data: prost::Message::encode_to_vec(&command).into() }
-}
-
-fn holds(member: &Opened, id: u64) -> bool {
-    let reader = member.applier.state().reader();
-    let found = reader.store().get(mvcc::Kind::Key, format!("/k{id}").as_bytes(), 0);
-    found.unwrap().is_some()
-}
-
-fn voters(member: &Opened) -> Vec<u64> {
-    member.applier.configuration().state().voters
-}
+use crate::{
+    PeerMessage, conf,
+    stage::{
+        self, carry_out, disk, force, founding, holds, open_as, options, paths, refuse, run,
+        voters, write,
+    },
+};
 
 #[test]
 fn a_member_is_founded_once_and_then_the_flags_do_not_matter() {
@@ -93,7 +23,6 @@ fn a_member_is_founded_once_and_then_the_flags_do_not_matter() {
     drop(first);
     assert!(exists(&disk, &paths()).unwrap());
     assert!(!knows_nobody(&disk, &paths(), options().backend).unwrap());
-    let refuse = || Err("nobody should ask".to_owned());
     let again = open(&disk, &paths(), &options(), &refuse).unwrap();
     assert_eq!(again.identity, founding(&[1], 9).identity);
     assert_eq!(voters(&again), [1]);
@@ -189,7 +118,7 @@ fn a_keyspace_ahead_of_the_log_is_refused() {
     }
     drop(member);
     lose_log(&disk);
-    let other = Paths { keyspace: "/m/other".into(), ..paths() };
+    let other = Paths { keyspace: "/m/member/other".into(), ..paths() };
     run(&mut open(&disk, &other, &options(), &|| Ok(founding(&[1], 9))).unwrap());
     let refused = open_as(&disk, &founding(&[1], 9));
     let Err(OpenError::Ahead { applied, .. }) = refused else { panic!("it was opened") };
@@ -213,15 +142,155 @@ fn a_keyspace_behind_the_log_is_refused() {
 }
 
 #[test]
-fn a_log_of_another_member_is_refused() {
+fn a_log_of_another_cluster_is_refused() {
     let disk = disk();
     run(&mut open_as(&disk, &founding(&[1], 9)).unwrap());
     lose_log(&disk);
     let mut other = paths();
-    other.keyspace = "/m/other".into();
-    run(&mut open(&disk, &other, &options(), &|| Ok(founding(&[2], 9))).unwrap());
+    other.keyspace = "/m/member/other".into();
+    run(&mut open(&disk, &other, &options(), &|| Ok(founding(&[2], 10))).unwrap());
     let refused = open_as(&disk, &founding(&[1], 9));
-    assert!(matches!(refused, Err(OpenError::Stranger { member: MemberId(2), .. })));
+    let Err(OpenError::Stranger { found, cluster, .. }) = refused else { panic!("it was opened") };
+    assert_eq!((found, cluster), (ClusterId(9), ClusterId(10)));
+}
+
+/// A member that joins: member 2 of the cluster that member 1 has founded.
+fn joining() -> Bootstrap {
+    let identity = Identity { cluster: ClusterId(9), member: MemberId(2) };
+    Bootstrap { identity, members: Vec::new() }
+}
+
+/// What the leader sends to it, all committed.
+fn sent(entries: &[(u64, RaftEntry)]) -> PeerMessage {
+    let first = entries[0].0;
+    let mut message = Message { from: 1, to: 2, term: 2, index: first - 1, ..Message::default() };
+    message.log_term = u64::from(first > 1);
+    message.commit = entries.last().unwrap().0;
+    message.entries = entries
+        .iter()
+        .map(|(index, entry)| RaftEntry { index: *index, term: 1, ..entry.clone() })
+        .collect();
+    message.set_msg_type(MessageType::MsgAppend);
+    PeerMessage(message)
+}
+
+fn changes(change: &Change) -> RaftEntry {
+    let mut entry = RaftEntry { data: conf::encode(0, change), ..RaftEntry::default() };
+    entry.set_entry_type(EntryType::EntryConfChange);
+    entry
+}
+
+fn writes(id: u64) -> RaftEntry {
+    RaftEntry { data: write(id).data, ..RaftEntry::default() }
+}
+
+fn member(id: u64) -> Member {
+    Member { id, peer_urls: vec![format!("http://{id}:2380")], ..Member::default() }
+}
+
+#[test]
+fn a_member_that_joins_may_stop_before_it_has_heard_of_itself() {
+    let disk = disk();
+    let mut joins = open_as(&disk, &joining()).unwrap();
+    joins.core.receive(sent(&[(1, changes(&Change::Add(member(1)))), (2, writes(7))]));
+    run(&mut joins);
+    assert!(holds(&joins, 7));
+    drop(joins);
+    let mut again = open(&disk, &paths(), &options(), &refuse).unwrap();
+    again.core.receive(sent(&[(3, changes(&Change::Add(member(2))))]));
+    run(&mut again);
+    assert_eq!(voters(&again), [1, 2]);
+    drop(again);
+    // Before that it has no data that a cluster could go on with, for all that it knows.
+    let refused = |entries: &[(u64, RaftEntry)]| {
+        let disk = stage::disk();
+        let mut joins = open_as(&disk, &joining()).unwrap();
+        if !entries.is_empty() {
+            joins.core.receive(sent(entries));
+        }
+        run(&mut joins);
+        drop(joins);
+        matches!(force(&disk, &paths()), Err(OpenError::Alone(text)) if text.contains("join"))
+    };
+    assert!(refused(&[]));
+    assert!(refused(&[(1, changes(&Change::Add(member(1))))]));
+}
+
+#[test]
+fn a_learner_can_go_on_alone_and_then_it_votes() {
+    let disk = disk();
+    let mut learner = open_as(&disk, &joining()).unwrap();
+    let (first, third) = (changes(&Change::Add(member(1))), changes(&Change::Add(member(3))));
+    let learns = changes(&Change::AddLearner(member(2), 1));
+    learner.core.receive(sent(&[(1, first), (2, learns), (3, third), (4, writes(7))]));
+    run(&mut learner);
+    assert_eq!(voters(&learner), [1, 3]);
+    drop(learner);
+    let mut alone = force(&disk, &paths()).unwrap();
+    run(&mut alone);
+    assert_eq!(voters(&alone), [2]);
+    assert!(alone.core.is_alone() && alone.core.can_propose() && holds(&alone, 7));
+    let members = alone.applier.state().reader().members();
+    assert_eq!(members.removed.iter().map(|id| id.0).collect::<Vec<_>>(), [1, 3]);
+    assert!(members.members.values().all(|member| member.id.0 == 2 && !member.learner));
+}
+
+#[test]
+fn a_member_that_was_removed_does_not_go_on_alone() {
+    let disk = disk();
+    let mut gone = open_as(&disk, &joining()).unwrap();
+    let (first, second) = (changes(&Change::Add(member(1))), changes(&Change::Add(member(2))));
+    let removal = changes(&Change::Remove(MemberId(2)));
+    gone.core.receive(sent(&[(1, first), (2, second), (3, removal)]));
+    run(&mut gone);
+    drop(gone);
+    let refused = force(&disk, &paths());
+    assert!(matches!(refused, Err(OpenError::Alone(text)) if text.contains("removed")));
+}
+
+/// A change that was refused when its turn came has changed nothing.
+#[test]
+fn only_changes_that_were_carried_out_count_for_who_is_there() {
+    let disk = disk();
+    let mut second = open_as(&disk, &joining()).unwrap();
+    let taken = Member { id: 3, ..member(1) };
+    let changes: Vec<_> = [Change::Add(member(1)), Change::Add(member(2)), Change::Add(taken)]
+        .iter()
+        .zip(1..)
+        .map(|(change, index)| (index, changes(change)))
+        .collect();
+    second.core.receive(sent(&changes));
+    carry_out(&mut second);
+    drop(second);
+    disk.remove(&paths().keyspace).unwrap();
+    let known = others(&disk, &paths(), &options()).unwrap();
+    assert_eq!(known, None, "without a keyspace nobody is known");
+    let mut alone = force(&disk, &paths()).unwrap();
+    run(&mut alone);
+    let members = alone.applier.state().reader().members();
+    assert_eq!(members.removed.iter().map(|id| id.0).collect::<Vec<_>>(), [1]);
+    let committed = alone.core.committed();
+    assert_eq!(committed, Index(5), "three changes, one removal, and the leader's own");
+}
+
+#[test]
+fn the_others_are_known_before_anything_is_changed() {
+    let disk = disk();
+    assert_eq!(others(&disk, &paths(), &options()).unwrap(), None);
+    let mut second = open_as(&disk, &joining()).unwrap();
+    let (first, own) = (changes(&Change::Add(member(1))), changes(&Change::Add(member(2))));
+    second.core.receive(sent(&[(1, first), (2, own)]));
+    run(&mut second);
+    // Committed or not: it may be.
+    let mut message = sent(&[(3, changes(&Change::Add(member(3))))]);
+    message.0.commit = 2;
+    second.core.receive(message);
+    carry_out(&mut second);
+    drop(second);
+    let (identity, urls) = others(&disk, &paths(), &options()).unwrap().unwrap();
+    assert_eq!(identity, joining().identity);
+    assert_eq!(urls, ["http://1:2380", "http://3:2380"]);
+    assert_eq!(voters(&open(&disk, &paths(), &options(), &refuse).unwrap()), [1, 2]);
 }
 
 #[test]
@@ -232,9 +301,7 @@ fn force_new_cluster_leaves_one_member_that_leads() {
     assert_eq!(voters(&one_of_three), [1, 2, 3]);
     assert!(!one_of_three.core.can_propose(), "one of three elects nobody");
     drop(one_of_three);
-    let forced = Options { force_new_cluster: true, ..options() };
-    let refuse = || Err("nobody should ask".to_owned());
-    let mut alone = open(&disk, &paths(), &forced, &refuse).unwrap();
+    let mut alone = force(&disk, &paths()).unwrap();
     run(&mut alone);
     assert_eq!(voters(&alone), [2]);
     assert!(alone.core.is_alone() && alone.core.can_propose());
@@ -244,7 +311,7 @@ fn force_new_cluster_leaves_one_member_that_leads() {
     assert_eq!(voters(&again), [2]);
     let last = again.core.committed();
     drop(again);
-    let forced_again = open(&disk, &paths(), &forced, &refuse).unwrap();
+    let forced_again = force(&disk, &paths()).unwrap();
     assert_eq!(forced_again.core.committed(), last);
 }
 
@@ -260,9 +327,7 @@ fn force_new_cluster_keeps_what_was_acknowledged() {
     drop(alone);
     // Nothing of it is in the keyspace.
     disk.remove(&paths().keyspace).unwrap();
-    let forced = Options { force_new_cluster: true, ..options() };
-    let refuse = || Err("nobody should ask".to_owned());
-    let mut again = open(&disk, &paths(), &forced, &refuse).unwrap();
+    let mut again = force(&disk, &paths()).unwrap();
     run(&mut again);
     assert!(holds(&again, 1));
 }

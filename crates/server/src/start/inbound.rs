@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use base::MemberId;
+use base::{MemberId, version::Minor};
 use bytes::Bytes;
 use member::PeerMessage;
 use peer::{Arriving, Identity, Inbound, Peers};
@@ -35,6 +35,21 @@ impl Inbound for ToInbox {
     fn unreachable(&self, member: MemberId) {
         if let Some(shared) = self.0.upgrade() {
             shared.inbox.unreachable(member);
+        }
+    }
+
+    fn connected(&self, from: MemberId, version: &str) {
+        let Some(shared) = self.0.upgrade() else { return };
+        let cluster = shared.reader.cluster_version();
+        if cluster > Minor::parse(version)
+            && let Some(cluster) = cluster
+        {
+            tracing::warn!(
+                %from,
+                "a member of version {version} speaks, which is older than the cluster's, \
+                 {cluster}: it cannot go on. Start a build of {cluster} there again; to go back, \
+                 lower the cluster's version first (POST /v3/maintenance/downgrade)"
+            );
         }
     }
 

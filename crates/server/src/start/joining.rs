@@ -2,7 +2,10 @@
 
 use std::{thread, time::Duration};
 
-use base::MemberId;
+use base::{
+    MemberId,
+    version::{Build, Minor, THIS},
+};
 use member::Bootstrap;
 use peer::ask::{self, Told, ToldMember};
 use tokio::{runtime, time};
@@ -33,8 +36,26 @@ pub(super) fn bootstrap(config: &Config) -> Result<Bootstrap, String> {
             "{prefix}: none of {others} answers: start one of them, or correct --initial-cluster"
         )
     })?;
+    check_version(told.version)?;
     let member = own(config, &told)?;
     Ok(Bootstrap { identity: Identity { cluster: told.cluster, member }, members: Vec::new() })
+}
+
+/// The cluster's version must be one that this build can be a member of.
+fn check_version(cluster: Option<Minor>) -> Result<(), String> {
+    let Build { server, cluster: can, oldest, .. } = THIS;
+    let prefix = "incompatible with current running cluster";
+    match cluster {
+        Some(cluster) if can < cluster => Err(format!(
+            "{prefix}: it is at version {cluster}, this build is {server}: join it with one of \
+             {cluster}"
+        )),
+        Some(cluster) if cluster < oldest => Err(format!(
+            "{prefix}: it is at version {cluster}, this build ({server}) can be a member from \
+             {oldest} on: upgrade the cluster first"
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Where the members of a cluster are that this one joins, before its own log says so.
@@ -139,9 +160,18 @@ async fn ask_until_told(config: &Config) -> Option<Told> {
     }
 }
 
+/// What those say at these peer URLs that answer.
+pub(super) fn ask_at(config: &Config, urls: Vec<String>) -> Vec<Told> {
+    on_the_network(ask_these(config, urls, ANSWER_PATIENCE)).unwrap_or_default()
+}
+
 /// What those say that answer, in the order of the flags.
 async fn ask_all(config: &Config, patience: Duration) -> Vec<Told> {
-    let urls: Vec<String> = urls_of_others(config).into_iter().map(str::to_owned).collect();
+    let urls = urls_of_others(config).into_iter().map(str::to_owned).collect();
+    ask_these(config, urls, patience).await
+}
+
+async fn ask_these(config: &Config, urls: Vec<String>, patience: Duration) -> Vec<Told> {
     let asked: Vec<_> = urls
         .into_iter()
         .map(|url| {
@@ -187,7 +217,8 @@ mod tests {
             name: String::new(),
             client_urls: Vec::new(),
         };
-        Told { cluster: ClusterId(9), members: urls.iter().zip(1..).map(member).collect() }
+        let members = urls.iter().zip(1..).map(member).collect();
+        Told { cluster: ClusterId(9), version: None, leader: None, members }
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -61,9 +61,9 @@ fn find(disk: &dyn Disk, dir: &Path, is: fn(&str) -> bool) -> io::Result<Option<
     Ok(disk.list(dir)?.into_iter().find(|name| is(name)).map(|name| dir.join(name)))
 }
 
-/// A proxy of etcd 2, and a data directory of etcd 0.4.
+/// A data directory of etcd 0.4.
 fn from_before(disk: &dyn Disk, data_dir: &Path) -> io::Result<Option<PathBuf>> {
-    for name in ["proxy", "log", "conf"] {
+    for name in ["log", "conf"] {
         let path = data_dir.join(name);
         if disk.exists(&path)? {
             return Ok(Some(path));

@@ -177,6 +177,7 @@ fn apply(shared: &Shared, applier: &mut Applier, entries: &[Entry]) -> Result<Pr
     let applied = batch.progress.applied.index;
     shared.set_applied(applied);
     shared.counters.proposals_applied.fetch_add(batch.answers.len() as u64, Relaxed);
+    shared.counters.writes.count(&batch.commits);
     // Before anybody knows of new ones.
     shared.reader.leases().look(shared.now());
     shared.waiters.answer(batch.answers);

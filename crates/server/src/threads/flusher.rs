@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use base::limits;
+use base::{
+    limits,
+    version::{self, Minor},
+};
 use member::upkeep::{self, Cutter, ENTRIES_KEPT, flush_due};
 use parking_lot::{Condvar, Mutex};
 
@@ -112,12 +115,13 @@ fn is_anything_to_flush(shared: &Shared) -> bool {
 pub(crate) fn run(shared: &Arc<Shared>) -> Result<(), Failure> {
     let first = shared.wal.lock().first();
     let mut cutter = Cutter::new(shared.config.snapshot_count, ENTRIES_KEPT, first);
+    let mut copies = Copies::default();
     loop {
         let stopping = shared.flush.wait(shared);
         if shared.has_failed() {
             return Ok(());
         }
-        flush(shared, &mut cutter)?;
+        flush(shared, &mut cutter, &mut copies)?;
         if is_anything_to_flush(shared) {
             shared.flush.changed(shared);
         } else if stopping {
@@ -126,14 +130,50 @@ pub(crate) fn run(shared: &Arc<Shared>) -> Result<(), Failure> {
     }
 }
 
-fn flush(shared: &Shared, cutter: &mut Cutter) -> Result<(), Failure> {
+/// Whoever copies the data while the member runs (a backup).
+#[derive(Debug, Default)]
+struct Copies {
+    since: Option<Duration>,
+    given_up: bool,
+}
+
+impl Copies {
+    /// Whether care is to be taken of one now.
+    fn heed(&mut self, shared: &Shared) -> bool {
+        if !shared.backend.heed_copies() {
+            *self = Self::default();
+            return false;
+        }
+        if self.since.is_none() {
+            tracing::info!("somebody copies the data (a backup): the log is not cut until then");
+        }
+        let since = *self.since.get_or_insert_with(|| shared.now());
+        let copying = shared.now().saturating_sub(since);
+        if upkeep::may_be_copied(copying, shared.counters.wal_bytes.load(Relaxed)) {
+            return true;
+        }
+        shared.backend.ignore_copies();
+        if !std::mem::replace(&mut self.given_up, true) {
+            tracing::warn!(?copying, "whoever copies the data takes too long, and is ignored now");
+        }
+        false
+    }
+}
+
+fn flush(shared: &Shared, cutter: &mut Cutter, copies: &mut Copies) -> Result<(), Failure> {
     if !is_anything_to_flush(shared) {
         return Ok(());
     }
+    let is_copied = copies.heed(shared);
     let began = shared.now();
+    let storage = shared.storage_version();
     let durable = shared.backend.flush()?;
+    tell_of_downgrade(shared, storage);
     shared.counters.backend_commit.record(shared.now().saturating_sub(began));
     shared.flush.shrunk.notify_all();
+    if is_copied {
+        return Ok(());
+    }
     if let Some(index) = cutter.due(durable.index, shared.counters.wal_bytes.load(Relaxed)) {
         let mut wal = shared.wal.lock();
         wal.cut(index)?;
@@ -141,6 +181,20 @@ fn flush(shared: &Shared, cutter: &mut Cutter) -> Result<(), Failure> {
         tracing::info!(up_to = index.0, durable = durable.index.0, "cut the raft log");
     }
     Ok(())
+}
+
+/// Says when an older build can open what is on disk. `before`: the version that it was of.
+fn tell_of_downgrade(shared: &Shared, before: Option<Minor>) {
+    let target = shared.reader.versions().downgrade;
+    if let Some(target) = target.filter(|_| before != target)
+        && shared.storage_version() == Some(target)
+    {
+        let server = version::SERVER;
+        tracing::info!(
+            "The server is ready to downgrade: this build is {server}, one of {target} can take \
+             its place"
+        );
+    }
 }
 
 #[cfg(test)]

@@ -95,6 +95,7 @@ mod tests {
             wal: wal::Options::default(),
             backend: backend::Options { cache_bytes: 1 << 20 },
             core: member::Config {
+                build: base::version::THIS,
                 name: String::new(),
                 client_urls: Vec::new(),
                 election_ticks: 10,
@@ -106,6 +107,7 @@ mod tests {
                 catch_up_entries: 5_000,
             },
             force_new_cluster: false,
+            peer_urls: Vec::new(),
         };
         let opened = member::open(&disk, &paths, &options, &|| Ok(bootstrap.clone())).unwrap();
         let Opened { mut core, mut applier, .. } = opened;

@@ -237,8 +237,8 @@ impl Raft {
         }
         self.arrived = work.arrived.or(self.arrived.take());
         for (id, change) in work.changes {
-            if !self.core.propose_change(id, &change) {
-                self.refuse(vec![id]);
+            if let Err(why) = self.core.propose_change(id, &change) {
+                self.refuse(vec![id], why.into());
             }
         }
         if let Some(heir) = work.heir {
@@ -306,8 +306,8 @@ impl Raft {
         Ok(())
     }
 
-    fn refuse(&self, ids: Vec<u64>) {
-        let refused = self.shared.waiters.refuse(ids, Unserved::TooManyRequests);
+    fn refuse(&self, ids: Vec<u64>, why: Unserved) {
+        let refused = self.shared.waiters.refuse(ids, why);
         self.shared.counters.proposals_failed.fetch_add(refused, Relaxed);
     }
 
@@ -371,7 +371,7 @@ impl Raft {
         if removed {
             self.shared.leave("as agreed");
         }
-        self.refuse(dropped);
+        self.refuse(dropped, Unserved::TooManyRequests);
         for (index, reads) in reads {
             self.shared.barriers.known(index, reads);
             self.shared.barriers.applied(self.shared.status().applied);

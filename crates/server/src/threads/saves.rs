@@ -80,12 +80,29 @@ impl Drop for Place {
     }
 }
 
-/// What has been applied by now is included.
-fn begin(shared: &Shared) -> Result<Saving, Failure> {
+impl Handle {
+    /// A hash of all tables as they are now, the same on all members that have applied as much. Takes
+    /// as long as reading them; not for a thread of the network.
+    pub fn hash_tables(&self) -> Result<u32, String> {
+        let hash = || -> Result<u32, Failure> {
+            flush(&self.shared)?;
+            Ok(self.shared.backend.export().crc32c()?)
+        };
+        hash().map_err(|Failure(text)| text)
+    }
+}
+
+/// What has been applied by now is on disk when this returns.
+fn flush(shared: &Shared) -> Result<(), Failure> {
     let wanted = shared.backend.applied().index;
     while shared.backend.durable().index < wanted {
         shared.backend.flush()?;
     }
+    Ok(())
+}
+
+fn begin(shared: &Shared) -> Result<Saving, Failure> {
+    flush(shared)?;
     let note = SavedBy {
         cluster: shared.identity.cluster.0,
         member: shared.identity.member.0,

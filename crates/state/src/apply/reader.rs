@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use base::{MemberId, UnixNanos, limits};
+use base::{Index, MemberId, UnixNanos, limits, version::Minor};
 use bytes::Bytes;
 use mvcc::{Hashing, Store};
 use parking_lot::RwLock;
@@ -11,6 +11,7 @@ use proto::{
     etcdserverpb::{RangeRequest, RangeResponse, TxnRequest, TxnResponse},
 };
 
+use super::versions::Versions;
 use crate::{
     alarm::Alarms,
     keys::{self, Error, Found},
@@ -29,21 +30,33 @@ const COMPACTION_STEP: i64 = limits::HISTORY_REVISIONS_KEPT / 10;
 pub struct Reader {
     store: Arc<Store>,
     members: RwLock<Arc<Members>>,
-    cluster_version: RwLock<Option<String>>,
+    versions: RwLock<Agreed>,
     key_stats: keys::Stats,
     leases: Leases,
     alarms: RwLock<Arc<Alarms>>,
+    #[cfg(feature = "next-version")]
+    next: RwLock<super::Next>,
+}
+
+#[derive(Debug)]
+struct Agreed {
+    now: Versions,
+    /// Which version the cluster has had since which entry; what is older than what is durable is
+    /// forgotten. Never empty.
+    since: Vec<(Index, Option<Minor>)>,
 }
 
 impl Reader {
-    pub(super) fn new(store: Arc<Store>) -> Self {
+    pub(super) fn new(store: Arc<Store>, now: Versions) -> Self {
         Self {
             store,
             members: RwLock::default(),
-            cluster_version: RwLock::default(),
+            versions: RwLock::new(Agreed { now, since: vec![(Index(0), now.cluster)] }),
             key_stats: keys::Stats::default(),
             leases: Leases::default(),
             alarms: RwLock::default(),
+            #[cfg(feature = "next-version")]
+            next: RwLock::default(),
         }
     }
 
@@ -133,13 +146,44 @@ impl Reader {
         *self.members.write() = Arc::new(members);
     }
 
-    /// As `major.minor.patch`; `None` before agreement.
-    pub fn cluster_version(&self) -> Option<String> {
-        self.cluster_version.read().clone()
+    /// What the cluster agrees to speak.
+    pub fn versions(&self) -> Versions {
+        self.versions.read().now
     }
 
-    pub(super) fn set_cluster_version(&self, version: String) {
-        *self.cluster_version.write() = Some(version);
+    /// What all members can do; `None` before agreement.
+    pub fn cluster_version(&self) -> Option<Minor> {
+        self.versions().cluster
+    }
+
+    /// The version that data on disk is of, if the keyspace's file holds all up to entry `durable`:
+    /// the highest of that file and of the entries that follow it. An older build cannot go on
+    /// with them.
+    pub fn storage_version(&self, durable: Index) -> Option<Minor> {
+        let agreed = self.versions.read();
+        let held = agreed.since.iter().rposition(|(since, _)| *since <= durable).unwrap_or(0);
+        agreed.since.iter().skip(held).filter_map(|(_, version)| *version).max()
+    }
+
+    pub(super) fn set_versions(&self, now: Versions, at: Index, durable: Index) {
+        let mut agreed = self.versions.write();
+        if agreed.now.cluster != now.cluster {
+            let held = agreed.since.iter().rposition(|(since, _)| *since <= durable);
+            agreed.since.drain(..held.unwrap_or(0));
+            agreed.since.push((at, now.cluster));
+        }
+        agreed.now = now;
+    }
+
+    /// What is new in a build that says to be a version on.
+    #[cfg(feature = "next-version")]
+    pub fn next(&self) -> super::Next {
+        self.next.read().clone()
+    }
+
+    #[cfg(feature = "next-version")]
+    pub(super) fn set_next(&self, next: super::Next) {
+        *self.next.write() = next;
     }
 
     /// Counters of `/v2/stats/store`.

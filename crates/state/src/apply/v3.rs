@@ -93,9 +93,13 @@ impl State {
             Op::LeaseCheckpoint(request) => Ok((self.checkpoint(&request), None)),
             Op::Alarm(request) => Ok((self.alarm(&request), None)),
             // They are carried out elsewhere.
-            Op::Keys(_) | Op::Expire(_) | Op::Publish(_) | Op::ClusterVersion(_) => {
-                Err(Refused::NotCapable.into())
-            }
+            Op::Keys(_)
+            | Op::Expire(_)
+            | Op::Publish(_)
+            | Op::ClusterVersion(_)
+            | Op::Downgrade(_) => Err(Refused::NotCapable.into()),
+            #[cfg(feature = "next-version")]
+            Op::Note(_) => Err(Refused::NotCapable.into()),
         }
     }
 

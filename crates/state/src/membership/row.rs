@@ -24,8 +24,8 @@ pub(crate) fn encode(members: &Members) -> Bytes {
 }
 
 fn encode_member(member: &Member) -> command::Member {
-    let Member { id, name, peer_urls, client_urls, learner } = member.clone();
-    command::Member { id: id.0, name, peer_urls, client_urls, learner }
+    let Member { id, name, peer_urls, client_urls, learner, version } = member.clone();
+    command::Member { id: id.0, name, peer_urls, client_urls, learner, version }
 }
 
 pub(crate) fn decode(row: &[u8]) -> Result<Members, prost::DecodeError> {

@@ -217,6 +217,7 @@ impl Pair {
             | Op::Expire(_)
             | Op::Publish(_)
             | Op::ClusterVersion(_)
+            | Op::Downgrade(_)
             | Op::Compact(_) => panic!("{op:?} is none of these"),
         }
         assert!(before <= self.model.index);

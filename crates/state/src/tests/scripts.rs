@@ -7,9 +7,9 @@ mod v3;
 
 use std::collections::BTreeMap;
 
-use base::MemberId;
+use base::{ClusterId, MemberId, version::Minor};
 use mvcc::Record;
-use proto::command::{ClusterVersion, Compact, Expire, Member, Publish};
+use proto::command::{ClusterVersion, Compact, Downgrade, Expire, Member, Publish};
 
 use super::*;
 use crate::apply::membership_change::Change;
@@ -77,7 +77,9 @@ impl Script {
             "sweep" => while self.fixture().state.compact_step(1).unwrap() {},
             "reopen" => self.reopen(),
             "stats" => self.stats(),
-            "publish" | "version" | "member" | "members" => self.cluster(verb, &words),
+            "publish" | "version" | "downgrade" | "member" | "members" => {
+                self.cluster(verb, &words);
+            }
             _ => panic!("what is {command:?}?"),
         }
         self.tell_watches();
@@ -100,9 +102,11 @@ impl Script {
             Response::Keys(Ok(event)) => self.say(show_event(event)),
             Response::Keys(Err(failure)) => self.say(show_failure(failure)),
             Response::V3(Err(refused)) => self.say(refused.text()),
-            Response::V3(Ok(_)) | Response::Expired(_) | Response::Done | Response::Refused(_) => {
-                panic!("{outcome:?}")
-            }
+            Response::V3(Ok(_))
+            | Response::Expired(_)
+            | Response::Done
+            | Response::Downgrade(_)
+            | Response::Refused(_) => panic!("{outcome:?}"),
         }
         self.trace(&outcome.commits);
     }
@@ -227,17 +231,25 @@ impl Script {
         let member = Member { id, name, peer_urls: list("peers"), ..Member::default() };
         let change = match (verb, words.at(0)) {
             ("member", "add") => Change::Add(member),
+            ("member", "learn") => Change::AddLearner(member, words.number("most").unwrap_or(1)),
+            ("member", "promote") => Change::Promote(MemberId(id)),
             ("member", "update") => Change::Update(member),
             ("member", "remove") => Change::Remove(MemberId(id)),
             ("publish", _) => {
-                let publish =
-                    Publish { member: id, name: member.name, client_urls: list("clients") };
+                let version = words.named("version").unwrap_or("").to_owned();
+                let client_urls = list("clients");
+                let publish = Publish { member: id, name: member.name, client_urls, version };
                 let outcome = fixture.apply(Op::Publish(publish));
                 return self.say(format!("{:?}", outcome.response));
             }
             ("version", version) => {
                 let version = version.to_owned();
                 let outcome = fixture.apply(Op::ClusterVersion(ClusterVersion { version }));
+                return self.say(format!("{:?}", outcome.response));
+            }
+            ("downgrade", target) => {
+                let target = target.to_owned();
+                let outcome = fixture.apply(Op::Downgrade(Downgrade { target }));
                 return self.say(format!("{:?}", outcome.response));
             }
             _ => return self.members(),
@@ -247,7 +259,7 @@ impl Script {
         // As whoever applies entries does it.
         let checked = fixture.state.reader().members().check(&change);
         let allowed = checked.is_ok().then_some(change);
-        fixture.state.apply_conf_change(at, allowed, conf).unwrap();
+        fixture.state.apply_conf_change(at, ClusterId(9), allowed, conf).unwrap();
         let response = match checked {
             Ok(()) => Response::Done,
             Err(refusal) => Response::Refused(refusal.to_string()),
@@ -263,7 +275,8 @@ impl Script {
             self.say(format!("{member:?}"));
         }
         let index = reader.store().revision();
-        let (removed, version) = (&members.removed, reader.cluster_version());
+        let version = reader.cluster_version().map(Minor::in_full);
+        let removed = &members.removed;
         self.say(format!("removed {removed:?}, version {version:?}, {conf:?}, index {index}"));
     }
 }

@@ -51,6 +51,34 @@ pub(crate) struct GrpcCounters {
     methods: Vec<Calls>,
     /// Unary calls, and streams.
     clients: [RwLock<BTreeMap<Box<str>, AtomicU64>>; 2],
+    pub(crate) ranges: AtomicU64,
+    /// Sent to watches.
+    pub(crate) events: AtomicU64,
+    /// Open now.
+    pub(crate) watch_streams: AtomicU64,
+    pub(crate) traffic: Arc<Traffic>,
+}
+
+/// Bytes that connections of HTTP/2 carry.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    received: AtomicU64,
+    sent: AtomicU64,
+}
+
+impl Traffic {
+    pub(crate) fn received(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Relaxed);
+    }
+
+    pub(crate) fn sent(&self, bytes: usize) {
+        self.sent.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// Those received, and those sent.
+    pub(super) fn bytes(&self) -> (u64, u64) {
+        (self.received.load(Relaxed), self.sent.load(Relaxed))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -62,7 +90,14 @@ struct Calls {
 impl Default for GrpcCounters {
     fn default() -> Self {
         let methods = METHODS.iter().map(|_| Calls::default()).collect();
-        Self { methods, clients: Default::default() }
+        Self {
+            methods,
+            clients: Default::default(),
+            ranges: AtomicU64::new(0),
+            events: AtomicU64::new(0),
+            watch_streams: AtomicU64::new(0),
+            traffic: Arc::default(),
+        }
     }
 }
 

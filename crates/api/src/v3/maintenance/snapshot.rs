@@ -6,6 +6,7 @@ use std::{
     task::{Context as Cx, Poll, ready},
 };
 
+use base::version::Minor;
 use proto::etcdserverpb::SnapshotResponse;
 use server::{Blob, Saved};
 use tokio_stream::Stream;
@@ -34,7 +35,8 @@ impl Snapshot {
     ) -> Result<Self, Status> {
         let ends = Ends::new(context, metadata);
         let saved = context.handle.save_snapshot().await.map_err(unserved)?;
-        let version = context.handle.reader().cluster_version().unwrap_or_default();
+        let version = context.handle.reader().cluster_version();
+        let version = version.map(Minor::in_full).unwrap_or_default();
         Ok(Self { saved, version, ends, has_ended: false })
     }
 }

@@ -17,6 +17,39 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// first and listens then, gets to read the answer.
 const DISCARDED_BYTES_MAX: usize = 8 << 20;
 
+/// Why a body could not be read to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Bad {
+    TooLarge {
+        /// All of it has been read and thrown away.
+        at_end: bool,
+    },
+    TooSlow,
+    /// Not well-formed, or cut off.
+    Broken(String),
+}
+
+impl Bad {
+    pub(crate) fn reply(&self) -> Reply {
+        self.reply_within(limits::REQUEST_BYTES_MAX)
+    }
+
+    fn reply_within(&self, bytes_max: usize) -> Reply {
+        let closing = |status, text: &str| reply::and_close(reply::text(status, text));
+        match self {
+            Self::TooLarge { at_end: true } => too_large(bytes_max),
+            Self::TooLarge { at_end: false } => reply::and_close(too_large(bytes_max)),
+            Self::TooSlow => closing(
+                StatusCode::REQUEST_TIMEOUT,
+                "408 Request Timeout: the body took too long\n",
+            ),
+            Self::Broken(_) => {
+                closing(StatusCode::BAD_REQUEST, "400 Bad Request: the body is broken\n")
+            }
+        }
+    }
+}
+
 /// The whole body; or the answer for whoever sends too much, or too slowly.
 pub(crate) async fn read(request: Request<Incoming>) -> Result<Bytes, Reply> {
     read_up_to(request, limits::REQUEST_BYTES_MAX).await
@@ -28,7 +61,16 @@ pub(crate) async fn read_up_to(
     bytes_max: usize,
 ) -> Result<Bytes, Reply> {
     let waits = request.headers().contains_key(header::EXPECT);
-    let mut body = request.into_body();
+    let read = read_body_up_to(waits, request.into_body(), bytes_max).await;
+    read.map_err(|bad| bad.reply_within(bytes_max))
+}
+
+/// The whole body of a client that waits to be told to go on, or does not.
+pub(crate) async fn read_body(waits: bool, body: Incoming) -> Result<Bytes, Bad> {
+    read_body_up_to(waits, body, limits::REQUEST_BYTES_MAX).await
+}
+
+async fn read_body_up_to(waits: bool, mut body: Incoming, bytes_max: usize) -> Result<Bytes, Bad> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
@@ -36,26 +78,9 @@ pub(crate) async fn read_up_to(
     // Who asks first has not begun to send. Who announces more than is ever read learns it now.
     let most = if waits { bytes_max } else { DISCARDED_BYTES_MAX.max(bytes_max) };
     if announced > most as u64 {
-        return Err(reply::and_close(too_large(bytes_max)));
+        return Err(Bad::TooLarge { at_end: false });
     }
-    match time::timeout(PATIENCE, collect(&mut body, bytes_max)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(Bad::TooLarge { at_end: true })) => Err(too_large(bytes_max)),
-        Ok(Err(Bad::TooLarge { at_end: false })) => Err(reply::and_close(too_large(bytes_max))),
-        Ok(Err(Bad::Broken)) => {
-            let text = "400 Bad Request: the body is broken\n";
-            Err(reply::and_close(reply::text(StatusCode::BAD_REQUEST, text)))
-        }
-        Err(_) => {
-            let text = "408 Request Timeout: the body took too long\n";
-            Err(reply::and_close(reply::text(StatusCode::REQUEST_TIMEOUT, text)))
-        }
-    }
-}
-
-enum Bad {
-    TooLarge { at_end: bool },
-    Broken,
+    time::timeout(PATIENCE, collect(&mut body, bytes_max)).await.unwrap_or(Err(Bad::TooSlow))
 }
 
 async fn collect(body: &mut Incoming, bytes_max: usize) -> Result<Bytes, Bad> {
@@ -63,7 +88,7 @@ async fn collect(body: &mut Incoming, bytes_max: usize) -> Result<Bytes, Bad> {
     let mut rest = BytesMut::new();
     let mut length = 0;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Bad::Broken)?;
+        let frame = frame.map_err(|error| Bad::Broken(error.to_string()))?;
         let Ok(data) = frame.into_data() else { continue };
         length += data.len();
         if length > DISCARDED_BYTES_MAX.max(bytes_max) {

@@ -1,0 +1,173 @@
+//! The connection to one endpoint: made when it is needed, and again when it is gone.
+
+use std::{io, sync::Arc, time::Duration};
+
+use http::Uri;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::{
+    client::legacy::connect::HttpConnector,
+    rt::{TokioExecutor, TokioTimer},
+};
+use parking_lot::Mutex;
+use tokio::time::{Instant, timeout};
+use tonic::body::Body;
+use tower_service::Service as _;
+
+use super::{
+    config::{Config, Notice},
+    error::{Error, innermost},
+};
+use crate::{
+    dial::Dialer,
+    endpoint::Endpoint,
+    error::{Attempt, AttemptKind},
+};
+
+/// What a server may send ahead on one stream, and on all of a connection.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// An endpoint that failed is asked after the others for so long.
+const AVOIDED: Duration = Duration::from_secs(5);
+
+/// One endpoint.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) endpoint: Endpoint,
+    pub(super) origin: Uri,
+    dialer: Dialer,
+    dial_timeout: Duration,
+    keepalive_time: Duration,
+    keepalive_timeout: Duration,
+    notice: Option<Notice>,
+    open: tokio::sync::Mutex<Option<SendRequest<Body>>>,
+    trouble: Mutex<Option<Trouble>>,
+}
+
+/// Why an endpoint does not serve, and since when.
+#[derive(Debug)]
+struct Trouble {
+    line: String,
+    at: Instant,
+}
+
+impl Line {
+    pub(super) fn new(endpoint: Endpoint, config: &Config) -> Result<Self, Error> {
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(config.dial_timeout));
+        connector.set_nodelay(true);
+        let settings = config.tls.clone().unwrap_or_default();
+        let dialer = Dialer::new(connector, settings, &["h2"], None);
+        let origin = endpoint.join("/").parse();
+        Ok(Self {
+            origin: origin.map_err(|_| crate::BadEndpoint::Address(endpoint.to_string()))?,
+            endpoint,
+            dialer: dialer.map_err(|problem| Error::Tls(problem.to_string()))?,
+            dial_timeout: config.dial_timeout,
+            keepalive_time: config.keepalive_time,
+            keepalive_timeout: config.keepalive_timeout,
+            notice: config.notice.clone(),
+            open: tokio::sync::Mutex::new(None),
+            trouble: Mutex::new(None),
+        })
+    }
+
+    /// The connection, made now if there is none. `None`: [`Line::trouble`] says why.
+    pub(super) async fn ready(&self) -> Option<SendRequest<Body>> {
+        let mut open = self.open.lock().await;
+        if let Some(sender) = open.as_ref().filter(|sender| !sender.is_closed()) {
+            return Some(sender.clone());
+        }
+        *open = None;
+        match timeout(self.dial_timeout, self.dial()).await {
+            Ok(Ok(sender)) => {
+                *open = Some(sender.clone());
+                Some(sender)
+            }
+            Ok(Err(problem)) => {
+                self.failed(&Attempt {
+                    endpoint: self.endpoint.clone(),
+                    kind: AttemptKind::Connect(problem),
+                });
+                None
+            }
+            Err(_) => {
+                let kind = AttemptKind::Connect(io::ErrorKind::TimedOut.into());
+                self.failed(&Attempt { endpoint: self.endpoint.clone(), kind });
+                None
+            }
+        }
+    }
+
+    /// The connection, if there is one right now.
+    pub(super) fn at_hand(&self) -> Option<SendRequest<Body>> {
+        let open = self.open.try_lock().ok()?;
+        open.as_ref().filter(|sender| !sender.is_closed()).cloned()
+    }
+
+    async fn dial(&self) -> io::Result<SendRequest<Body>> {
+        let mut dialer = self.dialer.clone();
+        let wire = dialer.call(self.origin.clone()).await.map_err(|problem| {
+            let problem: &(dyn std::error::Error + 'static) = &*problem;
+            system_error(problem).unwrap_or_else(|| io::Error::other(innermost(problem)))
+        })?;
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .keep_alive_interval(Some(self.keepalive_time).filter(|often| !often.is_zero()))
+            .keep_alive_timeout(self.keepalive_timeout);
+        let (sender, connection) = builder.handshake(wire).await.map_err(io::Error::other)?;
+        // It ends with its last sender. How is told to each call that was on it.
+        tokio::spawn(async move { drop(connection.await) });
+        Ok(sender)
+    }
+
+    /// Notes that the endpoint does not serve, and tells of it if that is new.
+    pub(super) fn failed(&self, why: &impl ToString) {
+        let line = why.to_string();
+        let trouble = Trouble { line: line.clone(), at: Instant::now() };
+        let before = self.trouble.lock().replace(trouble);
+        if let Some(notice) = self.notice.as_ref().filter(|_| before.is_none()) {
+            notice.tell(&line);
+        }
+    }
+
+    /// Notes that the endpoint serves.
+    pub(super) fn served(&self) {
+        *self.trouble.lock() = None;
+    }
+
+    /// Why it does not serve.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.trouble.lock().as_ref().map(|trouble| trouble.line.clone())
+    }
+
+    /// Whether to ask others first.
+    pub(super) fn is_avoided(&self) -> bool {
+        self.trouble.lock().as_ref().is_some_and(|trouble| trouble.at.elapsed() < AVOIDED)
+    }
+}
+
+/// The error of the system in a chain, whose text comes from its number.
+fn system_error(problem: &(dyn std::error::Error + 'static)) -> Option<io::Error> {
+    let mut source = Some(problem);
+    while let Some(this) = source {
+        if let Some(io) = this.downcast_ref::<io::Error>() {
+            return Some(match io.raw_os_error() {
+                Some(number) => io::Error::from_raw_os_error(number),
+                None => io::Error::new(io.kind(), innermost(io)),
+            });
+        }
+        source = this.source();
+    }
+    None
+}
+
+/// Lines in the order in which to ask: those that serve first.
+pub(super) fn in_order(lines: &[Arc<Line>], first: usize) -> Vec<Arc<Line>> {
+    let first = first.checked_rem(lines.len()).unwrap_or(0);
+    let mut order: Vec<_> = lines.iter().cycle().skip(first).take(lines.len()).cloned().collect();
+    order.sort_by_key(|line| line.is_avoided());
+    order
+}

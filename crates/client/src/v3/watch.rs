@@ -1,0 +1,172 @@
+//! A watch that goes on over lost connections and from one endpoint to the next.
+
+use std::time::Duration;
+
+use base::Refused;
+use proto::etcdserverpb::{
+    WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse,
+    watch_request::RequestUnion,
+};
+use tokio::{sync::mpsc, time::sleep};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Streaming};
+
+use super::{
+    calls::service,
+    client::Client,
+    error::{Error, Failed, Refusal},
+    generated::etcdserverpb::watch_client::WatchClient,
+    round::Policy,
+};
+
+/// Before a stream that broke is opened again.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Requests that wait on a stream: the watch itself, and questions about progress.
+const REQUESTS: usize = 8;
+
+impl Client {
+    /// Follows the keys of `what`, whose `watch_id` and `fragment` have no meaning here.
+    ///
+    /// The stream is opened by the first [`Watcher::next`].
+    pub fn watch(&self, what: WatchCreateRequest) -> Watcher {
+        let (ask, asked) = mpsc::channel(REQUESTS);
+        let what = WatchCreateRequest { watch_id: 0, fragment: false, ..what };
+        Watcher { client: self.clone(), what, open: None, ask, asked }
+    }
+}
+
+/// The changes of some keys, in order and each once.
+///
+/// When the connection breaks, the watch goes on from where it stood, at whatever endpoint can be
+/// reached.
+#[derive(Debug)]
+pub struct Watcher {
+    client: Client,
+    /// `start_revision` moves on with what has been told.
+    what: WatchCreateRequest,
+    open: Option<Open>,
+    ask: mpsc::Sender<()>,
+    asked: mpsc::Receiver<()>,
+}
+
+#[derive(Debug)]
+struct Open {
+    answers: Streaming<WatchResponse>,
+    requests: mpsc::Sender<WatchRequest>,
+}
+
+/// Asks for a watch's progress, from elsewhere.
+#[derive(Clone, Debug)]
+pub struct Asker(mpsc::Sender<()>);
+
+impl Asker {
+    /// Has the watch tell where it stands, once it has told all before that.
+    pub fn ask(&self) {
+        // If so many questions wait, this one is answered with them.
+        self.0.try_send(()).ok();
+    }
+}
+
+impl Watcher {
+    /// What asks for this watch's progress.
+    pub fn asker(&self) -> Asker {
+        Asker(self.ask.clone())
+    }
+
+    /// Waits for what comes next: events, or none, which tells how far the watch has come.
+    ///
+    /// After an error the watch is over. Dropping the returned future loses no event.
+    pub async fn next(&mut self) -> Result<WatchResponse, Error> {
+        loop {
+            if self.open.is_none() {
+                let open = self.open().await?;
+                self.open = Some(open);
+            }
+            let Some(open) = &mut self.open else { continue };
+            let answer = tokio::select! {
+                answer = open.answers.message() => answer,
+                Some(()) = self.asked.recv() => {
+                    let progress = RequestUnion::ProgressRequest(WatchProgressRequest {});
+                    // A full queue has the same question in it; a closed one is met below.
+                    open.requests.try_send(WatchRequest { request_union: Some(progress) }).ok();
+                    continue;
+                }
+            };
+            match answer {
+                Ok(Some(answer)) => {
+                    if let Some(told) = self.taken(answer)? {
+                        return Ok(told);
+                    }
+                }
+                Ok(None) => self.broke().await,
+                Err(status) => match Failed::of(&status) {
+                    Failed::Refused(refusal) if !is_passing(&refusal) => return Err(refusal.into()),
+                    Failed::Refused(_) | Failed::Unsent(_) | Failed::Lost(_) => self.broke().await,
+                },
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<Open, Error> {
+        let opened = self.client.carry_out(Policy::Repeatable, |channel| {
+            let (requests, waiting) = mpsc::channel(REQUESTS);
+            let create = RequestUnion::CreateRequest(self.what.clone());
+            // The queue is empty.
+            requests.try_send(WatchRequest { request_union: Some(create) }).ok();
+            async move {
+                let waiting = ReceiverStream::new(waiting);
+                let answers = service!(WatchClient, channel).watch(waiting).await?;
+                Ok(answers.map(|answers| Open { answers, requests }))
+            }
+        });
+        match opened.await {
+            Err(Error::Refused(refusal)) if is_passing(&refusal) => {
+                Err(Error::Lost { why: refusal.message })
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn broke(&mut self) {
+        self.open = None;
+        sleep(PAUSE).await;
+    }
+
+    /// Moves on behind what the server said, and gives what is to be told.
+    fn taken(&mut self, answer: WatchResponse) -> Result<Option<WatchResponse>, Error> {
+        if answer.compact_revision != 0 {
+            return Err(Error::Compacted { revision: answer.compact_revision });
+        }
+        if answer.canceled {
+            return Err(canceled(&answer).into());
+        }
+        let now = answer.header.as_ref().map_or(0, |header| header.revision);
+        if answer.created {
+            // "From now on" has a number now, and keeps it over a lost connection.
+            if self.what.start_revision == 0 {
+                self.what.start_revision = now + 1;
+            }
+            return Ok(None);
+        }
+        let last = answer.events.last().and_then(|event| event.kv.as_ref());
+        let told = last.map_or(now, |kv| kv.mod_revision);
+        self.what.start_revision = self.what.start_revision.max(told + 1);
+        Ok(Some(answer))
+    }
+}
+
+/// Why the server has ended a watch, as clientv3 has it.
+fn canceled(answer: &WatchResponse) -> Refusal {
+    if answer.cancel_reason.is_empty() {
+        let message = Refused::FutureRevision.text().to_owned();
+        return Refusal { code: Code::OutOfRange, message };
+    }
+    Refusal { code: Code::FailedPrecondition, message: answer.cancel_reason.clone() }
+}
+
+/// A member that stops, or whose stream broke. A member without a leader is no such thing: whoever
+/// asked for a leader wants to know.
+fn is_passing(refusal: &Refusal) -> bool {
+    let passing = matches!(refusal.code, Code::Unavailable | Code::Internal);
+    passing && refusal.message != Refused::NoLeader.text()
+}
