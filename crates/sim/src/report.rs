@@ -68,6 +68,7 @@ report! {
     added: "members added",
     removed: "members removed",
     promoted: "learners promoted",
+    moved: "members moved",
     /// Of the log.
     cuts: "cuts of the log",
     compactions: "compactions",
@@ -90,5 +91,10 @@ impl Report {
             .iter()
             .filter(|(id, member)| is_learner(before.get(id)) && !is_learner(Some(member)));
         self.promoted += promoted.count() as u64;
+        let urls = |member: &Member| member.peer_urls.clone();
+        let moved = after.iter().filter(|(id, member)| {
+            before.get(id).map(urls).is_some_and(|before| before != member.peer_urls)
+        });
+        self.moved += moved.count() as u64;
     }
 }

@@ -112,7 +112,7 @@ const SEVERAL: &[(Action, u32)] = &[
     (Action::Mend, 2),
     (At(Event::Unreachable), 2),
     (At(Event::HandOver), 3),
-    (Action::Change, 14),
+    (Action::Change, 30),
 ];
 
 /// What a world may have none of, or very much; what ends something comes as often as what begins

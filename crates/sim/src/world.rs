@@ -228,6 +228,7 @@ impl World {
     pub(crate) fn look(&mut self) -> Result<(), Violation> {
         let Self { common, nodes } = self;
         nodes.iter_mut().try_for_each(|node| {
+            node.notice_power(common)?;
             node.run(common, |member, _| {
                 member.step();
                 Ok(())
@@ -274,7 +275,7 @@ impl World {
         let any = common.rng.usize(..ids.len().max(1));
         // Nobody but the leader can promote anybody.
         let leader = nodes.iter().position(Node::leads).filter(|_| learner.is_some());
-        let at = leader.filter(|_| common.rng.bool()).unwrap_or(at);
+        let at = leader.filter(|_| common.rng.u8(..4) > 0).unwrap_or(at);
         let Some(node) = nodes.get_mut(at).filter(|node| node.listens()) else { return Ok(()) };
         match (learner, common.rng.u8(..8)) {
             (Some(learner), 0..4) => {

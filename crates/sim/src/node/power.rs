@@ -50,6 +50,11 @@ impl Node {
         self.condition.disk_is_full = true;
     }
 
+    /// The power may have failed in something that the member did not wait for.
+    pub(crate) fn notice_power(&mut self, common: &mut Common) -> Result<(), Violation> {
+        if self.member.is_some() && self.disk.failed() { self.crash(common) } else { Ok(()) }
+    }
+
     /// The power fails, and comes back; perhaps not at once.
     pub(crate) fn crash(&mut self, common: &mut Common) -> Result<(), Violation> {
         self.lose_power(common);
