@@ -54,7 +54,17 @@ pub(crate) fn values(op: &Op) -> Vec<Bytes> {
         Op::Txn(request) => {
             request.success.iter().chain(&request.failure).filter_map(put).collect()
         }
-        _ => Vec::new(),
+        Op::Keys(_)
+        | Op::Expire(_)
+        | Op::Publish(_)
+        | Op::ClusterVersion(_)
+        | Op::Compact(_)
+        | Op::DeleteRange(_)
+        | Op::LeaseGrant(_)
+        | Op::LeaseRevoke(_)
+        | Op::LeaseCheckpoint(_)
+        | Op::Alarm(_)
+        | Op::Downgrade(_) => Vec::new(),
     }
 }
 
