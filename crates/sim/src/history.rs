@@ -160,12 +160,15 @@ fn written(op: &Op, reply: &Reply) -> Vec<Bytes> {
 }
 
 fn revision(reply: &Reply) -> Option<i64> {
-    let header = if let Reply::Put(answer) = reply {
-        answer.header
-    } else if let Reply::Txn(answer) = reply {
-        answer.header
-    } else {
-        None
+    let header = match reply {
+        Reply::Put(answer) => answer.header,
+        Reply::Txn(answer) => answer.header,
+        Reply::DeleteRange(_)
+        | Reply::Compact(_)
+        | Reply::LeaseGrant(_)
+        | Reply::LeaseRevoke(_)
+        | Reply::LeaseCheckpoint(_)
+        | Reply::Alarm(_) => None,
     };
     header.map(|header| header.revision)
 }

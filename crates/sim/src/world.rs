@@ -278,7 +278,7 @@ impl World {
         let at = leader.filter(|_| common.rng.u8(..4) > 0).unwrap_or(at);
         let Some(node) = nodes.get_mut(at).filter(|node| node.listens()) else { return Ok(()) };
         match (learner, common.rng.u8(..8)) {
-            (Some(learner), 0..4) => {
+            (Some(learner), 0..5) => {
                 node.change(common, &Change::Promote(learner.id));
             }
             (_, 0..4) if ids.len() < *MEMBERS.end() => {

@@ -7,19 +7,22 @@ use sim::{Options, Report, run, run_snapshots};
 const SEEDS: u64 = 200;
 
 /// What happens less than once in every seed, and how often it does at least.
-const RARE: [(&str, u64); 15] = [
+const RARE: [(&str, u64); 18] = [
     ("cuts of one direction", 50),
-    ("files with torn writes", 100),
+    ("files with unsynced bytes lost", 100),
+    ("files with torn writes", 50),
     ("moments tried one by one", 100),
     ("syncs that failed", 50),
     ("full disks", 10),
+    ("disks that became slow", 100),
     ("clocks moved", 100),
     ("leaders asked to hand over", 20),
     ("members added", 30),
-    ("members removed", 5),
+    ("members removed", 10),
     ("learners promoted", 2),
+    ("members moved", 10),
     ("snapshots sent", 100),
-    ("snapshots broken off", 50),
+    ("snapshots broken off", 30),
     ("snapshots installed", 50),
     ("clusters forced to go on", 10),
     ("ticks to heal at most", 10),
@@ -43,11 +46,13 @@ fn seeds_hold_and_in_them_everything_happens() {
     }
     // What was not judged might be anything.
     assert_eq!(total.undecided, 0);
-    for (name, count) in total.counts() {
-        let rare = RARE.iter().find(|(rare, _)| *rare == name);
+    let too_few = total.counts().into_iter().filter(|(name, count)| {
+        let rare = RARE.iter().find(|(rare, _)| rare == name);
         let least = rare.map_or(SEEDS, |(_, least)| *least);
-        assert!(count >= least || name.ends_with("undecided"), "{count} {name}, {least} expected");
-    }
+        *count < least && !name.ends_with("undecided")
+    });
+    let too_few: Vec<_> = too_few.collect();
+    assert!(too_few.is_empty(), "{too_few:?} of {total:?}");
 }
 
 #[test]

@@ -49,11 +49,23 @@ pub(crate) fn values(op: &Op) -> Vec<Bytes> {
         Some(Request::RequestPut(put)) => Some(put.value.clone()),
         _ => None,
     };
-    if let Op::Put(request) = op {
-        return vec![request.value.clone()];
+    match op {
+        Op::Put(request) => vec![request.value.clone()],
+        Op::Txn(request) => {
+            request.success.iter().chain(&request.failure).filter_map(put).collect()
+        }
+        Op::Keys(_)
+        | Op::Expire(_)
+        | Op::Publish(_)
+        | Op::ClusterVersion(_)
+        | Op::Compact(_)
+        | Op::DeleteRange(_)
+        | Op::LeaseGrant(_)
+        | Op::LeaseRevoke(_)
+        | Op::LeaseCheckpoint(_)
+        | Op::Alarm(_)
+        | Op::Downgrade(_) => Vec::new(),
     }
-    let Op::Txn(request) = op else { return Vec::new() };
-    request.success.iter().chain(&request.failure).filter_map(put).collect()
 }
 
 fn lease(rng: &mut fastrand::Rng) -> i64 {
