@@ -1,12 +1,13 @@
 //! What the peer port answers: to other members, and to those who look in (proxies, operators).
 
 mod leases;
+mod promotion;
 
 use base::{UnixNanos, version::Minor};
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use peer::{Identity, ask};
-use server::{Handle, KEEP_PATH, TIME_TO_LIVE_PATH};
+use server::{Handle, KEEP_PATH, PROMOTE_PATH, TIME_TO_LIVE_PATH};
 
 use crate::{
     answering::Answering,
@@ -33,6 +34,16 @@ pub(crate) fn answer(handle: &Handle, request: Request<Incoming>) -> Answering {
             }
             let handle = handle.clone();
             return Answering::Later(Box::pin(leases::answer(handle, request)));
+        }
+        path if path.starts_with(PROMOTE_PATH) => {
+            if *method != Method::POST {
+                return Answering::now(reply::method_not_allowed("POST"));
+            }
+            if let Some(refusal) = refusal(handle, &request) {
+                return Answering::now(refusal);
+            }
+            let id = path.strip_prefix(PROMOTE_PATH).unwrap_or_default().to_owned();
+            return Answering::Later(Box::pin(promotion::answer(handle.clone(), id)));
         }
         "/version" => ops::version::answer(handle, method),
         "/members" | "/raft/probing" if *method != Method::GET => reply::method_not_allowed("GET"),

@@ -58,7 +58,8 @@ pub const LEASE_CHECKPOINTS_MAX: usize = 1_000;
 /// Transactions inside one another: what is deeper could not be read back from the log.
 pub const TXN_DEPTH_MAX: usize = 32;
 /// An answer that is in memory as a whole: of a transaction, of a deletion with what was there, and
-/// of a range that is sorted by something else than its keys.
+/// of a range that is sorted by something else than its keys. Applying refuses what exceeds it, so
+/// members must agree on it.
 pub const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// Snapshots of the keyspace that clients save at once.

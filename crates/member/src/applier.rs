@@ -107,6 +107,11 @@ impl Applier {
         Ok(())
     }
 
+    /// See [`State::hash_compactions`].
+    pub fn hash_compactions(&mut self, hashes: bool) {
+        self.state.hash_compactions(hashes);
+    }
+
     /// Leaves the cluster: see [`State::leave_cluster`].
     pub(crate) fn leave_cluster(&mut self, at: Applied) -> Result<(), ApplyError> {
         self.state.leave_cluster(at)?;

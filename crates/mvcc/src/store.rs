@@ -7,7 +7,7 @@ mod ranges;
 mod view;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicI64, AtomicU32, Ordering},
@@ -20,6 +20,7 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use self::cache::Cache;
+pub(crate) use self::hash::SweepHash;
 pub use self::{
     hash::{Hashing, KeysHash},
     view::View,
@@ -88,6 +89,8 @@ pub struct Store {
     /// The oldest revisions that pinned readers may read, with how many readers each.
     pins: Mutex<BTreeMap<i64, usize>>,
     pinned_steps: AtomicU32,
+    /// Of the last compactions, if they hash what they see.
+    hashes: Mutex<VecDeque<KeysHash>>,
 }
 
 impl Store {
@@ -107,6 +110,7 @@ impl Store {
             hub: Hub::at(revision),
             pins: Mutex::default(),
             pinned_steps: AtomicU32::new(0),
+            hashes: Mutex::default(),
         }
     }
 

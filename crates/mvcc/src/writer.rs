@@ -16,6 +16,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use self::sweep::Sweep;
 pub use self::txn::{Put, Txn};
 use crate::{
+    index::Index,
     path,
     record::{Commit, codec},
     store::{ReadError, Store, Usage},
@@ -48,6 +49,10 @@ pub struct Writer {
     sweep: Option<Sweep>,
     /// A sweep up to here is finished.
     swept: i64,
+    /// Whether sweeps hash what they see; and whether the next one sees all of it, and not what one
+    /// that was interrupted has left.
+    hashes: bool,
+    sees_all: bool,
 }
 
 impl Writer {
@@ -55,13 +60,21 @@ impl Writer {
     pub fn open(backend: Arc<Backend>) -> Result<Self, ReadError> {
         let (index, swept) = open::read(&backend)?;
         Ok(Self {
+            sees_all: sees_all(&index, swept),
             store: Arc::new(Store::new(backend, index)),
             changes: Vec::new(),
             meta: BTreeMap::new(),
             moved: false,
             sweep: None,
             swept,
+            hashes: false,
         })
+    }
+
+    /// Whether each removal of compacted history also hashes it, for [`Store::hash`] at the compacted
+    /// revision, as etcd does always: every compaction then reads all that there is, values too.
+    pub fn hash_compactions(&mut self, hashes: bool) {
+        self.hashes = hashes;
     }
 
     /// Goes on with a later state of the same keyspace, from another member: the whole file at this
@@ -74,7 +87,7 @@ impl Writer {
         let (next, swept) = open::read(&aside)?;
         aside.close()?;
         drop(aside);
-        let revision = next.revision;
+        let (revision, sees_all) = (next.revision, sees_all(&next, swept));
         {
             let store = &self.store;
             // A reader that has looked into the index that was finds in the tables what it looked
@@ -86,7 +99,7 @@ impl Writer {
         }
         self.changes.clear();
         self.meta.clear();
-        (self.moved, self.sweep, self.swept) = (false, None, swept);
+        (self.moved, self.sweep, self.swept, self.sees_all) = (false, None, swept, sees_all);
         self.store.hub.skip(revision);
         Ok(())
     }
@@ -195,6 +208,10 @@ impl Writer {
         self.set_meta(meta::COMPACTED, Some(encode_number(revision)));
         Ok(())
     }
+}
+
+fn sees_all(index: &Index, swept: i64) -> bool {
+    swept == index.compacted
 }
 
 fn encode_number(number: i64) -> Bytes {

@@ -227,6 +227,11 @@ impl State {
         self.reader.set_members(members);
     }
 
+    /// See [`Writer::hash_compactions`].
+    pub fn hash_compactions(&mut self, hashes: bool) {
+        self.writer.hash_compactions(hashes);
+    }
+
     /// One small step of compaction; true if there is more to do now.
     pub fn compact_step(&mut self, rows: usize) -> Result<bool, Fatal> {
         Ok(self.writer.compact_step(rows)?)

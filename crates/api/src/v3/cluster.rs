@@ -11,7 +11,7 @@ use proto::{
         MemberUpdateRequest, MemberUpdateResponse, ResponseHeader,
     },
 };
-use server::Done;
+use server::{Done, PromotionError};
 use state::{
     Response as Applied,
     apply::membership_change::Change,
@@ -25,9 +25,6 @@ use super::{
     header,
 };
 use crate::{context::Context, v2};
-
-/// Learners at once, as etcd has it by default.
-const LEARNERS_MAX: u32 = 1;
 
 pub(crate) struct Cluster(pub(crate) Arc<Context>);
 
@@ -70,7 +67,7 @@ impl cluster_server::Cluster for Cluster {
         let learner = is_learner;
         let added = command::Member { id: id.0, peer_urls, learner, ..command::Member::default() };
         let change = if learner {
-            Change::AddLearner(added.clone(), LEARNERS_MAX)
+            Change::AddLearner(added.clone(), self.0.handle.learners_max())
         } else {
             Change::Add(added.clone())
         };
@@ -114,8 +111,13 @@ impl cluster_server::Cluster for Cluster {
         &self,
         request: Request<MemberPromoteRequest>,
     ) -> Result<Response<MemberPromoteResponse>, Status> {
-        let members = self.change(Change::Promote(MemberId(request.get_ref().id))).await?;
-        Ok(Response::new(MemberPromoteResponse { header: self.header(), members }))
+        let promoted = self.0.handle.promote(MemberId(request.get_ref().id)).await;
+        promoted.map_err(|why| match why {
+            PromotionError::Refused(refusal) => refused(refusal),
+            PromotionError::Unserved(why) => unserved(why),
+        })?;
+        let (header, members) = (self.header(), self.members());
+        Ok(Response::new(MemberPromoteResponse { header, members }))
     }
 }
 

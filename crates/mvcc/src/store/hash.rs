@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use backend::Table;
 use base::Revision;
-use bytes::{BufMut as _, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::{Pin, ReadError, Store};
 use crate::{
+    index::{Index, Points},
     path,
     record::{
         Kind, Record,
@@ -20,6 +21,8 @@ use crate::{
 
 /// What the table of etcd is called; it goes in first.
 const TABLE: &[u8] = b"key";
+/// Compactions whose hashes are kept, as in etcd.
+const HASHES_MAX: usize = 10;
 
 /// What [`Hashing::step`] comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,34 +46,78 @@ pub struct Hashing {
     kept_at: i64,
     /// The first row not looked at.
     next: Vec<u8>,
+    is_done: bool,
     _pin: Pin,
 }
 
 impl Store {
     /// Begins a hash of all that happened up to a revision (0: the current one), less what is
-    /// compacted.
+    /// compacted. If a compaction there has [left one](crate::Writer::hash_compactions), that is it.
     pub fn hash(self: &Arc<Self>, revision: i64) -> Result<Hashing, ReadError> {
         let pin = self.pin();
+        if let Some(hash) = self.hashes().into_iter().find(|hash| hash.revision == revision) {
+            let (store, current) = (Arc::clone(self), self.revision());
+            let hash = KeysHash { current, ..hash };
+            return Ok(Hashing {
+                store,
+                hash,
+                kept_at: 0,
+                next: Vec::new(),
+                is_done: true,
+                _pin: pin,
+            });
+        }
         let (current, at) = self.resolved(revision)?;
         let compacted = self.compacted();
-        // As in etcd: unless nothing is alive, when it takes what compaction has left.
-        let is_empty = self.range(b"", None, at, 1)?.is_empty();
-        let kept_at = if is_empty { compacted } else { at };
-        let hash = crc32c::crc32c(TABLE);
-        Ok(Hashing {
-            store: Arc::clone(self),
-            hash: KeysHash { hash, compacted, revision: at, current },
-            kept_at,
-            next: Vec::new(),
-            _pin: pin,
-        })
+        let kept_at = kept_at(&self.index.read(), compacted, at);
+        let hash = KeysHash { hash: crc32c::crc32c(TABLE), compacted, revision: at, current };
+        let (store, next) = (Arc::clone(self), Vec::new());
+        Ok(Hashing { store, hash, kept_at, next, is_done: false, _pin: pin })
     }
+
+    /// The hashes that the last compactions have left, oldest first: of what happened after the
+    /// compaction before, up to each.
+    pub fn hashes(&self) -> Vec<KeysHash> {
+        self.hashes.lock().iter().copied().collect()
+    }
+
+    pub(crate) fn keep_hash(&self, hash: KeysHash) {
+        let mut hashes = self.hashes.lock();
+        hashes.push_back(hash);
+        if hashes.len() > HASHES_MAX {
+            hashes.pop_front();
+        }
+    }
+}
+
+/// As in etcd: what lies below the compacted revision counts if it lives at the other one; but if
+/// nothing lives there, all that compaction has left does.
+fn kept_at(index: &Index, compacted: i64, at: i64) -> i64 {
+    let lives = |(_, points): (&[u8], &Points)| points.live_at(at).is_some();
+    if index.names(Kind::Key).range(b"", None).any(lives) { at } else { compacted }
+}
+
+/// Whether etcd would have a record, if its compaction is finished.
+fn counts(index: &Index, record: &Record, compacted: i64, kept_at: i64) -> bool {
+    let Record { kind, name, revision, deleted, .. } = record;
+    let is_kept = || !deleted && index.live_at(*kind, name, kept_at) == Some(*revision);
+    *kind == Kind::Key && (revision.main > compacted || is_kept())
+}
+
+/// Adds a record that counts.
+fn add(store: &Store, hash: &mut u32, revision: Revision) -> Result<(), ReadError> {
+    let whole = store.record(revision)?.ok_or(ReadError::Compacted)?;
+    *hash = crc32c::crc32c_append(*hash, &encode(&whole));
+    Ok(())
 }
 
 impl Hashing {
     /// Goes on for so many rows; the hash once all are done. `Compacted` if it took too long, and
     /// removal did not wait any more: begin again.
     pub fn step(&mut self, rows: usize) -> Result<Option<KeysHash>, ReadError> {
+        if self.is_done {
+            return Ok(Some(self.hash));
+        }
         let store = Arc::clone(&self.store);
         let end = Revision::new(self.hash.revision + 1, 0).to_bytes();
         // First what is not given to the backend yet: what is not there any more then is here.
@@ -95,28 +142,50 @@ impl Hashing {
         if store.index.read().sweeping > self.hash.compacted {
             return Err(ReadError::Compacted);
         }
+        self.is_done = is_last;
         Ok(is_last.then_some(self.hash))
     }
 
     fn add(&mut self, record: &Record) -> Result<(), ReadError> {
-        if record.kind != Kind::Key || !self.counts(record) {
-            return Ok(());
+        let index = self.store.index.read();
+        let counts = counts(&index, record, self.hash.compacted, self.kept_at);
+        drop(index);
+        if counts { add(&self.store, &mut self.hash.hash, record.revision) } else { Ok(()) }
+    }
+}
+
+/// The hash of what a compaction sees: all that happened since the one before, up to its own
+/// revision.
+#[derive(Debug)]
+pub(crate) struct SweepHash {
+    hash: u32,
+    before: i64,
+    target: i64,
+    kept_at: i64,
+}
+
+impl SweepHash {
+    /// `before`: up to where all was removed.
+    pub(crate) fn new(index: &Index, before: i64, target: i64) -> Self {
+        let kept_at = kept_at(index, before, target);
+        Self { hash: crc32c::crc32c(TABLE), before, target, kept_at }
+    }
+
+    /// Adds rows, before those among them go that are condemned.
+    pub(crate) fn add(&mut self, store: &Store, rows: &[(Bytes, Bytes)]) -> Result<(), ReadError> {
+        for (key, row) in rows {
+            let record = codec::decode(key, row)?.record;
+            let counts = counts(&store.index.read(), &record, self.before, self.kept_at);
+            if counts {
+                add(store, &mut self.hash, record.revision)?;
+            }
         }
-        let Some(whole) = self.store.record(record.revision)? else {
-            return Err(ReadError::Compacted);
-        };
-        self.hash.hash = crc32c::crc32c_append(self.hash.hash, &encode(&whole));
         Ok(())
     }
 
-    /// Whether etcd would have it, if its compaction is finished.
-    fn counts(&self, record: &Record) -> bool {
-        let Record { revision, deleted, .. } = record;
-        if revision.main > self.hash.compacted {
-            return true;
-        }
-        let index = self.store.index.read();
-        !deleted && index.live_at(Kind::Key, &record.name, self.kept_at) == Some(*revision)
+    pub(crate) fn finish(self, store: &Store) -> KeysHash {
+        let Self { hash, before, target, .. } = self;
+        KeysHash { hash, compacted: before, revision: target, current: store.revision() }
     }
 }
 

@@ -11,7 +11,7 @@ use super::{Writer, encode_number, encode_usage, meta};
 use crate::{
     path,
     record::codec::{self, Row},
-    store::ReadError,
+    store::{ReadError, SweepHash},
 };
 
 /// Rows that are looked at under one hold of the index's lock.
@@ -23,6 +23,7 @@ pub(super) struct Sweep {
     target: i64,
     /// The first row not looked at.
     next: Vec<u8>,
+    hash: Option<SweepHash>,
 }
 
 impl Writer {
@@ -39,10 +40,13 @@ impl Writer {
         let found =
             self.store.backend.scan(Table::Records, &sweep.next, Some(&end), rows.max(1))?;
         let Some((last, _)) = found.last() else {
-            self.end_sweep(&sweep);
+            self.end_sweep(sweep)?;
             return Ok(self.store.is_compacting());
         };
         sweep.next = path::successor(last);
+        if let Some(hash) = &mut sweep.hash {
+            hash.add(&self.store, &found)?;
+        }
         let mut changes = Vec::new();
         for chunk in found.chunks(ROWS_PER_HOLD) {
             self.condemn(sweep.target, chunk, &mut changes)?;
@@ -66,14 +70,28 @@ impl Writer {
         let mut index = self.store.index.write();
         index.sweeping = target;
         index.sweep_runs = true;
-        Some(Sweep { target, next: Vec::new() })
+        let hash =
+            (self.hashes && self.sees_all).then(|| SweepHash::new(&index, self.swept, target));
+        // Unless it comes to its end.
+        self.sees_all = false;
+        Some(Sweep { target, next: Vec::new(), hash })
     }
 
-    fn end_sweep(&mut self, sweep: &Sweep) {
+    fn end_sweep(&mut self, sweep: Sweep) -> Result<(), ReadError> {
+        if let Some(mut hash) = sweep.hash {
+            // What happened at the revision itself stays, and counts.
+            let ends = [sweep.target, sweep.target + 1].map(|at| Revision::new(at, 0).to_bytes());
+            let [from, to] = ends;
+            let rows = self.store.backend.scan(Table::Records, &from, Some(&to), usize::MAX)?;
+            hash.add(&self.store, &rows)?;
+            self.store.keep_hash(hash.finish(&self.store));
+        }
+        self.sees_all = true;
         self.swept = sweep.target;
         self.store.index.write().sweep_runs = false;
         let swept = set_meta(meta::SWEPT, encode_number(sweep.target));
         self.store.backend.write(None, vec![swept]);
+        Ok(())
     }
 
     /// Takes what is condemned out of the index, then out of the tables: a reader that still has

@@ -74,7 +74,16 @@ impl Reader {
     /// A v3 range as a whole, whose form [is checked](kv::check::range). What is too large for that
     /// is refused: see [`Reader::scan`].
     pub fn range(&self, request: &RangeRequest) -> Result<RangeResponse, kv::Error> {
-        kv::range(&self.store, request)
+        self.range_up_to(request, limits::ANSWER_BYTES_MAX)
+    }
+
+    /// As [`Reader::range`], with another bound on what it holds in memory.
+    pub fn range_up_to(
+        &self,
+        request: &RangeRequest,
+        bytes_max: usize,
+    ) -> Result<RangeResponse, kv::Error> {
+        kv::range(&self.store, request, bytes_max)
     }
 
     /// The same in pieces: what is in memory at once is bounded, whatever the size; but an order

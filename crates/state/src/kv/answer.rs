@@ -12,8 +12,12 @@ const PAIR_BYTES: usize = 128;
 pub(crate) struct Budget(usize);
 
 impl Budget {
-    pub(crate) fn new() -> Self {
-        Self(ANSWER_BYTES_MAX)
+    pub(super) fn new() -> Self {
+        Self::of(ANSWER_BYTES_MAX)
+    }
+
+    pub(super) fn of(bytes_max: usize) -> Self {
+        Self(bytes_max)
     }
 
     pub(super) fn take(&mut self, bytes: usize) -> Result<(), Refused> {

@@ -16,8 +16,8 @@ use super::{
     end,
 };
 
-/// Places that are in memory at once.
-const PLACES_MAX: usize = ANSWER_BYTES_MAX / size_of::<Revision>();
+/// Places that are in memory at once, 16 bytes each.
+const PLACES_MAX: usize = ANSWER_BYTES_MAX / 16;
 
 /// The keys that a request is about.
 #[derive(Clone, Copy, Debug)]
@@ -247,14 +247,18 @@ fn sorted<K: Ord>(
     Ok(all.into_iter().map(|(_, place)| place).collect())
 }
 
-/// A range as a whole, from the store.
-pub(crate) fn range(store: &Arc<Store>, request: &RangeRequest) -> Result<RangeResponse, Error> {
+/// A range as a whole, from the store, if it takes no more than so many bytes.
+pub(crate) fn range(
+    store: &Arc<Store>,
+    request: &RangeRequest,
+    bytes_max: usize,
+) -> Result<RangeResponse, Error> {
     if let Some(answer) = one(store, request)? {
         return Ok(answer);
     }
     let held = Held::new(store, request.revision)?;
     let plan = Plan::new(&held.source(), request)?;
-    plan.answer(&held.source(), request, held.current, &mut Budget::new())
+    plan.answer(&held.source(), request, held.current, &mut Budget::of(bytes_max))
 }
 
 /// One key, the most frequent question: needs no pin.

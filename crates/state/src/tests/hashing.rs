@@ -119,3 +119,39 @@ fn random_histories_have_the_hashes_that_etcd_has_of_them() {
     }
     assert!(compared > 100, "{compared}");
 }
+
+/// As etcd has it: what a compaction hashes is what was there before it.
+#[test]
+fn a_compaction_leaves_the_hash_of_what_it_has_seen() {
+    let mut fixture = Fixture::new();
+    fixture.state.hash_compactions(true);
+    let mut seen = Vec::new();
+    for line in include_str!("../../testdata/hashkv.txt").lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let [kind @ ("Put" | "DeleteRange" | "Txn" | "LeaseGrant" | "LeaseRevoke"), digits] =
+            words[..]
+        else {
+            continue;
+        };
+        fixture.apply(request(kind, digits));
+        let revision = fixture.store().revision();
+        if fixture.entry.is_multiple_of(10) && revision > fixture.store().compacted() {
+            seen.push(hash(&fixture, revision));
+            fixture.apply(Op::Compact(Compact { revision }));
+            while fixture.state.compact_step(3).unwrap() {}
+            assert_eq!(hash(&fixture, revision), *seen.last().unwrap());
+        }
+    }
+    assert!(seen.len() > 10, "{seen:?}");
+    let kept = fixture.store().hashes();
+    assert_eq!(kept, seen[seen.len() - 10..]);
+    // One that does not see all leaves none.
+    let revision = fixture.store().revision() + 1;
+    fixture.put(b"a", "1");
+    fixture.apply(Op::Compact(Compact { revision }));
+    fixture.state.compact_step(1).unwrap();
+    fixture = fixture.reopen();
+    fixture.state.hash_compactions(true);
+    while fixture.state.compact_step(3).unwrap() {}
+    assert_eq!(fixture.store().hashes(), []);
+}
