@@ -444,9 +444,32 @@ fn a_check_judges_the_cluster_and_cleans_up() {
 }
 
 #[test]
+fn long_work_has_a_bar_on_a_terminal_and_none_in_a_pipe() {
+    let has_script = Command::new("script").arg("--version").output().is_ok();
+    if !rings::can_run("script", has_script, "apt-get install bsdutils") {
+        return;
+    }
+    let member = Member::start();
+    let check = format!(
+        "{} --endpoints {} check perf --duration 2s",
+        binaries::etcdctl().display(),
+        member.url()
+    );
+    let mut terminal = Command::new("script");
+    terminal.env("ETCDCTL_API", "3").env("TERM", "xterm").args(["-qec", &check, "/dev/null"]);
+    let shown = run(&mut terminal, "").stdout;
+    assert!(shown.contains("check perf (seconds) [") && shown.contains("1/2"), "{shown:?}");
+    let mut pipe = Command::new("sh");
+    pipe.env("ETCDCTL_API", "3").args(["-c", &format!("{check} 2>&1")]);
+    let shown = run(&mut pipe, "").stdout;
+    assert!(!shown.contains("check perf") && shown.contains("Throughput"), "{shown:?}");
+}
+
+#[test]
 fn the_memory_that_keys_take_is_told() {
     let member = Member::start();
-    let output = run(&mut etcdctl(&member.url(), &["check", "datascale"]), "");
+    // Ten thousand writes, on a machine that has other things to do.
+    let output = start(&member, &["check", "datascale"]).wait(Duration::from_mins(5));
     assert_eq!(output.exit, Some(0), "{output:?}");
     assert!(output.stdout.contains("PASS: Approximate system memory used : "), "{output:?}");
     assert_eq!(printed(etcdctl(&member.url(), &["get", "--prefix", "/etcdctl"])), "");
