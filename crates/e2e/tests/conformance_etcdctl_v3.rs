@@ -69,7 +69,8 @@ fn etcdctl_3_4_differs(argv: &[&str]) -> bool {
 
 #[test]
 fn every_recorded_run_is_answered_as_by_etcdctl() {
-    let member = Member::start();
+    let mut member = Member::start();
+    member.allow("reject downgrade request");
     let playing = Playing {
         member: &member,
         binary: &binaries::etcdctl(),
