@@ -61,7 +61,7 @@ fn refusal(handle: &Handle, request: &Request<Incoming>) -> Option<Reply> {
     let (status, text) = handle.peers()?.check(request.headers()).err()?;
     let path = request.uri().path();
     tracing::warn!(status = status.as_u16(), path, "refused a question of a peer: {text}");
-    Some(reply::text(status, &format!("{text}\n")))
+    Some(reply::text(status, format!("{text}\n")))
 }
 /// As 2.3.8 lists them between members: ids are numbers.
 fn members(handle: &Handle) -> Reply {

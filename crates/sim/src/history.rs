@@ -160,10 +160,12 @@ fn written(op: &Op, reply: &Reply) -> Vec<Bytes> {
 }
 
 fn revision(reply: &Reply) -> Option<i64> {
-    let header = match reply {
-        Reply::Put(answer) => answer.header,
-        Reply::Txn(answer) => answer.header,
-        _ => None,
+    let header = if let Reply::Put(answer) = reply {
+        answer.header
+    } else if let Reply::Txn(answer) = reply {
+        answer.header
+    } else {
+        None
     };
     header.map(|header| header.revision)
 }

@@ -30,8 +30,8 @@ pub(crate) struct Cluster(pub(crate) Arc<Context>);
 
 impl Cluster {
     /// A change of the members is no write of keys: its answer has no revision.
-    fn header(&self) -> Option<ResponseHeader> {
-        Some(header::header(&self.0.handle, 0))
+    fn header(&self) -> ResponseHeader {
+        header::header(&self.0.handle, 0)
     }
 
     fn members(&self) -> Vec<Member> {
@@ -73,7 +73,7 @@ impl cluster_server::Cluster for Cluster {
         };
         let members = self.change(change).await?;
         let member = Some(shown(&added.into()));
-        Ok(Response::new(MemberAddResponse { header: self.header(), member, members }))
+        Ok(Response::new(MemberAddResponse { header: Some(self.header()), member, members }))
     }
 
     async fn member_remove(
@@ -81,7 +81,7 @@ impl cluster_server::Cluster for Cluster {
         request: Request<MemberRemoveRequest>,
     ) -> Result<Response<MemberRemoveResponse>, Status> {
         let members = self.change(Change::Remove(MemberId(request.get_ref().id))).await?;
-        Ok(Response::new(MemberRemoveResponse { header: self.header(), members }))
+        Ok(Response::new(MemberRemoveResponse { header: Some(self.header()), members }))
     }
 
     async fn member_update(
@@ -93,7 +93,7 @@ impl cluster_server::Cluster for Cluster {
         let peer_urls = urls(peer_ur_ls)?;
         let moved = command::Member { id, peer_urls, ..command::Member::default() };
         let members = self.change(Change::Update(moved)).await?;
-        Ok(Response::new(MemberUpdateResponse { header: self.header(), members }))
+        Ok(Response::new(MemberUpdateResponse { header: Some(self.header()), members }))
     }
 
     async fn member_list(
@@ -103,7 +103,7 @@ impl cluster_server::Cluster for Cluster {
         if request.get_ref().linearizable {
             self.0.handle.read_barrier().await.map_err(unserved)?;
         }
-        let (header, members) = (self.header(), self.members());
+        let (header, members) = (Some(self.header()), self.members());
         Ok(Response::new(MemberListResponse { header, members }))
     }
 
@@ -116,7 +116,7 @@ impl cluster_server::Cluster for Cluster {
             PromotionError::Refused(refusal) => refused(refusal),
             PromotionError::Unserved(why) => unserved(why),
         })?;
-        let (header, members) = (self.header(), self.members());
+        let (header, members) = (Some(self.header()), self.members());
         Ok(Response::new(MemberPromoteResponse { header, members }))
     }
 }
