@@ -248,7 +248,7 @@ async fn serve_http2<A>(
     A: Fn(Request<Incoming>) -> Answering + Send + Sync + 'static,
 {
     activity.multiplex();
-    let stream = Stream::new(stream, Arc::clone(activity)).counted(services.traffic());
+    let stream = Stream::new(stream, Arc::clone(activity)).multiplexed(services.traffic());
     let io = TokioIo::new(stream);
     let service = service_fn(|request: Request<Incoming>| {
         let (services, answer, activity) =

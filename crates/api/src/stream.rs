@@ -8,15 +8,18 @@ use std::{
     time::Duration,
 };
 
+use bytes::BytesMut;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Sleep, sleep},
 };
 
-use crate::{ops::metrics::grpc::Traffic, port::Wire, watchdog::Activity};
+use crate::{authority::Authorities, ops::metrics::grpc::Traffic, port::Wire, watchdog::Activity};
 
 /// How long a client may go on sending after it was refused.
 const LINGER: Duration = Duration::from_secs(3);
+/// What is read of HTTP/2 at once.
+const CHUNK_BYTES: usize = 16 << 10;
 /// How much it may send.
 const LINGER_BYTES_MAX: usize = 32 << 20;
 
@@ -26,22 +29,55 @@ pub(crate) struct Stream {
     activity: Arc<Activity>,
     is_shut: bool,
     linger: Option<Linger>,
-    /// Counts its bytes, if they are to be counted.
-    traffic: Option<Arc<Traffic>>,
+    /// Of HTTP/2.
+    multiplexed: Option<Multiplexed>,
+}
+
+/// What is done with the bytes of HTTP/2.
+struct Multiplexed {
+    traffic: Arc<Traffic>,
+    authorities: Authorities,
+    /// Looked through, and not read yet.
+    ready: BytesMut,
+}
+
+impl Multiplexed {
+    fn poll_read(
+        &mut self,
+        wire: &mut Wire,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut chunk = [0; CHUNK_BYTES];
+        while self.ready.is_empty() {
+            let mut read = ReadBuf::new(&mut chunk);
+            ready!(Pin::new(&mut *wire).poll_read(cx, &mut read))?;
+            if read.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            self.traffic.received(read.filled().len());
+            self.authorities.pass(read.filled(), &mut self.ready);
+        }
+        let length = self.ready.len().min(buffer.remaining());
+        buffer.put_slice(&self.ready.split_to(length));
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl Stream {
     pub(crate) fn new(wire: Wire, activity: Arc<Activity>) -> Self {
-        Self { wire, activity, is_shut: false, linger: None, traffic: None }
+        Self { wire, activity, is_shut: false, linger: None, multiplexed: None }
     }
 
-    pub(crate) fn counted(self, traffic: Arc<Traffic>) -> Self {
-        Self { traffic: Some(traffic), ..self }
+    /// It speaks HTTP/2; its bytes are counted.
+    pub(crate) fn multiplexed(self, traffic: Arc<Traffic>) -> Self {
+        let (authorities, ready) = (Authorities::default(), BytesMut::new());
+        Self { multiplexed: Some(Multiplexed { traffic, authorities, ready }), ..self }
     }
 
     fn sent(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let (Some(traffic), Poll::Ready(Ok(bytes))) = (&self.traffic, &written) {
-            traffic.sent(*bytes);
+        if let (Some(multiplexed), Poll::Ready(Ok(bytes))) = (&self.multiplexed, &written) {
+            multiplexed.traffic.sent(*bytes);
         }
         written
     }
@@ -91,13 +127,13 @@ impl AsyncRead for Stream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let result = Pin::new(&mut self.wire).poll_read(cx, buffer);
-        let bytes = buffer.filled().len() - before;
-        if bytes > 0 {
-            self.activity.read();
-            if let Some(traffic) = &self.traffic {
-                traffic.received(bytes);
-            }
+        let this = &mut *self;
+        let result = match &mut this.multiplexed {
+            None => Pin::new(&mut this.wire).poll_read(cx, buffer),
+            Some(multiplexed) => multiplexed.poll_read(&mut this.wire, cx, buffer),
+        };
+        if buffer.filled().len() > before {
+            this.activity.read();
         }
         result
     }

@@ -183,10 +183,17 @@ impl Cluster {
 
     /// Adds a member through one that serves, and starts it.
     pub fn add(&mut self) -> &mut Member {
+        self.add_by(|cluster, _, peer_url| {
+            let body = format!("{{\"peerURLs\":[\"{peer_url}\"]}}");
+            let added = cluster.members[0].ask(&Request::json("POST", "/v2/members", &body));
+            assert_eq!(added.status, 201, "{}", added.text());
+        })
+    }
+
+    /// Adds a member in this way, given its name and its peer URL, and starts it.
+    pub fn add_by(&mut self, add: impl FnOnce(&Self, &str, &str)) -> &mut Member {
         let seat = self.seat();
-        let body = format!("{{\"peerURLs\":[\"{}\"]}}", seat.peer_url);
-        let added = self.members[0].ask(&Request::json("POST", "/v2/members", &body));
-        assert_eq!(added.status, 201, "{}", added.text());
+        add(self, &seat.name, &seat.peer_url);
         self.launch(&seat, "existing");
         let joined = self.members.last_mut().expect("it was pushed just now");
         joined.wait_until_ready();
