@@ -118,7 +118,12 @@ fn revision(reply: &Reply) -> Option<i64> {
     let header = match reply {
         Reply::Put(answer) => answer.header,
         Reply::Txn(answer) => answer.header,
-        _ => None,
+        Reply::DeleteRange(_)
+        | Reply::Compact(_)
+        | Reply::LeaseGrant(_)
+        | Reply::LeaseRevoke(_)
+        | Reply::LeaseCheckpoint(_)
+        | Reply::Alarm(_) => None,
     };
     header.map(|header| header.revision)
 }

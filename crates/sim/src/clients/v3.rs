@@ -49,13 +49,11 @@ pub(crate) fn values(op: &Op) -> Vec<Bytes> {
         Some(Request::RequestPut(put)) => Some(put.value.clone()),
         _ => None,
     };
-    match op {
-        Op::Put(request) => vec![request.value.clone()],
-        Op::Txn(request) => {
-            request.success.iter().chain(&request.failure).filter_map(put).collect()
-        }
-        _ => Vec::new(),
+    if let Op::Put(request) = op {
+        return vec![request.value.clone()];
     }
+    let Op::Txn(request) = op else { return Vec::new() };
+    request.success.iter().chain(&request.failure).filter_map(put).collect()
 }
 
 fn lease(rng: &mut fastrand::Rng) -> i64 {

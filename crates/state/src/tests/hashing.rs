@@ -135,7 +135,7 @@ fn a_compaction_leaves_the_hash_of_what_it_has_seen() {
         };
         fixture.apply(request(kind, digits));
         let revision = fixture.store().revision();
-        if fixture.entry % 10 == 0 && revision > fixture.store().compacted() {
+        if fixture.entry.is_multiple_of(10) && revision > fixture.store().compacted() {
             seen.push(hash(&fixture, revision));
             fixture.apply(Op::Compact(Compact { revision }));
             while fixture.state.compact_step(3).unwrap() {}

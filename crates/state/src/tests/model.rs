@@ -164,18 +164,15 @@ impl Pair {
     fn v3(&mut self, op: &Op) {
         let is_read = matches!(op, Op::Txn(txn) if kv::is_read_only(txn));
         let before = self.model.index;
-        let op = &match op {
+        let mut op = op.clone();
+        if let Op::LeaseCheckpoint(LeaseCheckpoint { notes }) = &mut op {
             // Of the lease that there is now, or of another.
-            Op::LeaseCheckpoint(LeaseCheckpoint { notes }) => {
-                let mut notes = notes.clone();
-                for note in &mut notes {
-                    let lease = self.model.leases.get(&note.id);
-                    note.granted += lease.map_or(0, |lease| lease.granted);
-                }
-                Op::LeaseCheckpoint(LeaseCheckpoint { notes })
+            for note in notes {
+                let lease = self.model.leases.get(&note.id);
+                note.granted += lease.map_or(0, |lease| lease.granted);
             }
-            op => op.clone(),
-        };
+        }
+        let op = &op;
         let Response::V3(real) = self.real().apply(op.clone()).response else {
             panic!("not an answer to v3");
         };
