@@ -4,7 +4,7 @@ use sim::{Options, Sabotage, Violation, run};
 
 const SEEDS: u64 = 200;
 /// Enough to find a fault that is built in.
-const SEEDS_TO_FIND: u64 = 60;
+const SEEDS_TO_FIND: u64 = 100;
 
 #[test]
 fn seeds_hold() {
