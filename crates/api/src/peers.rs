@@ -1,12 +1,13 @@
 //! What the peer port answers: to other members, and to those who look in (proxies, operators).
 
 mod leases;
+mod promotion;
 
 use base::{UnixNanos, version::Minor};
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use peer::{Identity, ask};
-use server::{Handle, KEEP_PATH, TIME_TO_LIVE_PATH};
+use server::{Handle, KEEP_PATH, PROMOTE_PATH, TIME_TO_LIVE_PATH};
 
 use crate::{
     answering::Answering,
@@ -34,6 +35,16 @@ pub(crate) fn answer(handle: &Handle, request: Request<Incoming>) -> Answering {
             let handle = handle.clone();
             return Answering::Later(Box::pin(leases::answer(handle, request)));
         }
+        path if path.starts_with(PROMOTE_PATH) => {
+            if *method != Method::POST {
+                return Answering::now(reply::method_not_allowed("POST"));
+            }
+            if let Some(refusal) = refusal(handle, &request) {
+                return Answering::now(refusal);
+            }
+            let id = path.strip_prefix(PROMOTE_PATH).unwrap_or_default().to_owned();
+            return Answering::Later(Box::pin(promotion::answer(handle.clone(), id)));
+        }
         "/version" => ops::version::answer(handle, method),
         "/members" | "/raft/probing" if *method != Method::GET => reply::method_not_allowed("GET"),
         "/members" => {
@@ -50,7 +61,7 @@ fn refusal(handle: &Handle, request: &Request<Incoming>) -> Option<Reply> {
     let (status, text) = handle.peers()?.check(request.headers()).err()?;
     let path = request.uri().path();
     tracing::warn!(status = status.as_u16(), path, "refused a question of a peer: {text}");
-    Some(reply::text(status, &format!("{text}\n")))
+    Some(reply::text(status, format!("{text}\n")))
 }
 /// As 2.3.8 lists them between members: ids are numbers.
 fn members(handle: &Handle) -> Reply {

@@ -12,7 +12,11 @@ use std::{
 
 use base::limits;
 use http::Request;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use server::Handle;
 use socket2::{SockRef, TcpKeepalive};
@@ -218,7 +222,7 @@ where
         .half_close(half_close)
         .serve_connection(io, service)
         .with_upgrades();
-    let serving = until_told(connection, activity, |connection| connection.graceful_shutdown());
+    let serving = until_told(connection, activity, http1::UpgradeableConnection::graceful_shutdown);
     AtOnce::new(pin!(serving)).await;
 }
 
@@ -257,7 +261,7 @@ async fn serve_http2<A>(
         }
     });
     let connection = services.http2().serve_connection(io, service);
-    until_told(connection, activity, |connection| connection.graceful_shutdown()).await;
+    until_told(connection, activity, http2::Connection::graceful_shutdown).await;
 }
 
 /// Polls a connection to its end, or until it is told to quit.

@@ -101,13 +101,14 @@ impl Saving {
                 self.stage = Stage::Rows;
                 head
             }
-            Stage::Rows => match self.export.next_chunk(bytes)? {
-                Some(rows) => rows,
-                None => {
+            Stage::Rows => {
+                if let Some(rows) = self.export.next_chunk(bytes)? {
+                    rows
+                } else {
                     self.stage = Stage::Sum;
                     self.padding()
                 }
-            },
+            }
             Stage::Sum => {
                 self.stage = Stage::Done;
                 let sum = std::mem::take(&mut self.sum).finalize();
@@ -199,9 +200,8 @@ impl<'a> Loading<'a> {
     fn begin(from: &'a mut dyn std::io::Read) -> Result<(Self, Head), Unloadable> {
         let ahead = BytesMut::with_capacity(READ_BYTES);
         let mut loading = Self { from, ahead, sum: Sha256::new(), taken: 0 };
-        let mut head = loading.take(HEAD_BYTES).map_err(|error| match error {
-            Unloadable::Cut => Unloadable::Foreign,
-            other => other,
+        let mut head = loading.take(HEAD_BYTES).map_err(|error| {
+            if matches!(error, Unloadable::Cut) { Unloadable::Foreign } else { error }
         })?;
         if head.split_to(MAGIC.len()) != MAGIC[..] {
             return Err(Unloadable::Foreign);

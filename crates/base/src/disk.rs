@@ -5,7 +5,7 @@ mod os;
 
 use std::{fmt, io, path::Path, sync::Arc};
 
-pub use mem::MemDisk;
+pub use mem::{Damage, MemDisk};
 pub use os::OsDisk;
 
 /// What to do about an error of the operating system, to be put behind its text; empty where the

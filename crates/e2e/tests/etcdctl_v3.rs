@@ -122,7 +122,8 @@ fn a_directory_of_many_keys_costs_one_line() {
     let member = Member::start();
     // More than a page, in a directory between two keys.
     for hundred in 0..25 {
-        let puts: String = (0..100).map(|n| format!("put d/{hundred:02}{n:02} v\n")).collect();
+        let puts: Vec<_> = (0..100).map(|n| format!("put d/{hundred:02}{n:02} v\n")).collect();
+        let puts = puts.concat();
         let mut txn = etcdctl(&member.url(), &["txn"]);
         let output = run(&mut txn, &format!("\n{puts}\n\n"));
         assert!(output.stdout.starts_with("SUCCESS\n"), "{output:?}");

@@ -322,7 +322,7 @@ mod tests {
             ("etcdctl ls -recursive=true -sort=false /", "etcdctl ls --recursive -- /"),
             ("etcdctl ls --sort=maybe", "etcdctl ls --sort=maybe"),
             ("etcdctl --insecure-discovery ls /", "etcdctl --insecure-discovery ls -- /"),
-            ("etcdctl ls -insecure-discovery=0", "etcdctl --insecure-discovery=0 ls"),
+            ("etcdctl ls -insecure-discovery=0", "etcdctl --insecure-discovery=false ls"),
             ("etcdctl member list -C a", "etcdctl --peers=a member list"),
             ("etcdctl -help", "etcdctl --help"),
             ("etcdctl -v", "etcdctl --version"),

@@ -21,6 +21,10 @@ use crate::{argv, commands::Command, output::Format};
     max_term_width = 100,
     after_help = "Flags may stand before or after the command and its arguments, with one dash or \
         two. What follows -- is never a flag.\n\n\
+        API 3 has commands of its own, which need nothing more than their names: put, del, txn, \
+        lease, lock, elect, tree, endpoint, snapshot, check and others. What both APIs have (get, \
+        ls, watch, member) is API 2, unless a flag says otherwise or ETCDCTL_API=3 is set: \
+        ETCDCTL_API=3 etcdctl help lists all of API 3.\n\n\
         Examples:\n  \
         etcdctl set /message Hello\n  \
         etcdctl --endpoints http://10.0.0.1:2379,http://10.0.0.2:2379 get /message\n  \

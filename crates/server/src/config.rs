@@ -37,6 +37,8 @@ pub struct Config {
     pub request_bytes_max: usize,
     /// In place of the leader's own rule, where it is given.
     pub auto_compaction: Option<AutoCompaction>,
+    /// Learners at once.
+    pub learners_max: u32,
     /// Applied entries that stay in memory for followers that lag.
     pub catch_up_entries: u64,
     /// How the other members are reached.

@@ -74,6 +74,11 @@ impl Handle {
         self.shared.config.quota_bytes
     }
 
+    /// Learners that there may be at once.
+    pub fn learners_max(&self) -> u32 {
+        self.shared.config.learners_max
+    }
+
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.shared.clock
     }

@@ -19,6 +19,7 @@ mod handle;
 mod inbox;
 mod leader;
 mod leases;
+mod promotion;
 mod shared;
 mod start;
 mod threads;
@@ -32,6 +33,7 @@ pub use figures::{AppendFigures, Figures, Histogram, WriteFigures};
 pub use handle::{Connected, Handle};
 pub use leases::{KEEP_PATH, LeaseError, TIME_TO_LIVE_PATH};
 pub use peer::Dialer;
+pub use promotion::{PROMOTE_PATH, PromotionError};
 pub use start::{founding_id, has_member, knows_nobody, start};
 pub use threads::saves::{Blob, Saved};
 

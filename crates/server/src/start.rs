@@ -228,12 +228,7 @@ fn run(
 ) -> Result<Handle, StartError> {
     let Opened { identity, wal, backend, applier, core } = opened;
     if applier.state().reader().is_removed(identity.member) {
-        return Err(StartError::Other(format!(
-            "the member has been permanently removed from the cluster: remove its data directory \
-             {}, add it again (etcdctl member add), and start it with --initial-cluster-state \
-             existing",
-            config.data_dir.display()
-        )));
+        return Err(gone(&config));
     }
     let applied = applier.state().applied().index;
     let started_at = clock.wall();
@@ -293,12 +288,25 @@ fn run(
     spawn_all(&shared, &applier, &log, &raft, locks)
         .map_err(|error| StartError::Other(format!("start a thread: {error}")))?;
     let handle = Handle { shared, raft };
-    if let (Some(mode), Some(runtime)) =
-        (handle.shared.config.auto_compaction, &handle.shared.runtime)
-    {
+    compact(&handle);
+    Ok(handle)
+}
+
+fn gone(config: &Config) -> StartError {
+    StartError::Other(format!(
+        "the member has been permanently removed from the cluster: remove its data directory \
+         {}, add it again (etcdctl member add), and start it with --initial-cluster-state \
+         existing",
+        config.data_dir.display()
+    ))
+}
+
+/// Lets history be compacted as `--auto-compaction-mode` says.
+fn compact(handle: &Handle) {
+    let shared = &handle.shared;
+    if let (Some(mode), Some(runtime)) = (shared.config.auto_compaction, &shared.runtime) {
         runtime.spawn(compactor::run(handle.clone(), mode));
     }
-    Ok(handle)
 }
 
 /// A member that has moved is not found where the cluster looks for it. Of one that is started

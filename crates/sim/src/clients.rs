@@ -1,10 +1,14 @@
 //! What virtual clients ask for: v2 writes of every kind on few names, so that they meet; and those
 //! of v3.
+//!
+//! Those of [`registers`] wait for their answers, and are judged by them.
 
+pub(crate) mod registers;
 pub(crate) mod v3;
 
 use std::time::Duration;
 
+use base::UnixNanos;
 use bytes::Bytes;
 use proto::command::{KeysMethod, KeysWrite};
 
@@ -13,7 +17,9 @@ use crate::history::History;
 const PATHS: [&str; 7] = ["/a", "/b", "/d", "/d/x", "/d/y", "/d/e/z", "/q"];
 
 /// A random request, of a form that the API would let pass.
-pub(crate) fn request(rng: &mut fastrand::Rng, history: &History) -> KeysWrite {
+///
+/// `now`: what the time is at the member that is asked.
+pub(crate) fn request(rng: &mut fastrand::Rng, history: &History, now: UnixNanos) -> KeysWrite {
     let path = PATHS.get(rng.usize(..PATHS.len())).copied().unwrap_or("/a");
     let mut write = KeysWrite {
         method: KeysMethod::Set.into(),
@@ -21,7 +27,14 @@ pub(crate) fn request(rng: &mut fastrand::Rng, history: &History) -> KeysWrite {
         ..KeysWrite::default()
     };
     // Unique, so that whatever is found tells who sent it.
-    let value = format!("v{}", history.sent.len() + 1);
+    let mut value = history.next_value();
+    // Mostly short; now and then of some sectors, or of more than a segment of the log.
+    let padding = match rng.u8(..64) {
+        0..4 => rng.usize(100..2_000),
+        4 => rng.usize(2_000..40_000),
+        _ => 0,
+    };
+    value.extend(std::iter::repeat_n('.', padding));
     match rng.u8(..20) {
         0..8 => write.value = value.into(),
         8 | 9 => (write.method, write.value) = (KeysMethod::Create.into(), value.into()),
@@ -48,20 +61,21 @@ pub(crate) fn request(rng: &mut fastrand::Rng, history: &History) -> KeysWrite {
     let lasts = [KeysMethod::Delete, KeysMethod::CompareAndDelete].contains(&write.method());
     if !lasts && (write.refresh || rng.u8(..4) == 0) {
         let left = Duration::from_millis(rng.u64(1..3_000));
-        write.expiry = Some(history.now.saturating_add(left).0);
+        write.expiry = Some(now.saturating_add(left).0);
     }
     write
 }
 
 /// A condition that holds now and then: on what somebody once wrote.
 fn compare(rng: &mut fastrand::Rng, history: &History, write: &mut KeysWrite) {
-    let told: Vec<_> = history.commits.iter().rev().take(10).collect();
-    let found = told.get(rng.usize(..told.len().max(1))).map(|(main, commit)| {
-        let record = commit.records.last();
-        (**main, record.map(|record| (record.name.clone(), record.value.clone())))
-    });
+    let last = history.commits.iter().rev().take(10);
+    let last = last.filter_map(|(main, commit)| Some((*main, commit.records.last()?)));
+    // Nobody but its clients writes to a register.
+    let others: Vec<_> = last.filter(|(_, one)| !registers::is_one(&one.name)).collect();
+    let found = others.get(rng.usize(..others.len().max(1)));
+    let found = found.map(|(main, record)| (*main, record.name.clone(), record.value.clone()));
     write.prev_index = 1;
-    if let Some((main, Some((name, value)))) = found {
+    if let Some((main, name, value)) = found {
         write.path = name;
         if rng.bool() && !value.is_empty() {
             (write.prev_value, write.prev_index) = (Some(value), 0);

@@ -1,6 +1,9 @@
 //! All that the outside world has seen and done: it survives every loss of power.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use base::{Index, MemberId, Term, UnixNanos};
 use bytes::Bytes;
@@ -13,10 +16,13 @@ use proto::{
 use state::{Reply, Response};
 use wal::Entry;
 
-use crate::{clients::v3, invariants::leases::Promised};
+use crate::{
+    clients::{registers::Registers, v3},
+    invariants::leases::Promised,
+};
 
 /// All that the outside world has seen and done.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct History {
     /// By the proposal's id.
     pub(crate) sent: BTreeMap<u64, KeysWrite>,
@@ -27,6 +33,8 @@ pub(crate) struct History {
     pub(crate) acknowledged: BTreeMap<u64, Acknowledged>,
     /// Every entry that was ever handed out to be applied, as it was the first time.
     pub(crate) entries: BTreeMap<u64, Entry>,
+    /// The lowest term in which a member was that applied it.
+    pub(crate) applied_in: BTreeMap<u64, Term>,
     /// What each of them gave.
     pub(crate) outcomes: BTreeMap<u64, Vec<Arc<Commit>>>,
     /// All that ever was at a revision.
@@ -40,7 +48,13 @@ pub(crate) struct History {
     /// Every entry that any log ever held, with the term of the one before it.
     pub(crate) logged: BTreeMap<(u64, Term), (Entry, Option<Term>)>,
     pub(crate) leases: Promised,
+    /// Everybody who was ever removed.
+    pub(crate) removed: BTreeSet<MemberId>,
+    pub(crate) registers: Registers,
+    /// What the time is.
     pub(crate) now: UnixNanos,
+    /// The latest that any member's clock has ever shown.
+    pub(crate) latest: UnixNanos,
 }
 
 /// Ids of proposals through v3 are above it.
@@ -57,7 +71,37 @@ pub(crate) struct Acknowledged {
     pub(crate) values: Vec<Bytes>,
 }
 
+/// Simulated time begins here: v2 takes a time to live that ends before 2000 for none.
+const BEGINNING: UnixNanos = UnixNanos(1_800_000_000 * 1_000_000_000);
+
 impl History {
+    pub(crate) fn new() -> Self {
+        Self {
+            sent: BTreeMap::new(),
+            sent_v3: BTreeMap::new(),
+            values: BTreeMap::new(),
+            acknowledged: BTreeMap::new(),
+            entries: BTreeMap::new(),
+            applied_in: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
+            commits: BTreeMap::new(),
+            durable: BTreeMap::new(),
+            synced: BTreeMap::new(),
+            leaders: BTreeMap::new(),
+            logged: BTreeMap::new(),
+            leases: Promised::new(),
+            removed: BTreeSet::new(),
+            registers: Registers::default(),
+            now: BEGINNING,
+            latest: BEGINNING,
+        }
+    }
+
+    /// What nobody has sent before.
+    pub(crate) fn next_value(&self) -> String {
+        format!("v{}", self.sent.len() + 1)
+    }
+
     pub(crate) fn send(&mut self, write: KeysWrite) -> (u64, Op) {
         let id = self.sent.len() as u64 + 1;
         if !write.value.is_empty() {
@@ -74,6 +118,7 @@ impl History {
         (id, op)
     }
 
+    /// The proposal of this id stands at `index`: a client was told so.
     pub(crate) fn acknowledge(&mut self, answer: &Answer) {
         let (revision, values) = match &answer.response {
             Response::Keys(Ok(event)) => {
@@ -115,15 +160,12 @@ fn written(op: &Op, reply: &Reply) -> Vec<Bytes> {
 }
 
 fn revision(reply: &Reply) -> Option<i64> {
-    let header = match reply {
-        Reply::Put(answer) => answer.header,
-        Reply::Txn(answer) => answer.header,
-        Reply::DeleteRange(_)
-        | Reply::Compact(_)
-        | Reply::LeaseGrant(_)
-        | Reply::LeaseRevoke(_)
-        | Reply::LeaseCheckpoint(_)
-        | Reply::Alarm(_) => None,
+    let header = if let Reply::Put(answer) = reply {
+        answer.header
+    } else if let Reply::Txn(answer) = reply {
+        answer.header
+    } else {
+        None
     };
     header.map(|header| header.revision)
 }

@@ -12,22 +12,31 @@
 
 mod clients;
 mod exhaustive;
+mod healing;
 mod history;
 pub mod invariants;
 mod mirror;
 mod network;
 mod node;
+mod report;
 mod running;
+mod sabotage;
+#[cfg(test)]
+mod scenarios;
+mod steps;
 mod trace;
 mod transfers;
 mod watcher;
+mod weather;
 mod world;
 
 use std::fmt;
 
-use base::disk::MemDisk;
-
-use crate::{history::History, trace::Trace, world::World};
+pub use crate::{report::Report, sabotage::Sabotage};
+use crate::{
+    weather::Weather,
+    world::{Beginning, World},
+};
 
 /// What a run is like.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,17 +45,6 @@ pub struct Options {
     pub trace: bool,
     /// A fault that is built in on purpose, to see that the simulation finds it.
     pub sabotage: Option<Sabotage>,
-}
-
-/// A fault in how effects are carried out, which some invariant must notice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sabotage {
-    /// Tell the core that a batch is on disk before it is.
-    AcknowledgeBeforeSync,
-    /// Cut the log up to what is applied, before that is durable.
-    CutBeforeFlush,
-    /// Lose the hard state: it is not written.
-    ForgetHardState,
 }
 
 /// An invariant that did not hold.
@@ -63,42 +61,46 @@ impl Violation {
     }
 }
 
-/// How much a run has done.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Report {
-    pub steps: u64,
-    pub sent: u64,
-    pub acknowledged: u64,
-    pub crashes: u64,
-    pub cuts: u64,
-    pub elections: u64,
-    /// Entries that changed the members, after the founding.
-    pub changes: u64,
-    /// Snapshots that came to a follower whole, and those of them that were taken over.
-    pub snapshots: u64,
-    pub installs: u64,
-}
-
-/// Seeds of which every so-many-th also loses power at every single operation of the disk while
+/// Of so many seeds of one member one also loses power at every single operation of the disk while
 /// opening, flushing and cutting.
-const EXHAUSTIVE_EVERY: u64 = 20;
+const OPERATIONS_EVERY: u64 = 20;
+/// Of so many seeds of several, in one a member goes on alone in the end; and of so many, one loses
+/// power at every operation meanwhile.
+const FORCED_EVERY: u64 = 10;
+const FORCED_OPERATIONS_EVERY: u64 = 100;
+/// Of so many seeds one also ends either side of a snapshot at every step of it, which takes as long
+/// as some thousand others.
+const SNAPSHOTS_EVERY: u64 = 4_000;
 
 /// Runs one seed: faults first, then it must heal.
 pub fn run(seed: u64, options: Options) -> Result<Report, Violation> {
-    let trace = Trace::new(options.trace);
-    let rng = fastrand::Rng::with_seed(seed);
-    let disk = MemDisk::new(seed);
+    let mut rng = fastrand::Rng::with_seed(seed);
     let of = members(seed);
-    let mut world = World::new(rng, (disk, of), History::default(), options, trace)?;
-    let steps = world.common.rng.u32(if of == 1 { 50..300 } else { 2_000..6_000 });
+    let weather = Weather::new(&mut rng, of == 1);
+    let beginning = Beginning::founding(of, &mut rng);
+    let mut world = World::new(rng.fork(), beginning, weather, options)?;
+    let steps = rng.u32(if of == 1 { 50..300 } else { 2_000..8_000 });
     for _ in 0..steps {
         world.step()?;
     }
-    if of == 1 && seed.is_multiple_of(EXHAUSTIVE_EVERY) {
-        exhaustive::run(&mut world)?;
+    if of == 1 && seed.is_multiple_of(OPERATIONS_EVERY) {
+        world.common.report.exhausted += exhaustive::run(&mut world)?;
     }
     world.heal()?;
-    Ok(world.report())
+    if seed % FORCED_EVERY == 3 {
+        let every_operation = seed % FORCED_OPERATIONS_EVERY == 3;
+        world.common.report.forced += exhaustive::forced::run(&mut world, every_operation)?;
+    }
+    let mut report = world.report();
+    if seed % SNAPSHOTS_EVERY == 2 {
+        report += run_snapshots(seed, 1, options)?;
+    }
+    Ok(report)
+}
+
+/// Ends either side of a snapshot at every single step of it, or at every so-manieth.
+pub fn run_snapshots(seed: u64, every: u64, options: Options) -> Result<Report, Violation> {
+    exhaustive::snapshots::run(seed, every, options)
 }
 
 /// How many members the world of this seed has.

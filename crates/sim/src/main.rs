@@ -1,64 +1,98 @@
-//! Runs seeds: `sim [--seeds N] [--from SEED] [--seed SEED] [--sabotage NAME]`.
+//! Runs seeds: `sim [--seeds N] [--from SEED] [--seed SEED] [--jobs N] [--sabotage NAME]`.
 //!
 //! `--seed` runs one with every step printed. A violation ends the run with the command that
 //! replays it.
 
-use std::process::ExitCode;
+use std::{
+    process::ExitCode,
+    sync::atomic::{AtomicU64, Ordering::SeqCst},
+    thread,
+};
 
-use sim::{Options, Report, Sabotage};
+use sim::{Options, Report, Sabotage, Violation};
+
+const USAGE: &str =
+    "usage: sim [--seeds N] [--from SEED] [--seed SEED] [--jobs N] [--sabotage NAME]";
 
 #[allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the command line")]
 fn main() -> ExitCode {
     let arguments = match parse(std::env::args().skip(1)) {
         Ok(arguments) => arguments,
         Err(text) => {
-            eprintln!(
-                "sim: {text}\nusage: sim [--seeds N] [--from SEED] [--seed SEED] [--sabotage acknowledge|cut|forget]"
-            );
+            eprintln!("sim: {text}\n{USAGE}");
             return ExitCode::from(2);
         }
     };
-    let mut total = Report::default();
-    for seed in arguments.from..arguments.from + arguments.seeds {
-        match sim::run(seed, arguments.options) {
-            Ok(report) => add(&mut total, report),
-            Err(violation) => {
-                eprintln!("seed {seed}: {violation}");
-                eprintln!("replay: cargo run --release -p sim -- --seed {seed}");
-                return ExitCode::FAILURE;
+    let (total, failed) = run(&arguments);
+    if let Some((seed, violation)) = failed {
+        eprintln!("seed {seed}: {violation}");
+        eprintln!("replay: cargo run --release -p sim -- --seed {seed}");
+        return ExitCode::FAILURE;
+    }
+    println!("{} seeds held", arguments.seeds);
+    for (name, count) in total.counts() {
+        println!("{count:>12} {name}");
+    }
+    ExitCode::SUCCESS
+}
+
+/// Runs all seeds on several threads, each of which takes the next one. Returns what was done, and
+/// the lowest seed that failed of those that were run.
+fn run(arguments: &Arguments) -> (Report, Option<(u64, Violation)>) {
+    let next = AtomicU64::new(arguments.from);
+    let end = arguments.from + arguments.seeds;
+    let work = || {
+        let mut total = Report::default();
+        loop {
+            let seed = next.fetch_add(1, SeqCst);
+            if seed >= end {
+                return (total, None);
+            }
+            match sim::run(seed, arguments.options) {
+                Ok(report) => total += report,
+                Err(violation) => {
+                    // Nobody begins another one.
+                    next.store(end, SeqCst);
+                    return (total, Some((seed, violation)));
+                }
             }
         }
-    }
-    println!(
-        "{} seeds held: {} steps, {} writes sent, {} acknowledged, {} losses of power, {} cuts, \
-         {} elections, {} changes of members, {} snapshots",
-        arguments.seeds,
-        total.steps,
-        total.sent,
-        total.acknowledged,
-        total.crashes,
-        total.cuts,
-        total.elections,
-        total.changes,
-        total.installs
-    );
-    ExitCode::SUCCESS
+    };
+    let mut total = Report::default();
+    let mut failed: Vec<(u64, Violation)> = Vec::new();
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..arguments.jobs).map(|_| scope.spawn(work)).collect();
+        for thread in threads {
+            match thread.join() {
+                Ok((report, violation)) => {
+                    total += report;
+                    failed.extend(violation);
+                }
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+    });
+    failed.sort_by_key(|(seed, _)| *seed);
+    (total, failed.into_iter().next())
 }
 
 struct Arguments {
     from: u64,
     seeds: u64,
+    jobs: usize,
     options: Options,
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
-    let mut arguments = Arguments { from: 0, seeds: 1_000, options: Options::default() };
+    let jobs = thread::available_parallelism().map_or(1, usize::from);
+    let mut arguments = Arguments { from: 0, seeds: 1_000, jobs, options: Options::default() };
     while let Some(flag) = words.next() {
         let value = words.next().ok_or_else(|| format!("{flag} needs a value"))?;
         let number = || value.parse::<u64>().map_err(|error| format!("{flag} {value}: {error}"));
         match flag.as_str() {
             "--seeds" => arguments.seeds = number()?,
             "--from" => arguments.from = number()?,
+            "--jobs" => arguments.jobs = usize::try_from(number()?.clamp(1, 256)).unwrap_or(1),
             "--seed" => {
                 (arguments.from, arguments.seeds) = (number()?, 1);
                 arguments.options.trace = true;
@@ -71,21 +105,9 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
 }
 
 fn sabotage(name: &str) -> Result<Sabotage, String> {
-    match name {
-        "acknowledge" => Ok(Sabotage::AcknowledgeBeforeSync),
-        "cut" => Ok(Sabotage::CutBeforeFlush),
-        "forget" => Ok(Sabotage::ForgetHardState),
-        _ => Err(format!("no such sabotage: {name}")),
-    }
-}
-
-fn add(total: &mut Report, report: Report) {
-    total.steps += report.steps;
-    total.sent += report.sent;
-    total.acknowledged += report.acknowledged;
-    total.crashes += report.crashes;
-    total.cuts += report.cuts;
-    total.elections += report.elections;
-    total.changes += report.changes;
-    total.installs += report.installs;
+    let is_it = |one: &Sabotage| format!("{one:?}") == name;
+    Sabotage::ALL.into_iter().find(is_it).ok_or_else(|| {
+        let names: Vec<_> = Sabotage::ALL.iter().map(|one| format!("{one:?}")).collect();
+        format!("no such sabotage: {name}; there are {}", names.join(", "))
+    })
 }

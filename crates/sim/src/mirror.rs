@@ -18,8 +18,14 @@ const NAME: &str = "mirror";
 /// A second copy of the replicated state.
 pub(crate) struct Mirror {
     pub(crate) applier: Applier,
-    /// Keeps the disk's files.
-    _disk: MemDisk,
+    disk: MemDisk,
+}
+
+impl Drop for Mirror {
+    /// Nobody needs files that are closed in order.
+    fn drop(&mut self) {
+        self.disk.crash();
+    }
 }
 
 impl Mirror {
@@ -30,9 +36,9 @@ impl Mirror {
         shared
             .create_dir_all(Path::new(running::HOME))
             .map_err(|error| Violation::new(NAME, error))?;
-        let opened = running::open(&shared, Who { id: MemberId(1), of, run: 0 })
+        let opened = running::open(&shared, Who { id: MemberId(1), of, run: 0, forced: false })
             .map_err(|error| Violation::new(NAME, error))?;
-        let mut mirror = Self { applier: opened.applier, _disk: disk };
+        let mut mirror = Self { applier: opened.applier, disk };
         for entry in history.entries.values() {
             mirror.apply(entry)?;
         }

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use base::MemberId;
 use member::PeerMessage;
 
+use crate::{Report, Sabotage, sabotage, weather::Weather};
+
 /// More than that is lost.
 const IN_FLIGHT_MAX: usize = 400;
 
@@ -16,11 +18,17 @@ pub(crate) struct Network {
     cut: BTreeSet<(MemberId, MemberId)>,
     /// One message in so many is lost, and one repeated; none if 0.
     pub(crate) faulty: usize,
+    /// One in so many overtakes others; none if 0.
+    pub(crate) hasty: usize,
+    /// What was sent is numbered.
+    sent: u64,
+    sabotage: Option<Sabotage>,
 }
 
 /// A message on its way, as bytes: what cannot be written and read again does not arrive.
 #[derive(Debug)]
 struct Flight {
+    number: u64,
     from: MemberId,
     to: MemberId,
     bytes: Vec<u8>,
@@ -28,41 +36,71 @@ struct Flight {
 }
 
 impl Network {
-    pub(crate) fn send(&mut self, from: MemberId, message: &PeerMessage, rng: &mut fastrand::Rng) {
-        if self.faulty > 0 && rng.usize(..self.faulty) == 0 {
+    pub(crate) fn new(weather: &Weather, sabotage: Option<Sabotage>) -> Self {
+        let Weather { faulty, hasty, .. } = *weather;
+        Self { faulty, hasty, sabotage, ..Self::default() }
+    }
+
+    pub(crate) fn send(
+        &mut self,
+        from: MemberId,
+        message: &PeerMessage,
+        rng: &mut fastrand::Rng,
+        report: &mut Report,
+    ) {
+        if one_in(self.faulty, rng) {
+            report.lost += 1;
             return;
         }
         if self.in_flight.len() >= IN_FLIGHT_MAX {
             self.in_flight.swap_remove(rng.usize(..IN_FLIGHT_MAX));
+            report.lost += 1;
         }
         // A stream of TCP does not repeat what goes over it; for all else it does not matter.
-        let may_repeat = !message.is_proposal();
-        let (to, bytes) = (message.to(), message.to_bytes());
-        self.in_flight.push(Flight { from, to, bytes, may_repeat });
+        let repeats = self.sabotage == Some(Sabotage::RepeatProposals);
+        let may_repeat = !message.is_proposal() || repeats;
+        let (to, mut bytes) = (message.to(), message.to_bytes());
+        sabotage::alter_message(self.sabotage, message, &mut bytes, rng);
+        self.sent += 1;
+        self.in_flight.push(Flight { number: self.sent, from, to, bytes, may_repeat });
     }
 
-    /// Any of the messages, unless it is lost at a cut; `None` if there are none.
+    /// Any of the messages, unless it is lost at a cut; `None` if there are none for those who
+    /// listen.
     pub(crate) fn deliver(
         &mut self,
+        listens: impl Fn(MemberId) -> bool,
         rng: &mut fastrand::Rng,
-    ) -> Option<(MemberId, MemberId, PeerMessage)> {
-        while !self.in_flight.is_empty() {
+        report: &mut Report,
+    ) -> Option<(MemberId, PeerMessage)> {
+        loop {
+            let heard = |flight: &Flight| listens(flight.to);
             // Mostly in order, sometimes not.
-            let window = if rng.u8(..4) == 0 { self.in_flight.len() } else { 1 };
-            let at = rng.usize(..window);
-            let Flight { from, to, bytes, may_repeat } = self.in_flight.remove(at);
+            let at = if one_in(self.hasty, rng) {
+                Some(rng.usize(..self.in_flight.len().max(1)))
+                    .filter(|at| self.in_flight.get(*at).is_some_and(heard))
+            } else {
+                None
+            };
+            let at = at.or_else(|| self.in_flight.iter().position(heard))?;
+            let Flight { number, from, to, bytes, may_repeat } = self.in_flight.remove(at);
             if self.cut.contains(&(from, to)) {
+                report.lost += 1;
                 continue;
             }
-            if may_repeat && self.faulty > 0 && rng.usize(..self.faulty) == 0 {
+            let is_overtaken =
+                |one: &Flight| (one.from, one.to) == (from, to) && one.number < number;
+            report.overtaken += u64::from(self.in_flight.iter().any(is_overtaken));
+            if may_repeat && one_in(self.faulty, rng) {
+                report.repeated += 1;
                 let bytes = bytes.clone();
-                self.in_flight.push(Flight { from, to, bytes, may_repeat });
+                self.in_flight.push(Flight { number, from, to, bytes, may_repeat });
             }
             if let Some(message) = PeerMessage::from_bytes(&bytes) {
-                return Some((from, to, message));
+                report.delivered += 1;
+                return Some((to, message));
             }
         }
-        None
     }
 
     pub(crate) fn is_quiet(&self) -> bool {
@@ -70,20 +108,50 @@ impl Network {
     }
 
     /// Cuts one direction, a member off from all, or the members into two halves.
-    pub(crate) fn cut(&mut self, members: &[MemberId], rng: &mut fastrand::Rng) {
-        let any = |rng: &mut fastrand::Rng| members.get(rng.usize(..members.len())).copied();
-        let (Some(one), Some(other)) = (any(rng), any(rng)) else { return };
-        match rng.u8(..3) {
+    pub(crate) fn cut(
+        &mut self,
+        members: &[MemberId],
+        rng: &mut fastrand::Rng,
+        report: &mut Report,
+    ) {
+        let (Some(one), Some(other)) = (any(members, rng), any(members, rng)) else { return };
+        report.parted += 1;
+        match rng.u8(..6) {
             0 => {
-                self.cut.insert((one, other));
+                self.cut_way(one, other);
+                report.one_way += 1;
             }
-            1 => self.part(members, |member| member == one),
+            // It hears nobody, or nobody hears it.
+            1 => {
+                let hears = rng.bool();
+                let pair = |other: &MemberId| if hears { (one, *other) } else { (*other, one) };
+                self.cut.extend(members.iter().filter(|other| **other != one).map(pair));
+                report.one_way += 1;
+            }
+            2 => self.separate(one, other),
+            3 => self.part(members, |member| member == one),
             _ => {
                 let half: BTreeSet<MemberId> =
                     members.iter().copied().filter(|_| rng.bool()).collect();
                 self.part(members, |member| half.contains(&member));
             }
         }
+    }
+
+    /// Cuts one direction.
+    pub(crate) fn cut_way(&mut self, from: MemberId, to: MemberId) {
+        self.cut.insert((from, to));
+    }
+
+    /// Cuts two members off from each other.
+    pub(crate) fn separate(&mut self, one: MemberId, other: MemberId) {
+        self.cut_way(one, other);
+        self.cut_way(other, one);
+    }
+
+    /// Cuts one member off from all others.
+    pub(crate) fn isolate(&mut self, one: MemberId, members: &[MemberId]) {
+        self.part(members, |member| member == one);
     }
 
     fn part(&mut self, members: &[MemberId], is_inside: impl Fn(MemberId) -> bool) {
@@ -99,8 +167,26 @@ impl Network {
         self.cut.contains(&(one, other)) || self.cut.contains(&(other, one))
     }
 
+    /// One way is whole again.
+    pub(crate) fn mend_one(&mut self, rng: &mut fastrand::Rng) {
+        let ways: Vec<_> = self.cut.iter().copied().collect();
+        if let Some(way) = any(&ways, rng) {
+            self.cut.remove(&way);
+        }
+    }
+
     /// Everybody reaches everybody.
     pub(crate) fn mend(&mut self) {
         self.cut.clear();
     }
+}
+
+/// Once in so many times; never if that is 0.
+pub(crate) fn one_in(many: usize, rng: &mut fastrand::Rng) -> bool {
+    many > 0 && rng.usize(..many) == 0
+}
+
+/// Any of them, if there are any.
+pub(crate) fn any<T: Copy>(all: &[T], rng: &mut fastrand::Rng) -> Option<T> {
+    if all.is_empty() { None } else { all.get(rng.usize(..all.len())).copied() }
 }

@@ -1,21 +1,30 @@
 //! A member with its disk and its clients: what may happen to it.
 
-use std::{sync::Arc, time::Duration};
+mod asking;
+mod condition;
+mod power;
 
-use base::{Disk, Index, MemberId, disk::MemDisk};
+use std::time::Duration;
+
+use base::{Index, MemberId, Now, Term, UnixNanos, disk::MemDisk};
 use member::{PeerMessage, Proposal, Read};
 use proto::{
     Message as _,
     command::{Command, Compact, Op},
 };
-
 use state::apply::membership_change::Change;
 
+use self::condition::Condition;
 use crate::{
-    Violation, clients, invariants,
-    running::{Failed, Running, Who},
+    Sabotage, Violation,
+    clients::{self, registers::Call},
+    history::Acknowledged,
+    invariants,
+    network::any,
+    running::{self, Failed, Running, Who},
     transfers::Transfer,
     watcher::Watcher,
+    weather::Event,
     world::Common,
 };
 
@@ -26,47 +35,126 @@ pub(crate) struct Node {
     /// `None` while it is down.
     pub(crate) member: Option<Running>,
     pub(crate) watchers: Vec<Watcher>,
-    /// Reads under way, with the least index that will do.
-    reads: Vec<(Read, Index)>,
+    /// Reads without a read index yet.
+    reads: Vec<Asked>,
     last_read: u64,
+    /// Reads of clients that wait until this much is applied.
+    known: Vec<(Index, Call)>,
     /// A whole snapshot that has come, and is to be installed.
     pub(crate) arrived: Option<PeerMessage>,
     /// One is coming: a second one would use the same file.
     pub(crate) receiving: bool,
-    /// A sync has been made to fail since the member was opened.
-    sync_fails: bool,
+    /// It was removed, has left, and never comes back.
+    gone: bool,
+    pub(crate) condition: Condition,
+}
+
+/// A read that was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) read: Read,
+    /// The least index that will do.
+    pub(crate) least: Index,
+    /// Who wants to know.
+    pub(crate) call: Option<Call>,
 }
 
 impl Node {
     pub(crate) fn new(who: Who, disk: MemDisk, common: &mut Common) -> Result<Self, Violation> {
-        let member = open(&disk, who)?;
+        let member = power::open(&disk, who, common)?;
         let mut node = Self {
             who,
             disk,
             member: Some(member),
-            watchers: (0..3).map(|_| Watcher::new(2)).collect(),
+            watchers: Watcher::all(),
             reads: Vec::new(),
             last_read: 0,
+            known: Vec::new(),
             arrived: None,
             receiving: false,
-            sync_fails: false,
+            gone: false,
+            condition: Condition::default(),
         };
+        node.condition.failed_syncs = node.disk.failed_syncs();
         node.duties(common);
         node.look(common)?;
         Ok(node)
+    }
+
+    /// One of the things happens that may happen at a member.
+    pub(crate) fn happens(
+        &mut self,
+        common: &mut Common,
+        event: Event,
+        ids: &[MemberId],
+    ) -> Result<(), Violation> {
+        match event {
+            Event::Propose => {
+                let count = common.rng.usize(1..6);
+                self.propose(common, count);
+            }
+            Event::Read => self.read(common, None)?,
+            Event::Log => self.log(common)?,
+            Event::Sync => self.sync(common)?,
+            Event::TellPersisted => self.run(common, |member, _| member.tell_persisted())?,
+            Event::Apply => self.apply(common)?,
+            Event::TellApplied => self.run(common, |member, _| member.tell_applied())?,
+            Event::Flush => self.flush(common)?,
+            Event::Install => self.install(common)?,
+            Event::Compact => self.compact(common),
+            Event::CompactStep => self.compact_step(common)?,
+            Event::Watch => {
+                let at = common.rng.usize(..self.watchers.len());
+                self.watch(common, at)?;
+            }
+            Event::Tick => self.tick(common),
+            Event::Unreachable => {
+                let other = any(ids, &mut common.rng).unwrap_or_default();
+                self.unreachable(common, other)?;
+            }
+            Event::HandOver => {
+                let heir = any(ids, &mut common.rng).filter(|_| common.rng.bool());
+                self.hand_over(common, heir)?;
+            }
+            Event::PlanFailure => self.plan_failure(common),
+            Event::FailSync => self.fail_sync(common),
+            Event::FillDisk => self.fill_disk(common),
+            Event::Crash => self.crash(common)?,
+            Event::Restart => self.restart(common)?,
+            Event::Start => self.start(common)?,
+            Event::Pause => self.pause(common),
+            Event::Resume => self.resume(common),
+            Event::Slow => self.become_slow(common),
+            Event::Skew => self.move_clock(common),
+        }
+        Ok(())
+    }
+
+    /// Whether there is anything of this to do, of what a member does by itself.
+    pub(crate) fn waits_for(&self, event: Event) -> bool {
+        let is_to_flush = |member: &Running| member.backend.durable() != member.backend.applied();
+        self.member.as_ref().is_some_and(|member| {
+            (event == Event::Install && self.arrived.is_some() && member.may_restore())
+                || (event == Event::Flush && is_to_flush(member))
+                || member.waits_for(event)
+        })
+    }
+
+    /// Whether it is a leader, as far as it knows.
+    pub(crate) fn leads(&self) -> bool {
+        self.member.as_ref().is_some_and(|member| member.core.role().leads)
+    }
+
+    pub(crate) fn term(&self) -> Term {
+        self.member.as_ref().map_or(Term(0), |member| member.core.role().term)
     }
 
     pub(crate) fn id(&self) -> MemberId {
         self.who.id
     }
 
-    /// Whether it takes itself for the leader.
-    pub(crate) fn leads(&self) -> bool {
-        self.member.as_ref().is_some_and(|member| member.core.role().leads)
-    }
-
-    /// Carries out `step` if the member is up. It may fail because the power did, or a sync: then
-    /// the member stops, and is started again. For no other reason.
+    /// Carries out `step` if the member is up. It may fail because the power did, or a sync, or
+    /// because the disk is full: then the member stops, and is started again. For no other reason.
     pub(crate) fn run(
         &mut self,
         common: &mut Common,
@@ -75,18 +163,27 @@ impl Node {
         let Some(member) = &mut self.member else { return Ok(()) };
         let done = step(member, common);
         self.look(common)?;
-        self.unless_power_failed(common, done)
+        self.unless_disk_failed(common, done)
     }
 
-    fn unless_power_failed(
+    fn unless_disk_failed(
         &mut self,
         common: &mut Common,
         done: Result<(), Failed>,
     ) -> Result<(), Violation> {
+        let failed_syncs = self.disk.failed_syncs();
+        let fails = failed_syncs > self.condition.failed_syncs;
+        self.condition.failed_syncs = failed_syncs;
+        common.report.failed_syncs += u64::from(fails);
+        invariants::failed_sync::stops(self.id(), fails, done.is_err())?;
         match done {
             Ok(()) => Ok(()),
             Err(_) if self.disk.failed() => self.crash(common),
-            Err(_) if self.sync_fails => self.restart(common),
+            Err(_) if self.condition.sync_fails => self.restart(common),
+            Err(_) if self.condition.disk_is_full => {
+                common.report.full += 1;
+                self.restart(common)
+            }
             Err(error) => Err(Violation::new("faultless", error)),
         }
     }
@@ -101,19 +198,22 @@ impl Node {
         for term in std::mem::take(&mut member.led) {
             invariants::terms::is_new(&common.history, id, term)?;
             invariants::election_safety::is_only_leader(&mut common.history, id, term)?;
-            invariants::leader_completeness::holds_all(&common.history, id, &member.core)?;
+            invariants::leader_completeness::holds_all(&common.history, id, term, &member.core)?;
             common.report.elections += 1;
         }
-        for (index, answered) in std::mem::take(&mut member.reads) {
-            for read in answered {
-                invariants::reads::is_current(&mut self.reads, read, index)?;
-            }
-        }
+        member.dropped.clear();
         for message in std::mem::take(&mut member.to_send) {
-            common.network.send(id, &message, &mut common.rng);
+            common.network.send(id, &message, &mut common.rng, &mut common.report);
         }
         let snapshots = std::mem::take(&mut member.snapshots);
         common.transfers.extend(snapshots.into_iter().map(|one| Transfer::new(self.who, one)));
+        let leaves = std::mem::take(&mut member.removed) && common.rng.bool();
+        self.look_at_reads(common)?;
+        if leaves {
+            common.trace.step("leave", id);
+            self.forget(common);
+            self.gone = true;
+        }
         Ok(())
     }
 
@@ -122,20 +222,29 @@ impl Node {
             return Vec::new();
         };
         let mut proposals = Vec::new();
+        let now = self.condition.wall(common);
         for _ in 0..count {
             let (id, op) = if common.rng.u8(..3) == 0 {
                 let op = clients::v3::request(&mut common.rng, &common.history);
                 common.history.send_v3(op)
             } else {
-                let write = clients::request(&mut common.rng, &common.history);
+                let write = clients::request(&mut common.rng, &common.history, now);
                 common.history.send(write)
             };
             common.trace.step("propose", format!("{id} at {}: {op:?}", self.who.id));
-            let command = Command::new(id, op);
-            proposals.push(Proposal { id, data: command.encode_to_vec().into() });
+            let data = Command::new(id, op).encode_to_vec().into();
+            proposals.push(Proposal { id, data });
         }
-        let ids = proposals.iter().map(|proposal| proposal.id).collect();
+        let ids: Vec<u64> = proposals.iter().map(|proposal| proposal.id).collect();
         member.propose(proposals);
+        let leads = member.core.role().leads;
+        if leads && common.options.sabotage == Some(Sabotage::AnswerEarly) {
+            let after = member.core.last_index().0 - ids.len() as u64;
+            let told = |(id, index)| {
+                (id, Acknowledged { index: Index(index), revision: None, values: Vec::new() })
+            };
+            common.history.acknowledged.extend(ids.iter().copied().zip(after + 1..).map(told));
+        }
         ids
     }
 
@@ -150,19 +259,6 @@ impl Node {
         proposed.is_ok()
     }
 
-    pub(crate) fn read(&mut self, common: &mut Common) -> Result<(), Violation> {
-        let Some(member) = &mut self.member else { return Ok(()) };
-        if member.core.reads_at_once() {
-            invariants::reads::may_be_at_once(&common.history, &member.applier)?;
-        }
-        self.last_read += 1;
-        let read = Read(self.last_read);
-        self.reads.push((read, common.history.last_acknowledged()));
-        member.core.read(read);
-        member.step();
-        Ok(())
-    }
-
     pub(crate) fn receive(&mut self, common: &Common, message: PeerMessage) {
         let Some(member) = &mut self.member else { return };
         common.trace.step("receive", format!("at {}: {}", self.who.id, message.show()));
@@ -170,26 +266,46 @@ impl Node {
         member.step();
     }
 
+    /// Removes what has come of a snapshot that broke off, or is not wanted any more.
+    pub(crate) fn discard_snapshot(&mut self, common: &mut Common) -> Result<(), Violation> {
+        let disk = self.disk.clone();
+        self.run(common, |_, _| Ok(backend::discard(&disk, &running::paths().incoming())?))
+    }
+
     /// Takes over a snapshot that has come, as soon as that can be.
     pub(crate) fn install(&mut self, common: &mut Common) -> Result<(), Violation> {
         let may = self.member.as_ref().is_some_and(Running::may_restore);
         let Some(message) = self.arrived.take_if(|_| may) else { return Ok(()) };
         let id = self.id();
+        let mut is_installed = false;
         self.run(common, |member, common| {
             let installed = member.restore(message)?;
             common.trace.step("install", format!("at {id}: {installed}"));
             let known = common.history.durable.entry(id).or_default();
             *known = member.backend.durable().index.max(*known);
             common.report.installs += u64::from(installed);
+            is_installed = installed;
             Ok(())
+        })?;
+        if !is_installed {
+            self.discard_snapshot(common)?;
+        }
+        self.serve_reads(common)
+    }
+
+    /// Writes to the log.
+    pub(crate) fn log(&mut self, common: &mut Common) -> Result<(), Violation> {
+        self.run(common, |member, common| {
+            let count = common.rng.usize(1..4);
+            member.log(count)
         })
     }
 
-    pub(crate) fn log(&mut self, common: &mut Common) -> Result<(), Violation> {
+    /// Syncs the log.
+    pub(crate) fn sync(&mut self, common: &mut Common) -> Result<(), Violation> {
         let id = self.id();
         self.run(common, |member, common| {
-            let count = common.rng.usize(1..4);
-            member.log(count, common.options.sabotage)?;
+            member.sync()?;
             common.trace.step("log", format!("at {id}: persisted {:?}", member.persisted));
             Ok(())
         })
@@ -201,28 +317,35 @@ impl Node {
         let count = common.rng.usize(1..8);
         let (entries, batch) = match member.apply(count) {
             Ok(done) => done,
-            Err(error) => return self.unless_power_failed(common, Err(error)),
+            Err(error) => return self.unless_disk_failed(common, Err(error)),
         };
         let Some(last) = entries.last() else { return Ok(()) };
         common.trace.step("apply", format!("at {id}: up to {} of term {}", last.index, last.term));
         for entry in &entries {
-            common.applied(entry)?;
+            common.applied(entry, member.core.role().term)?;
         }
         invariants::indexes::go_on(&common.history, &entries, &batch.commits)?;
         for answer in &batch.answers {
             common.trace.step("answer", format!("{} at entry {}", answer.id, answer.index));
             common.history.acknowledge(answer);
+            common.history.registers.answer(id, answer);
         }
-        member.applier.state().reader().store().publish(&batch.commits);
-        Ok(())
+        let mut commits = batch.commits;
+        if common.options.sabotage == Some(Sabotage::PublishBackwards) {
+            commits.reverse();
+        }
+        member.applier.state().reader().store().publish(&commits);
+        self.serve_reads(common)
     }
 
     pub(crate) fn flush(&mut self, common: &mut Common) -> Result<(), Violation> {
         let id = self.id();
         self.run(common, |member, common| {
-            let cut = member.flush(common.options.sabotage)?;
+            let forgets = common.options.sabotage == Some(Sabotage::ForgetFlushes);
+            let cut = if forgets { false } else { member.flush()? };
             common.report.cuts += u64::from(cut);
-            let durable = member.backend.durable().index;
+            let backend = &member.backend;
+            let durable = if forgets { backend.applied() } else { backend.durable() }.index;
             common.trace.step("flush", format!("at {id}: durable {durable}, cut: {cut}"));
             let known = common.history.durable.entry(id).or_default();
             *known = durable.max(*known);
@@ -242,8 +365,8 @@ impl Node {
         }
         let revision = common.rng.i64(from..=to);
         common.trace.step("compact", revision);
-        let op = Op::Compact(Compact { revision });
-        let data = Command::new(0, op).encode_to_vec().into();
+        common.report.compactions += 1;
+        let data = Command::new(0, Op::Compact(Compact { revision })).encode_to_vec().into();
         member.propose(vec![Proposal { id: 0, data }]);
     }
 
@@ -257,24 +380,49 @@ impl Node {
     }
 
     /// Hands a watcher its next commit; false if there is none.
-    pub(crate) fn watch(&mut self, common: &Common, at: usize) -> Result<bool, Violation> {
+    pub(crate) fn watch(&mut self, common: &mut Common, at: usize) -> Result<bool, Violation> {
         let Some(member) = &mut self.member else { return Ok(false) };
         let reader = member.applier.state().reader();
         let Some(watcher) = self.watchers.get_mut(at) else { return Ok(false) };
-        let before = watcher.position;
         let Some(commit) = watcher.next(reader.store())? else { return Ok(false) };
-        let from = watcher.position.max(before);
         common
             .trace
             .step("watch", format!("watcher {at} at {}: revision {}", self.who.id, commit.main));
-        invariants::watchers::is_next(&common.history, from, &commit)?;
+        invariants::watch_order::is_next(&common.history, watcher, &commit)?;
         watcher.position = commit.main + 1;
+        common.report.told += 1;
         Ok(true)
+    }
+
+    /// Messages to another were lost.
+    pub(crate) fn unreachable(
+        &mut self,
+        common: &mut Common,
+        other: MemberId,
+    ) -> Result<(), Violation> {
+        self.run(common, |member, _| {
+            member.core.unreachable(other);
+            Ok(())
+        })
+    }
+
+    /// Leadership is to go to somebody else, if it lies here.
+    pub(crate) fn hand_over(
+        &mut self,
+        common: &mut Common,
+        heir: Option<MemberId>,
+    ) -> Result<(), Violation> {
+        self.run(common, |member, common| {
+            common.report.handed_over += u64::from(member.core.role().leads);
+            member.core.transfer_leadership(heir);
+            Ok(())
+        })
     }
 
     /// A tick, and what the leader does when it is time.
     pub(crate) fn tick(&mut self, common: &mut Common) {
-        if let Some(member) = &mut self.member {
+        let is_left_out = common.rng.u8(..8) < self.condition.laziness;
+        if let Some(member) = self.member.as_mut().filter(|_| !is_left_out) {
             member.core.tick();
             member.step();
         }
@@ -282,92 +430,33 @@ impl Node {
     }
 
     pub(crate) fn duties(&mut self, common: &mut Common) {
+        let mut wall = self.condition.wall(common);
+        let mut monotonic = common.monotonic();
+        match common.options.sabotage {
+            Some(Sabotage::ExpireEarly) => wall = wall.saturating_add(Duration::from_hours(1)),
+            Some(Sabotage::ExpireNever) => wall = UnixNanos(0),
+            Some(Sabotage::EndLeasesEarly) => monotonic *= 8,
+            _ => {}
+        }
         let Some(member) = &mut self.member else { return };
         let reader = member.applier.state().reader();
-        member.core.duties(common.now(), &reader);
+        member.core.duties(Now { monotonic, wall }, &reader);
         member.step();
-    }
-
-    pub(crate) fn plan_failure(&mut self, common: &mut Common) {
-        let operations = common.rng.u64(..12);
-        let id = self.id();
-        common.trace.step("plan", format!("power fails at {id} in {operations} operations"));
-        self.disk.fail_after(operations);
-    }
-
-    pub(crate) fn fail_sync(&mut self, common: &Common) {
-        if self.member.is_none() {
-            return;
-        }
-        common.trace.step("plan", format!("the next sync fails at {}", self.id()));
-        self.disk.fail_next_sync();
-        self.sync_fails = true;
-    }
-
-    /// The power fails, and comes back; perhaps not at once.
-    pub(crate) fn crash(&mut self, common: &mut Common) -> Result<(), Violation> {
-        common.trace.step("crash", self.id());
-        common.report.crashes += 1;
-        self.forget(common);
-        self.disk.crash();
-        if self.who.of > 1 && common.rng.bool() {
-            return Ok(());
-        }
-        self.start(common)
-    }
-
-    /// The process ends, killed or in good order; the machine goes on.
-    pub(crate) fn restart(&mut self, common: &mut Common) -> Result<(), Violation> {
-        let killed = common.rng.bool() || self.sync_fails;
-        let how = if killed { "killed" } else { "stopped" };
-        common.trace.step("restart", format!("{} {how}", self.id()));
-        if killed {
-            // The old process has files open: they are those of another disk now.
-            self.disk = self.disk.fork(common.rng.u64(..));
-        }
-        self.forget(common);
-        self.start(common)
-    }
-
-    fn forget(&mut self, common: &mut Common) {
-        (self.arrived, self.receiving) = (None, false);
-        if let Some(member) = self.member.take() {
-            let synced = common.history.synced.entry(self.who.id).or_default();
-            *synced = member.synced_term.max(*synced);
-        }
-    }
-
-    /// Starts it, if it is down.
-    pub(crate) fn start(&mut self, common: &mut Common) -> Result<(), Violation> {
-        if self.member.is_some() {
-            return Ok(());
-        }
-        self.reads.clear();
-        self.sync_fails = false;
-        for watcher in &mut self.watchers {
-            watcher.disconnect();
-        }
-        self.who.run += 1;
-        let member = self.member.insert(open(&self.disk, self.who)?);
-        let applied = member.backend.durable().index;
-        common.trace.step("open", format!("{}: keyspace at {applied}", self.who.id));
-        invariants::durable::stays(&common.history, self.who.id, applied)?;
-        let is_known = common.history.outcomes.contains_key(&applied.0);
-        invariants::durable::was_applied(is_known, applied)?;
-        self.duties(common);
-        self.look(common)
     }
 
     /// Carries out all that waits, without a fault, once.
     pub(crate) fn carry_out(&mut self, common: &mut Common) -> Result<(), Violation> {
         self.start(common)?;
         self.log(common)?;
+        self.sync(common)?;
         self.run(common, |member, _| member.tell_persisted())?;
         self.apply(common)?;
         self.run(common, |member, _| member.tell_applied())?;
         self.install(common)?;
         self.compact_step(common)?;
-        self.flush(common)?;
+        if self.member.as_ref().is_some_and(Running::is_quiet) {
+            self.flush(common)?;
+        }
         self.duties(common);
         self.look(common)
     }
@@ -375,23 +464,8 @@ impl Node {
     /// Whether nothing is left to do.
     pub(crate) fn is_quiet(&self) -> bool {
         self.arrived.is_none()
-            && self.member.as_ref().is_some_and(|member| {
-                member.is_quiet() && member.backend.durable() == member.backend.applied()
-            })
-    }
-}
-
-/// How long one tick takes.
-pub(crate) const TICK: Duration = Duration::from_millis(100);
-
-fn open(disk: &MemDisk, who: Who) -> Result<Running, Violation> {
-    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-    loop {
-        match Running::open(&shared, who) {
-            Ok(member) => return Ok(member),
-            // The power may fail again while the member is being opened.
-            Err(_) if disk.failed() => disk.crash(),
-            Err(error) => return Err(Violation::new("opening", error)),
-        }
+            && self.reads.is_empty()
+            && !self.waits_for(Event::Flush)
+            && self.member.as_ref().is_some_and(Running::is_quiet)
     }
 }

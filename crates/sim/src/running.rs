@@ -11,7 +11,7 @@ use member::{
 use proto::command::Member;
 use wal::{Entry, Identity, Wal};
 
-use crate::Sabotage;
+use crate::{Sabotage, sabotage, weather::Event};
 
 pub(crate) const HOME: &str = "/data/member";
 /// Small, so that segments change and the log is cut within a run.
@@ -29,6 +29,10 @@ pub(crate) struct Running {
     pub(crate) wal: Wal,
     pub(crate) cutter: Cutter,
     pub(crate) to_log: VecDeque<Append>,
+    /// The last batch that is written to the log, and not synced.
+    appended: Option<Ticket>,
+    /// Entries of it and those before.
+    unsynced: usize,
     pub(crate) persisted: Option<Ticket>,
     pub(crate) to_apply: VecDeque<Entry>,
     pub(crate) progress: Option<Progress>,
@@ -46,6 +50,9 @@ pub(crate) struct Running {
     pub(crate) led: Vec<Term>,
     /// The last term of which an entry is synced.
     pub(crate) synced_term: Term,
+    /// It was removed from the cluster, and has just learnt that.
+    pub(crate) removed: bool,
+    sabotage: Option<Sabotage>,
 }
 
 /// Why a step could not be done: the disk, or worse.
@@ -58,6 +65,8 @@ pub(crate) struct Who {
     pub(crate) of: u64,
     /// Another one in each of its runs.
     pub(crate) run: u64,
+    /// It is to go on as the only member.
+    pub(crate) forced: bool,
 }
 
 pub(crate) fn paths() -> Paths {
@@ -83,7 +92,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, who: Who) -> Result<Opened, OpenError> 
             lease_grace: Duration::from_secs(1),
             catch_up_entries: CATCH_UP_ENTRIES,
         },
-        force_new_cluster: false,
+        force_new_cluster: who.forced,
         peer_urls: Vec::new(),
     };
     let identity = Identity { cluster: ClusterId(9), member: who.id };
@@ -100,15 +109,23 @@ pub(crate) fn member(id: u64) -> Member {
 }
 
 impl Running {
-    pub(crate) fn open(disk: &Arc<dyn Disk>, who: Who) -> Result<Self, OpenError> {
+    pub(crate) fn open(
+        disk: &Arc<dyn Disk>,
+        who: Who,
+        sabotage: Option<Sabotage>,
+    ) -> Result<Self, OpenError> {
         let Opened { wal, backend, applier, core, .. } = open(disk, who)?;
         let mut running = Self {
+            removed: false,
+            sabotage,
             cutter: Cutter::new(SNAPSHOT_COUNT, ENTRIES_KEPT, wal.first()),
             core,
             applier,
             backend,
             wal,
             to_log: VecDeque::new(),
+            appended: None,
+            unsynced: 0,
             persisted: None,
             to_apply: VecDeque::new(),
             progress: None,
@@ -131,10 +148,15 @@ impl Running {
         self.step();
     }
 
+    /// Whether raft has not taken the proposal of this id.
+    pub(crate) fn was_dropped(&self, id: u64) -> bool {
+        self.dropped.contains(&id)
+    }
+
     /// Takes up what the core wants.
     pub(crate) fn step(&mut self) {
         while let Some(effects) = self.core.step() {
-            let Effects { append, apply, reads, dropped, role, send, snapshots, install, .. } =
+            let Effects { append, apply, reads, dropped, role, send, snapshots, install, removed } =
                 effects;
             for entry in append.iter().flat_map(|append| &append.entries) {
                 let before = self.core.term_of(Index(entry.index.0 - 1));
@@ -142,32 +164,58 @@ impl Running {
             }
             self.snapshots.extend(snapshots);
             self.to_install = install.or(self.to_install);
+            self.to_apply.extend(apply);
             self.to_log.extend(append);
             self.to_send.extend(send);
-            self.to_apply.extend(apply);
+            self.removed |= removed;
             self.reads.extend(reads);
             self.dropped.extend(dropped);
             self.led.extend(role.filter(|role| role.leads).map(|role| role.term));
         }
     }
 
-    /// Writes the first `count` batches that wait, and syncs them at once.
-    pub(crate) fn log(&mut self, count: usize, sabotage: Option<Sabotage>) -> Result<(), Failed> {
+    /// Writes the first `count` batches that wait, if all that was written before is synced.
+    pub(crate) fn log(&mut self, count: usize) -> Result<(), Failed> {
+        if self.appended.is_some() {
+            return Ok(());
+        }
         let batches: Vec<Append> = self.to_log.drain(..count.min(self.to_log.len())).collect();
-        let Some(last) = batches.last().map(|batch| batch.ticket) else { return Ok(()) };
-        for batch in &batches {
-            let forgotten = sabotage == Some(Sabotage::ForgetHardState);
-            let hard_state = batch.hard_state.filter(|_| !forgotten);
-            self.wal.append(hard_state, &batch.entries)?;
+        for mut batch in batches {
+            self.sabotage_hard_state(&mut batch);
+            self.wal.append(batch.hard_state, &batch.entries)?;
+            self.appended = Some(batch.ticket);
+            self.unsynced += batch.entries.len();
+        }
+        if self.sabotage == Some(Sabotage::AcknowledgeBeforeSync) {
+            self.persisted = self.appended.or(self.persisted);
+        }
+        Ok(())
+    }
+
+    fn sabotage_hard_state(&self, batch: &mut Append) {
+        if self.sabotage == Some(Sabotage::ForgetHardState) {
+            batch.hard_state = None;
+        }
+        if let Some(state) = &mut batch.hard_state
+            && self.sabotage == Some(Sabotage::ForgetVotes)
+        {
+            state.vote = MemberId(0);
+        }
+    }
+
+    /// Syncs what was written to the log.
+    pub(crate) fn sync(&mut self) -> Result<(), Failed> {
+        let Some(last) = self.appended.take() else { return Ok(()) };
+        let synced = self.wal.sync();
+        if self.sabotage != Some(Sabotage::IgnoreFailedSyncs) {
+            synced?;
         }
         self.persisted = Some(last);
-        if sabotage != Some(Sabotage::AcknowledgeBeforeSync) {
-            self.wal.sync()?;
-            let entries = batches.iter().map(|batch| batch.entries.len()).sum::<usize>();
-            self.written.extend(self.to_write.drain(..entries.min(self.to_write.len())));
-            let terms = batches.iter().flat_map(|batch| &batch.entries).map(|entry| entry.term);
-            self.synced_term = terms.max().unwrap_or_default().max(self.synced_term);
-        }
+        let unsynced = std::mem::take(&mut self.unsynced);
+        let written: Vec<_> = self.to_write.drain(..unsynced.min(self.to_write.len())).collect();
+        let terms = written.iter().map(|(entry, _)| entry.term);
+        self.synced_term = terms.max().unwrap_or_default().max(self.synced_term);
+        self.written.extend(written);
         Ok(())
     }
 
@@ -182,11 +230,17 @@ impl Running {
 
     /// Applies the first `count` entries that wait.
     pub(crate) fn apply(&mut self, count: usize) -> Result<(Vec<Entry>, Batch), Failed> {
-        let entries: Vec<Entry> = self.to_apply.drain(..count.min(self.to_apply.len())).collect();
+        let mut entries: Vec<Entry> =
+            self.to_apply.drain(..count.min(self.to_apply.len())).collect();
+        let handed_out = entries.clone();
+        sabotage::alter_entries(self.sabotage, &mut entries, self.core.id());
         let batch = self.applier.apply(&entries)?;
         match &mut self.progress {
             Some(earlier) => earlier.extend(batch.progress.clone()),
             None => self.progress = Some(batch.progress.clone()),
+        }
+        if self.sabotage != Some(Sabotage::HandOutAltered) {
+            entries = handed_out;
         }
         Ok((entries, batch))
     }
@@ -201,11 +255,15 @@ impl Running {
     }
 
     /// Flushes, and cuts the log if that is due; true if it was.
-    pub(crate) fn flush(&mut self, sabotage: Option<Sabotage>) -> Result<bool, Failed> {
-        if sabotage == Some(Sabotage::CutBeforeFlush) {
+    pub(crate) fn flush(&mut self) -> Result<bool, Failed> {
+        if self.sabotage == Some(Sabotage::CutBeforeFlush) && self.appended.is_none() {
             self.wal.cut(self.backend.applied().index)?;
         }
         let durable = self.backend.flush()?.index;
+        // Whoever writes to the log holds it until that is synced.
+        if self.appended.is_some() {
+            return Ok(false);
+        }
         let Some(index) = self.cutter.due(durable, self.wal.bytes()) else { return Ok(false) };
         self.wal.cut(index)?;
         Ok(true)
@@ -213,7 +271,7 @@ impl Running {
 
     /// Whether nothing is on its way to the log: a snapshot may be installed.
     pub(crate) fn may_restore(&self) -> bool {
-        self.to_log.is_empty() && self.persisted.is_none()
+        self.to_log.is_empty() && self.appended.is_none() && self.persisted.is_none()
     }
 
     /// Takes over a whole snapshot, if it is wanted; returns whether it was.
@@ -228,8 +286,13 @@ impl Running {
         self.to_apply.clear();
         self.progress = None;
         let Install { applied, hard_state, .. } = install;
-        self.wal.restart((applied.index, applied.term), hard_state)?;
-        self.applier.replace(&paths().incoming())?;
+        if self.sabotage == Some(Sabotage::SwitchBeforeLog) {
+            self.applier.replace(&paths().incoming())?;
+            self.wal.restart((applied.index, applied.term), hard_state)?;
+        } else {
+            self.wal.restart((applied.index, applied.term), hard_state)?;
+            self.applier.replace(&paths().incoming())?;
+        }
         if self.applier.state().applied() != applied {
             return Err("the snapshot is not of the entry that it was said to be".into());
         }
@@ -238,10 +301,18 @@ impl Running {
         Ok(true)
     }
 
+    /// Whether there is anything of this to do.
+    pub(crate) fn waits_for(&self, event: Event) -> bool {
+        (event == Event::Log && !self.to_log.is_empty() && self.appended.is_none())
+            || (event == Event::Sync && self.appended.is_some())
+            || (event == Event::TellPersisted && self.persisted.is_some())
+            || (event == Event::Apply && !self.to_apply.is_empty())
+            || (event == Event::TellApplied && self.progress.is_some())
+    }
+
     pub(crate) fn is_quiet(&self) -> bool {
-        self.to_log.is_empty()
-            && self.to_apply.is_empty()
-            && self.persisted.is_none()
-            && self.progress.is_none()
+        use Event::{Apply, Log, Sync, TellApplied, TellPersisted};
+        let steps = [Log, Sync, TellPersisted, Apply, TellApplied];
+        !steps.into_iter().any(|step| self.waits_for(step))
     }
 }

@@ -8,7 +8,7 @@ use member::PeerMessage;
 use state::State;
 
 use crate::{
-    Violation,
+    Sabotage, Violation,
     node::Node,
     running::{self, Who},
     world::Common,
@@ -26,6 +26,7 @@ pub(crate) struct Transfer {
     message: PeerMessage,
     /// Once it has begun.
     stream: Option<(Export, Incoming)>,
+    is_broken: bool,
 }
 
 /// How a step of a transfer went.
@@ -37,7 +38,7 @@ enum Stepped {
 impl Transfer {
     pub(crate) fn new(from: Who, message: PeerMessage) -> Self {
         let Who { id, run, .. } = from;
-        Self { from: id, runs: (run, 0), to: message.to(), message, stream: None }
+        Self { from: id, runs: (run, 0), to: message.to(), message, stream: None, is_broken: false }
     }
 
     /// Does a step; false if it has ended.
@@ -46,21 +47,42 @@ impl Transfer {
         nodes: &mut [Node],
         common: &mut Common,
     ) -> Result<bool, Violation> {
+        let waits = |id| nodes.iter().any(|node| node.id() == id && !node.listens());
+        if waits(self.from) || waits(self.to) {
+            return Ok(true);
+        }
         let stepped = self.advance(nodes, common)?;
         let Stepped::Ended { arrived } = stepped else { return Ok(true) };
         let Self { from, to, runs, .. } = *self;
         let follower = find(nodes, to).filter(|node| node.who.run == runs.1);
+        self.stream = None;
         if let Some(follower) = follower {
             follower.receiving = false;
+            if !arrived {
+                // What did not become whole is thrown away, be it synced or not.
+                follower.overlook_failed_sync();
+                follower.discard_snapshot(common)?;
+            }
         }
-        self.stream = None;
+        common.report.broken_off += u64::from(!arrived);
         common.trace.step("snapshot", format!("{from} to {to} ended, arrived: {arrived}"));
         if let Some(leader) = find(nodes, from).filter(|node| node.who.run == runs.0)
             && let Some(member) = &mut leader.member
+            && (arrived || common.options.sabotage != Some(Sabotage::ForgetBrokenSnapshots))
         {
             member.core.snapshot_sent(to, arrived);
         }
         Ok(false)
+    }
+
+    /// From whom it comes, and to whom it goes.
+    pub(crate) fn way(&self) -> (MemberId, MemberId) {
+        (self.from, self.to)
+    }
+
+    /// Its stream breaks.
+    pub(crate) fn break_off(&mut self) {
+        self.is_broken = true;
     }
 
     fn advance(&mut self, nodes: &mut [Node], common: &mut Common) -> Result<Stepped, Violation> {
@@ -71,7 +93,8 @@ impl Transfer {
         let leader = find(nodes, self.from).map(|node| (node.who.run, node.member.is_some()));
         let Some(follower) = find(nodes, self.to) else { return failed };
         let same = leader == Some((self.runs.0, true)) && follower.who.run == self.runs.1;
-        if !same || follower.member.is_none() || common.network.is_cut(self.from, self.to) {
+        let is_cut = common.network.is_cut(self.from, self.to);
+        if !same || follower.member.is_none() || is_cut || self.is_broken {
             return failed;
         }
         let Some((mut export, mut incoming)) = self.stream.take() else { return failed };

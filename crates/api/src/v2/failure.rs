@@ -29,9 +29,11 @@ pub(crate) fn unserved(context: &Context, why: Unserved) -> Reply {
 
 /// What the cluster does not carry out, through whichever API: code 300.
 pub(crate) fn refused(context: &Context, refused: Refused) -> Reply {
-    let status = match refused {
-        Refused::NoSpace => StatusCode::INSUFFICIENT_STORAGE,
-        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    let has_no_space = refused == Refused::NoSpace;
+    let status = if has_no_space {
+        StatusCode::INSUFFICIENT_STORAGE
+    } else {
+        StatusCode::INTERNAL_SERVER_ERROR
     };
     answer_with(context, &form(Code::RaftInternal, refused.text()), status)
 }

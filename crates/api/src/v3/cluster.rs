@@ -11,7 +11,7 @@ use proto::{
         MemberUpdateRequest, MemberUpdateResponse, ResponseHeader,
     },
 };
-use server::Done;
+use server::{Done, PromotionError};
 use state::{
     Response as Applied,
     apply::membership_change::Change,
@@ -26,15 +26,12 @@ use super::{
 };
 use crate::{context::Context, v2};
 
-/// Learners at once, as etcd has it by default.
-const LEARNERS_MAX: u32 = 1;
-
 pub(crate) struct Cluster(pub(crate) Arc<Context>);
 
 impl Cluster {
     /// A change of the members is no write of keys: its answer has no revision.
-    fn header(&self) -> Option<ResponseHeader> {
-        Some(header::header(&self.0.handle, 0))
+    fn header(&self) -> ResponseHeader {
+        header::header(&self.0.handle, 0)
     }
 
     fn members(&self) -> Vec<Member> {
@@ -70,13 +67,13 @@ impl cluster_server::Cluster for Cluster {
         let learner = is_learner;
         let added = command::Member { id: id.0, peer_urls, learner, ..command::Member::default() };
         let change = if learner {
-            Change::AddLearner(added.clone(), LEARNERS_MAX)
+            Change::AddLearner(added.clone(), self.0.handle.learners_max())
         } else {
             Change::Add(added.clone())
         };
         let members = self.change(change).await?;
         let member = Some(shown(&added.into()));
-        Ok(Response::new(MemberAddResponse { header: self.header(), member, members }))
+        Ok(Response::new(MemberAddResponse { header: Some(self.header()), member, members }))
     }
 
     async fn member_remove(
@@ -84,7 +81,7 @@ impl cluster_server::Cluster for Cluster {
         request: Request<MemberRemoveRequest>,
     ) -> Result<Response<MemberRemoveResponse>, Status> {
         let members = self.change(Change::Remove(MemberId(request.get_ref().id))).await?;
-        Ok(Response::new(MemberRemoveResponse { header: self.header(), members }))
+        Ok(Response::new(MemberRemoveResponse { header: Some(self.header()), members }))
     }
 
     async fn member_update(
@@ -96,7 +93,7 @@ impl cluster_server::Cluster for Cluster {
         let peer_urls = urls(peer_ur_ls)?;
         let moved = command::Member { id, peer_urls, ..command::Member::default() };
         let members = self.change(Change::Update(moved)).await?;
-        Ok(Response::new(MemberUpdateResponse { header: self.header(), members }))
+        Ok(Response::new(MemberUpdateResponse { header: Some(self.header()), members }))
     }
 
     async fn member_list(
@@ -106,7 +103,7 @@ impl cluster_server::Cluster for Cluster {
         if request.get_ref().linearizable {
             self.0.handle.read_barrier().await.map_err(unserved)?;
         }
-        let (header, members) = (self.header(), self.members());
+        let (header, members) = (Some(self.header()), self.members());
         Ok(Response::new(MemberListResponse { header, members }))
     }
 
@@ -114,8 +111,13 @@ impl cluster_server::Cluster for Cluster {
         &self,
         request: Request<MemberPromoteRequest>,
     ) -> Result<Response<MemberPromoteResponse>, Status> {
-        let members = self.change(Change::Promote(MemberId(request.get_ref().id))).await?;
-        Ok(Response::new(MemberPromoteResponse { header: self.header(), members }))
+        let promoted = self.0.handle.promote(MemberId(request.get_ref().id)).await;
+        promoted.map_err(|why| match why {
+            PromotionError::Refused(refusal) => refused(refusal),
+            PromotionError::Unserved(why) => unserved(why),
+        })?;
+        let (header, members) = (Some(self.header()), self.members());
+        Ok(Response::new(MemberPromoteResponse { header, members }))
     }
 }
 

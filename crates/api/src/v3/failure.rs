@@ -31,11 +31,10 @@ pub(crate) fn unserved(why: Unserved) -> Status {
         Unserved::NoLeader => status(Refused::NoLeader),
         Unserved::NotEnoughStarted => status(Refused::MemberNotEnoughStarted),
         Unserved::Unhealthy => status(Refused::Unhealthy),
-        // Ours: the original lets raft decide.
-        Unserved::LastVoter => Status::failed_precondition(why.to_string()),
         Unserved::NotLeader => status(Refused::NotLeader),
         Unserved::LearnerNotReady => status(Refused::LearnerNotReady),
-        Unserved::NotAllCan => Status::failed_precondition(why.to_string()),
+        // Ours: the original lets raft decide, and knows no versions of commands.
+        Unserved::LastVoter | Unserved::NotAllCan => Status::failed_precondition(why.to_string()),
         Unserved::Stopped => status(Refused::Stopped),
     }
 }

@@ -48,11 +48,8 @@ impl Kv {
 /// Carries a command out on all members; the answer, whose header has only the revision, and the term.
 pub(crate) async fn write(context: &Context, op: Op) -> Result<(Reply, u64), Status> {
     let Done { response, term, .. } = context.handle.write(op).await.map_err(unserved)?;
-    match response {
-        Applied::V3(Ok(reply)) => Ok((reply, term.0)),
-        Applied::V3(Err(refused)) => Err(status(refused)),
-        other => Err(unexpected(&other)),
-    }
+    let Applied::V3(answer) = response else { return Err(unexpected(&response)) };
+    answer.map(|reply| (reply, term.0)).map_err(status)
 }
 
 /// A command got an answer of another kind.

@@ -81,7 +81,8 @@ impl Ticks {
         }
         // No stream begins at the same nanosecond as another.
         let nanos = context.handle.clock().monotonic().subsec_nanos();
-        let every = every + every / 10 * (chance::mix(nanos.into()) as u8).into() / 256;
+        let [share, ..] = chance::mix(nanos.into()).to_be_bytes();
+        let every = every + every / 10 * u32::from(share) / 256;
         Self(Some(interval_at(Instant::now() + every, every)))
     }
 

@@ -38,6 +38,7 @@ use crate::context::Context;
 /// The time to live of a lease for whoever brings none, in seconds (etcd).
 const LEASE_TTL: i64 = 60;
 
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
 /// The services of etcd are clients themselves, and pass errors on without their codes.
 pub(super) fn passed_on(status: Status) -> Status {
     Status::unknown(status.message())

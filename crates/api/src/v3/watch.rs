@@ -126,7 +126,7 @@ impl WatchStream {
             Poll::Ready(Some(Err(status))) => Poll::Ready(Err(status)),
             Poll::Ready(Some(Ok(request))) => {
                 match request.request_union {
-                    Some(RequestUnion::CreateRequest(request)) => self.create(request),
+                    Some(RequestUnion::CreateRequest(request)) => self.create(&request),
                     Some(RequestUnion::CancelRequest(request)) => self.cancel(request.watch_id),
                     Some(RequestUnion::ProgressRequest(_)) => self.ask_all(),
                     None => {}
@@ -136,7 +136,7 @@ impl WatchStream {
         }
     }
 
-    fn create(&mut self, request: WatchCreateRequest) {
+    fn create(&mut self, request: &WatchCreateRequest) {
         let revision = self.store().revision();
         match self.try_create(request, revision) {
             Ok(watch_id) => {
@@ -152,18 +152,18 @@ impl WatchStream {
         }
     }
 
-    fn try_create(&mut self, request: WatchCreateRequest, revision: i64) -> Result<i64, String> {
+    fn try_create(&mut self, request: &WatchCreateRequest, revision: i64) -> Result<i64, String> {
         // In etcd's words.
         if request.start_revision < 0 {
             return Err(Refused::Compacted.text().to_owned());
         }
-        let interest = interest(&request).ok_or("mvcc: watcher range is empty")?;
+        let interest = interest(request).ok_or("mvcc: watcher range is empty")?;
         if self.watches.len() >= WATCHES_PER_STREAM_MAX {
             return Err(format!("more than {WATCHES_PER_STREAM_MAX} watches on one stream"));
         }
         let id = self.id(request.watch_id)?;
         let start = if request.start_revision == 0 { revision + 1 } else { request.start_revision };
-        let asked = Asked::of(&request);
+        let asked = Asked::of(request);
         // Whoever comes too late for its start is told so once it knows its id.
         let watcher = match self.store().watch(interest, start) {
             Err(error @ (ReadError::Future | ReadError::Backend(_))) => {

@@ -124,9 +124,9 @@ fn a_client_that_goes_away_leaves_the_queue_and_does_not_hold_up_others() {
     assert_eq!(third.next().unwrap().unwrap().key, "l/3");
     // The whole connection.
     let other = Client::connect(&member);
-    let _waiting = queue(&other, "l", 2);
+    let waiting = queue(&other, "l", 2);
     eventually("it waits", || keys(&client, "l/").len() == 2);
-    drop((_waiting, other));
+    drop((waiting, other));
     eventually("it has left again", || keys(&client, "l/") == ["l/3"]);
 }
 

@@ -42,7 +42,7 @@ fn a_member_alone_lists_itself_without_a_revision() {
     };
     for linearizable in [false, true] {
         let listed = list(&client, linearizable);
-        assert_eq!(listed.members, [own.clone()]);
+        assert_eq!(listed.members, std::slice::from_ref(&own));
         let header = listed.header.unwrap();
         assert_eq!((header.member_id, header.revision), (id, 0));
         assert!(header.raft_term > 0);

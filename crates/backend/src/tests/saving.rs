@@ -18,7 +18,11 @@ fn filled(disk: &MemDisk, rows: u64) -> Backend {
         if index % 3 == 0 {
             changes.push(change(Table::Values, &format!("{:09}", index - 1), None));
         }
-        changes.push(change(Table::Meta, "again", Some(&"y".repeat(index as usize))));
+        changes.push(change(
+            Table::Meta,
+            "again",
+            Some(&"y".repeat(usize::try_from(index).unwrap())),
+        ));
         backend.write(Some(at(index)), changes);
     }
     while backend.durable() < backend.applied() {

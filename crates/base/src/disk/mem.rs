@@ -15,6 +15,22 @@ use self::{
 };
 use super::{Disk, File, Open};
 
+/// What a loss of power has done to files that were written after their last sync.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Damage {
+    /// Files that have lost something of that.
+    pub lost: u64,
+    /// Those of them that have kept something too.
+    pub torn: u64,
+}
+
+impl Damage {
+    fn count(&mut self, (kept, lost): (bool, bool)) {
+        self.lost += u64::from(lost);
+        self.torn += u64::from(lost && kept);
+    }
+}
+
 /// A disk in memory. Clones share it.
 ///
 /// It promises what [`Disk`] says and nothing besides. On [`MemDisk::crash`]:
@@ -45,6 +61,7 @@ impl MemDisk {
             fail_after: None,
             failed: false,
             fail_sync: false,
+            failed_syncs: 0,
             capacity: None,
         })
     }
@@ -62,13 +79,15 @@ impl MemDisk {
     /// The power is lost and comes back: see [`MemDisk`] for what is left. Files that were open
     /// give errors from now on, locks are free, and planned faults are forgotten (but not the
     /// capacity).
-    pub fn crash(&self) {
+    pub fn crash(&self) -> Damage {
         let state = &mut *self.state.lock();
+        let mut damage = Damage::default();
         state.names.crash(&mut state.rng);
         for node in state.nodes.values_mut() {
-            node.content.crash(&mut state.rng);
+            damage.count(node.content.crash(&mut state.rng));
         }
         state.restart();
+        damage
     }
 
     /// Lets `operations` more of them pass. The next one fails, and so does everything after it,
@@ -91,6 +110,11 @@ impl MemDisk {
     /// in part, and a later sync succeeds without writing it.
     pub fn fail_next_sync(&self) {
         self.state.lock().fail_sync = true;
+    }
+
+    /// How many syncs have failed as [`MemDisk::fail_next_sync`] wants it.
+    pub fn failed_syncs(&self) -> u64 {
+        self.state.lock().failed_syncs
     }
 
     /// Bounds the lengths of all files together: what would grow a file beyond fails with
@@ -233,6 +257,7 @@ struct State {
     fail_after: Option<u64>,
     failed: bool,
     fail_sync: bool,
+    failed_syncs: u64,
     capacity: Option<u64>,
 }
 
@@ -389,6 +414,7 @@ impl File for MemFile {
                 let fails = std::mem::take(&mut state.fail_sync);
                 let node = state.nodes.get_mut(&self.id).ok_or(io::ErrorKind::NotFound)?;
                 if fails {
+                    state.failed_syncs += 1;
                     node.content.sync_failed(&mut state.rng);
                     return Err(io::Error::other("the sync failed"));
                 }

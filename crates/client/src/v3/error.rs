@@ -67,7 +67,13 @@ impl Error {
         match self {
             Self::Refused(refusal) => refusal.message == refused.text(),
             Self::Compacted { .. } => refused == Refused::Compacted,
-            _ => false,
+            Self::Endpoint(_)
+            | Self::Tls(_)
+            | Self::NoEndpoints
+            | Self::Deadline { .. }
+            | Self::Lost { .. }
+            | Self::TooLarge { .. }
+            | Self::SessionExpired { .. } => false,
         }
     }
 }

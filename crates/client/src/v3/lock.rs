@@ -103,9 +103,10 @@ pub(super) struct Joined {
 impl Joined {
     fn read(answer: &TxnResponse, value: &str) -> Self {
         let now = answer.header.as_ref().map_or(0, |header| header.revision);
-        let kv = |at: usize| match answer.responses.get(at)?.response.as_ref()? {
-            Response::ResponseRange(range) => range.kvs.first(),
-            _ => None,
+        let kv = |at: usize| {
+            let response = answer.responses.get(at)?.response.as_ref()?;
+            let Response::ResponseRange(range) = response else { return None };
+            range.kvs.first()
         };
         let own = if answer.succeeded { None } else { kv(0) };
         let created = own.map_or(now, |own| own.create_revision);

@@ -193,11 +193,11 @@ impl<'a> Round<'a> {
     /// Whether the call was refused for its token alone, and is worth another one.
     fn wants_token(&mut self, refusal: &Refusal) -> bool {
         let config = &self.client.shared.config;
-        let about_token = [Refused::InvalidAuthToken, Refused::AuthOldRevision]
-            .iter()
-            .any(|refused| refusal.message == refused.text());
-        let lacks_token = refusal.message == Refused::UserEmpty.text();
-        let is = about_token || (lacks_token && config.credentials.is_some());
+        let says = |refused: Refused| refusal.message == refused.text();
+        let has_another = config.credentials.is_some() && config.token.is_none();
+        let about_token = says(Refused::InvalidAuthToken) || says(Refused::UserEmpty);
+        // Users have changed meanwhile: even the same token may do now.
+        let is = says(Refused::AuthOldRevision) || (about_token && has_another);
         if !is || self.tokens >= TOKENS_MAX || self.policy == Policy::WithoutToken {
             return false;
         }

@@ -109,6 +109,7 @@ fn member(given: &Given) -> Result<server::Config, Refusal> {
         quota_bytes: quota(given.number("quota-backend-bytes")),
         request_bytes_max: limits::request_bytes_max(given),
         auto_compaction: limits::auto_compaction(given).map_err(conflict)?,
+        learners_max: u32::try_from(given.count("max-learners")).unwrap_or(u32::MAX),
         catch_up_entries: given.count("snapshot-catchup-entries"),
         // Comes once the certificates have been read.
         dialer: server::Dialer::default(),

@@ -52,7 +52,12 @@ pub(super) const FLAGS: &[Flag] = &[
     ),
     idle("raft-read-timeout", Kind::Text, "5s", "a silent peer is given up after 15 s"),
     idle("raft-write-timeout", Kind::Text, "5s", "a peer that does not read is given up after 5 s"),
-    idle("max-learners", Kind::Count, "1", "there are no learners yet"),
+    used(
+        "max-learners",
+        Kind::Count,
+        "1",
+        "Learners that the cluster may have at once; the same for all members.",
+    ),
     used(
         "discovery",
         Kind::Text,

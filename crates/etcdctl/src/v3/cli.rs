@@ -201,15 +201,17 @@ impl Cli {
 
 /// Prints help or the version, or says what is wrong with the arguments.
 pub(crate) fn answer(outcome: &clap::Error) -> Result<ExitCode, Failure> {
-    match outcome.kind() {
+    let asked_for = matches!(
+        outcome.kind(),
         ErrorKind::DisplayHelp
-        | ErrorKind::DisplayVersion
-        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            crate::output::line(outcome.render().to_string().trim_end())?;
-            Ok(ExitCode::SUCCESS)
-        }
-        _ => Err(Failure::v3(Exit::Error, refusal(outcome))),
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    );
+    if !asked_for {
+        return Err(Failure::v3(Exit::Error, refusal(outcome)));
     }
+    crate::output::line(outcome.render().to_string().trim_end())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What is wrong, as the original's own reader of arguments says it.
@@ -256,4 +258,87 @@ fn unknown_command(name: &str, meant: Option<&str>) -> String {
     let meant = meant.map(|meant| format!("\n\nDid you mean this?\n\t{meant}\n"));
     let meant = meant.unwrap_or_default();
     format!("unknown command {name} for \"etcdctl\"{meant}\nRun 'etcdctl --help' for usage.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::argv;
+
+    fn read(line: &str) -> Result<Cli, clap::Error> {
+        let grammar = grammar();
+        let words = line.split_whitespace().map(OsString::from).collect();
+        let arranged = argv::arrange_v3(&grammar, words, Vec::new());
+        Cli::read(grammar, arranged)
+    }
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn wrong_arguments_are_told_as_by_the_original() {
+        for (line, said) in [
+            (
+                "etcdctl nonsense",
+                "unknown command \"nonsense\" for \"etcdctl\"\nRun 'etcdctl --help' for usage.",
+            ),
+            ("etcdctl putt a b", "Did you mean this?\n\tput\n"),
+            ("etcdctl get k --nonsense", "unknown flag: --nonsense"),
+            ("etcdctl get k --prefx", "(did you mean --prefix?)"),
+            ("etcdctl get k --limit", "flag needs an argument: --limit"),
+            (
+                "etcdctl get k --limit x",
+                "invalid argument \"x\" for \"--limit\" flag: strconv.ParseInt: parsing \"x\": invalid syntax",
+            ),
+            (
+                "etcdctl --command-timeout 5 get k",
+                "for \"--command-timeout\" flag: a duration like",
+            ),
+            (
+                "etcdctl user add u --interactive=maybe",
+                "invalid argument \"maybe\" for \"--interactive\" flag",
+            ),
+        ] {
+            let problem = refusal(&read(line).expect_err(line));
+            assert!(problem.contains(said), "{line}: {problem}");
+        }
+    }
+
+    #[test]
+    fn every_command_shows_an_example() {
+        let grammar = grammar();
+        let own = |command: &&clap::Command| command.get_name() != "help";
+        let mut leaves = Vec::new();
+        for command in grammar.get_subcommands().filter(own) {
+            let below: Vec<_> = command.get_subcommands().filter(own).collect();
+            leaves.extend(if below.is_empty() { vec![command] } else { below });
+        }
+        assert_eq!(leaves.len(), 54);
+        for command in leaves {
+            let help = command.clone().render_help().to_string();
+            assert!(help.contains("Example"), "{}: {help}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn old_names_of_variables_count_where_there_is_no_new_one() {
+        let found = |variables: &'static [(&str, &str)]| {
+            let variable = |name: &str| {
+                let found = variables.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| OsString::from(value))
+            };
+            let flags = environment(&grammar(), variable);
+            let shown =
+                |(flag, value): (String, OsString)| format!("{flag}={}", value.to_string_lossy());
+            flags.into_iter().map(shown).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(found(&[("ETCDCTL_ENDPOINT", "old")]), "endpoints=old");
+        assert_eq!(
+            found(&[("ETCDCTL_ENDPOINT", "old"), ("ETCDCTL_ENDPOINTS", "new")]),
+            "endpoints=new"
+        );
+        assert_eq!(found(&[("ETCDCTL_CA_FILE", "ca"), ("ETCDCTL_USER", "")]), "cacert=ca");
+    }
 }

@@ -167,10 +167,8 @@ fn parse<T>(
 ) -> Result<T, String> {
     use std::num::IntErrorKind::{NegOverflow, PosOverflow};
     read(text, radix).map_err(|problem| {
-        let why = match problem.kind() {
-            PosOverflow | NegOverflow => "value out of range",
-            _ => "invalid syntax",
-        };
+        let is_large = matches!(problem.kind(), PosOverflow | NegOverflow);
+        let why = if is_large { "value out of range" } else { "invalid syntax" };
         format!("strconv.{function}: parsing {}: {why}", quote(text.as_bytes()))
     })
 }

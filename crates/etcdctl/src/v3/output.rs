@@ -97,7 +97,7 @@ impl Printer {
         Ok(Self { format, hex: globals.hex, value_only: false })
     }
 
-    pub(crate) fn is(&self, format: Format) -> bool {
+    pub(crate) fn is(self, format: Format) -> bool {
         self.format == format
     }
 
@@ -106,7 +106,7 @@ impl Printer {
         Self { value_only: true, ..self }
     }
 
-    pub(crate) fn print(&self, answer: &impl Answer) -> io::Result<()> {
+    pub(crate) fn print(self, answer: &impl Answer) -> io::Result<()> {
         let mut text = Text::new(self.hex, self.value_only);
         match self.format {
             Format::Simple => answer.simple(&mut text),

@@ -24,7 +24,7 @@ const BLOB_BYTES: usize = 128 << 10;
 const BLOBS_WAITING: usize = 2;
 /// A client that takes nothing for so long is gone: the space of what is deleted meanwhile cannot be
 /// used again.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A snapshot on its way to a client, piece by piece, the checksum last. An error ends it.
 #[derive(Debug)]

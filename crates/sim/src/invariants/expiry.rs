@@ -1,4 +1,4 @@
-//! Nothing expires before its time, and nothing stays long after it.
+//! Expiry: nothing expires before its time, and nothing stays long after it.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::{Violation, history::History};
 
 const NAME: &str = "expiry";
 
-/// Nothing that expired had time left.
+/// Nothing that expired had time left by everybody's clock.
 pub(crate) fn are_due(history: &History, commits: &[Arc<Commit>]) -> Result<(), Violation> {
     for commit in commits {
         // A directory takes its subtree along; it alone is told.
@@ -27,8 +27,8 @@ pub(crate) fn are_due(history: &History, commits: &[Arc<Commit>]) -> Result<(), 
             continue;
         }
         let expiry = before.and_then(|one| one.expiry);
-        if expiry.is_none_or(|expiry| expiry > history.now) {
-            let text = format!("{:?} went at {:?}, due {expiry:?}", record.name, history.now);
+        if expiry.is_none_or(|expiry| expiry > history.latest) {
+            let text = format!("{:?} went at {:?}, due {expiry:?}", record.name, history.latest);
             return Err(Violation::new(NAME, text));
         }
     }

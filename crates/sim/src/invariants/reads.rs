@@ -1,9 +1,9 @@
-//! A read sees all that was acknowledged before it began.
+//! Reads: a read sees all that was acknowledged before it began.
 
 use base::Index;
 use member::{Applier, Read};
 
-use crate::{Violation, history::History};
+use crate::{Violation, history::History, node::Asked};
 
 /// A member that serves reads at once has applied all that was acknowledged.
 pub(crate) fn may_be_at_once(history: &History, applier: &Applier) -> Result<(), Violation> {
@@ -16,17 +16,19 @@ pub(crate) fn may_be_at_once(history: &History, applier: &Applier) -> Result<(),
 }
 
 /// The index that a read was given is not below what had been acknowledged.
+/// Returns what was asked.
 pub(crate) fn is_current(
-    asked: &mut Vec<(Read, Index)>,
+    waiting: &mut Vec<Asked>,
     read: Read,
     given: Index,
-) -> Result<(), Violation> {
-    let Some(at) = asked.iter().position(|(one, _)| *one == read) else {
+) -> Result<Asked, Violation> {
+    let Some(at) = waiting.iter().position(|one| one.read == read) else {
         return Err(Violation::new("reads", format!("{read:?} was answered twice")));
     };
-    let (_, least) = asked.swap_remove(at);
+    let asked = waiting.swap_remove(at);
+    let least = asked.least;
     if given >= least {
-        return Ok(());
+        return Ok(asked);
     }
     Err(Violation::new("reads", format!("{read:?} was given {given}, {least} was acknowledged")))
 }

@@ -165,8 +165,8 @@ impl Pair {
         let is_read = matches!(op, Op::Txn(txn) if kv::is_read_only(txn));
         let before = self.model.index;
         let mut op = op.clone();
+        // Of the lease that there is now, or of another.
         if let Op::LeaseCheckpoint(LeaseCheckpoint { notes }) = &mut op {
-            // Of the lease that there is now, or of another.
             for note in notes {
                 let lease = self.model.leases.get(&note.id);
                 note.granted += lease.map_or(0, |lease| lease.granted);

@@ -19,6 +19,7 @@ const COMMITS_MAX: usize = 1_000;
 
 /// How the events of a watch are told.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "they are the request's")]
 pub(super) struct Asked {
     pub(super) fragment: bool,
     prev_kv: bool,

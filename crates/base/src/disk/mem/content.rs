@@ -142,16 +142,20 @@ impl Content {
     }
 
     /// A loss of power: every unsynced sector is, on its own, what it was or what it was to be;
-    /// and the length is the old, the new, or (of a file that grew) one in between.
-    pub(super) fn crash(&mut self, rng: &mut fastrand::Rng) {
+    /// and the length is the old, the new, or (of a file that grew) one in between. Returns whether
+    /// sectors were kept, and whether some were lost.
+    pub(super) fn crash(&mut self, rng: &mut fastrand::Rng) -> (bool, bool) {
         let len = match rng.u8(..3) {
             0 => self.synced_len,
             1 if self.synced_len < self.len => rng.u64(self.synced_len..=self.len),
             _ => self.len,
         };
         let losses = Losses::pick(rng);
+        let (mut kept, mut lost) = (false, false);
         for (number, unsynced) in std::mem::take(&mut self.unsynced) {
             let mut back = unsynced.lost | (unsynced.written & losses.sectors(rng));
+            kept |= unsynced.written & !back != 0;
+            lost |= back != 0;
             if len > self.len {
                 // The cut never happened, so what it cut off is still there.
                 back |= sectors_from(number, self.len);
@@ -161,6 +165,7 @@ impl Content {
         self.forget_from(len);
         self.len = len;
         self.synced_len = len;
+        (kept, lost)
     }
 
     /// Changes the byte at `at` by `xor`, as rot does: behind everybody's back. False if the file

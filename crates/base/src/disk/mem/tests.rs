@@ -398,3 +398,20 @@ fn reserved_space_costs_nothing() {
         disk.crash();
     }
 }
+
+#[test]
+fn a_crash_tells_whether_it_has_torn_a_write() {
+    let seen = outcomes(|seed| {
+        let disk = disk(seed);
+        let file = put(&disk, "/d/f", &[b'a'; 2 * SECTOR]);
+        file.write_at(&[b'b'; 2 * SECTOR], 0).unwrap();
+        let damage = disk.crash();
+        let data = get(&disk, "/d/f").unwrap();
+        let is_new = [0, SECTOR].map(|at| data[at] == b'b');
+        let lost = u64::from(is_new != [true, true]);
+        let torn = u64::from(is_new == [true, false] || is_new == [false, true]);
+        assert_eq!(damage, Damage { lost, torn });
+        is_new
+    });
+    assert_eq!(seen.len(), 4, "every combination comes up");
+}

@@ -2,13 +2,13 @@
 
 use std::ffi::OsString;
 
-use clap::Args;
+use clap::{Args, CommandFactory as _};
 use clap_complete::{Generator, Shell};
 
 use super::text;
 use crate::{
     failure::{Exit, Failure},
-    v3::{cli, output, refuse},
+    v3::{cli::Cli, output, refuse},
 };
 
 /// Print a script that completes commands and flags in a shell
@@ -25,6 +25,20 @@ pub(crate) struct Completion {
     /// The shell
     #[arg(value_name = "SHELL", num_args = 0..)]
     arguments: Vec<OsString>,
+}
+
+/// What users are to know of the grammar: scripts would offer hidden commands too.
+fn visible() -> clap::Command {
+    let all = Cli::command();
+    let commands = all.get_subcommands().filter(|one| !one.is_hide_set()).cloned();
+    let mut grammar = clap::Command::new("etcdctl")
+        .version(base::version::PRODUCT)
+        .disable_version_flag(true)
+        .args(all.get_arguments().cloned())
+        .subcommands(commands);
+    grammar.set_bin_name("etcdctl");
+    grammar.build();
+    grammar
 }
 
 impl Completion {
@@ -47,10 +61,8 @@ impl Completion {
                 );
             }
         };
-        let mut grammar = cli::grammar();
-        grammar.set_bin_name("etcdctl");
         let mut script = Vec::new();
-        shell.generate(&grammar, &mut script);
+        shell.generate(&visible(), &mut script);
         Ok(output::write(&script)?)
     }
 }

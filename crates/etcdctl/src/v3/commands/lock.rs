@@ -126,10 +126,10 @@ pub(super) async fn interrupted() {
 
 /// What an error of a session means to its user.
 pub(super) fn expired(what: &str) -> impl Fn(Error) -> Failure {
-    move |error| match error {
-        Error::SessionExpired { .. } => {
-            Failure::v3(Exit::Error, format!("{what}: session expired"))
+    move |error| {
+        if matches!(error, Error::SessionExpired { .. }) {
+            return Failure::v3(Exit::Error, format!("{what}: session expired"));
         }
-        other => failed(Exit::Error)(other),
+        failed(Exit::Error)(error)
     }
 }

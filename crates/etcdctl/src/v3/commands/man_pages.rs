@@ -47,6 +47,7 @@ impl ManPages {
 }
 
 /// Writes the page of a command and of those below it; gives their number.
+#[allow(clippy::disallowed_methods, reason = "pages are no data of a member")]
 fn write(command: &clap::Command, name: &str, directory: &Path) -> std::io::Result<usize> {
     let mut page = Vec::new();
     let name: &'static str = Box::leak(name.to_owned().into_boxed_str());

@@ -370,21 +370,22 @@ fn member_fields(members: &[One], to: &mut Text) {
 fn in_hex(json: Json, hex: bool) -> Json {
     const IDS: [&str; 3] = ["ID", "cluster_id", "member_id"];
     let id = |number: &str| number.parse().map(|id: u64| Json::text(format_args!("{id:x}")));
+    if !hex {
+        return json;
+    }
+    let field = |(name, value): (String, Json)| {
+        if let Json::Number(number) = &value
+            && IDS.contains(&name.as_str())
+        {
+            let text = id(number).unwrap_or(Json::Null);
+            return (name, text);
+        }
+        (name, in_hex(value, hex))
+    };
     match json {
-        Json::Object(fields) if hex => {
-            let field = |(name, value): (String, Json)| match &value {
-                Json::Number(number) if IDS.contains(&name.as_str()) => {
-                    let text = id(number).unwrap_or(Json::Null);
-                    (name, text)
-                }
-                _ => (name, in_hex(value, hex)),
-            };
-            Json::Object(fields.into_iter().map(field).collect())
-        }
-        Json::List(list) if hex => {
-            Json::List(list.into_iter().map(|value| in_hex(value, hex)).collect())
-        }
-        other => other,
+        Json::Object(fields) => Json::Object(fields.into_iter().map(field).collect()),
+        Json::List(list) => Json::List(list.into_iter().map(|one| in_hex(one, hex)).collect()),
+        plain @ (Json::Null | Json::Bool(_) | Json::Number(_) | Json::Text(_)) => plain,
     }
 }
 

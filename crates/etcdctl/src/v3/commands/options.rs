@@ -16,7 +16,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    pub(crate) fn run(self) -> Result<(), Failure> {
+    pub(crate) fn run() -> Result<(), Failure> {
         let mut grammar = cli::grammar().help_template("{all-args}");
         let names: Vec<_> =
             grammar.get_subcommands().map(|one| one.get_name().to_owned()).collect();

@@ -152,6 +152,7 @@ impl Copy {
         refuse(Exit::Interrupted, format!("snapshot of {} bytes: {what}", self.bytes))
     }
 
+    #[allow(clippy::disallowed_methods, reason = "it is the user's directory, no member's")]
     fn finish(self, path: &Path) -> Result<(), Failure> {
         let synced = self.file.sync_all();
         synced.map_err(|problem| cannot("could not fsync", &self.part, &problem))?;

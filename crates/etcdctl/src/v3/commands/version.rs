@@ -17,10 +17,10 @@ pub(crate) struct Version {
 }
 
 impl Version {
-    pub(crate) fn run(self) -> Result<(), Failure> {
+    pub(crate) fn run() -> Result<(), Failure> {
         let api = base::version::THIS.cluster;
         Ok(crate::v3::output::write(
-            format!("etcdctl version: {}\nAPI version: {api}\n", base::version::SERVER,).as_bytes(),
+            format!("etcdctl version: {}\nAPI version: {api}\n", base::version::SERVER).as_bytes(),
         )?)
     }
 }

@@ -1,11 +1,9 @@
 //! Answers as Go's `encoding/json` writes the messages' structures, byte for byte.
 
-use std::{collections::HashMap, fmt};
+use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use prost_reflect::{
-    DescriptorPool, DynamicMessage, FieldDescriptor, MapKey, ReflectMessage, Value,
-};
+use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, ReflectMessage, Value};
 
 /// A value, whose fields keep their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,10 +35,7 @@ impl Json {
 
     /// The fields of an object; nothing else has any.
     pub(crate) fn into_fields(self) -> Vec<(String, Self)> {
-        match self {
-            Self::Object(fields) => fields,
-            _ => Vec::new(),
-        }
+        if let Self::Object(fields) = self { fields } else { Vec::new() }
     }
 }
 
@@ -113,16 +108,9 @@ fn json(value: &Value) -> Json {
         Value::Bytes(bytes) => Json::bytes(bytes),
         Value::Message(message) => object(message),
         Value::List(list) => Json::List(list.iter().map(json).collect()),
-        Value::Map(map) => map_object(map),
+        // None of etcd's answers has a map.
+        Value::Map(_) => Json::Null,
     }
-}
-
-/// None of etcd's answers has a map; here so that one that comes would be shown.
-fn map_object(map: &HashMap<MapKey, Value>) -> Json {
-    let mut fields: Vec<_> =
-        map.iter().map(|(key, value)| (format!("{key:?}"), json(value))).collect();
-    fields.sort_by(|a, b| a.0.cmp(&b.0));
-    Json::Object(fields)
 }
 
 #[cfg(test)]

@@ -85,7 +85,9 @@ impl Text {
 
     fn raw_line(&mut self, bytes: &[u8]) {
         if self.hex {
-            bytes.iter().for_each(|byte| self.add(format_args!("\\x{byte:02x}")));
+            for byte in bytes {
+                self.add(format_args!("\\x{byte:02x}"));
+            }
         } else {
             self.bytes(bytes);
         }

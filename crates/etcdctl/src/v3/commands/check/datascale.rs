@@ -105,13 +105,11 @@ async fn memory(globals: &Globals, when: &str) -> Result<f64, Failure> {
         Some(first) => read(globals, first).await?,
         None => None,
     };
-    match found {
-        Some(bytes) => Ok(bytes),
-        None => {
-            line(format_args!("FAIL: Could not read {MEMORY} {when} the put operations."))?;
-            Err(Failure::silent(Exit::Error as u8))
-        }
+    if let Some(bytes) = found {
+        return Ok(bytes);
     }
+    line(format_args!("FAIL: Could not read {MEMORY} {when} the put operations."))?;
+    Err(Failure::silent(Exit::Error as u8))
 }
 
 async fn read(globals: &Globals, endpoint: &str) -> Result<Option<f64>, Failure> {

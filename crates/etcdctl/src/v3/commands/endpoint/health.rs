@@ -52,7 +52,7 @@ impl Health {
                 let (endpoint, error) = (&one.endpoint, &one.error);
                 note(format_args!("{endpoint} is unhealthy: failed to commit proposal: {error}"));
             }
-            one.troubles.iter().for_each(|trouble| note(format_args!("  {trouble}")));
+            one.troubles.iter().for_each(note);
         }
         if sick.is_empty() { Ok(()) } else { refuse(Exit::Error, "unhealthy cluster") }
     }

@@ -69,7 +69,9 @@ impl Status {
                 Err(error) => {
                     note(format_args!("Failed to get the status of endpoint {endpoint} ({error})"));
                     if let client::v3::Error::Deadline { troubles } = &error {
-                        troubles.iter().for_each(|trouble| note(format_args!("  {trouble}")));
+                        for trouble in troubles {
+                            note(trouble);
+                        }
                     }
                     failed = true;
                 }

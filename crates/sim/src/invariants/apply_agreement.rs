@@ -1,4 +1,5 @@
-//! A position of the log has one entry for ever, once it was handed out to be applied.
+//! Apply agreement: a position of the log has one entry for ever, on all members, once it was handed
+//! out to be applied.
 
 use wal::Entry;
 
@@ -11,5 +12,6 @@ pub(crate) fn is_as_before(history: &mut History, entry: &Entry) -> Result<(), V
     if first == entry {
         return Ok(());
     }
-    Err(Violation::new("log", format!("entry {index} was {first:?} and is now {entry:?}")))
+    let text = format!("entry {index} was {first:?} and is now {entry:?}");
+    Err(Violation::new("apply agreement", text))
 }

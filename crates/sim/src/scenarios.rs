@@ -1,0 +1,207 @@
+//! Stories of one fault each, without chance: what a cluster does about it, and how soon.
+
+use base::{MemberId, Term};
+
+use crate::{
+    Options,
+    node::Node,
+    running::ELECTION_TICKS,
+    steps::Steps,
+    weather::Weather,
+    world::{Beginning, Common, World},
+};
+
+/// Longer than anybody waits before an election.
+const LONG: usize = 3 * ELECTION_TICKS;
+
+/// Three members, of which the first one named leads.
+struct Stage {
+    world: World,
+    steps: Steps,
+    leader: MemberId,
+    followers: [MemberId; 2],
+}
+
+impl Stage {
+    fn new(seed: u64) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let beginning = Beginning::founding(3, &mut rng);
+        let mut world = World::new(rng, beginning, Weather::calm(), Options::default()).unwrap();
+        world.settle().unwrap();
+        let leader = leader(&world).unwrap();
+        let others: Vec<_> = world.members().into_iter().filter(|id| *id != leader).collect();
+        let followers = [others[0], others[1]];
+        Self { world, steps: Steps::default(), leader, followers }
+    }
+
+    /// So many ticks pass, with all that they bring.
+    fn ticks(&mut self, count: usize) {
+        for _ in 0..count {
+            self.world.tick().unwrap();
+            self.rest();
+        }
+    }
+
+    /// Does all that there is to do before the next tick.
+    fn rest(&mut self) {
+        while self.steps.one_without_time(&mut self.world).unwrap() {}
+    }
+
+    /// Proposes at this member; whether that is acknowledged within so many ticks.
+    fn writes(&mut self, at: MemberId, ticks: usize) -> bool {
+        let proposed = self.at(at, |node, common| node.propose(common, 1));
+        let Some(id) = proposed.first().copied() else { return false };
+        self.world.look().unwrap();
+        self.rest();
+        self.ticks(ticks);
+        self.world.common.history.acknowledged.contains_key(&id)
+    }
+
+    fn at<T>(&mut self, id: MemberId, does: impl FnOnce(&mut Node, &mut Common) -> T) -> T {
+        let World { common, nodes } = &mut self.world;
+        does(nodes.iter_mut().find(|node| node.id() == id).unwrap(), common)
+    }
+
+    fn leads(&self, id: MemberId) -> bool {
+        self.world.node(id).unwrap().leads()
+    }
+
+    fn term(&self) -> Term {
+        self.world.node(self.leader).unwrap().term()
+    }
+
+    fn isolate(&mut self, id: MemberId) {
+        let members = self.world.members();
+        self.world.common.network.isolate(id, &members);
+    }
+
+    fn mend(&mut self) {
+        self.world.common.network.mend();
+    }
+
+    /// Everything that was ever seen is still so, and goes on.
+    fn ends(mut self) {
+        self.world.heal().unwrap();
+    }
+}
+
+/// Who leads in the highest term.
+fn leader(world: &World) -> Option<MemberId> {
+    let leaders = world.nodes.iter().filter(|node| node.leads());
+    leaders.max_by_key(|node| node.term()).map(Node::id)
+}
+
+#[test]
+fn a_link_that_comes_and_goes_deposes_nobody() {
+    for (seed, up, down) in [(1, 1, LONG), (2, LONG, LONG), (3, 1, 1), (4, 3, ELECTION_TICKS)] {
+        let mut stage = Stage::new(seed);
+        let (leader, term, [one, other]) = (stage.leader, stage.term(), stage.followers);
+        for _ in 0..10 {
+            stage.world.common.network.separate(leader, one);
+            stage.ticks(down);
+            assert!(stage.writes(leader, 1) && stage.writes(other, 1));
+            stage.mend();
+            stage.ticks(up);
+        }
+        assert!(stage.leads(leader) && stage.term() == term, "{up} up, {down} down");
+        stage.ends();
+    }
+}
+
+#[test]
+fn a_follower_that_is_away_for_long_comes_back_without_an_election() {
+    let mut stage = Stage::new(1);
+    let (leader, term, [away, _]) = (stage.leader, stage.term(), stage.followers);
+    stage.isolate(away);
+    for _ in 0..5 {
+        stage.ticks(LONG);
+        assert!(stage.writes(leader, 1));
+    }
+    stage.mend();
+    stage.ticks(3);
+    assert!(stage.writes(away, 1), "it writes again soon");
+    assert!(stage.leads(leader) && stage.term() == term);
+    stage.ends();
+}
+
+/// It has gone on proposing to itself, and has more in its log than anybody wants.
+#[test]
+fn a_leader_that_was_isolated_follows_another_as_soon_as_it_is_back() {
+    let mut stage = Stage::new(1);
+    let (deposed, [one, _]) = (stage.leader, stage.followers);
+    stage.isolate(deposed);
+    assert!(!stage.writes(deposed, 0) && !stage.writes(deposed, LONG));
+    assert!(!stage.leads(deposed), "nobody answers it");
+    assert_ne!(leader(&stage.world), None, "the others have elected somebody");
+    assert!(stage.writes(one, 1));
+    stage.mend();
+    stage.ticks(3);
+    assert!(stage.writes(deposed, 1), "it writes again soon, through another");
+    stage.ends();
+}
+
+#[test]
+fn a_member_that_hears_nobody_deposes_nobody() {
+    let mut stage = Stage::new(1);
+    let (leader, term, [deaf, other]) = (stage.leader, stage.term(), stage.followers);
+    for from in [leader, other] {
+        stage.world.common.network.cut_way(from, deaf);
+    }
+    stage.ticks(5 * LONG);
+    assert!(stage.writes(leader, 1));
+    stage.mend();
+    stage.ticks(3);
+    assert!(stage.leads(leader) && stage.term() == term, "not even when it hears again");
+    stage.ends();
+}
+
+#[test]
+fn a_leader_that_hears_nobody_stands_down() {
+    let mut stage = Stage::new(1);
+    let (deaf, followers) = (stage.leader, stage.followers);
+    for from in followers {
+        stage.world.common.network.cut_way(from, deaf);
+    }
+    stage.ticks(2 * LONG);
+    assert!(!stage.leads(deaf));
+    assert!(stage.writes(followers[0], 1), "the others go on without it");
+    stage.ends();
+}
+
+#[test]
+fn a_leader_that_was_paused_does_not_answer_from_the_past() {
+    let mut stage = Stage::new(1);
+    let (paused, [one, _]) = (stage.leader, stage.followers);
+    stage.at(paused, Node::pause);
+    stage.ticks(2 * LONG);
+    assert!(stage.writes(one, 1), "the others have elected somebody");
+    stage.at(paused, |node, common| node.resume(common));
+    assert!(stage.leads(paused), "it does not know yet");
+    stage.at(paused, |node, common| node.read(common, None)).unwrap();
+    // What it is told of the read index is held against what was acknowledged.
+    stage.rest();
+    stage.ticks(3);
+    assert!(stage.writes(paused, 1));
+    stage.ends();
+}
+
+#[test]
+fn leadership_goes_to_whom_it_is_handed() {
+    let mut stage = Stage::new(1);
+    let (leader_before, [heir, _]) = (stage.leader, stage.followers);
+    stage.at(leader_before, |node, common| node.hand_over(common, Some(heir))).unwrap();
+    stage.ticks(1);
+    assert_eq!(leader(&stage.world), Some(heir), "within a tick, without an election timeout");
+    stage.ends();
+}
+
+#[test]
+fn a_member_whose_disk_fails_to_sync_stops_and_the_others_go_on() {
+    let mut stage = Stage::new(1);
+    let ([failing, _], leader) = (stage.followers, stage.leader);
+    stage.at(failing, |node, common| node.fail_sync(common));
+    assert!(stage.writes(leader, 1));
+    let killed = stage.world.common.report.killed;
+    assert_eq!((stage.world.common.report.failed_syncs, killed), (1, 1), "it was started anew");
+    stage.ends();
+}
