@@ -12,6 +12,8 @@ use crate::{reply::Reply, watchdog::Activity};
 pub(crate) enum Answering {
     Now(Option<Reply>),
     Later(Pin<Box<dyn Future<Output = Reply> + Send>>),
+    /// When somebody else gives something up, perhaps: no longer than the client is there.
+    Waiting(Pin<Box<dyn Future<Output = Reply> + Send>>),
 }
 
 impl Answering {
@@ -22,13 +24,16 @@ impl Answering {
     /// Tells `activity` when the answer is there.
     pub(crate) fn counted(self, activity: &Activity) -> Counted<'_> {
         activity.begin();
+        if matches!(self, Self::Waiting(_)) {
+            activity.watch();
+        }
         Counted { answering: self, activity }
     }
 
     fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Reply> {
         match self {
             Self::Now(reply) => reply.take().map_or(Poll::Pending, Poll::Ready),
-            Self::Later(answer) => answer.as_mut().poll(cx),
+            Self::Later(answer) | Self::Waiting(answer) => answer.as_mut().poll(cx),
         }
     }
 }

@@ -13,11 +13,13 @@ use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use proto::v3electionpb::LeaderRequest;
 use serde::{Serialize, de::DeserializeOwned};
-use tonic::{Response, Status, metadata::MetadataMap};
+use tokio_stream::Stream;
+use tonic::{Code, Response, Status, metadata::MetadataMap};
 
 pub(crate) use self::messages::MessagesBody;
 use crate::{
     context::Context,
+    ops::metrics::grpc::Call,
     reply::{self, Reply},
     v3::{self, services},
 };
@@ -25,11 +27,24 @@ use crate::{
 /// Calls a method of a service with the message in the request's body.
 macro_rules! unary {
     ($service:ident :: $trait:ident :: $method:ident, $context:expr, $request:expr) => {
-        unary($context, $request, async |context, request| {
+        unary($context, $request, called!($service::$method), async |context, request| {
             services::$trait::$method(&v3::$service(context), request).await
         })
         .await
     };
+}
+
+/// The method that is called so: its place, and what is known of it.
+macro_rules! called {
+    ($service:ident :: $method:ident) => {
+        v3::methods::Method::called(stringify!($service), stringify!($method))
+    };
+}
+
+/// Whether an answer comes when somebody else gives something up: no longer than the client is there
+/// its place is kept.
+pub(crate) fn waits(path: &str) -> bool {
+    matches!(path, "/v3/lock/lock" | "/v3/election/campaign")
 }
 
 /// Answers a request below `/v3/`.
@@ -82,9 +97,10 @@ async fn lease(context: &Arc<Context>, request: Request<Incoming>, method: &str)
         "timetolive" => unary!(Lease::Lease::lease_time_to_live, context, request),
         "leases" => unary!(Lease::Lease::lease_leases, context, request),
         "keepalive" => {
-            let ends = v3::Ends::new(context, &metadata(&request));
-            let requests = Box::pin(requests::stream(request.into_body()));
-            messages::reply(v3::KeepAlive::new(Arc::clone(context), ends, requests))
+            stream(context, request, called!(Lease::lease_keep_alive), |ends, request| {
+                let requests = Box::pin(requests::stream(request.into_body()));
+                v3::KeepAlive::new(Arc::clone(context), ends, requests)
+            })
         }
         _ => not_found(),
     }
@@ -110,10 +126,17 @@ async fn maintenance(context: &Arc<Context>, request: Request<Incoming>, method:
         "hashkv" => unary!(Maintenance::Maintenance::hash_kv, context, request),
         "transfer-leadership" => unary!(Maintenance::Maintenance::move_leader, context, request),
         "downgrade" => unary!(Maintenance::Maintenance::downgrade, context, request),
-        "snapshot" => match v3::Snapshot::begin(context, &metadata(&request)).await {
-            Ok(snapshot) => messages::reply(snapshot),
-            Err(status) => failure::reply(&status),
-        },
+        "snapshot" => {
+            let metadata = metadata(&request);
+            let called = called!(Maintenance::snapshot);
+            match v3::begin(context, called, metadata.as_ref()) {
+                Ok(call) => match v3::Snapshot::begin(context, &metadata).await {
+                    Ok(snapshot) => messages::reply(call, snapshot),
+                    Err(status) => failed(call, &status),
+                },
+                Err(status) => failure::reply(&status),
+            }
+        }
         _ => not_found(),
     }
 }
@@ -127,10 +150,17 @@ async fn locks(context: &Arc<Context>, request: Request<Incoming>, method: (&str
         ("election", "leader") => unary!(Election::Election::leader, context, request),
         ("election", "resign") => unary!(Election::Election::resign, context, request),
         ("election", "observe") => {
-            let ends = v3::Ends::new(context, &metadata(&request));
-            match requests::read::<LeaderRequest>(context, request).await {
-                Ok(asked) => messages::reply(v3::Observe::begin(context, &asked.name, ends)),
-                Err(reply) => reply,
+            let metadata = metadata(&request);
+            let asked = match requests::read::<LeaderRequest>(context, request).await {
+                Ok(asked) => asked,
+                Err(reply) => return reply,
+            };
+            match v3::begin(context, called!(Election::observe), metadata.as_ref()) {
+                Ok(call) => {
+                    let ends = v3::Ends::new(context, &metadata);
+                    messages::reply(call, v3::Observe::begin(context, &asked.name, ends))
+                }
+                Err(status) => failure::reply(&status),
             }
         }
         _ => not_found(),
@@ -163,7 +193,8 @@ async fn auth(context: &Arc<Context>, request: Request<Incoming>, method: &str) 
 async fn unary<Q, A>(
     context: &Arc<Context>,
     request: Request<Incoming>,
-    call: impl AsyncFnOnce(Arc<Context>, tonic::Request<Q>) -> Result<Response<A>, Status>,
+    called: (usize, &'static v3::methods::Method),
+    ask: impl AsyncFnOnce(Arc<Context>, tonic::Request<Q>) -> Result<Response<A>, Status>,
 ) -> Reply
 where
     Q: DeserializeOwned + Default,
@@ -174,22 +205,52 @@ where
         Ok(message) => message,
         Err(reply) => return reply,
     };
+    let mut call = match v3::begin(context, called, metadata.as_ref()) {
+        Ok(call) => call,
+        Err(status) => return failure::reply(&status),
+    };
     let mut request = tonic::Request::new(message);
     *request.metadata_mut() = metadata;
-    match call(Arc::clone(context), request).await {
+    match ask(Arc::clone(context), request).await {
         Ok(answer) => match serde_json::to_string(answer.get_ref()) {
-            Ok(text) => reply::json(StatusCode::OK, text),
-            Err(error) => failure::reply(&Status::internal(error.to_string())),
+            Ok(text) => {
+                call.ended(Code::Ok);
+                reply::json(StatusCode::OK, text)
+            }
+            Err(error) => failed(call, &Status::internal(error.to_string())),
         },
-        Err(status) => failure::reply(&status),
+        Err(status) => failed(call, &status),
     }
 }
 
+fn failed(mut call: Call, status: &Status) -> Reply {
+    call.ended(status.code());
+    failure::reply(status)
+}
+
 fn watch(context: &Arc<Context>, request: Request<Incoming>) -> Reply {
-    let ends = v3::Ends::new(context, &metadata(&request));
-    let requests = requests::stream(request.into_body());
-    let answers = v3::WatchStream::new(Arc::clone(context), ends, Box::pin(requests));
-    messages::reply(answers)
+    stream(context, request, called!(Watch::watch), |ends, request| {
+        let requests = requests::stream(request.into_body());
+        v3::WatchStream::new(Arc::clone(context), ends, Box::pin(requests))
+    })
+}
+
+/// A call in which both sides go on speaking.
+fn stream<S, A>(
+    context: &Arc<Context>,
+    request: Request<Incoming>,
+    called: (usize, &'static v3::methods::Method),
+    begin: impl FnOnce(v3::Ends, Request<Incoming>) -> S,
+) -> Reply
+where
+    S: Stream<Item = Result<A, Status>> + Send + 'static,
+    A: Serialize + 'static,
+{
+    let metadata = metadata(&request);
+    match v3::begin(context, called, metadata.as_ref()) {
+        Ok(call) => messages::reply(call, begin(v3::Ends::new(context, &metadata), request)),
+        Err(status) => failure::reply(&status),
+    }
 }
 
 /// What the client has sent along for the services: `Grpc-Metadata-NAME`, and its token.

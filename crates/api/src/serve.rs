@@ -32,7 +32,7 @@ use crate::{
     answering::Answering,
     at_once::AtOnce,
     context::Context,
-    peers,
+    gateway, peers,
     port::{self, Port, Wire},
     protocol,
     proxy::Proxy,
@@ -71,7 +71,9 @@ pub async fn serve_clients(
                 return Answering::now(reply);
             }
             let context = Arc::clone(&context);
-            Answering::Later(Box::pin(async move { route::answer(&context, request).await }))
+            let waits = gateway::waits(request.uri().path());
+            let answer = Box::pin(async move { route::answer(&context, request).await });
+            if waits { Answering::Waiting(answer) } else { Answering::Later(answer) }
         }
     })
     .await;

@@ -32,6 +32,7 @@ pub(crate) use self::{
     cluster::Cluster,
     dispatch::{Services, is_grpc},
     election::{Election, Observe},
+    guard::begin,
     kv::Kv,
     lease::{KeepAlive, Lease},
     lock::Lock,

@@ -83,6 +83,11 @@ impl Activity {
         self.watching.store(false, Relaxed);
     }
 
+    /// What is under way ends when the client goes away.
+    pub(crate) fn watch(&self) {
+        self.watching.store(true, Relaxed);
+    }
+
     /// The answer is there, though perhaps not its whole body.
     pub(crate) fn end(&self, reply: &Reply) {
         self.reads_at_answer.store(self.reads.load(Relaxed), Relaxed);

@@ -241,6 +241,10 @@ fn a_learner_comes_learns_refuses_and_is_promoted() {
         let text = at_learner.refused(arguments);
         assert!(text.contains(refusal), "{arguments:?}: {text}");
     }
+    let body = json!({"key": "YQ==", "value": "MQ=="}).to_string();
+    let through_gateway = learner.ask(&Request::json("POST", "/v3/kv/put", &body));
+    assert_eq!(through_gateway.status, 400);
+    assert_eq!(through_gateway.json()["message"], refusal);
     let status = at_learner.json(&["endpoint", "status"]);
     assert_eq!(status[0]["Status"]["isLearner"], true);
     let dir = tempfile::tempdir().expect("/tmp can be written");

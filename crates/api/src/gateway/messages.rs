@@ -9,11 +9,12 @@ use bytes::Bytes;
 use http::Response;
 use serde::Serialize;
 use tokio_stream::Stream;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::failure;
 use crate::{
     body::ReplyBody,
+    ops::metrics::grpc::Call,
     reply::{JSON, Reply},
 };
 
@@ -26,16 +27,21 @@ type Lines = Pin<Box<dyn Stream<Item = Result<Vec<u8>, Status>> + Send>>;
 pub(crate) struct MessagesBody {
     /// `None` once the last is out.
     lines: Option<Lines>,
+    /// Hears how it ends.
+    call: Call,
 }
 
 /// An answer of messages, which begins at once.
-pub(super) fn reply<A>(messages: impl Stream<Item = Result<A, Status>> + Send + 'static) -> Reply
+pub(super) fn reply<A>(
+    call: Call,
+    messages: impl Stream<Item = Result<A, Status>> + Send + 'static,
+) -> Reply
 where
     A: Serialize + 'static,
 {
-    let lines = Box::pin(Encoded(Box::pin(messages)));
-    let mut reply =
-        Response::new(ReplyBody::Messages(Box::new(MessagesBody { lines: Some(lines) })));
+    let lines: Lines = Box::pin(Encoded(Box::pin(messages)));
+    let body = MessagesBody { lines: Some(lines), call };
+    let mut reply = Response::new(ReplyBody::Messages(Box::new(body)));
     reply.headers_mut().insert(http::header::CONTENT_TYPE, JSON);
     reply
 }
@@ -52,9 +58,13 @@ impl MessagesBody {
                 Poll::Ready(Some(Err(status))) => {
                     out.extend_from_slice(failure::in_stream(&status).to_string().as_bytes());
                     out.push(b'\n');
+                    self.call.ended(status.code());
                     self.lines = None;
                 }
-                Poll::Ready(None) => self.lines = None,
+                Poll::Ready(None) => {
+                    self.call.ended(Code::Ok);
+                    self.lines = None;
+                }
             }
             if out.len() >= BATCH_BYTES {
                 break;

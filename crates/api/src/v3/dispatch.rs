@@ -35,10 +35,7 @@ use super::{
     reflection::Reflection,
     watch::Watch,
 };
-use crate::{
-    context::Context,
-    ops::metrics::grpc::{Call, Traffic},
-};
+use crate::{context::Context, ops::metrics::grpc::Traffic};
 
 /// What gRPC's messages may be larger than the request that they carry, as in etcd.
 pub(super) const OVERHEAD_BYTES: usize = 512 * 1024;
@@ -126,12 +123,12 @@ impl Services {
             Err(text) => return refuse(&Status::unimplemented(text)),
         };
         let headers = request.headers();
-        let checked = guard::check(&self.context, method, headers);
-        if let Err(status) = checked.and_then(|()| check_encoding(headers)) {
-            return refuse(&status);
-        }
+        let begun = guard::begin(&self.context, (at, method), headers);
+        let call = match begun.and_then(|call| check_encoding(headers).map(|()| call)) {
+            Ok(call) => call,
+            Err(status) => return refuse(&status),
+        };
         let patience = guard::patience_of(headers).filter(|_| method.is_unary());
-        let call = Call::begin(&self.context, at);
         let response = match patience {
             None => self.call(method, request).await,
             // Whoever has gone away waits for nothing, and holds nothing up.

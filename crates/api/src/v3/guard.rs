@@ -1,6 +1,6 @@
 //! What is asked of every request before its service sees it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use base::Refused;
 use http::HeaderMap;
@@ -8,7 +8,7 @@ use proto::etcdserverpb::RangeRequest;
 use tonic::Status;
 
 use super::{failure::status, methods::Method, patience};
-use crate::context::Context;
+use crate::{context::Context, ops::metrics::grpc::Call};
 
 /// What a client says of itself.
 const CLIENT_VERSION: &str = "client-api-version";
@@ -20,13 +20,19 @@ const FOR_LEARNERS: [(&str, &str); 3] = [
     ("etcdserverpb.Maintenance", "Snapshot"),
 ];
 
+/// Begins a call of a method, if it may be called with this metadata, here and now.
+pub(crate) fn begin(
+    context: &Arc<Context>,
+    (at, method): (usize, &Method),
+    metadata: &HeaderMap,
+) -> Result<Call, Status> {
+    check(context, method, metadata)?;
+    Ok(Call::begin(context, at))
+}
+
 /// Whether a method may be called with this metadata, here and now; counts who calls. In etcd's
 /// order.
-pub(crate) fn check(
-    context: &Context,
-    method: &Method,
-    metadata: &HeaderMap,
-) -> Result<(), Status> {
+fn check(context: &Context, method: &Method, metadata: &HeaderMap) -> Result<(), Status> {
     let is_for_learners = || FOR_LEARNERS.iter().any(|(service, name)| method.is(service, name));
     if is_learner(context) && !is_for_learners() {
         return Err(status(Refused::NotSupportedForLearner));

@@ -18,6 +18,8 @@ pub(crate) enum Kind {
 /// All of them, in order of services and names, made by `build.rs`.
 pub(crate) const METHODS: &[Method] = include!(concat!(env!("OUT_DIR"), "/methods.rs"));
 
+static NONE: Method = Method { service: "", name: "", kind: Kind::Unary };
+
 impl Method {
     /// The method of this path, and its place in [`METHODS`]. The error is the original's text
     /// (grpc-go's).
@@ -35,6 +37,18 @@ impl Method {
                 format!("unknown service {service}")
             }
         })
+    }
+
+    /// The method that is called so in Rust, of the service of that name in its package. There is
+    /// one.
+    pub(crate) fn called(service: &str, method: &str) -> (usize, &'static Self) {
+        let is_so = |one: &Self| {
+            let of = one.service.rsplit_once('.').map_or("", |(_, name)| name);
+            let name = method.split('_').collect::<String>();
+            of.eq_ignore_ascii_case(service) && one.name.eq_ignore_ascii_case(&name)
+        };
+        let found = METHODS.iter().enumerate().find(|(_, one)| is_so(one));
+        found.unwrap_or((usize::MAX, &NONE))
     }
 
     pub(crate) fn is_unary(&self) -> bool {
@@ -71,6 +85,24 @@ mod tests {
         assert_eq!(kind("/etcdserverpb.KV/Put"), Ok(Kind::Unary));
         assert_eq!(kind("/etcdserverpb.Maintenance/Snapshot"), Ok(Kind::ServerStream));
         assert_eq!(kind("/etcdserverpb.Lease/LeaseKeepAlive"), Ok(Kind::BidiStream));
+    }
+
+    #[test]
+    fn methods_are_found_by_their_names_in_rust() {
+        let check = |service, method, expected: &str| {
+            let (at, found) = Method::called(service, method);
+            assert_eq!(format!("/{}/{}", found.service, found.name), expected);
+            assert_eq!(METHODS.get(at), Some(found));
+        };
+        check("Kv", "range", "/etcdserverpb.KV/Range");
+        check("Kv", "delete_range", "/etcdserverpb.KV/DeleteRange");
+        check("Lease", "lease_time_to_live", "/etcdserverpb.Lease/LeaseTimeToLive");
+        check("Lease", "lease_keep_alive", "/etcdserverpb.Lease/LeaseKeepAlive");
+        check("Maintenance", "hash_kv", "/etcdserverpb.Maintenance/HashKV");
+        check("Watch", "watch", "/etcdserverpb.Watch/Watch");
+        check("Lock", "lock", "/v3lockpb.Lock/Lock");
+        check("Election", "observe", "/v3electionpb.Election/Observe");
+        check("Auth", "user_change_password", "/etcdserverpb.Auth/UserChangePassword");
     }
 
     /// Recorded from etcd 3.5 and from grpc-go.

@@ -59,6 +59,29 @@ fn metadata_are_taken_as_etcds_clients_send_them() {
     has("etcd_server_client_requests_total{client_api_version=\"unknown\",type=\"stream\"} 1");
 }
 
+/// The gateway's calls are calls.
+#[test]
+fn what_comes_through_the_gateway_is_asked_the_same_and_counted_too() {
+    let member = Member::start();
+    let ask = |path: &str, body: &str, header: &[u8]| {
+        let mut wire = member.connect();
+        let length = body.len();
+        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n");
+        let head = [head.as_bytes(), b"Grpc-Metadata-Client-Api-Version: ", header, b"\r\n\r\n"];
+        wire.send([&head.concat()[..], body.as_bytes()].concat());
+        wire.answer()
+    };
+    ask("/v3/kv/range", "{\"key\":\"YQ==\"}", b"3.5").expect(200);
+    ask("/v3/kv/range", "{}", b"3.5").expect(400);
+    let wrong = ask("/v3/kv/range", "{\"key\":\"YQ==\"}", b"\xff").expect(400);
+    assert_eq!(wrong.json()["message"], "etcdserver: invalid client api version");
+    let metrics = member.get("/metrics").text();
+    let has = |line: &str| assert!(metrics.lines().any(|one| one == line), "{line}\n{metrics}");
+    has("etcd_server_client_requests_total{client_api_version=\"3.5\",type=\"unary\"} 2");
+    has("grpc_server_handled_total{grpc_code=\"InvalidArgument\",grpc_method=\"Range\",\
+         grpc_service=\"etcdserverpb.KV\",grpc_type=\"unary\"} 1");
+}
+
 #[test]
 fn calls_are_counted_by_how_they_end() {
     let member = Member::start();

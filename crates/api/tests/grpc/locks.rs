@@ -160,6 +160,35 @@ fn who_loses_its_lease_while_it_waits_is_told_at_once() {
     assert_eq!(keys(&client, "l/"), ["l/1"]);
 }
 
+/// The same through the gateway.
+#[test]
+fn a_client_of_the_gateway_that_goes_away_leaves_the_queue() {
+    let member = Member::start();
+    let client = Client::connect(&member);
+    grant(&client, 60, 1).unwrap();
+    lock(&client, "l", 1).unwrap();
+    let ask = |path: &str, body: &str| {
+        let mut wire = member.connect();
+        let length = body.len();
+        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
+        wire.send(head + body);
+        wire
+    };
+    let waiting = ask("/v3/lock/lock", "{\"name\":\"bA==\"}");
+    eventually("it waits", || keys(&client, "l/").len() == 2);
+    drop(waiting);
+    eventually("it has left", || keys(&client, "l/") == ["l/1"]);
+    let mut waiting = ask("/v3/lock/lock", "{\"name\":\"bA==\"}");
+    eventually("another waits", || keys(&client, "l/").len() == 2);
+    unlock(&client, "l/1").unwrap();
+    let held = waiting.answer().expect(200).json();
+    assert!(held["key"].is_string(), "{held}");
+    let standing = ask("/v3/election/campaign", "{\"name\":\"bA==\"}");
+    eventually("it stands", || keys(&client, "l/").len() == 2);
+    drop(standing);
+    eventually("it does not any more", || keys(&client, "l/").len() == 1);
+}
+
 /// Etcd's clients make their locks themselves, in the same queue.
 #[test]
 fn keys_that_others_made_under_the_name_count() {
