@@ -320,6 +320,7 @@ impl Node {
             Err(error) => return self.unless_disk_failed(common, Err(error)),
         };
         let Some(last) = entries.last() else { return Ok(()) };
+        member.applier.state().reader().leases().look(common.monotonic());
         common.trace.step("apply", format!("at {id}: up to {} of term {}", last.index, last.term));
         for entry in &entries {
             common.applied(entry, member.core.role().term)?;

@@ -179,8 +179,7 @@ impl Leases {
     }
 }
 
-/// What the leader does. `now` is a clock that never goes back; every call has a time that is not
-/// before that of the last one.
+/// What the leader does. `now` is a clock that never goes back.
 impl Leases {
     /// This member leads in a term, and has applied all that former leaders have committed. Leases
     /// live on for what was noted down of them, or else their whole time, and `grace`: nobody could
@@ -202,10 +201,18 @@ impl Leases {
         self.inner.lock().timers = None;
     }
 
-    /// Lets new leases begin now. Costs nothing if there are none.
+    /// Lets new leases begin now: whoever applies calls it right after, before anybody is answered,
+    /// with a look at the clock that is newer than what was applied. (Nobody else does: its time might
+    /// be an older one.) Costs nothing if there are none.
     pub fn look(&self, now: Duration) {
-        if self.has_new.swap(false, Ordering::AcqRel) {
-            self.inner.lock().start_new(now);
+        if !self.has_new.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        let Inner { leases, timers: Some(timers) } = &mut *self.inner.lock() else { return };
+        for id in timers.take_new() {
+            if let Some(lease) = leases.get(&id) {
+                timers.start(id, lease, now, Duration::ZERO);
+            }
         }
     }
 
@@ -213,12 +220,11 @@ impl Leases {
     /// that it has applied what was committed by then.
     pub fn renew(&self, id: i64, now: Duration) -> Renewal {
         let mut inner = self.inner.lock();
-        inner.start_new(now);
         let Inner { leases, timers: Some(timers) } = &mut *inner else {
             return Renewal::NotPrimary;
         };
         let Some(lease) = leases.get(&id) else { return Renewal::NotFound };
-        if timers.end(id).is_some_and(|end| end <= now) {
+        if timers.is_ending(id, now) {
             return Renewal::Ending;
         }
         if lease.remaining > 0 {
@@ -231,17 +237,15 @@ impl Leases {
 
     /// How long a lease lives; `None` if there is no such.
     pub fn time_to_live(&self, id: i64, now: Duration) -> Option<TimeToLive> {
-        let mut inner = self.inner.lock();
-        inner.start_new(now);
-        let granted = inner.leases.get(&id)?.ttl;
-        let end = inner.timers.as_ref().and_then(|timers| timers.end(id));
-        Some(TimeToLive { granted, left: end.map(|end| end.saturating_sub(now)) })
+        let inner = self.inner.lock();
+        let lease = inner.leases.get(&id)?;
+        let left = inner.timers.as_ref().map(|timers| timers.left(id, lease, now));
+        Some(TimeToLive { granted: lease.ttl, left })
     }
 
     /// What ends leases whose time is over, at most `max`. So many in a second as etcd does.
     pub fn expired(&self, now: Duration, max: usize) -> Vec<LeaseRevoke> {
         let mut inner = self.inner.lock();
-        inner.start_new(now);
         let Inner { leases, timers: Some(timers) } = &mut *inner else { return Vec::new() };
         let expired = timers.expired(now, max).into_iter().filter_map(|id| {
             Some(LeaseRevoke { id, expired: true, granted: leases.get(&id)?.granted })
@@ -252,7 +256,6 @@ impl Leases {
     /// Leases of which it is time to note down what is left, at most `max`.
     pub fn checkpoints(&self, now: Duration, max: usize) -> Vec<LeaseNote> {
         let mut inner = self.inner.lock();
-        inner.start_new(now);
         let Inner { leases, timers: Some(timers) } = &mut *inner else { return Vec::new() };
         timers.checkpoints(leases, now, max)
     }
@@ -260,17 +263,6 @@ impl Leases {
     /// When the next of these two has something.
     pub fn next_due(&self) -> Option<Duration> {
         self.inner.lock().timers.as_ref().and_then(Timers::next_due)
-    }
-}
-
-impl Inner {
-    fn start_new(&mut self, now: Duration) {
-        let Some(timers) = &mut self.timers else { return };
-        for id in timers.take_new() {
-            if let Some(lease) = self.leases.get(&id) {
-                timers.start(id, lease, now, Duration::ZERO);
-            }
-        }
     }
 }
 

@@ -55,10 +55,21 @@ fn a_lease_ends_after_its_time_unless_it_is_kept() {
 fn a_new_lease_begins_when_the_clock_is_looked_at() {
     let leases = leading(&[]);
     leases.grant(7, 10, 1).unwrap();
-    assert_eq!(leases.next_due(), None, "whoever applies knows no time");
-    assert_eq!(expired(&leases, at(100)), [0; 0]);
-    assert_eq!(left(&leases, 7, 100), Some(at(10)));
+    // Whatever time others go by.
+    assert_eq!(leases.next_due(), None);
+    assert_eq!(expired(&leases, at(99)), [0; 0]);
+    assert_eq!(left(&leases, 7, 99), Some(at(10)));
+    leases.look(at(100));
     assert_eq!(leases.next_due(), Some(at(110)));
+    assert_eq!(left(&leases, 7, 105), Some(at(5)));
+}
+
+/// Else it would be kept, and end all the same.
+#[test]
+fn a_lease_that_is_on_its_way_out_is_not_kept_by_a_look_at_the_clock_before_that() {
+    let leases = leading(&[(1, 10)]);
+    assert_eq!(expired(&leases, at(10)), [1]);
+    assert_eq!(leases.renew(1, at(9)), Renewal::Ending);
 }
 
 #[test]

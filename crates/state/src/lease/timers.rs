@@ -34,6 +34,9 @@ pub(super) struct Timers {
 struct Timer {
     end: Duration,
     note: Option<Duration>,
+    /// It was given out to be revoked: whoever keeps it now comes too late, even if the clock that
+    /// he has looked at says otherwise.
+    is_ending: bool,
 }
 
 impl Timers {
@@ -55,11 +58,11 @@ impl Timers {
 
     /// The lease has all that is left of it from `now` on, and `grace`.
     pub(super) fn start(&mut self, id: i64, lease: &Lease, now: Duration, grace: Duration) {
-        let left = Duration::from_secs(u64::try_from(lease.left()).unwrap_or(0));
+        let left = left(lease);
         let end = now.saturating_add(left).saturating_add(grace);
         let note = self.by_id.get(&id).and_then(|timer| timer.note);
         let note = note.or_else(|| needs_note(left).then(|| now + LEASE_CHECKPOINT_INTERVAL));
-        self.set(id, Some(Timer { end, note }));
+        self.set(id, Some(Timer { end, note, is_ending: false }));
     }
 
     pub(super) fn remove(&mut self, id: i64) {
@@ -71,18 +74,23 @@ impl Timers {
             Some(timer) => self.by_id.insert(id, timer),
             None => self.by_id.remove(&id),
         };
-        if let Some(Timer { end, note }) = old {
+        if let Some(Timer { end, note, .. }) = old {
             self.by_end.remove(&(end, id));
             note.map(|note| self.by_note.remove(&(note, id)));
         }
-        if let Some(Timer { end, note }) = timer {
+        if let Some(Timer { end, note, .. }) = timer {
             self.by_end.insert((end, id));
             note.map(|note| self.by_note.insert((note, id)));
         }
     }
 
-    pub(super) fn end(&self, id: i64) -> Option<Duration> {
-        self.by_id.get(&id).map(|timer| timer.end)
+    pub(super) fn is_ending(&self, id: i64, now: Duration) -> bool {
+        self.by_id.get(&id).is_some_and(|timer| timer.is_ending || timer.end <= now)
+    }
+
+    /// What is left of a lease; all, if it has not begun yet.
+    pub(super) fn left(&self, id: i64, lease: &Lease, now: Duration) -> Duration {
+        self.by_id.get(&id).map_or(left(lease), |timer| timer.end.saturating_sub(now))
     }
 
     pub(super) fn by_end(&self) -> impl Iterator<Item = i64> {
@@ -98,6 +106,11 @@ impl Timers {
         let due = self.by_end.iter().take_while(|(end, _)| *end <= now).take(max);
         let ids: Vec<i64> = due.map(|(_, id)| *id).collect();
         *given += ids.len();
+        for id in &ids {
+            if let Some(timer) = self.by_id.get_mut(id) {
+                timer.is_ending = true;
+            }
+        }
         ids
     }
 
@@ -132,6 +145,10 @@ impl Timers {
         let note = self.by_note.first().map(|(due, _)| *due);
         end.into_iter().chain(note).min()
     }
+}
+
+fn left(lease: &Lease) -> Duration {
+    Duration::from_secs(u64::try_from(lease.left()).unwrap_or(0))
 }
 
 fn needs_note(left: Duration) -> bool {
