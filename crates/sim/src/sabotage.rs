@@ -49,6 +49,8 @@ pub enum Sabotage {
     ExpireNever,
     /// Publish what was applied together in the wrong order.
     PublishBackwards,
+    /// Do not hear that one was removed.
+    StayRemoved,
     /// Do not tell the leader that a snapshot broke off.
     ForgetBrokenSnapshots,
     /// Put a snapshot's keyspace in place before the log begins behind it.
@@ -56,7 +58,7 @@ pub enum Sabotage {
 }
 
 impl Sabotage {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::AcknowledgeBeforeSync,
         Self::AnswerEarly,
         Self::HandOutAltered,
@@ -76,6 +78,7 @@ impl Sabotage {
         Self::ExpireEarly,
         Self::ExpireNever,
         Self::PublishBackwards,
+        Self::StayRemoved,
         Self::ForgetBrokenSnapshots,
         Self::SwitchBeforeLog,
     ];

@@ -5,7 +5,7 @@ use base::{MemberId, Term};
 use crate::{
     Options,
     node::Node,
-    running::ELECTION_TICKS,
+    running::{CATCH_UP_ENTRIES, ELECTION_TICKS},
     steps::Steps,
     weather::Weather,
     world::{Beginning, Common, World},
@@ -203,5 +203,30 @@ fn a_member_whose_disk_fails_to_sync_stops_and_the_others_go_on() {
     assert!(stage.writes(leader, 1));
     let killed = stage.world.common.report.killed;
     assert_eq!((stage.world.common.report.failed_syncs, killed), (1, 1), "it was started anew");
+    stage.ends();
+}
+
+#[test]
+fn a_follower_that_was_sent_a_snapshot_needs_no_second_one_for_what_came_meanwhile() {
+    let mut stage = Stage::new(1);
+    let (leader, [lagging, _]) = (stage.leader, stage.followers);
+    stage.isolate(lagging);
+    for _ in 0..40 {
+        assert!(stage.writes(leader, 1));
+    }
+    stage.mend();
+    while stage.world.common.report.snapshots == 0 {
+        stage.steps.one(&mut stage.world).unwrap();
+    }
+    // It has all of it, and takes long to put it in its place; more is written than is kept for
+    // everybody.
+    stage.at(lagging, Node::pause);
+    for _ in 0..5 * CATCH_UP_ENTRIES {
+        assert!(stage.writes(leader, 1));
+    }
+    stage.at(lagging, |node, common| node.resume(common));
+    stage.ticks(5);
+    assert!(stage.writes(lagging, 1));
+    assert_eq!(stage.world.common.report.installs, 1);
     stage.ends();
 }
