@@ -182,7 +182,7 @@ impl Core {
             self.node.raft.set_randomized_election_timeout(self.election_timeout());
             self.node.tick();
         }
-        self.release_holds();
+        self.tick_holds();
         self.reads.tick(READ_PATIENCE_TICKS);
         self.duties.tick();
     }
