@@ -297,6 +297,7 @@ fn a_follower_that_lags_behind_its_snapshot_needs_no_second_one() {
     stage.steps.without = None;
     stage.ticks(3);
     assert_eq!(stage.world.common.report.installs, 1);
+    assert!(stage.writes(leader, 1));
     stage.mend();
     stage.ticks(3);
     assert!(stage.writes(lagging, 1));
