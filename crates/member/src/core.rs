@@ -189,7 +189,7 @@ impl Core {
             self.node.raft.set_randomized_election_timeout(self.election_timeout());
             self.node.tick();
         }
-        self.release_holds();
+        self.tick_holds();
         self.reads.tick(READ_PATIENCE_TICKS);
         self.duties.tick();
     }
@@ -290,7 +290,7 @@ impl Core {
             return Err(CoreError::Applied { applied: applied.index, handed_out });
         }
         // Raft must have switched before it hears that the change's entry is applied.
-        let mut gone = None;
+        let mut gone = Vec::new();
         for (index, switched) in switched {
             let state = self.node.apply_conf_change(&switched.change)?;
             if !switched.agrees(&state) {
@@ -298,16 +298,16 @@ impl Core {
             }
             self.node.mut_store().set_conf_state(state);
             if switched.change.change_type() == ConfChangeType::RemoveNode {
-                gone = Some(switched.change.node_id);
+                gone.push(switched.change.node_id);
             }
         }
-        if gone == Some(self.node.raft.id) {
+        if gone.contains(&self.node.raft.id) {
             self.leave();
         }
         self.node.advance_apply_to(applied.index.0);
         self.node.mut_store().applied(applied.index.0);
         self.duties.applied(applied.index.0);
-        if gone.is_some_and(|gone| gone == self.node.raft.leader_id) {
+        if gone.contains(&self.node.raft.leader_id) {
             self.take_over();
         }
         self.campaign_if_alone()

@@ -324,6 +324,9 @@ impl Stage {
             let reads: Vec<u64> = reads.iter().map(|read| read.0).collect();
             writeln!(out, "reads {reads:?} at {index}").unwrap();
         }
+        if effects.removed {
+            writeln!(out, "leave").unwrap();
+        }
         if !effects.dropped.is_empty() {
             writeln!(out, "dropped {:?}", effects.dropped).unwrap();
         }

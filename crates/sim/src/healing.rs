@@ -36,6 +36,9 @@ impl World {
         if ticks > HEALING_TICKS_MAX {
             return Err(Violation::new(NAME, format!("it took {ticks} ticks")));
         }
+        for node in &self.nodes {
+            invariants::membership::leaves(node.id(), node.lingers())?;
+        }
         self.common.pass(Duration::from_secs(10));
         self.everybody_serves()?;
         for node in self.nodes.iter().filter(|node| self.common.is_member(node.id())) {

@@ -44,6 +44,8 @@ pub(crate) struct Node {
     pub(crate) arrived: Option<PeerMessage>,
     /// One is coming: a second one would use the same file.
     pub(crate) receiving: bool,
+    /// It has applied that it was removed, and was not told to leave yet.
+    must_leave: bool,
     /// It was removed, has left, and never comes back.
     gone: bool,
     pub(crate) condition: Condition,
@@ -72,6 +74,7 @@ impl Node {
             known: Vec::new(),
             arrived: None,
             receiving: false,
+            must_leave: false,
             gone: false,
             condition: Condition::default(),
         };
@@ -207,7 +210,9 @@ impl Node {
         }
         let snapshots = std::mem::take(&mut member.snapshots);
         common.transfers.extend(snapshots.into_iter().map(|one| Transfer::new(self.who, one)));
-        let leaves = std::mem::take(&mut member.removed) && common.rng.bool();
+        let is_told = std::mem::take(&mut member.removed);
+        self.must_leave &= !is_told;
+        let leaves = is_told && common.rng.bool();
         self.look_at_reads(common)?;
         if leaves {
             common.trace.step("leave", id);
@@ -315,10 +320,12 @@ impl Node {
         let id = self.id();
         let Some(member) = &mut self.member else { return Ok(()) };
         let count = common.rng.usize(1..8);
+        let is_removed = member.applier.state().reader().is_removed(id);
         let (entries, batch) = match member.apply(count) {
             Ok(done) => done,
             Err(error) => return self.unless_disk_failed(common, Err(error)),
         };
+        self.must_leave |= !is_removed && member.applier.state().reader().is_removed(id);
         let Some(last) = entries.last() else { return Ok(()) };
         member.applier.state().reader().leases().look(common.monotonic());
         common.trace.step("apply", format!("at {id}: up to {} of term {}", last.index, last.term));
@@ -460,6 +467,11 @@ impl Node {
         }
         self.duties(common);
         self.look(common)
+    }
+
+    /// It knows that it was removed, if it does; and has done nothing about it.
+    pub(crate) fn lingers(&self) -> bool {
+        self.must_leave && self.member.as_ref().is_some_and(Running::is_quiet)
     }
 
     /// Whether nothing is left to do.

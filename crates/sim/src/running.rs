@@ -18,7 +18,7 @@ pub(crate) const HOME: &str = "/data/member";
 const SEGMENT_BYTES: u64 = 4 << 10;
 const SNAPSHOT_COUNT: u64 = 15;
 const ENTRIES_KEPT: u64 = 4;
-const CATCH_UP_ENTRIES: u64 = 8;
+pub(crate) const CATCH_UP_ENTRIES: u64 = 8;
 pub(crate) const ELECTION_TICKS: usize = 10;
 
 /// A member between two losses of power.
@@ -167,7 +167,7 @@ impl Running {
             self.to_apply.extend(apply);
             self.to_log.extend(append);
             self.to_send.extend(send);
-            self.removed |= removed;
+            self.removed |= removed && self.sabotage != Some(Sabotage::StayRemoved);
             self.reads.extend(reads);
             self.dropped.extend(dropped);
             self.led.extend(role.filter(|role| role.leads).map(|role| role.term));

@@ -51,6 +51,8 @@ pub enum Sabotage {
     EndLeasesEarly,
     /// Publish what was applied together in the wrong order.
     PublishBackwards,
+    /// Do not hear that one was removed.
+    StayRemoved,
     /// Do not tell the leader that a snapshot broke off.
     ForgetBrokenSnapshots,
     /// Put a snapshot's keyspace in place before the log begins behind it.
@@ -79,6 +81,7 @@ impl Sabotage {
         Self::ExpireNever,
         Self::EndLeasesEarly,
         Self::PublishBackwards,
+        Self::StayRemoved,
         Self::ForgetBrokenSnapshots,
         Self::SwitchBeforeLog,
     ];

@@ -5,9 +5,9 @@ use base::{MemberId, Term};
 use crate::{
     Options,
     node::Node,
-    running::ELECTION_TICKS,
+    running::{CATCH_UP_ENTRIES, ELECTION_TICKS},
     steps::Steps,
-    weather::Weather,
+    weather::{Event, Weather},
     world::{Beginning, Common, World},
 };
 
@@ -203,5 +203,104 @@ fn a_member_whose_disk_fails_to_sync_stops_and_the_others_go_on() {
     assert!(stage.writes(leader, 1));
     let killed = stage.world.common.report.killed;
     assert_eq!((stage.world.common.report.failed_syncs, killed), (1, 1), "it was started anew");
+    stage.ends();
+}
+
+/// A snapshot has come to a follower whole, and is not taken over yet.
+fn with_a_snapshot(seed: u64) -> Stage {
+    let mut stage = Stage::new(seed);
+    let (leader, [lagging, _]) = (stage.leader, stage.followers);
+    stage.isolate(lagging);
+    for _ in 0..40 {
+        assert!(stage.writes(leader, 1));
+    }
+    stage.mend();
+    stage.steps.without = Some(Event::Install);
+    while !stage.world.has_transfers() {
+        stage.steps.one(&mut stage.world).unwrap();
+    }
+    // What is sent is newer than what was to be sent.
+    stage.at(lagging, Node::pause);
+    for _ in 0..2 * CATCH_UP_ENTRIES {
+        assert!(stage.writes(leader, 1));
+    }
+    stage.at(lagging, |node, common| node.resume(common));
+    while stage.world.common.report.snapshots == 0 {
+        stage.steps.one(&mut stage.world).unwrap();
+    }
+    stage
+}
+
+#[test]
+fn a_follower_that_takes_long_to_take_a_snapshot_over_needs_no_second_one() {
+    for is_silent in [true, false] {
+        let mut stage = with_a_snapshot(1);
+        let (leader, [lagging, _]) = (stage.leader, stage.followers);
+        if is_silent {
+            stage.at(lagging, Node::pause);
+        }
+        // More than is kept for everybody.
+        for _ in 0..2 * CATCH_UP_ENTRIES {
+            assert!(stage.writes(leader, 1));
+        }
+        stage.at(lagging, |node, common| node.resume(common));
+        stage.steps.without = None;
+        stage.ticks(5);
+        assert!(stage.writes(lagging, 1));
+        assert_eq!(stage.world.common.report.snapshots, 1, "silent: {is_silent}");
+        stage.ends();
+    }
+}
+
+#[test]
+fn a_follower_that_loses_a_snapshot_after_it_has_come_is_sent_another_one() {
+    let mut stage = with_a_snapshot(1);
+    let [lagging, _] = stage.followers;
+    stage
+        .at(lagging, |node, common| {
+            node.kill(common);
+            node.start(common)
+        })
+        .unwrap();
+    stage.steps.without = None;
+    stage.ticks(4 * ELECTION_TICKS);
+    assert!(stage.writes(lagging, 1));
+    assert_eq!(stage.world.common.report.installs, 1);
+    stage.ends();
+}
+
+#[test]
+fn a_follower_that_cannot_say_that_it_has_taken_a_snapshot_over_needs_no_second_one() {
+    let mut stage = with_a_snapshot(1);
+    let (leader, [lagging, _]) = (stage.leader, stage.followers);
+    stage.world.common.network.cut_way(lagging, leader);
+    stage.steps.without = None;
+    stage.ticks(3);
+    assert_eq!(stage.world.common.report.installs, 1);
+    stage.mend();
+    for _ in 0..4 * ELECTION_TICKS {
+        assert!(stage.writes(leader, 1));
+    }
+    assert!(stage.writes(lagging, 1));
+    assert_eq!(stage.world.common.report.snapshots, 1);
+    stage.ends();
+}
+
+#[test]
+fn a_follower_that_lags_behind_its_snapshot_needs_no_second_one() {
+    let mut stage = with_a_snapshot(1);
+    let (leader, [lagging, _]) = (stage.leader, stage.followers);
+    for _ in 0..2 * CATCH_UP_ENTRIES {
+        assert!(stage.writes(leader, 1));
+    }
+    stage.world.common.network.cut_way(leader, lagging);
+    stage.steps.without = None;
+    stage.ticks(3);
+    assert_eq!(stage.world.common.report.installs, 1);
+    assert!(stage.writes(leader, 1));
+    stage.mend();
+    stage.ticks(3);
+    assert!(stage.writes(lagging, 1));
+    assert_eq!(stage.world.common.report.snapshots, 1);
     stage.ends();
 }

@@ -55,11 +55,9 @@ faults! {
     an_expiry_that_never_comes: ExpireNever is found as "expiry",
     a_lease_that_ends_too_soon: EndLeasesEarly is found as "leases",
     events_out_of_order: PublishBackwards is found as "watch order",
+    a_removal_that_is_not_heard: StayRemoved is found as "membership",
     a_snapshot_whose_end_is_not_told: ForgetBrokenSnapshots is found as "healing",
 }
-
-/// These are shown to fail by tests of their own, in the same file.
-const BY_THEMSELVES: [&str; 1] = ["membership"];
 
 #[test]
 #[allow(clippy::disallowed_methods, reason = "looks into its own sources")]

@@ -1,5 +1,6 @@
-//! Membership: whoever was removed never comes back under its id.
+//! Membership: whoever was removed leaves, and never comes back under its id.
 
+use base::MemberId;
 use state::membership::Members;
 
 use crate::{Violation, history::History};
@@ -18,9 +19,16 @@ pub(crate) fn goes_on(
     }
 }
 
+/// Nobody has applied that it was removed, and goes on as if nothing had happened.
+pub(crate) fn leaves(member: MemberId, lingers: bool) -> Result<(), Violation> {
+    if !lingers {
+        return Ok(());
+    }
+    Err(Violation::new("membership", format!("{member} was removed, and does not leave")))
+}
+
 #[cfg(test)]
 mod tests {
-    use base::MemberId;
     use state::membership::Member;
 
     use super::*;

@@ -143,6 +143,7 @@ impl Node {
         }
         self.reads.clear();
         self.known.clear();
+        self.must_leave = false;
         self.disk.set_capacity(None);
         (self.condition.sync_fails, self.condition.disk_is_full) = (false, false);
         for watcher in &mut self.watchers {
