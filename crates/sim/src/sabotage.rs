@@ -60,7 +60,7 @@ pub enum Sabotage {
 }
 
 impl Sabotage {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::AcknowledgeBeforeSync,
         Self::AnswerEarly,
         Self::HandOutAltered,
