@@ -49,8 +49,8 @@ pub struct Writer {
     sweep: Option<Sweep>,
     /// A sweep up to here is finished.
     swept: i64,
-    /// Whether sweeps hash what they see; and whether the next one sees all of it, and not what one
-    /// that was interrupted has left.
+    /// Whether sweeps hash what they see; and whether they see all of it: the first one may go on where
+    /// a former run was interrupted.
     hashes: bool,
     sees_all: bool,
 }

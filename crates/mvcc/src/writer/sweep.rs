@@ -72,8 +72,6 @@ impl Writer {
         index.sweep_runs = true;
         let hash =
             (self.hashes && self.sees_all).then(|| SweepHash::new(&index, self.swept, target));
-        // Unless it comes to its end.
-        self.sees_all = false;
         Some(Sweep { target, next: Vec::new(), hash })
     }
 

@@ -2,9 +2,13 @@
 
 use backend::Table;
 use base::limits;
-use proto::command::{Compact, Expire, Publish};
+use proptest::prelude::*;
+use proto::{
+    command::{Compact, Expire, Publish},
+    etcdserverpb::RangeRequest,
+};
 
-use super::*;
+use super::{model::requests, *};
 use crate::apply::membership_change::Change;
 
 /// All that is replicated; what the backend notes for itself begins with a zero byte.
@@ -220,4 +224,77 @@ fn reads_count_where_they_are_served() {
     }
     let stats = reader.key_stats();
     assert_eq!((stats.gets_success.load(Relaxed), stats.gets_fail.load(Relaxed)), (2, 3));
+}
+
+/// Makes of a request what no client sends, and no API lets pass.
+#[allow(clippy::wildcard_enum_match_arm, reason = "the others are none of v3's")]
+fn distort(op: &mut Op, number: i32) {
+    let distort_range = |range: &mut RangeRequest| {
+        (range.sort_order, range.sort_target) = (number, number.wrapping_mul(7));
+        (range.limit, range.min_mod_revision) = (i64::from(number) << 31, i64::from(number));
+        range.key = Bytes::new();
+    };
+    match op {
+        Op::Put(put) => {
+            put.key = Bytes::new();
+            (put.ignore_value, put.ignore_lease) = (number % 2 == 0, number % 3 == 0);
+        }
+        Op::DeleteRange(delete) => delete.key = Bytes::new(),
+        Op::Txn(txn) => {
+            for compare in &mut txn.compare {
+                (compare.result, compare.target) = (number, number.wrapping_mul(3));
+                compare.key = Bytes::new();
+            }
+            for op in txn.success.iter_mut().chain(&mut txn.failure) {
+                match &mut op.request {
+                    Some(Request::RequestRange(range)) => distort_range(range),
+                    Some(Request::RequestPut(put)) => put.ignore_lease = true,
+                    Some(Request::RequestTxn(nested)) => {
+                        let mut inner = Op::Txn(nested.clone());
+                        distort(&mut inner, number);
+                        if let Op::Txn(inner) = inner {
+                            *nested = inner;
+                        }
+                    }
+                    Some(Request::RequestDeleteRange(_)) | None => op.request = None,
+                }
+            }
+        }
+        Op::LeaseGrant(grant) => (grant.id, grant.ttl) = (i64::from(number), -i64::from(number)),
+        Op::LeaseCheckpoint(checkpoint) => {
+            for note in &mut checkpoint.notes {
+                note.remaining = i64::from(number) << 32;
+            }
+        }
+        Op::Alarm(alarm) => (alarm.action, alarm.alarm) = (number, number.wrapping_mul(5)),
+        Op::Compact(compact) => compact.revision = i64::from(number),
+        _ => {}
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Each member is opened and flushed at times of its own.
+    #[test]
+    fn whatever_stands_in_the_log_no_member_stops_and_all_do_the_same(
+        ops in proptest::collection::vec((requests::op(), any::<i32>(), any::<u8>()), 1..60),
+    ) {
+        let (mut one, mut other) = (Fixture::new(), Fixture::new());
+        for (mut op, number, how) in ops {
+            if how % 3 == 0 {
+                distort(&mut op, number % 100);
+            }
+            let outcome = format!("{:?}", one.apply(op.clone()));
+            prop_assert_eq!(outcome, format!("{:?}", other.apply(op)));
+            if how % 16 == 1 {
+                other = other.reopen();
+            }
+            while how % 8 == 1 && one.state.compact_step(2).unwrap() {}
+        }
+        for fixture in [&mut one, &mut other] {
+            while fixture.state.compact_step(100).unwrap() {}
+        }
+        assert_same(&one, &other);
+    }
 }

@@ -3,7 +3,7 @@
 //! Both APIs write at random. After each step the answer, every path, the whole listing and the
 //! keys as v3 sees them are compared; in the end every watch, live and from history.
 
-mod requests;
+pub(super) mod requests;
 mod tree;
 mod v3;
 

@@ -116,7 +116,7 @@ fn alarm() -> impl Strategy<Value = AlarmRequest> {
     })
 }
 
-pub(super) fn op() -> impl Strategy<Value = Op> {
+pub(in crate::tests) fn op() -> impl Strategy<Value = Op> {
     let id = || 0..4_i64;
     let ttl = select(&[1_i64, 500, 9_000_000_001][..]);
     let note = (id(), 0..600_i64, proptest::bool::weighted(0.2));
