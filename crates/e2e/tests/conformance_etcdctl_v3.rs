@@ -55,11 +55,10 @@ fn etcdctl_3_4_differs(argv: &[&str]) -> bool {
             ["del", "foo2", "foo4"]
                 | ["txn", "-w", "json"]
                 | ["member", "list", "-w", "fields"]
-                | ["downgrade" | "snapshot" | "version" | "nonsense", ..]
+                | ["downgrade" | "snapshot" | "version" | "nonsense" | "defrag", ..]
                 | ["auth", "status"]
                 // It shows less.
                 | ["endpoint", "status" | "hashkv", ..]
-                | ["defrag", ..]
                 // On stderr there.
                 | ["endpoint", "nonsense" | "health"]
                 | ["endpoint", "health", "--cluster"]

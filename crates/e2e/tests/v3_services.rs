@@ -343,8 +343,8 @@ fn a_snapshot_that_is_saved_ends_in_its_checksum() {
         Command::new("sh").arg("-c").arg(format!("head -c -32 {} | sha256sum", path.display())),
         "",
     );
-    let expected: String =
-        file[file.len() - 32..].iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = |hex: String, byte: &u8| format!("{hex}{byte:02x}");
+    let expected = file[file.len() - 32..].iter().fold(String::new(), hex);
     assert!(sum.stdout.starts_with(&expected), "{sum:?}");
 }
 
