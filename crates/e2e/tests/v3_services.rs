@@ -343,8 +343,8 @@ fn a_snapshot_that_is_saved_ends_in_its_checksum() {
         Command::new("sh").arg("-c").arg(format!("head -c -32 {} | sha256sum", path.display())),
         "",
     );
-    let digits = |byte: &u8| [byte >> 4, byte & 15].map(|digit| char::from_digit(digit.into(), 16));
-    let expected: String = file[file.len() - 32..].iter().flat_map(digits).flatten().collect();
+    let hex = |hex: String, byte: &u8| format!("{hex}{byte:02x}");
+    let expected = file[file.len() - 32..].iter().fold(String::new(), hex);
     assert!(sum.stdout.starts_with(&expected), "{sum:?}");
 }
 
@@ -400,4 +400,42 @@ fn history_is_compacted_by_the_clock_if_the_operator_says_so() {
     let told = |at: usize, line: &str| cluster.members[at].log().text().contains(line);
     assert!(told(leader, "completed auto compaction"));
     assert!(!told((leader + 1) % 3, "auto compaction"), "that is the leader's");
+}
+
+#[test]
+fn who_wants_a_leader_is_told_when_there_is_none() {
+    let mut cluster = Cluster::start(3);
+    let at = (cluster.leader() + 1) % 3;
+    let watch = |wants_leader: &str| {
+        let body = json!({"create_request": {"key": "YQ=="}}).to_string();
+        let request = Request::json("POST", "/v3/watch", &body)
+            .header("Grpc-Metadata-Hasleader", wants_leader);
+        let mut watching = cluster.members[at].connect();
+        watching.send(&request).expect("it is read");
+        watching.receive_head().expect("it begins");
+        let created = watching.receive_chunk().expect("it is created").expect("a line");
+        assert!(String::from_utf8_lossy(&created).contains("created"), "{created:?}");
+        watching
+    };
+    let (mut strict, mut patient) = (watch("true"), watch("false"));
+    for other in [(at + 1) % 3, (at + 2) % 3] {
+        cluster.members[other].kill();
+    }
+    let range = |wants_leader: &str| {
+        let body = json!({"key": "YQ==", "serializable": true}).to_string();
+        let request = Request::json("POST", "/v3/kv/range", &body)
+            .header("Grpc-Metadata-Hasleader", wants_leader);
+        cluster.members[at].ask(&request)
+    };
+    eventually(PATIENCE, "a read is refused that wants a leader", || {
+        let refused = range("true");
+        (refused.status == 503)
+            .then(|| assert_eq!(refused.json()["message"], "etcdserver: no leader"))
+    });
+    assert_eq!(range("false").status, 200);
+    strict.set_patience(PATIENCE);
+    let ended = strict.receive_chunk().expect("it ends in order").expect("with a line");
+    let ended: Value = serde_json::from_slice(&ended).expect("JSON");
+    assert_eq!(ended["error"]["message"], "etcdserver: no leader");
+    assert!(patient.is_silent(Duration::from_millis(200)), "who does not mind goes on");
 }

@@ -74,6 +74,11 @@ impl Handle {
         self.shared.config.quota_bytes
     }
 
+    /// Without a leader for so long, a follower stands for election.
+    pub fn election_timeout(&self) -> Duration {
+        self.shared.config.election
+    }
+
     /// Learners that there may be at once.
     pub fn learners_max(&self) -> u32 {
         self.shared.config.learners_max

@@ -44,7 +44,8 @@ pub(crate) async fn answer(context: &Context, request: Request<Incoming>, path: 
     }
     let (method, query) = (request.method().clone(), request.uri().query().map(str::to_owned));
     let has_form = has_form(&request);
-    let body = match upload::read(request).await {
+    let bytes_max = context.config.grpc.request_bytes_max;
+    let body = match upload::read_up_to(request, bytes_max).await {
         Ok(body) => body,
         Err(reply) => return with_cluster(context, reply),
     };

@@ -4,7 +4,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context as Cx, Poll},
-    time::Duration,
 };
 
 use base::{Refused, chance};
@@ -15,11 +14,9 @@ use tonic::metadata::MetadataMap;
 
 use crate::context::Context;
 
-/// Between two looks whether there is a leader.
-const LOOK: Duration = Duration::from_millis(500);
-/// How many looks in a row find none before a stream ends that needs one: more than an election
-/// takes, as in etcd (three election timeouts).
-const LOOKS: u32 = 6;
+/// How many looks in a row, an election timeout apart, find no leader before a stream ends that needs
+/// one (etcd): more than an election takes.
+const LOOKS: u32 = 3;
 
 /// Whether a client wants no answer of a member without a leader.
 pub(crate) fn needs_leader(metadata: &HeaderMap) -> bool {
@@ -43,9 +40,10 @@ impl Ends {
     pub(crate) fn new(context: &Arc<Context>, metadata: &MetadataMap) -> Self {
         let mut stop = context.stop.clone();
         let stopped = Box::pin(async move { drop(stop.wait_for(|stop| *stop).await) });
+        let look = context.handle.election_timeout();
         let leader = needs_leader(metadata.as_ref()).then(|| Leader {
             handle: context.handle.clone(),
-            looks: interval_at(Instant::now() + LOOK, LOOK),
+            looks: interval_at(Instant::now() + look, look),
             missing: 0,
         });
         Self { stopped, leader }
