@@ -96,11 +96,12 @@ impl Running {
     }
 
     /// Ends it as Ctrl-C does, and gives what it had printed.
-    pub fn interrupt(mut self) -> Output {
+    pub fn interrupt(self) -> Output {
         let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("it runs");
-        let status = self.child.wait().expect("a child can be waited for");
-        self.finish(status.code())
+        // Who starts the tests in the background of a script may have the signal ignored: then
+        // `env --default-signal=INT` helps.
+        self.wait(LIMIT)
     }
 
     fn stop(&mut self) {

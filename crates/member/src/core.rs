@@ -2,6 +2,7 @@
 
 mod duties;
 mod effects;
+mod farewell;
 mod peers;
 mod reads;
 mod snapshots;
@@ -96,6 +97,8 @@ pub struct Core {
     duties: duties::Duties,
     /// Followers that are being sent snapshots, or catch up after one.
     holds: BTreeMap<MemberId, snapshots::Hold>,
+    /// This leader was removed, and stays until the others know.
+    farewell: Option<farewell::Farewell>,
     /// This member was removed from its cluster: it answers those who have not heard of that, and
     /// never leads again.
     removed: bool,
@@ -138,6 +141,7 @@ impl Core {
             reads,
             duties: duties::Duties::default(),
             holds: BTreeMap::new(),
+            farewell: None,
             removed: false,
         };
         core.campaign_if_alone()?;
@@ -234,6 +238,7 @@ impl Core {
             tracing::warn!(?kind, %from, reason, "drop a peer's message");
             return;
         }
+        self.hear_farewell(&message);
         // Raft refuses messages of those who are not members.
         if let Err(error) = self.node.step(message) {
             tracing::debug!(%error, "raft refuses a peer's message");
@@ -284,11 +289,30 @@ impl Core {
 
     /// Entries were applied.
     pub fn applied(&mut self, progress: Progress) -> Result<(), CoreError> {
-        let Progress { applied, switched } = progress;
-        if applied.index.0 > self.handed_out {
-            let handed_out = Index(self.handed_out);
-            return Err(CoreError::Applied { applied: applied.index, handed_out });
+        if progress.applied.index.0 > self.handed_out {
+            let (applied, handed_out) = (progress.applied.index, Index(self.handed_out));
+            return Err(CoreError::Applied { applied, handed_out });
         }
+        match self.hold_farewell(progress) {
+            Some(progress) => self.switch(progress),
+            None => self.farewell(),
+        }
+    }
+
+    /// Lets this leader go, if it was removed and the others know that; to be called after any
+    /// event, before [`Core::step`].
+    pub fn farewell(&mut self) -> Result<(), CoreError> {
+        self.end_farewell().map_or(Ok(()), |progress| self.switch(progress))
+    }
+
+    /// Whether this leader was removed, and waits until the others know.
+    pub fn says_farewell(&self) -> bool {
+        self.farewell.is_some()
+    }
+
+    /// Raft hears of what was applied.
+    fn switch(&mut self, progress: Progress) -> Result<(), CoreError> {
+        let Progress { applied, switched } = progress;
         // Raft must have switched before it hears that the change's entry is applied.
         let mut gone = Vec::new();
         for (index, switched) in switched {

@@ -289,6 +289,9 @@ impl Stage {
     }
 
     fn step(&mut self) {
+        if let Some(Err(error)) = self.core.as_mut().map(Core::farewell) {
+            writeln!(self.trace, "FATAL {error}").unwrap();
+        }
         while let Some(effects) = self.core.as_mut().and_then(Core::step) {
             self.tell(&effects);
             let Effects { append, apply, .. } = effects;

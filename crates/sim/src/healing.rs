@@ -1,6 +1,6 @@
 //! When the faults stop, everything comes to an end, and is as it should be.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use base::MemberId;
 
@@ -174,7 +174,21 @@ impl World {
         for node in nodes.iter_mut().filter(|node| node.listens()) {
             node.tick(common);
         }
+        self.tell_removed();
         self.look()
+    }
+
+    /// Who was removed is told so when it connects to those who know.
+    fn tell_removed(&mut self) {
+        let Self { common, nodes } = self;
+        let members = nodes.iter().filter(|node| common.is_member(node.id()));
+        let running = members.filter_map(|node| node.member.as_ref());
+        let known = running.map(|member| member.applier.state().reader().members());
+        let removed: BTreeSet<MemberId> =
+            known.flat_map(|members| members.removed.clone()).collect();
+        for node in nodes.iter_mut().filter(|node| removed.contains(&node.id())) {
+            node.hear_of_removal(common);
+        }
     }
 
     fn deliver_all(&mut self) -> Result<(), Violation> {
@@ -191,7 +205,9 @@ impl World {
         let Some(first) = members.next() else { return false };
         let (leader, last) = (first.core.role().leader, first.core.last_index());
         let applied = |member: &Running| member.applier.state().applied().index;
+        let mut running = self.nodes.iter().filter_map(|node| node.member.as_ref());
         quiet
+            && !running.any(|member| member.core.says_farewell())
             && leader.is_some_and(|leader| self.common.is_member(leader))
             && applied(first) == last
             && members.all(|member| {

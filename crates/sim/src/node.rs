@@ -215,11 +215,22 @@ impl Node {
         let leaves = is_told && common.rng.bool();
         self.look_at_reads(common)?;
         if leaves {
-            common.trace.step("leave", id);
-            self.forget(common);
-            self.gone = true;
+            self.leave(common);
         }
         Ok(())
+    }
+
+    fn leave(&mut self, common: &mut Common) {
+        common.trace.step("leave", self.id());
+        self.forget(common);
+        self.gone = true;
+    }
+
+    /// Others refuse it as one who was removed. It need not wait for them then.
+    pub(crate) fn hear_of_removal(&mut self, common: &mut Common) {
+        if self.member.as_ref().is_some_and(|member| member.core.says_farewell()) {
+            self.leave(common);
+        }
     }
 
     pub(crate) fn propose(&mut self, common: &mut Common, count: usize) -> Vec<u64> {

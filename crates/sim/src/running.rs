@@ -223,8 +223,9 @@ impl Running {
     pub(crate) fn tell_persisted(&mut self) -> Result<(), Failed> {
         if let Some(ticket) = self.persisted.take() {
             self.core.persisted(ticket)?;
-            self.step();
         }
+        self.core.farewell()?;
+        self.step();
         Ok(())
     }
 

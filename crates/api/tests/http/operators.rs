@@ -216,8 +216,8 @@ fn a_downgrade_is_answered_as_by_the_gateway_of_3_6() {
         (r#"{"action":"ENABLE"}"#, 400, 3, "etcdserver: wrong downgrade target version format"),
         (r#"{"action":9,"version":"3.5"}"#, 500, 2, "etcdserver: unknown method"),
     ] {
-        let expected = format!("{{\"code\":{code},\"message\":\"{message}\"}}");
-        assert_eq!(ask(body).expect(status).text(), expected, "{body}");
+        let expected = serde_json::json!({ "code": code, "error": message, "message": message });
+        assert_eq!(ask(body).expect(status).json(), expected, "{body}");
     }
     assert_eq!(ask("ENABLE").expect(400).json()["code"], 3);
     assert_eq!(member.get("/v3/maintenance/downgrade").expect(501).json()["code"], 12);

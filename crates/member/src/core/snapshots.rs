@@ -182,7 +182,7 @@ impl Core {
     pub(super) fn install(&mut self, ready: &mut raft::Ready) -> Install {
         let metadata = ready.snapshot().metadata.clone().unwrap_or_default();
         self.node.mut_store().restart(&metadata);
-        self.unwritten = None;
+        (self.unwritten, self.farewell) = (None, None);
         self.handed_out = metadata.index;
         let ticket = Ticket(ready.number());
         self.unsynced.push_back((ticket, ready.take_persisted_messages()));

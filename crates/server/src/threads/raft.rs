@@ -336,6 +336,7 @@ impl Raft {
     fn carry_out(&mut self) -> Result<bool, Failure> {
         let mut has_applied = false;
         loop {
+            self.core.farewell()?;
             while let Some(effects) = self.core.step() {
                 self.carry_out_step(effects)?;
             }

@@ -1,0 +1,74 @@
+//! A leader that was removed stays until the others know that it was.
+//!
+//! Raft switches when a change is applied. Of two voters the one that leads and is removed applies
+//! first; had it left then, and were its last message lost, the other would ask it for its vote for
+//! ever. So raft is told of the removal only once a majority of those who stay has committed it, or
+//! somebody who leads, or asks for votes or refuses one, has. Until then the old configuration counts, which is safe: the new one
+//! differs by one member, and no further change is proposed.
+
+use raft::eraftpb::{ConfChangeType, Message, MessageType};
+
+use super::Core;
+use crate::applier::Progress;
+
+pub(super) struct Farewell {
+    /// The entry that removes this member.
+    index: u64,
+    /// What raft has not heard of.
+    progress: Progress,
+    /// Another leader knows.
+    is_known: bool,
+}
+
+impl Core {
+    /// Keeps back what was applied if it removes this leader, or comes after that. Returns it
+    /// otherwise.
+    pub(super) fn hold_farewell(&mut self, progress: Progress) -> Option<Progress> {
+        if let Some(farewell) = &mut self.farewell {
+            farewell.progress.extend(progress);
+            return None;
+        }
+        let own = self.node.raft.id;
+        let removes = progress.switched.iter().find(|(_, switched)| {
+            switched.change.change_type() == ConfChangeType::RemoveNode
+                && switched.change.node_id == own
+        });
+        let index = removes.filter(|_| self.leads()).map(|(index, _)| index.0);
+        let Some(index) = index else { return Some(progress) };
+        tracing::info!("this leader was removed, and goes once the others know");
+        self.farewell = Some(Farewell { index, progress, is_known: false });
+        None
+    }
+
+    /// Another who leads, or could, says how far it has committed. Followers are counted apart.
+    pub(super) fn hear_farewell(&mut self, message: &Message) {
+        let follows = matches!(
+            message.msg_type(),
+            MessageType::MsgAppendResponse | MessageType::MsgHeartbeatResponse
+        );
+        if let Some(farewell) = &mut self.farewell {
+            farewell.is_known |= !follows && message.commit >= farewell.index;
+        }
+    }
+
+    /// What was kept back, once it can be told.
+    pub(super) fn end_farewell(&mut self) -> Option<Progress> {
+        let farewell = self.farewell.as_ref()?;
+        if !farewell.is_known && !self.is_committed_by_others(farewell.index) {
+            return None;
+        }
+        self.farewell.take().map(|farewell| farewell.progress)
+    }
+
+    /// Whether this member leads, and a majority of the other voters has committed this entry.
+    fn is_committed_by_others(&self, index: u64) -> bool {
+        let tracker = self.node.raft.prs();
+        let voters = tracker.conf().voters();
+        let others = || {
+            let voters = tracker.iter().filter(|(id, _)| voters.contains(**id));
+            voters.filter(|(id, _)| **id != self.node.raft.id)
+        };
+        let know = others().filter(|(_, progress)| progress.committed_index >= index).count();
+        self.leads() && know > others().count() / 2
+    }
+}
