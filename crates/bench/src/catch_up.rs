@@ -1,7 +1,11 @@
 //! A follower that was away while much was written comes back, under an open-loop load.
+//!
+//! Elsewhere it would have a machine of its own. Here it gets a core of its own; the other two
+//! members and the load share another one. All have the same disk.
 
 use std::{
     path::PathBuf,
+    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -58,9 +62,12 @@ struct Return {
 
 /// Fails if a goal is missed.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    // What is started from here is there too.
+    pin(std::process::id(), 0)?;
     let mut servers = Server::start_cluster(&options.ours, &options.under, 3)?;
     let leader = cluster::leader(&servers)?;
     let away = (leader + 1) % servers.len();
+    pin(servers.get(away).context("a follower")?.pid(), 1)?;
     let load = Load {
         endpoint: servers.get(leader).context("a leader")?.endpoint,
         verb: Verb::Put,
@@ -83,12 +90,15 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let follower = servers.get_mut(away).context("a follower")?;
     let small = follower.resident_megabytes()?;
     follower.kill();
+    let count = usize::try_from(options.bytes)? / options.value_bytes;
     let written = Load {
         rate: None,
         connections: 64,
         value_bytes: options.value_bytes,
         duration: PATIENCE,
-        count: Some(options.bytes / options.value_bytes as u64),
+        count: Some(count as u64),
+        // Each key once: what is overwritten need not be sent.
+        keys: count,
         ..load.clone()
     };
     println!("written while it is away: {}", sound(load::run(&written)?)?);
@@ -100,6 +110,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let (leader, follower) = (back.leader, back.follower);
     println!("leader: {:.0} MB before, {:.0} MB at most", leader.0, leader.1);
     println!("follower: {:.0} MB before it went, {:.0} MB at most", follower.0, follower.1);
+    let on_disk = servers.get(away).context("a follower")?.disk_megabytes();
+    println!("on its disk: {on_disk:.0} MB");
+    anyhow::ensure!(on_disk * 1e6 > 0.9 * options.bytes as f64, "it does not have what was written");
 
     let mut goals = Goals::default();
     let slower = back.report.quantile(0.99) / before.quantile(0.99);
@@ -136,7 +149,9 @@ fn catch_up(
     // The load has begun.
     thread::sleep(Duration::from_secs(1));
     let began = Instant::now();
-    servers.get_mut(away).context("a follower")?.launch()?;
+    let follower = servers.get_mut(away).context("a follower")?;
+    follower.launch()?;
+    pin(follower.pid(), 1)?;
     let [leader, follower] =
         servers.get_disjoint_mut([leader, away]).map_err(|_| anyhow::anyhow!("two members"))?;
     let before = leader.resident_megabytes()?;
@@ -151,6 +166,15 @@ fn catch_up(
         }
         anyhow::ensure!(began.elapsed() < PATIENCE, "it does not catch up: {reached} of {all}");
     }
+}
+
+/// Holds a process to one core.
+fn pin(process: u32, core: u32) -> anyhow::Result<()> {
+    let arguments = ["--all-tasks", "--cpu-list", "--pid", &core.to_string(), &process.to_string()];
+    let done = Command::new("taskset").args(arguments).stdout(Stdio::null()).status();
+    let done = done.context("taskset, of util-linux")?;
+    anyhow::ensure!(done.success(), "taskset holds no process to core {core}");
+    Ok(())
 }
 
 /// How far a member's keyspace is.

@@ -275,6 +275,7 @@ fn run(
         applier: Arc::clone(&applier),
         log: Arc::clone(&log),
         at_log_writer: None,
+        unacknowledged: None,
         has_progress: false,
         crowded_until: Duration::ZERO,
         next_tick: shared.now() + shared.config.heartbeat,

@@ -32,7 +32,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("clap", &["etcdctl", "etcdutl", "bench"]),
     ("clap_complete", &["etcdctl", "etcdutl"]),
     ("clap_mangen", &["etcdctl", "etcdutl"]),
-    ("crc32c", &["peer", "wal", "backend", "mvcc"]),
+    ("crc32c", &["peer", "wal", "member", "backend", "mvcc"]),
     ("dns-lookup", &["tls"]),
     ("hickory-resolver", &["client"]),
     ("hyper", &["api", "peer", "client", "bench"]),

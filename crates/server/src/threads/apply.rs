@@ -164,8 +164,9 @@ fn apply_next(shared: &Shared, applier: &SharedApplier) -> Result<usize, Failure
     Ok(entries.len())
 }
 
+/// About what entries take in memory.
 fn bytes(entries: &[Entry]) -> usize {
-    entries.iter().map(|entry| entry.data.len()).sum()
+    entries.iter().map(|entry| size_of::<Entry>() + entry.data.len()).sum()
 }
 
 /// Applies, answers, then tells the watchers.

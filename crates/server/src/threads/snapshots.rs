@@ -8,6 +8,8 @@ use std::{
         Arc,
         atomic::Ordering::{AcqRel, Release},
     },
+    thread,
+    time::Duration,
 };
 
 use backend::{Export, Incoming, Options};
@@ -22,6 +24,8 @@ use crate::{failure::Failure, shared::Shared, threads::raft::SharedRaft};
 
 /// What is read, sent and written at once.
 const CHUNK_BYTES: usize = 256 << 10;
+/// How long taking one in may pause after a chunk.
+const BREAK_MAX: Duration = Duration::from_millis(100);
 /// Chunks on their way to the network.
 const CHUNKS_WAITING: usize = 2;
 
@@ -162,7 +166,12 @@ fn take_in(
         Incoming::create(place.disk.as_ref(), &place.path, &place.options).map_err(text)?;
     loop {
         match pieces.blocking_recv() {
-            Some(Piece::Chunk(chunk)) => incoming.add(chunk).map_err(text)?,
+            Some(Piece::Chunk(chunk)) => {
+                let began = shared.now();
+                incoming.add(chunk).map_err(text)?;
+                // Half of the disk is left to those who sync their log on it.
+                thread::sleep(shared.now().saturating_sub(began).min(BREAK_MAX));
+            }
             Some(Piece::End) => break,
             None => return Err("its stream broke".to_owned()),
         }
