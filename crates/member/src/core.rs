@@ -193,6 +193,9 @@ impl Core {
             self.node.raft.set_randomized_election_timeout(self.election_timeout());
             self.node.tick();
         }
+        for waiting in self.node.mut_store().tick() {
+            self.node.on_entries_fetched(waiting);
+        }
         self.tick_holds();
         self.reads.tick(READ_PATIENCE_TICKS);
         self.duties.tick();

@@ -9,20 +9,26 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
 
 use base::{Disk, File, Open};
 use bytes::Buf as _;
 use prost::Message as _;
-use raft::eraftpb::Entry;
+use raft::{GetEntriesContext, eraftpb::Entry};
 
 /// Entries are gathered up to so many bytes, and then written and later read as one.
 const BLOCK_BYTES: usize = 64 << 10;
 /// Of the whole file.
 const FILE_BYTES_MAX: u64 = 1 << 30;
+/// What is read of it in a tick: so much at least, and so many times what was added in the last one.
+/// A follower comes nearer, and clients notice little of it.
+const READ_BYTES_PER_TICK: u64 = 1 << 20;
+const READ_SHARE: u64 = 3;
+/// Followers that wait for the next tick, with those that ask again.
+const WAITING_MAX: usize = 64;
 
 /// A queue of entries, contiguous from [`Spool::first`] on.
 #[derive(Debug)]
@@ -40,6 +46,10 @@ pub(crate) struct Spool {
     gathered: Vec<u8>,
     /// What could not be read makes all of it useless.
     failed: AtomicBool,
+    /// Bytes that were added since the last tick, and that may be read until the next.
+    added: u64,
+    left: AtomicU64,
+    waiting: Mutex<Vec<GetEntriesContext>>,
 }
 
 /// Entries of one term.
@@ -81,7 +91,30 @@ impl Spool {
             open: Block::default(),
             gathered: Vec::new(),
             failed: AtomicBool::new(false),
+            added: 0,
+            left: AtomicU64::new(READ_BYTES_PER_TICK),
+            waiting: Mutex::default(),
         })
+    }
+
+    /// Whether entries may be read now. If not, [`Spool::tick`] tells whoever asked with this context
+    /// to ask again.
+    pub(crate) fn is_open(&self, context: GetEntriesContext) -> bool {
+        if self.left.load(Relaxed) > 0 || !context.can_async() {
+            return true;
+        }
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() < WAITING_MAX {
+            waiting.push(context);
+        }
+        false
+    }
+
+    /// More may be read now, by these.
+    pub(crate) fn tick(&mut self) -> Vec<GetEntriesContext> {
+        let share = READ_SHARE * std::mem::take(&mut self.added);
+        self.left.store(share.max(READ_BYTES_PER_TICK), Relaxed);
+        std::mem::take(self.waiting.get_mut().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The index of its first entry.
@@ -110,6 +143,7 @@ impl Spool {
         if entry.encode_length_delimited(&mut self.gathered).is_ok() {
             self.open.count += 1;
         }
+        self.added += raft::util::entry_approximate_size(entry) as u64;
     }
 
     /// Writes the block that is being gathered.
@@ -189,6 +223,7 @@ impl Spool {
             }
             found.push(entry);
         }
+        self.left.store(self.left.load(Relaxed).saturating_sub(bytes), Relaxed);
         Ok(found)
     }
 
@@ -261,9 +296,10 @@ mod tests {
         let disk = MemDisk::new(1);
         let mut spool = spool(&disk);
         assert_eq!(spool.first(), None);
-        let entries: Vec<_> =
-            (5..500).map(|index| entry(index, 1 + index / 300, 1_000)).collect();
-        entries.iter().for_each(|entry| spool.push(1, entry));
+        let entries: Vec<_> = (5..500).map(|index| entry(index, 1 + index / 300, 1_000)).collect();
+        for entry in &entries {
+            spool.push(1, entry);
+        }
         assert_eq!(spool.first(), Some(5));
         assert!(spool.blocks.len() > 5, "most is in the file");
         for max in [0, 5_000, u64::MAX] {
@@ -305,6 +341,25 @@ mod tests {
         spool.forget_before(150);
         spool.push(1, &entry(202, 1, 10));
         assert_eq!(spool.first(), Some(202));
+    }
+
+    #[test]
+    fn so_much_is_read_in_a_tick() {
+        let mut spool = spool(&MemDisk::new(1));
+        (1..=3_000).for_each(|index| spool.push(1, &entry(index, 1, 1_000)));
+        assert!(spool.tick().is_empty());
+        let read = |spool: &Spool| {
+            let mut next = 1;
+            while next <= 3_000 && spool.is_open(GetEntriesContext::empty(true)) {
+                next += spool.read(next, 3_001, 100_000).unwrap().len() as u64;
+            }
+            next
+        };
+        assert_eq!(read(&spool), 3_001, "three times what was added in the last tick");
+        assert!(spool.tick().is_empty());
+        assert!((1_000..1_300).contains(&read(&spool)), "a megabyte");
+        assert!(spool.is_open(GetEntriesContext::empty(false)), "who cannot wait");
+        assert_eq!(spool.tick().len(), 1, "who waited may go on");
     }
 
     #[test]

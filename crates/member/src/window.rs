@@ -126,6 +126,11 @@ impl Window {
         }
     }
 
+    /// Who may read on of what is not in memory.
+    pub(crate) fn tick(&mut self) -> Vec<GetEntriesContext> {
+        self.spool.as_mut().map(Spool::tick).unwrap_or_default()
+    }
+
     /// Where entries go that must be kept, and need not be in memory.
     pub(crate) fn spool_to(&mut self, spool: Spool) {
         self.spool = Some(spool);
@@ -184,11 +189,14 @@ impl Storage for Window {
         low: u64,
         high: u64,
         max_size: impl Into<Option<u64>>,
-        _context: GetEntriesContext,
+        context: GetEntriesContext,
     ) -> Result<Vec<Entry>> {
         let max_size = max_size.into().unwrap_or(u64::MAX);
         if low <= self.before.0 {
             let spooled = self.spooled().filter(|_| low >= self.floor);
+            if spooled.is_some_and(|spool| !spool.is_open(context)) {
+                return Err(Error::Store(StorageError::LogTemporarilyUnavailable));
+            }
             let found = spooled.and_then(|spool| spool.read(low, high, max_size));
             return found.ok_or(Error::Store(StorageError::Compacted));
         }
@@ -313,7 +321,10 @@ mod tests {
         window.hold(Some(30_000));
         assert!((20_000..=30_001).contains(&window.first_index().unwrap()));
         window.forget_before(39_000);
-        assert_eq!(indexes(&window, 38_000, 38_002, None), Err(Error::Store(StorageError::Compacted)));
+        assert_eq!(
+            indexes(&window, 38_000, 38_002, None),
+            Err(Error::Store(StorageError::Compacted))
+        );
         window.hold(None);
         assert_eq!(window.first_index(), Ok(39_000));
         assert!(!exists(), "nothing is left");

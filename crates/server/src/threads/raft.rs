@@ -49,25 +49,25 @@ pub(crate) type SharedRaft = Arc<Mutex<Raft>>;
 
 pub(crate) struct Raft {
     pub(crate) core: Core,
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) applier: SharedApplier,
-    pub(crate) log: Arc<LogQueue>,
+    shared: Arc<Shared>,
+    applier: SharedApplier,
+    log: Arc<LogQueue>,
     /// The batch that the log writer has not synced yet.
-    pub(crate) at_log_writer: Option<Ticket>,
+    at_log_writer: Option<Ticket>,
     /// What is synced, and the core hears of once the keyspace has come after it.
-    pub(crate) unacknowledged: Option<Ticket>,
+    unacknowledged: Option<Ticket>,
     /// What was applied right here, and the core has not heard of.
-    pub(crate) has_progress: bool,
+    has_progress: bool,
     /// Until then writes are expected to come in crowds, which share a sync.
-    pub(crate) crowded_until: Duration,
-    pub(crate) next_tick: Duration,
-    pub(crate) stop_by: Option<Duration>,
+    crowded_until: Duration,
+    next_tick: Duration,
+    stop_by: Option<Duration>,
     /// Until when a stopping leader waits for another to take over.
-    pub(crate) hands_over_by: Option<Duration>,
+    hands_over_by: Option<Duration>,
     /// Snapshots that are to be sent.
-    pub(crate) snapshots: Vec<PeerMessage>,
+    snapshots: Vec<PeerMessage>,
     /// A whole snapshot that has come, and waits until the log is idle.
-    pub(crate) arrived: Option<PeerMessage>,
+    arrived: Option<PeerMessage>,
 }
 
 /// The others, in the order in which they stop.
@@ -130,6 +130,29 @@ fn lock<'a>(shared: &Shared, raft: &'a SharedRaft) -> MutexGuard<'a, Raft> {
 }
 
 impl Raft {
+    pub(crate) fn new(
+        core: Core,
+        shared: &Arc<Shared>,
+        applier: &SharedApplier,
+        log: &Arc<LogQueue>,
+    ) -> Self {
+        Self {
+            core,
+            shared: Arc::clone(shared),
+            applier: Arc::clone(applier),
+            log: Arc::clone(log),
+            at_log_writer: None,
+            unacknowledged: None,
+            has_progress: false,
+            crowded_until: Duration::ZERO,
+            next_tick: shared.now() + shared.config.heartbeat,
+            stop_by: None,
+            hands_over_by: None,
+            snapshots: Vec::new(),
+            arrived: None,
+        }
+    }
+
     /// Does all that there is to do. Returns whether proposals may come, and how long there is
     /// nothing to do unless something comes in.
     fn turn(&mut self) -> Result<(bool, Duration), Failure> {
@@ -202,7 +225,10 @@ impl Raft {
         let expires = expiry.map(|expiry| now + self.shared.clock.wall().until(expiry));
         let looks = self.stop_by.map(|_| now + STOP_LOOK);
         let acknowledges = self.unacknowledged.map(|_| now + BACKLOG_LOOK);
-        [expires, lease, looks, acknowledges].into_iter().flatten().fold(self.next_tick, Duration::min)
+        [expires, lease, looks, acknowledges]
+            .into_iter()
+            .flatten()
+            .fold(self.next_tick, Duration::min)
     }
 
     /// Whether the apply thread has done meanwhile what this one waits for, when it could not know
