@@ -32,7 +32,7 @@ pub const UNAPPLIED_BYTES_MAX: usize = 64 << 20;
 pub const COMMITTED_BYTES_PER_STEP_MAX: u64 = 4 << 20;
 /// A follower acknowledges nothing while so much of what is committed has not reached its keyspace's
 /// file: then the leader sends it no more.
-pub const FOLLOWER_BACKLOG_BYTES_MAX: usize = 2 << 20;
+pub const FOLLOWER_BACKLOG_BYTES_MAX: usize = 16 << 20;
 /// Table changes that wait in memory for the flusher.
 pub const TAIL_BYTES_MAX: usize = 64 << 20;
 /// The flusher writes once the tail holds so much, or after [`FLUSH_INTERVAL`].
