@@ -14,6 +14,8 @@ use crate::ops::metrics::Counters;
 pub struct Config {
     /// `--cors`: allowed origins; `*` for all.
     pub cors: Vec<String>,
+    /// `--host-whitelist`: names by which clients may call us without TLS; empty, or `*`: any.
+    pub hosts: Vec<String>,
     /// Connections at once on one listener. Those beyond wait to be accepted.
     pub max_connections: usize,
     pub grpc: Grpc,
@@ -60,7 +62,7 @@ impl Default for Grpc {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { cors: Vec::new(), max_connections: 10_000, grpc: Grpc::default() }
+        Self { cors: Vec::new(), hosts: Vec::new(), max_connections: 10_000, grpc: Grpc::default() }
     }
 }
 

@@ -41,24 +41,34 @@ macro_rules! called {
     };
 }
 
+/// Today's, and those of etcd before 3.4.
+const PREFIXES: [&str; 3] = ["/v3/", "/v3beta/", "/v3alpha/"];
+
+/// Whether a path is one of the gateway's.
+pub(crate) fn has(path: &[u8]) -> bool {
+    PREFIXES.iter().any(|prefix| path.starts_with(prefix.as_bytes()))
+}
+
+/// What stands behind the prefix.
+fn method_of(path: &str) -> Option<&str> {
+    PREFIXES.iter().find_map(|prefix| path.strip_prefix(prefix))
+}
+
 /// Whether an answer comes when somebody else gives something up: no longer than the client is there
 /// its place is kept.
 pub(crate) fn waits(path: &str) -> bool {
-    matches!(path, "/v3/lock/lock" | "/v3/election/campaign")
+    matches!(method_of(path), Some("lock/lock" | "election/campaign"))
 }
 
-/// Answers a request below `/v3/`.
+/// Answers a request that is [the gateway's](has).
 pub(crate) async fn answer(context: &Arc<Context>, request: Request<Incoming>) -> Reply {
     if *request.method() != Method::POST {
         return failure::reply(&Status::unimplemented("Method Not Allowed"));
     }
     let path = request.uri().path().to_owned();
-    let Some((service, method)) = path.strip_prefix("/v3/").and_then(|path| path.split_once('/'))
-    else {
-        return match path.as_str() {
-            "/v3/watch" => watch(context, request),
-            _ => not_found(),
-        };
+    let Some(path) = method_of(&path) else { return not_found() };
+    let Some((service, method)) = path.split_once('/') else {
+        return if path == "watch" { watch(context, request) } else { not_found() };
     };
     match (service, method) {
         // Two of the original's names for one thing.

@@ -62,6 +62,22 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the same call may fare better later, or elsewhere.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Deadline { .. } | Self::Lost { .. } => true,
+            Self::Refused(refusal) => {
+                matches!(refusal.code, Code::Unavailable | Code::ResourceExhausted)
+            }
+            Self::Endpoint(_)
+            | Self::Tls(_)
+            | Self::NoEndpoints
+            | Self::TooLarge { .. }
+            | Self::Compacted { .. }
+            | Self::SessionExpired { .. } => false,
+        }
+    }
+
     /// Whether it is this refusal of the table.
     pub fn is(&self, refused: Refused) -> bool {
         match self {
