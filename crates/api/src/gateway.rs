@@ -1,10 +1,11 @@
 //! The JSON gateway: the services of v3 as `POST /v3/…`, with bytes in base64.
 //!
-//! - `messages`: answers that come one after the other; `requests`: questions that do
+//! - `range`: ranges of any size; `messages`: answers that come one after the other; `requests`: questions that do
 //! - `failure`: errors as JSON
 
 mod failure;
 mod messages;
+mod range;
 mod requests;
 
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio_stream::Stream;
 use tonic::{Code, Response, Status, metadata::MetadataMap};
 
-pub(crate) use self::messages::MessagesBody;
+pub(crate) use self::{messages::MessagesBody, range::RangeBody};
 use crate::{
     context::Context,
     ops::metrics::grpc::Call,
@@ -91,7 +92,7 @@ fn not_found() -> Reply {
 
 async fn kv(context: &Arc<Context>, request: Request<Incoming>, method: &str) -> Reply {
     match method {
-        "range" => unary!(Kv::Kv::range, context, request),
+        "range" => range::answer(context, request, called!(Kv::range)).await,
         "put" => unary!(Kv::Kv::put, context, request),
         "deleterange" => unary!(Kv::Kv::delete_range, context, request),
         "txn" => unary!(Kv::Kv::txn, context, request),
@@ -215,21 +216,25 @@ where
         Ok(message) => message,
         Err(reply) => return reply,
     };
-    let mut call = match v3::begin(context, called, metadata.as_ref()) {
+    let call = match v3::begin(context, called, metadata.as_ref()) {
         Ok(call) => call,
         Err(status) => return failure::reply(&status),
     };
     let mut request = tonic::Request::new(message);
     *request.metadata_mut() = metadata;
     match ask(Arc::clone(context), request).await {
-        Ok(answer) => match serde_json::to_string(answer.get_ref()) {
-            Ok(text) => {
-                call.ended(Code::Ok);
-                reply::json(StatusCode::OK, text)
-            }
-            Err(error) => failed(call, &Status::internal(error.to_string())),
-        },
+        Ok(answer) => answered(call, answer.get_ref()),
         Err(status) => failed(call, &status),
+    }
+}
+
+fn answered(mut call: Call, answer: &impl Serialize) -> Reply {
+    match serde_json::to_string(answer) {
+        Ok(text) => {
+            call.ended(Code::Ok);
+            reply::json(StatusCode::OK, text)
+        }
+        Err(error) => failed(call, &Status::internal(error.to_string())),
     }
 }
 

@@ -4,11 +4,12 @@
 //! falls back to reading history from where it stands. So a slow watcher costs nobody anything, and
 //! live and history tell the same.
 //!
-//! - `hub`: finds the watchers that a commit concerns
+//! - `hub`: finds the watchers that a commit concerns; `intervals`: those of ranges
 //! - `mailbox`: what waits for one of them
 
 mod hub;
 mod interest;
+mod intervals;
 mod mailbox;
 
 use std::{

@@ -141,7 +141,7 @@ impl Services {
 
     async fn call(&self, method: &Method, request: Request<Incoming>) -> Response<Body> {
         match method.service {
-            "etcdserverpb.KV" if method.name == "Range" && !is_compressed(request.headers()) => {
+            "etcdserverpb.KV" if method.name == "Range" => {
                 range::answer(&self.context, request).await
             }
             "etcdserverpb.KV" => call(&self.kv, request).await,
@@ -204,10 +204,6 @@ fn deadline_exceeded() -> Status {
 fn encoding(headers: &HeaderMap) -> Option<&[u8]> {
     let encoding = headers.get("grpc-encoding").map(http::HeaderValue::as_bytes);
     encoding.filter(|encoding| *encoding != b"identity")
-}
-
-fn is_compressed(headers: &HeaderMap) -> bool {
-    encoding(headers).is_some()
 }
 
 /// etcd takes gzip.
