@@ -30,6 +30,9 @@ pub struct Grpc {
     pub txn_ops_max: usize,
     /// `--max-concurrent-streams`: requests and streams at once on one connection.
     pub streams_max: u32,
+    /// `--grpc-keepalive-min-time`: who asks for a sign of life more often is sent away; nobody if
+    /// zero.
+    pub keepalive_min_time: Duration,
     /// `--grpc-keepalive-interval`: a connection is asked for a sign of life so often; never if
     /// zero.
     pub keepalive_interval: Duration,
@@ -53,6 +56,7 @@ impl Default for Grpc {
             request_bytes_max: limits::REQUEST_BYTES_MAX,
             txn_ops_max: 128,
             streams_max: 10_000,
+            keepalive_min_time: Duration::from_secs(5),
             keepalive_interval: Duration::from_hours(2),
             keepalive_timeout: Duration::from_secs(20),
             progress_interval: Duration::from_mins(10),

@@ -3,7 +3,7 @@
 //! The only crate that knows the wire format of HTTP and JSON.
 //!
 //! - `serve`: listeners, connections, their limits and their end; `stream`, `watchdog`: one
-//!   connection's bytes, and what it has done; `authority`: what clients of 3.4 say for a host; `port`: with TLS or without; `protocol`: which HTTP;
+//!   connection's bytes, and what it has done; `authority`: what clients of 3.4 say for a host; `calm`: who asks too often; `port`: with TLS or without; `protocol`: which HTTP;
 //!   `at_once`: polling again who woke himself
 //! - `route`: from path and method to a handler; `escape`: what URLs escape; `cors`: who may ask across
 //!   sites; `hosts`: by which names we may be called
@@ -17,6 +17,7 @@ mod answering;
 mod at_once;
 mod authority;
 mod body;
+mod calm;
 mod context;
 mod cors;
 mod escape;

@@ -285,7 +285,7 @@ async fn serve_http2<A>(
 {
     let Grpc { services, is_offered } = grpc;
     activity.multiplex();
-    let stream = Stream::new(stream, Arc::clone(activity)).multiplexed(services.traffic());
+    let stream = Stream::new(stream, Arc::clone(activity)).multiplexed(services.traffic(), services.keepalive_min_time());
     let io = TokioIo::new(stream);
     let service = service_fn(|request: Request<Incoming>| {
         let (services, answer, activity) =

@@ -1,6 +1,6 @@
 //! From a path to a service.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use http::{HeaderMap, Request, Response, header};
 use hyper::{body::Incoming, server::conn::http2};
@@ -98,6 +98,11 @@ impl Services {
     /// Where the bytes of connections are counted.
     pub(crate) fn traffic(&self) -> Arc<Traffic> {
         Arc::clone(&self.context.counters.grpc.traffic)
+    }
+
+    /// What a client leaves at least between two questions for a sign of life.
+    pub(crate) fn keepalive_min_time(&self) -> Duration {
+        self.context.config.grpc.keepalive_min_time
     }
 
     /// How connections are served.
