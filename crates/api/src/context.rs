@@ -84,6 +84,8 @@ pub(crate) struct Context {
     pub(crate) counters: Counters,
     /// One hash at a time: each reads all there is.
     pub(crate) hashing: Semaphore,
+    /// Places for them; their connections are no longer those of a listener.
+    pub(crate) websockets: Arc<Semaphore>,
     /// True once the server stops: what waits for news ends then.
     pub(crate) stop: watch::Receiver<bool>,
 }
@@ -100,6 +102,8 @@ impl Context {
         let cluster_id = HeaderValue::from_static(cluster_id);
         let counters = Counters::default();
         let hashing = Semaphore::new(1);
-        Self { handle, config, set_log_level, cluster_id, counters, hashing, stop }
+        let most = config.max_connections.min(Semaphore::MAX_PERMITS);
+        let websockets = Arc::new(Semaphore::new(most));
+        Self { handle, config, set_log_level, cluster_id, counters, hashing, websockets, stop }
     }
 }

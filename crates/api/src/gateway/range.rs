@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, Response};
-use hyper::body::{Frame, Incoming};
+use http::Response;
+use hyper::body::Frame;
 use proto::etcdserverpb::{RangeRequest, ResponseHeader};
 use serde::Serialize;
 use state::kv::Scan;
 use tonic::{Code, Status};
 
-use super::{answered, failed, failure, metadata, requests};
+use super::{Question, answered, failed, failure, metadata, requests};
 use crate::{
     body::{Cut, ReplyBody},
     context::Context,
@@ -24,11 +24,11 @@ const PIECE_BYTES: usize = 64 * 1024;
 
 pub(super) async fn answer(
     context: &Arc<Context>,
-    request: Request<Incoming>,
+    question: Question,
     called: (usize, &'static v3::methods::Method),
 ) -> Reply {
-    let metadata = metadata(&request);
-    let request: RangeRequest = match requests::read(context, request).await {
+    let metadata = metadata(&question);
+    let request: RangeRequest = match requests::read(context, question).await {
         Ok(request) => request,
         Err(reply) => return reply,
     };
