@@ -275,17 +275,14 @@ async fn speaks_http2(wire: &Wire, activity: &Activity) -> bool {
 }
 
 /// Many requests at once on one connection: gRPC, and all that is served over HTTP/1.1 as well.
-async fn serve_http2<A>(
-    stream: Wire,
-    activity: &Arc<Activity>,
-    answer: &Arc<A>,
-    grpc: Grpc,
-) where
+async fn serve_http2<A>(stream: Wire, activity: &Arc<Activity>, answer: &Arc<A>, grpc: Grpc)
+where
     A: Fn(Request<Incoming>) -> Answering + Send + Sync + 'static,
 {
     let Grpc { services, is_offered } = grpc;
     activity.multiplex();
-    let stream = Stream::new(stream, Arc::clone(activity)).multiplexed(services.traffic(), services.keepalive_min_time());
+    let stream = Stream::new(stream, Arc::clone(activity))
+        .multiplexed(services.traffic(), services.keepalive_min_time());
     let io = TokioIo::new(stream);
     let service = service_fn(|request: Request<Incoming>| {
         let (services, answer, activity) =

@@ -12,7 +12,9 @@ pub(crate) struct Open<E>(pub(crate) i32, PhantomData<E>);
 
 impl<'de, E: Deserialize<'de> + Into<i32>> Deserialize<'de> for Open<E> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Numbers::<E>(PhantomData)).map(|number| Self(number, PhantomData))
+        deserializer
+            .deserialize_any(Numbers::<E>(PhantomData))
+            .map(|number| Self(number, PhantomData))
     }
 }
 

@@ -47,7 +47,8 @@ pub(super) fn answer(context: &Arc<Context>, mut request: Request<Incoming>) -> 
     let headers = request.headers();
     let version = headers.get(header::SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes);
     let (Some(key), Some(b"13")) = (headers.get(header::SEC_WEBSOCKET_KEY), version) else {
-        let mut reply = reply::text(StatusCode::BAD_REQUEST, "a websocket of version 13 is needed\n");
+        let mut reply =
+            reply::text(StatusCode::BAD_REQUEST, "a websocket of version 13 is needed\n");
         let version = HeaderValue::from_static("13");
         reply.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, version);
         return reply;
@@ -188,11 +189,13 @@ impl Answer {
         loop {
             match self {
                 Self::Awaited(reply) => *self = Self::Coming(reply.as_mut().await.into_body()),
-                Self::Coming(body) => match body.frame().await?.map(hyper::body::Frame::into_data) {
-                    Ok(Ok(data)) => return Some(Ok(data)),
-                    Ok(Err(_)) => {}
-                    Err(cut) => return Some(Err(cut)),
-                },
+                Self::Coming(body) => {
+                    match body.frame().await?.map(hyper::body::Frame::into_data) {
+                        Ok(Ok(data)) => return Some(Ok(data)),
+                        Ok(Err(_)) => {}
+                        Err(cut) => return Some(Err(cut)),
+                    }
+                }
             }
         }
     }

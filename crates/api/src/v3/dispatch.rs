@@ -2,6 +2,7 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
+use base::code::message_too_large;
 use http::{HeaderMap, Request, Response, header};
 use hyper::{body::Incoming, server::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -183,17 +184,10 @@ fn in_words_of_go(response: Response<tonic::body::Body>) -> Response<tonic::body
         return response;
     }
     let status = Status::from_header_map(response.headers());
-    match status.as_ref().and_then(|status| too_large(status.message())) {
+    match status.as_ref().and_then(|status| message_too_large(status.message())) {
         Some(text) => Status::resource_exhausted(text).into_http(),
         None => response,
     }
-}
-
-fn too_large(text: &str) -> Option<String> {
-    let rest = text.strip_prefix("Error, decoded message length too large: found ")?;
-    let (found, rest) = rest.split_once(" bytes, the limit is: ")?;
-    let limit = rest.strip_suffix(" bytes")?;
-    Some(format!("grpc: received message larger than max ({found} vs. {limit})"))
 }
 
 fn refuse(status: &Status) -> Response<Body> {

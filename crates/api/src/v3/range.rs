@@ -48,10 +48,7 @@ pub(crate) enum Answer {
 }
 
 /// Answers a range of any size.
-pub(crate) async fn any(
-    context: &Arc<Context>,
-    request: RangeRequest,
-) -> Result<Answer, Status> {
+pub(crate) async fn any(context: &Arc<Context>, request: RangeRequest) -> Result<Answer, Status> {
     match whole(context, &request).await {
         Ok(answer) => Ok(Answer::Whole(answer)),
         // It is linearizable already: the barrier was passed.
@@ -196,7 +193,9 @@ fn unzipped(bytes: &[u8], bytes_max: usize) -> Result<Bytes, Status> {
     let mut message = Vec::new();
     let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
     let read = GzDecoder::new(bytes).take(limit).read_to_end(&mut message);
-    let length = read.map_err(|error| Status::internal(format!("grpc: failed to decompress the received message: {error}")))?;
+    let length = read.map_err(|error| {
+        Status::internal(format!("grpc: failed to decompress the received message: {error}"))
+    })?;
     if length > bytes_max {
         return Err(Status::resource_exhausted(format!(
             "grpc: received message after decompression larger than max {bytes_max}"

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use base::Refused;
+use base::{Refused, code::message_too_large};
 use tonic::{Code, Status};
 
 use super::channel::Lost;
@@ -152,6 +152,9 @@ pub(super) enum Failed {
 impl Failed {
     /// What gRPC reports: a server's no has no source, all that goes wrong on the way has one.
     pub(super) fn of(status: &Status) -> Self {
+        if let Some(message) = message_too_large(status.message()) {
+            return Self::Refused(Refusal { code: Code::ResourceExhausted, message });
+        }
         let mut source = std::error::Error::source(status);
         if source.is_none() {
             let message = status.message().to_owned();

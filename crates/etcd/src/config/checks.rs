@@ -3,8 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
-    Bootstrap, Config, Defaults, Listen, Refusal, bootstrap, cluster,
-    gates,
+    Bootstrap, Config, Defaults, Listen, Refusal, bootstrap, cluster, gates,
     given::Given,
     limits,
     proxy::{self, Mode, Proxy},

@@ -16,7 +16,7 @@ use proto::{
 };
 use tokio::time;
 
-use super::{MEMBERS_MAX, Note, NotFound, PAUSE, PAUSE_MAX, cannot, full, twice};
+use super::{MEMBERS_MAX, NotFound, Note, PAUSE, PAUSE_MAX, cannot, full, twice};
 use crate::config::{Members, Registry};
 
 /// As [`super::join`], at a registry.

@@ -17,7 +17,11 @@ pub(crate) const GATES: &[Gate] = &[
     always("CompactHashCheck", false, "members do not compare themselves yet"),
     always("LeaseCheckpoint", true, LEASES),
     always("LeaseCheckpointPersist", true, LEASES),
-    always("SetMemberLocalAddr", false, "the system chooses the address that peers are dialed from"),
+    always(
+        "SetMemberLocalAddr",
+        false,
+        "the system chooses the address that peers are dialed from",
+    ),
     always("FastLeaseKeepAlive", true, "a keep-alive never waits for what is to be applied"),
     always("PriorityRequest", true, "revoking leases always goes on when others are refused"),
 ];

@@ -39,6 +39,7 @@ pub(super) const FLAGS: &[Flag] = &[
     idle("log-rotation-config-json", Kind::Text, ROTATION, ROTATES),
 ];
 
-const ROTATES: &str = "files of --log-outputs are appended to: logrotate with copytruncate cuts them";
+const ROTATES: &str =
+    "files of --log-outputs are appended to: logrotate with copytruncate cuts them";
 const ROTATION: &str =
     r#"{"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false}"#;

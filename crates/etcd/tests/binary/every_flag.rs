@@ -36,8 +36,14 @@ const TOKEN: Outcome = Outcome::Refused("both --discovery-token and --discovery-
 fn outcome(name: &str) -> Outcome {
     match name {
         "version" => Outcome::Prints,
-        "cert-file" | "key-file" | "peer-cert-file" | "peer-key-file" | "client-cert-file"
-        | "client-key-file" | "peer-client-cert-file" | "peer-client-key-file" => PAIR,
+        "cert-file"
+        | "key-file"
+        | "peer-cert-file"
+        | "peer-key-file"
+        | "client-cert-file"
+        | "client-key-file"
+        | "peer-client-cert-file"
+        | "peer-client-key-file" => PAIR,
         "peers" | "peers-file" => OLD,
         // The original goes on, and founds a cluster without the data that it was to save.
         "force-new-cluster" => Outcome::Refused("there is no member in"),

@@ -62,8 +62,7 @@ impl<T> Intervals<T> {
         let (to, priority) = (End::of(to), mix(id));
         let (left, right) = split(self.0.take(), (&from, id));
         let reach = to.clone();
-        let node =
-            Box::new(Node { from, to, id, value, priority, reach, left: None, right: None });
+        let node = Box::new(Node { from, to, id, value, priority, reach, left: None, right: None });
         self.0 = join(join(left, Some(node)), right);
     }
 

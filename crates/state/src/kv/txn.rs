@@ -175,9 +175,8 @@ impl Run<'_, '_> {
             return Err(Refused::Compacted.into());
         }
         match &self.to {
-            To::Write(txn, _) if request.revision <= 0 => {
-                Plan::new(*txn, request, PLACES_MAX)?.answer(*txn, request, revision, &mut self.budget)
-            }
+            To::Write(txn, _) if request.revision <= 0 => Plan::new(*txn, request, PLACES_MAX)?
+                .answer(*txn, request, revision, &mut self.budget),
             To::Write(..) | To::Read(_) => {
                 let at = if request.revision > 0 { request.revision } else { before };
                 let source = At { store: self.to.store(), at };
