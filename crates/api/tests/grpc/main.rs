@@ -23,5 +23,6 @@ mod member;
 mod members;
 mod pings;
 mod reflection;
+mod streams;
 #[path = "../http/wire.rs"]
 mod wire;

@@ -100,12 +100,11 @@ fn parse(text: &str, path: &Path) -> Result<Given, Refusal> {
 fn flattened(section: Map<String, Value>) -> Vec<(String, Value)> {
     let mut flat = Vec::new();
     for (key, value) in section {
-        match value {
-            Value::Object(inner) => {
-                let inner = flattened(inner).into_iter();
-                flat.extend(inner.map(|(inside, value)| (format!("{key}.{inside}"), value)));
-            }
-            value => flat.push((key, value)),
+        if let Value::Object(inner) = value {
+            let inner = flattened(inner).into_iter();
+            flat.extend(inner.map(|(inside, value)| (format!("{key}.{inside}"), value)));
+        } else {
+            flat.push((key, value));
         }
     }
     flat

@@ -160,10 +160,12 @@ impl<'a> Service<'a> {
             Failed::ForGood(why) => return Err(why),
             Failed::ForNow(error) => error,
         };
-        let why = match &error {
-            Error::Deadline { troubles } if !troubles.is_empty() => troubles.join("; "),
-            error => error.to_string(),
-        };
+        let mut why = error.to_string();
+        if let Error::Deadline { troubles } = &error
+            && !troubles.is_empty()
+        {
+            why = troubles.join("; ");
+        }
         let (endpoints, pause) = (self.registry.endpoints.join(","), self.pause);
         tracing::warn!(
             target: "discovery",
