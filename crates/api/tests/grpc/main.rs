@@ -21,6 +21,8 @@ mod maintenance;
 #[path = "../http/member.rs"]
 mod member;
 mod members;
+mod pings;
 mod reflection;
+mod streams;
 #[path = "../http/wire.rs"]
 mod wire;

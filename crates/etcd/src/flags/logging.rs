@@ -1,6 +1,6 @@
 //! Flags on what is logged, how and where to.
 
-use super::{Flag, Kind, later, used};
+use super::{Flag, Kind, idle, used};
 
 pub(super) const FLAGS: &[Flag] = &[
     used("debug", Kind::Switch, "false", "Log at level debug."),
@@ -35,9 +35,11 @@ pub(super) const FLAGS: &[Flag] = &[
         "Where to log: default, stderr, stdout, systemd/journal (stderr, which journald reads), or \
          files, separated by commas.",
     ),
-    later("enable-log-rotation", Kind::Switch, "false", "log rotation"),
-    later("log-rotation-config-json", Kind::Text, ROTATION, "log rotation"),
+    idle("enable-log-rotation", Kind::Switch, "false", ROTATES),
+    idle("log-rotation-config-json", Kind::Text, ROTATION, ROTATES),
 ];
 
+const ROTATES: &str =
+    "files of --log-outputs are appended to: logrotate with copytruncate cuts them";
 const ROTATION: &str =
     r#"{"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false}"#;
