@@ -16,7 +16,7 @@ const VALUE_BYTES: usize = 100;
 /// Keys that are put in one transaction.
 const PUTS: usize = 4_000;
 const MORE_MAX: u64 = 64 << 20;
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What the member has in memory now, and at most since it was asked to forget.
 fn memory(member: &Member) -> (u64, u64) {

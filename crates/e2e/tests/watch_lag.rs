@@ -6,7 +6,7 @@ use std::{fs, time::Duration};
 use e2e::{Connection, Member, Request};
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const CHANGES: usize = 1_500;
 /// All changes together are more than buffers on the way can hold.
 const VALUE_BYTES: usize = 12_000;

@@ -156,6 +156,10 @@ fn flags_that_do_not_go_together_are_refused_with_advice() {
     check(&[v3[0], "--discovery-endpoints=a:1,,b:1"], "must not contain empty endpoints");
     check(&[v3[0], v3[1], "--discovery-srv=a.test"], "multiple discovery or bootstrap flags");
     check(&[v3[0], v3[1], "--discovery-cert=c"], "--discovery-cert: KeyFile and CertFile must");
+    let rotation = ["--enable-log-rotation", "--log-outputs=a.log", "--log-rotation-config-json={"];
+    check(&rotation[..1], "requires a single file path");
+    check(&[rotation[0], "--log-outputs=a.log,stderr"], "requires a single file path");
+    check(&rotation, "--log-rotation-config-json: invalid log rotation config: ");
     check(&["--feature-gates=LeaseCheckpointPersist=true"], "requires enabling feature gate");
     check(&["--cert-file=c"], "KeyFile and CertFile must both be present[key: , cert: c]");
     check(&["--tls-min-version=TLS1.1"], "unexpected TLS version \"TLS1.1\"");
@@ -230,7 +234,7 @@ fn what_has_no_effect_is_told() {
     check("--discovery-srv-name=x", "--discovery-srv-name has no effect without --discovery-srv");
     check("--discovery-dial-timeout=9s", "has no effect without --discovery-endpoints");
     check("--experimental-enable-v2v3=/v2", "always share one keyspace");
-    check("--enable-log-rotation", "logrotate");
+    check("--log-rotation-config-json={}", "has no effect without --enable-log-rotation");
     let gates = "--feature-gates=CompactHashCheck=true,LeaseCheckpoint=false";
     check(gates, "CompactHashCheck has no effect: members do not compare themselves yet");
     check(gates, "LeaseCheckpoint has no effect: what is left of a lease is always kept");

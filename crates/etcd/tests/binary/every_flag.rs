@@ -45,6 +45,8 @@ fn outcome(name: &str) -> Outcome {
         | "peer-client-cert-file"
         | "peer-client-key-file" => PAIR,
         "peers" | "peers-file" => OLD,
+        // Not without a file, which is another flag.
+        "enable-log-rotation" => Outcome::Refused("requires a single file path"),
         // The original goes on, and founds a cluster without the data that it was to save.
         "force-new-cluster" => Outcome::Refused("there is no member in"),
         // There is no such file, and these are read at once.
