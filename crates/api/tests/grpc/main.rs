@@ -22,5 +22,6 @@ mod maintenance;
 mod member;
 mod members;
 mod reflection;
+mod watch_regressions;
 #[path = "../http/wire.rs"]
 mod wire;
