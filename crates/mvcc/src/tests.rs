@@ -2,6 +2,7 @@
 
 mod concurrency;
 mod model;
+mod regressions;
 mod replacing;
 mod scripts;
 mod watching;

@@ -42,6 +42,9 @@ use crate::context::Context;
 
 /// The id in an answer that is about no single watch.
 const NO_WATCH: i64 = -1;
+/// So often all watches of a stream are asked whether they have told everything. If there is always one
+/// that has not, the client has to ask again, as in etcd.
+const PROGRESS_ROUNDS_MAX: u32 = 16;
 
 pub(crate) struct Watch(pub(crate) Arc<Context>);
 
@@ -80,10 +83,10 @@ pub(crate) struct WatchStream {
 
 /// The client wants to know how far all watches of the stream are.
 struct ProgressOfAll {
-    /// What had happened when it asked.
-    revision: i64,
     /// Those that may still have something to tell from before.
     behind: BTreeSet<i64>,
+    /// How often all were asked one after the other, and one had something to tell.
+    rounds: u32,
 }
 
 impl WatchStream {
@@ -171,7 +174,7 @@ impl WatchStream {
             }
             watcher => watcher.ok(),
         };
-        self.watches.insert(id, One::new(watcher, asked, self.wakes.waker(id)));
+        self.watches.insert(id, One::new(watcher, start, asked, self.wakes.waker(id)));
         Ok(id)
     }
 
@@ -197,26 +200,58 @@ impl WatchStream {
         self.is_up_to_date(watch_id);
     }
 
-    /// Lets all watches tell what they have; see [`Self::is_up_to_date`].
+    /// Lets all watches tell what they have; see [`Self::is_up_to_date`]. As in etcd from 3.6.2 on there
+    /// is no answer while one of them is of the future: its client takes it for that one's progress,
+    /// and would come back to a time before its start.
     fn ask_all(&mut self) {
-        if self.watches.is_empty() {
+        if self.watches.is_empty() || !self.have_begun() {
             return;
         }
-        let revision = self.store().published();
         let behind = self.watches.keys().copied().collect();
-        self.progress_of_all = Some(ProgressOfAll { revision, behind });
+        self.progress_of_all = Some(ProgressOfAll { behind, rounds: 0 });
         self.watches.keys().for_each(|id| self.wakes.wake(*id));
+    }
+
+    fn have_begun(&self) -> bool {
+        let revision = self.store().published();
+        self.watches.values().all(|watch| watch.has_begun(revision))
     }
 
     /// A watch has told all that there was when the client asked how far they are, or is gone.
     fn is_up_to_date(&mut self, watch_id: i64) {
         let Some(progress) = &mut self.progress_of_all else { return };
         progress.behind.remove(&watch_id);
-        if progress.behind.is_empty() {
-            let revision = progress.revision;
-            self.progress_of_all = None;
-            self.out.push_back(self.answer(NO_WATCH, revision));
+        if progress.behind.is_empty()
+            && let Some(progress) = self.progress_of_all.take()
+        {
+            self.tell_progress_of_all(progress.rounds);
         }
+    }
+
+    /// Tells how far all are, once none has anything to tell: else what is told would be less than some
+    /// have told meanwhile.
+    fn tell_progress_of_all(&mut self, rounds: u32) {
+        if !self.have_begun() {
+            return;
+        }
+        let revision = self.store().published();
+        let ids: Vec<i64> = self.watches.keys().copied().collect();
+        let behind =
+            ids.into_iter().find(|id| self.tell(*id, revision) || self.is_ahead(*id, revision));
+        match behind {
+            None => self.out.push_back(self.answer(NO_WATCH, revision)),
+            Some(_) if rounds >= PROGRESS_ROUNDS_MAX => {}
+            Some(id) => {
+                let (behind, rounds) = (BTreeSet::from([id]), rounds + 1);
+                self.progress_of_all = Some(ProgressOfAll { behind, rounds });
+                self.wakes.wake(id);
+            }
+        }
+    }
+
+    /// Whether a watch has told of more than was published to all.
+    fn is_ahead(&self, watch_id: i64, revision: i64) -> bool {
+        self.watches.get(&watch_id).is_some_and(|watch| watch.told() > revision)
     }
 
     fn tick(&mut self) {
@@ -231,17 +266,23 @@ impl WatchStream {
     fn ask(&mut self, watch_id: i64) {
         // Before the watch is asked: what it has told then includes all of that.
         let revision = self.store().published();
+        if !self.tell(watch_id, revision) {
+            self.is_up_to_date(watch_id);
+        }
+    }
+
+    /// Lets a watch tell what it has; whether that may not be all.
+    fn tell(&mut self, watch_id: i64, published: i64) -> bool {
         let store = Arc::clone(self.store());
-        let Some(watch) = self.watches.get_mut(&watch_id) else { return };
+        let Some(watch) = self.watches.get_mut(&watch_id) else { return false };
         match watch.next(&store) {
             one::Next::Nothing => {
-                let tells_progress = watch.take_progress(revision);
-                if tells_progress {
-                    self.out.push_back(self.answer(watch_id, revision));
+                if watch.take_progress(published) {
+                    self.out.push_back(self.answer(watch_id, published));
                 }
-                self.is_up_to_date(watch_id);
+                return false;
             }
-            one::Next::Later => self.wakes.wake(watch_id),
+            one::Next::Later => {}
             one::Next::Events(events, revision) => {
                 self.context.counters.grpc.events.fetch_add(events.len() as u64, Relaxed);
                 let fragments = watch.asked().fragment;
@@ -252,25 +293,29 @@ impl WatchStream {
                 } else {
                     self.out.push_back(answer);
                 }
-                // There may be more.
-                self.wakes.wake(watch_id);
             }
             one::Next::Compacted => {
-                self.watches.remove(&watch_id);
-                let answer = self.answer(watch_id, store.revision());
                 let compact_revision = store.compacted();
-                self.out.push_back(WatchResponse { canceled: true, compact_revision, ..answer });
-                self.is_up_to_date(watch_id);
+                self.end(watch_id, WatchResponse { compact_revision, ..Default::default() });
+                return false;
             }
             one::Next::Failed(error) => {
                 tracing::error!(%error, "a watch cannot read history");
-                self.watches.remove(&watch_id);
-                let answer = self.answer(watch_id, store.revision());
                 let cancel_reason = error.to_string();
-                self.out.push_back(WatchResponse { canceled: true, cancel_reason, ..answer });
-                self.is_up_to_date(watch_id);
+                self.end(watch_id, WatchResponse { cancel_reason, ..Default::default() });
+                return false;
             }
         }
+        // There may be more.
+        self.wakes.wake(watch_id);
+        true
+    }
+
+    /// A watch is over, for this reason.
+    fn end(&mut self, watch_id: i64, why: WatchResponse) {
+        self.watches.remove(&watch_id);
+        let WatchResponse { header, watch_id, .. } = self.answer(watch_id, self.store().revision());
+        self.out.push_back(WatchResponse { header, watch_id, canceled: true, ..why });
     }
 }
 

@@ -24,5 +24,6 @@ mod members;
 mod pings;
 mod reflection;
 mod streams;
+mod watch_regressions;
 #[path = "../http/wire.rs"]
 mod wire;

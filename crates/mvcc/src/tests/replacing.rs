@@ -16,12 +16,12 @@ use bytes::Bytes;
 use super::Fixture;
 use crate::{Interest, Kind, ReadError, Store, Watcher};
 
-fn incoming() -> PathBuf {
+pub(super) fn incoming() -> PathBuf {
     PathBuf::from("/data/keyspace.incoming")
 }
 
 /// Puts the leader's keyspace beside the follower's.
-fn carry(leader: &Fixture, follower: &Fixture) {
+pub(super) fn carry(leader: &Fixture, follower: &Fixture) {
     leader.flush_all();
     let mut export = leader.backend.export();
     let (applied, path) = (export.applied(), incoming());

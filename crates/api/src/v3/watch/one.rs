@@ -46,8 +46,12 @@ impl Asked {
 pub(super) struct One {
     /// `None`: history does not go back so far.
     watcher: Option<Watcher>,
+    /// The first revision that it tells of.
+    start: i64,
     asked: Asked,
     waker: Waker,
+    /// The last revision that it has looked at.
+    told: i64,
     /// It has told something since the last tick: so its client knows how far it is.
     has_told: bool,
     /// The next time it has nothing to tell it says how far it is.
@@ -67,12 +71,23 @@ pub(super) enum Next {
 }
 
 impl One {
-    pub(super) fn new(watcher: Option<Watcher>, asked: Asked, waker: Waker) -> Self {
-        Self { watcher, asked, waker, has_told: false, owes_progress: false }
+    pub(super) fn new(watcher: Option<Watcher>, start: i64, asked: Asked, waker: Waker) -> Self {
+        let (has_told, owes_progress) = (false, false);
+        Self { watcher, start, asked, waker, told: 0, has_told, owes_progress }
+    }
+
+    /// Whether all before its start has happened, by this revision.
+    pub(super) fn has_begun(&self, revision: i64) -> bool {
+        self.start <= revision + 1
     }
 
     pub(super) fn asked(&self) -> Asked {
         self.asked
+    }
+
+    /// The last revision that it has told of, if it has.
+    pub(super) fn told(&self) -> i64 {
+        self.told
     }
 
     /// Once an interval; whether it should say how far it is.
@@ -103,6 +118,7 @@ impl One {
                 Poll::Pending => break,
                 Poll::Ready(Ok(commit)) => {
                     last = watcher.looked_up_at();
+                    self.told = commit.main;
                     let told = tell(store, watcher, self.asked, &commit, &mut events);
                     match told {
                         Ok(told) => bytes += told,
