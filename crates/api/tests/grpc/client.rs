@@ -18,7 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::member::Member;
 
 /// Longer takes nothing that is well.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 type Sent = BoxBody<Bytes, std::convert::Infallible>;
 type Part = Result<Frame<Bytes>, std::convert::Infallible>;
