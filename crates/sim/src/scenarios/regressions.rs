@@ -45,7 +45,8 @@ fn issue_14370_a_member_alone_acknowledges_nothing_before_its_log_is_synced() {
         let beginning = Beginning::founding(1, &mut rng);
         let mut world = World::new(rng, beginning, Weather::calm(), Options::default()).unwrap();
         world.settle().unwrap();
-        let mut steps = Steps { without: Some(Event::Sync), ..Steps::default() };
+        let mut steps = Steps::default();
+        steps.leave_out(Event::Sync);
         let ids = world.propose(3);
         assert_eq!(ids.len(), 3);
         while steps.one_without_time(&mut world).unwrap() {}
