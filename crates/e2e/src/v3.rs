@@ -1,9 +1,14 @@
 //! The v3 API as JSON through the gateway.
 
+use std::time::Duration;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-use crate::{Answer, Connection, Member, Request};
+use crate::{Answer, Connection, Member, Request, eventually};
+
+/// How long members may take to come to the same.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Bytes as JSON has them.
 pub fn bytes(text: impl AsRef<[u8]>) -> Value {
@@ -53,8 +58,19 @@ pub fn revision(member: &Member) -> i64 {
 
 /// The hash of a member's keyspace at a revision, with where history begins.
 pub fn hash(member: &Member, revision: i64) -> (Value, i64) {
-    let hash = post(member, "maintenance/hash", &json!({}));
-    assert!(hash["header"].is_object());
     let hash = post(member, "maintenance/hashkv", &json!({"revision": revision}));
     (hash["hash"].clone(), number(&hash["compact_revision"]))
+}
+
+/// Waits until all members have applied the same, and holds their keyspaces and histories against each
+/// other; the revision at which they stand.
+#[track_caller]
+pub fn agree(members: &[Member]) -> i64 {
+    let revision = eventually(PATIENCE, "all have applied all", || {
+        let revisions: Vec<_> = members.iter().map(revision).collect();
+        revisions.iter().all(|one| *one == revisions[0]).then_some(revisions[0])
+    });
+    let hashes: Vec<_> = members.iter().map(|member| hash(member, revision)).collect();
+    assert!(hashes.iter().all(|one| *one == hashes[0]), "members differ at {revision}: {hashes:?}");
+    revision
 }

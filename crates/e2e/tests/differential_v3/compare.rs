@@ -99,6 +99,27 @@ pub(crate) const MEANT: &[Meant] = &[
         },
     },
     Meant {
+        why: "a condition that does not hold (FailedPrecondition) is 412 in 3.4's gateway, 400 in 3.6's",
+        is: |_, theirs, ours| {
+            (theirs.status, ours.status) == (412, 400) && theirs.body == ours.body
+        },
+    },
+    Meant {
+        why: "a path that there is not is text in 3.4's gateway, JSON in 3.6's",
+        is: |asked, theirs, ours| {
+            asked.path == "kv/nonsense" && (theirs.status, ours.status) == (404, 404)
+        },
+    },
+    Meant {
+        why: "of several parts that cannot be done 3.4 tells of puts before ranges, 3.6 of the first",
+        is: |asked, theirs, ours| {
+            let is_of_a_put = ["etcdserver: key not found", "etcdserver: requested lease not found"];
+            asked.path == "kv/txn"
+                && is_of_a_put.contains(&theirs.message())
+                && ours.message().starts_with("etcdserver: mvcc: required revision")
+        },
+    },
+    Meant {
         why: "what is wrong with JSON is said in other words",
         is: |_, theirs, ours| {
             theirs.status == 400
