@@ -33,5 +33,33 @@ fn main() -> Result<(), Box<dyn Error>> {
         .preserve_proto_field_names()
         .ignore_unknown_fields()
         .build(&[".mvccpb", ".authpb", ".etcdserverpb", ".v3lockpb", ".v3electionpb"])?;
+    for entry in fs::read_dir(&out)? {
+        let path = entry?.path();
+        if path.to_string_lossy().ends_with(".serde.rs") {
+            fs::write(&path, with_open_enumerations(&fs::read_to_string(&path)?))?;
+        }
+    }
     Ok(())
+}
+
+/// pbjson takes the numbers of an enumeration that have names. Those of proto3 are open: see
+/// `src/open.rs`.
+fn with_open_enumerations(code: &str) -> String {
+    let lines = code.lines().map(|line| {
+        let Some((front, rest)) = line.split_once("map_.next_value::<") else {
+            return line.to_owned();
+        };
+        if let Some(kind) = rest.strip_suffix(">()? as i32);") {
+            return format!("{front}map_.next_value::<crate::open::Open<{kind}>>()?.0);");
+        }
+        let list = rest.strip_prefix("Vec<").and_then(|rest| rest.split_once(">>()?.into_iter()"));
+        match list {
+            Some((kind, ".map(|x| x as i32).collect());")) => format!(
+                "{front}map_.next_value::<Vec<crate::open::Open<{kind}>>>()?.into_iter()\
+                 .map(|x| x.0).collect());"
+            ),
+            _ => line.to_owned(),
+        }
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }

@@ -9,9 +9,10 @@ mod huffman;
 
 use bytes::{BufMut as _, BytesMut};
 
+use crate::calm::{FRAME_HEAD_BYTES, Head};
+
 /// What every connection begins with.
 const PREFACE_BYTES: usize = 24;
-const FRAME_HEAD_BYTES: usize = 9;
 const HEADERS: u8 = 1;
 const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
@@ -46,8 +47,14 @@ impl Default for Authorities {
 }
 
 impl Authorities {
-    /// Adds to `out` what is to be read in place of `input`, perhaps later.
-    pub(crate) fn pass(&mut self, mut input: &[u8], out: &mut BytesMut) {
+    /// Adds to `out` what is to be read in place of `input`, perhaps later. Calls `begun` for each
+    /// frame whose head has come.
+    pub(crate) fn pass(
+        &mut self,
+        mut input: &[u8],
+        out: &mut BytesMut,
+        mut begun: impl FnMut(Head),
+    ) {
         while !input.is_empty() {
             let wanted = match self.state {
                 State::Pass(left) => left,
@@ -65,7 +72,7 @@ impl Authorities {
                 State::Head => {
                     self.gathered.put_slice(now);
                     if is_whole {
-                        self.state = self.begin_frame(out);
+                        self.state = self.begin_frame(out, &mut begun);
                     }
                 }
                 State::Headers(_) => {
@@ -80,9 +87,10 @@ impl Authorities {
         }
     }
 
-    fn begin_frame(&mut self, out: &mut BytesMut) -> State {
-        let &[l0, l1, l2, kind, ..] = &self.gathered[..] else { return State::Head };
-        let length = usize::from(l0) << 16 | usize::from(l1) << 8 | usize::from(l2);
+    fn begin_frame(&mut self, out: &mut BytesMut, begun: &mut impl FnMut(Head)) -> State {
+        let Ok(head) = self.gathered[..].try_into().map(Head::read) else { return State::Head };
+        begun(head);
+        let Head { length, kind, .. } = head;
         if kind == HEADERS && (1..=FRAME_BYTES_MAX).contains(&length) {
             return State::Headers(FRAME_HEAD_BYTES + length);
         }

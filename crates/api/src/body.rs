@@ -1,4 +1,4 @@
-//! The bodies of answers: whole ones, three that are made while they are sent, and those of others.
+//! The bodies of answers: whole ones, four that are made while they are sent, and those of others.
 
 use std::{
     error::Error,
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
 use crate::{
-    gateway::MessagesBody,
+    gateway::{MessagesBody, RangeBody},
     proxy::Passing,
     v2::{listing::ListingBody, watch::WatchBody},
 };
@@ -24,6 +24,8 @@ pub(crate) enum ReplyBody {
     Watch(Box<WatchBody>),
     /// A directory too large to be held in memory.
     Listing(Box<ListingBody>),
+    /// A range of the gateway, too large for that as well.
+    Range(Box<RangeBody>),
     /// Messages of the gateway, as they come.
     Messages(Box<MessagesBody>),
     /// A member's, on its way through a proxy.
@@ -63,6 +65,7 @@ impl Body for ReplyBody {
             Self::Whole(bytes) => Poll::Ready(bytes.take()),
             Self::Watch(watch) => watch.poll_chunk(cx),
             Self::Listing(listing) => Poll::Ready(listing.next_chunk()),
+            Self::Range(range) => return Poll::Ready(range.next_piece()),
             Self::Messages(messages) => messages.poll_chunk(cx),
             Self::Passing(passing) => return passing.poll_piece(cx),
         };
@@ -72,7 +75,7 @@ impl Body for ReplyBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
-            Self::Watch(_) | Self::Listing(_) | Self::Messages(_) => false,
+            Self::Watch(_) | Self::Listing(_) | Self::Range(_) | Self::Messages(_) => false,
             Self::Passing(passing) => passing.is_at_end(),
         }
     }
@@ -82,7 +85,9 @@ impl Body for ReplyBody {
             Self::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Self::Watch(_) | Self::Listing(_) | Self::Messages(_) => SizeHint::default(),
+            Self::Watch(_) | Self::Listing(_) | Self::Range(_) | Self::Messages(_) => {
+                SizeHint::default()
+            }
             Self::Passing(passing) => passing.length(),
         }
     }

@@ -14,6 +14,8 @@ use crate::ops::metrics::Counters;
 pub struct Config {
     /// `--cors`: allowed origins; `*` for all.
     pub cors: Vec<String>,
+    /// `--host-whitelist`: names by which clients may call us without TLS; empty, or `*`: any.
+    pub hosts: Vec<String>,
     /// Connections at once on one listener. Those beyond wait to be accepted.
     pub max_connections: usize,
     pub grpc: Grpc,
@@ -28,6 +30,9 @@ pub struct Grpc {
     pub txn_ops_max: usize,
     /// `--max-concurrent-streams`: requests and streams at once on one connection.
     pub streams_max: u32,
+    /// `--grpc-keepalive-min-time`: who asks for a sign of life more often is sent away; nobody if
+    /// zero.
+    pub keepalive_min_time: Duration,
     /// `--grpc-keepalive-interval`: a connection is asked for a sign of life so often; never if
     /// zero.
     pub keepalive_interval: Duration,
@@ -51,6 +56,7 @@ impl Default for Grpc {
             request_bytes_max: limits::REQUEST_BYTES_MAX,
             txn_ops_max: 128,
             streams_max: 10_000,
+            keepalive_min_time: Duration::from_secs(5),
             keepalive_interval: Duration::from_hours(2),
             keepalive_timeout: Duration::from_secs(20),
             progress_interval: Duration::from_mins(10),
@@ -60,7 +66,7 @@ impl Default for Grpc {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { cors: Vec::new(), max_connections: 10_000, grpc: Grpc::default() }
+        Self { cors: Vec::new(), hosts: Vec::new(), max_connections: 10_000, grpc: Grpc::default() }
     }
 }
 
@@ -78,6 +84,8 @@ pub(crate) struct Context {
     pub(crate) counters: Counters,
     /// One hash at a time: each reads all there is.
     pub(crate) hashing: Semaphore,
+    /// Places for them; their connections are no longer those of a listener.
+    pub(crate) websockets: Arc<Semaphore>,
     /// True once the server stops: what waits for news ends then.
     pub(crate) stop: watch::Receiver<bool>,
 }
@@ -94,6 +102,8 @@ impl Context {
         let cluster_id = HeaderValue::from_static(cluster_id);
         let counters = Counters::default();
         let hashing = Semaphore::new(1);
-        Self { handle, config, set_log_level, cluster_id, counters, hashing, stop }
+        let most = config.max_connections.min(Semaphore::MAX_PERMITS);
+        let websockets = Arc::new(Semaphore::new(most));
+        Self { handle, config, set_log_level, cluster_id, counters, hashing, websockets, stop }
     }
 }

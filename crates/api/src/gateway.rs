@@ -1,22 +1,27 @@
 //! The JSON gateway: the services of v3 as `POST /v3/…`, with bytes in base64.
 //!
-//! - `messages`: answers that come one after the other; `requests`: questions that do
-//! - `failure`: errors as JSON
+//! - `range`: ranges of any size; `messages`: answers that come one after the other; `requests`: questions that do
+//! - `failure`: errors as JSON; `websocket`: for pages, which cannot send one question after the other
+//!   otherwise
 
 mod failure;
 mod messages;
+mod range;
 mod requests;
+mod websocket;
 
 use std::sync::Arc;
 
-use http::{Method, Request, StatusCode};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use proto::v3electionpb::LeaderRequest;
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tonic::{Code, Response, Status, metadata::MetadataMap};
 
-pub(crate) use self::messages::MessagesBody;
+pub(crate) use self::{messages::MessagesBody, range::RangeBody};
 use crate::{
     context::Context,
     ops::metrics::grpc::Call,
@@ -26,8 +31,8 @@ use crate::{
 
 /// Calls a method of a service with the message in the request's body.
 macro_rules! unary {
-    ($service:ident :: $trait:ident :: $method:ident, $context:expr, $request:expr) => {
-        unary($context, $request, called!($service::$method), async |context, request| {
+    ($service:ident :: $trait:ident :: $method:ident, $context:expr, $question:expr) => {
+        unary($context, $question, called!($service::$method), async |context, request| {
             services::$trait::$method(&v3::$service(context), request).await
         })
         .await
@@ -41,36 +46,69 @@ macro_rules! called {
     };
 }
 
+/// What a client asks, as it came.
+enum Question {
+    Request(Request<Incoming>),
+    /// Of a websocket, which began with these headers.
+    Messages(HeaderMap, mpsc::Receiver<Bytes>),
+}
+
+impl Question {
+    fn headers(&self) -> &HeaderMap {
+        match self {
+            Self::Request(request) => request.headers(),
+            Self::Messages(headers, _) => headers,
+        }
+    }
+}
+
+/// Today's, and those of etcd before 3.4.
+const PREFIXES: [&str; 3] = ["/v3/", "/v3beta/", "/v3alpha/"];
+
+/// Whether a path is one of the gateway's.
+pub(crate) fn has(path: &[u8]) -> bool {
+    PREFIXES.iter().any(|prefix| path.starts_with(prefix.as_bytes()))
+}
+
+/// What stands behind the prefix.
+fn method_of(path: &str) -> Option<&str> {
+    PREFIXES.iter().find_map(|prefix| path.strip_prefix(prefix))
+}
+
 /// Whether an answer comes when somebody else gives something up: no longer than the client is there
 /// its place is kept.
 pub(crate) fn waits(path: &str) -> bool {
-    matches!(path, "/v3/lock/lock" | "/v3/election/campaign")
+    matches!(method_of(path), Some("lock/lock" | "election/campaign"))
 }
 
-/// Answers a request below `/v3/`.
+/// Answers a request that is [the gateway's](has).
 pub(crate) async fn answer(context: &Arc<Context>, request: Request<Incoming>) -> Reply {
+    if websocket::is_asked_for(&request) {
+        return websocket::answer(context, request);
+    }
     if *request.method() != Method::POST {
         return failure::reply(&Status::unimplemented("Method Not Allowed"));
     }
     let path = request.uri().path().to_owned();
-    let Some((service, method)) = path.strip_prefix("/v3/").and_then(|path| path.split_once('/'))
-    else {
-        return match path.as_str() {
-            "/v3/watch" => watch(context, request),
-            _ => not_found(),
-        };
+    asked(context, &path, Question::Request(request)).await
+}
+
+async fn asked(context: &Arc<Context>, path: &str, question: Question) -> Reply {
+    let Some(path) = method_of(path) else { return not_found() };
+    let Some((service, method)) = path.split_once('/') else {
+        return if path == "watch" { watch(context, question) } else { not_found() };
     };
     match (service, method) {
         // Two of the original's names for one thing.
         ("kv", method) if method.starts_with("lease/") => {
-            lease(context, request, method.trim_start_matches("lease/")).await
+            lease(context, question, method.trim_start_matches("lease/")).await
         }
-        ("kv", method) => kv(context, request, method).await,
-        ("lease", method) => lease(context, request, method).await,
-        ("cluster", method) => cluster(context, request, method).await,
-        ("maintenance", method) => maintenance(context, request, method).await,
-        ("lock" | "election", method) => locks(context, request, (service, method)).await,
-        ("auth", method) => auth(context, request, method).await,
+        ("kv", method) => kv(context, question, method).await,
+        ("lease", method) => lease(context, question, method).await,
+        ("cluster", method) => cluster(context, question, method).await,
+        ("maintenance", method) => maintenance(context, question, method).await,
+        ("lock" | "election", method) => locks(context, question, (service, method)).await,
+        ("auth", method) => auth(context, question, method).await,
         _ => not_found(),
     }
 }
@@ -79,26 +117,26 @@ fn not_found() -> Reply {
     failure::reply(&Status::not_found("Not Found"))
 }
 
-async fn kv(context: &Arc<Context>, request: Request<Incoming>, method: &str) -> Reply {
+async fn kv(context: &Arc<Context>, question: Question, method: &str) -> Reply {
     match method {
-        "range" => unary!(Kv::Kv::range, context, request),
-        "put" => unary!(Kv::Kv::put, context, request),
-        "deleterange" => unary!(Kv::Kv::delete_range, context, request),
-        "txn" => unary!(Kv::Kv::txn, context, request),
-        "compaction" => unary!(Kv::Kv::compact, context, request),
+        "range" => range::answer(context, question, called!(Kv::range)).await,
+        "put" => unary!(Kv::Kv::put, context, question),
+        "deleterange" => unary!(Kv::Kv::delete_range, context, question),
+        "txn" => unary!(Kv::Kv::txn, context, question),
+        "compaction" => unary!(Kv::Kv::compact, context, question),
         _ => not_found(),
     }
 }
 
-async fn lease(context: &Arc<Context>, request: Request<Incoming>, method: &str) -> Reply {
+async fn lease(context: &Arc<Context>, question: Question, method: &str) -> Reply {
     match method {
-        "grant" => unary!(Lease::Lease::lease_grant, context, request),
-        "revoke" => unary!(Lease::Lease::lease_revoke, context, request),
-        "timetolive" => unary!(Lease::Lease::lease_time_to_live, context, request),
-        "leases" => unary!(Lease::Lease::lease_leases, context, request),
+        "grant" => unary!(Lease::Lease::lease_grant, context, question),
+        "revoke" => unary!(Lease::Lease::lease_revoke, context, question),
+        "timetolive" => unary!(Lease::Lease::lease_time_to_live, context, question),
+        "leases" => unary!(Lease::Lease::lease_leases, context, question),
         "keepalive" => {
-            stream(context, request, called!(Lease::lease_keep_alive), |ends, request| {
-                let requests = Box::pin(requests::stream(request.into_body()));
+            stream(context, question, called!(Lease::lease_keep_alive), |ends, question| {
+                let requests = Box::pin(requests::stream(question));
                 v3::KeepAlive::new(Arc::clone(context), ends, requests)
             })
         }
@@ -106,28 +144,28 @@ async fn lease(context: &Arc<Context>, request: Request<Incoming>, method: &str)
     }
 }
 
-async fn cluster(context: &Arc<Context>, request: Request<Incoming>, method: &str) -> Reply {
+async fn cluster(context: &Arc<Context>, question: Question, method: &str) -> Reply {
     match method {
-        "member/add" => unary!(Cluster::Cluster::member_add, context, request),
-        "member/remove" => unary!(Cluster::Cluster::member_remove, context, request),
-        "member/update" => unary!(Cluster::Cluster::member_update, context, request),
-        "member/list" => unary!(Cluster::Cluster::member_list, context, request),
-        "member/promote" => unary!(Cluster::Cluster::member_promote, context, request),
+        "member/add" => unary!(Cluster::Cluster::member_add, context, question),
+        "member/remove" => unary!(Cluster::Cluster::member_remove, context, question),
+        "member/update" => unary!(Cluster::Cluster::member_update, context, question),
+        "member/list" => unary!(Cluster::Cluster::member_list, context, question),
+        "member/promote" => unary!(Cluster::Cluster::member_promote, context, question),
         _ => not_found(),
     }
 }
 
-async fn maintenance(context: &Arc<Context>, request: Request<Incoming>, method: &str) -> Reply {
+async fn maintenance(context: &Arc<Context>, question: Question, method: &str) -> Reply {
     match method {
-        "alarm" => unary!(Maintenance::Maintenance::alarm, context, request),
-        "status" => unary!(Maintenance::Maintenance::status, context, request),
-        "defragment" => unary!(Maintenance::Maintenance::defragment, context, request),
-        "hash" => unary!(Maintenance::Maintenance::hash, context, request),
-        "hashkv" => unary!(Maintenance::Maintenance::hash_kv, context, request),
-        "transfer-leadership" => unary!(Maintenance::Maintenance::move_leader, context, request),
-        "downgrade" => unary!(Maintenance::Maintenance::downgrade, context, request),
+        "alarm" => unary!(Maintenance::Maintenance::alarm, context, question),
+        "status" => unary!(Maintenance::Maintenance::status, context, question),
+        "defragment" => unary!(Maintenance::Maintenance::defragment, context, question),
+        "hash" => unary!(Maintenance::Maintenance::hash, context, question),
+        "hashkv" => unary!(Maintenance::Maintenance::hash_kv, context, question),
+        "transfer-leadership" => unary!(Maintenance::Maintenance::move_leader, context, question),
+        "downgrade" => unary!(Maintenance::Maintenance::downgrade, context, question),
         "snapshot" => {
-            let metadata = metadata(&request);
+            let metadata = metadata(&question);
             let called = called!(Maintenance::snapshot);
             match v3::begin(context, called, metadata.as_ref()) {
                 Ok(call) => match v3::Snapshot::begin(context, &metadata).await {
@@ -141,17 +179,17 @@ async fn maintenance(context: &Arc<Context>, request: Request<Incoming>, method:
     }
 }
 
-async fn locks(context: &Arc<Context>, request: Request<Incoming>, method: (&str, &str)) -> Reply {
+async fn locks(context: &Arc<Context>, question: Question, method: (&str, &str)) -> Reply {
     match method {
-        ("lock", "lock") => unary!(Lock::Lock::lock, context, request),
-        ("lock", "unlock") => unary!(Lock::Lock::unlock, context, request),
-        ("election", "campaign") => unary!(Election::Election::campaign, context, request),
-        ("election", "proclaim") => unary!(Election::Election::proclaim, context, request),
-        ("election", "leader") => unary!(Election::Election::leader, context, request),
-        ("election", "resign") => unary!(Election::Election::resign, context, request),
+        ("lock", "lock") => unary!(Lock::Lock::lock, context, question),
+        ("lock", "unlock") => unary!(Lock::Lock::unlock, context, question),
+        ("election", "campaign") => unary!(Election::Election::campaign, context, question),
+        ("election", "proclaim") => unary!(Election::Election::proclaim, context, question),
+        ("election", "leader") => unary!(Election::Election::leader, context, question),
+        ("election", "resign") => unary!(Election::Election::resign, context, question),
         ("election", "observe") => {
-            let metadata = metadata(&request);
-            let asked = match requests::read::<LeaderRequest>(context, request).await {
+            let metadata = metadata(&question);
+            let asked = match requests::read::<LeaderRequest>(context, question).await {
                 Ok(asked) => asked,
                 Err(reply) => return reply,
             };
@@ -167,32 +205,32 @@ async fn locks(context: &Arc<Context>, request: Request<Incoming>, method: (&str
     }
 }
 
-async fn auth(context: &Arc<Context>, request: Request<Incoming>, method: &str) -> Reply {
+async fn auth(context: &Arc<Context>, question: Question, method: &str) -> Reply {
     match method {
-        "enable" => unary!(Auth::Auth::auth_enable, context, request),
-        "disable" => unary!(Auth::Auth::auth_disable, context, request),
-        "status" => unary!(Auth::Auth::auth_status, context, request),
-        "authenticate" => unary!(Auth::Auth::authenticate, context, request),
-        "user/add" => unary!(Auth::Auth::user_add, context, request),
-        "user/get" => unary!(Auth::Auth::user_get, context, request),
-        "user/list" => unary!(Auth::Auth::user_list, context, request),
-        "user/delete" => unary!(Auth::Auth::user_delete, context, request),
-        "user/changepw" => unary!(Auth::Auth::user_change_password, context, request),
-        "user/grant" => unary!(Auth::Auth::user_grant_role, context, request),
-        "user/revoke" => unary!(Auth::Auth::user_revoke_role, context, request),
-        "role/add" => unary!(Auth::Auth::role_add, context, request),
-        "role/get" => unary!(Auth::Auth::role_get, context, request),
-        "role/list" => unary!(Auth::Auth::role_list, context, request),
-        "role/delete" => unary!(Auth::Auth::role_delete, context, request),
-        "role/grant" => unary!(Auth::Auth::role_grant_permission, context, request),
-        "role/revoke" => unary!(Auth::Auth::role_revoke_permission, context, request),
+        "enable" => unary!(Auth::Auth::auth_enable, context, question),
+        "disable" => unary!(Auth::Auth::auth_disable, context, question),
+        "status" => unary!(Auth::Auth::auth_status, context, question),
+        "authenticate" => unary!(Auth::Auth::authenticate, context, question),
+        "user/add" => unary!(Auth::Auth::user_add, context, question),
+        "user/get" => unary!(Auth::Auth::user_get, context, question),
+        "user/list" => unary!(Auth::Auth::user_list, context, question),
+        "user/delete" => unary!(Auth::Auth::user_delete, context, question),
+        "user/changepw" => unary!(Auth::Auth::user_change_password, context, question),
+        "user/grant" => unary!(Auth::Auth::user_grant_role, context, question),
+        "user/revoke" => unary!(Auth::Auth::user_revoke_role, context, question),
+        "role/add" => unary!(Auth::Auth::role_add, context, question),
+        "role/get" => unary!(Auth::Auth::role_get, context, question),
+        "role/list" => unary!(Auth::Auth::role_list, context, question),
+        "role/delete" => unary!(Auth::Auth::role_delete, context, question),
+        "role/grant" => unary!(Auth::Auth::role_grant_permission, context, question),
+        "role/revoke" => unary!(Auth::Auth::role_revoke_permission, context, question),
         _ => not_found(),
     }
 }
 
 async fn unary<Q, A>(
     context: &Arc<Context>,
-    request: Request<Incoming>,
+    question: Question,
     called: (usize, &'static v3::methods::Method),
     ask: impl AsyncFnOnce(Arc<Context>, tonic::Request<Q>) -> Result<Response<A>, Status>,
 ) -> Reply
@@ -200,26 +238,30 @@ where
     Q: DeserializeOwned + Default,
     A: Serialize,
 {
-    let metadata = metadata(&request);
-    let message = match requests::read(context, request).await {
+    let metadata = metadata(&question);
+    let message = match requests::read(context, question).await {
         Ok(message) => message,
         Err(reply) => return reply,
     };
-    let mut call = match v3::begin(context, called, metadata.as_ref()) {
+    let call = match v3::begin(context, called, metadata.as_ref()) {
         Ok(call) => call,
         Err(status) => return failure::reply(&status),
     };
     let mut request = tonic::Request::new(message);
     *request.metadata_mut() = metadata;
     match ask(Arc::clone(context), request).await {
-        Ok(answer) => match serde_json::to_string(answer.get_ref()) {
-            Ok(text) => {
-                call.ended(Code::Ok);
-                reply::json(StatusCode::OK, text)
-            }
-            Err(error) => failed(call, &Status::internal(error.to_string())),
-        },
+        Ok(answer) => answered(call, answer.get_ref()),
         Err(status) => failed(call, &status),
+    }
+}
+
+fn answered(mut call: Call, answer: &impl Serialize) -> Reply {
+    match serde_json::to_string(answer) {
+        Ok(text) => {
+            call.ended(Code::Ok);
+            reply::json(StatusCode::OK, text)
+        }
+        Err(error) => failed(call, &Status::internal(error.to_string())),
     }
 }
 
@@ -228,9 +270,9 @@ fn failed(mut call: Call, status: &Status) -> Reply {
     failure::reply(status)
 }
 
-fn watch(context: &Arc<Context>, request: Request<Incoming>) -> Reply {
-    stream(context, request, called!(Watch::watch), |ends, request| {
-        let requests = requests::stream(request.into_body());
+fn watch(context: &Arc<Context>, question: Question) -> Reply {
+    stream(context, question, called!(Watch::watch), |ends, question| {
+        let requests = requests::stream(question);
         v3::WatchStream::new(Arc::clone(context), ends, Box::pin(requests))
     })
 }
@@ -238,25 +280,25 @@ fn watch(context: &Arc<Context>, request: Request<Incoming>) -> Reply {
 /// A call in which both sides go on speaking.
 fn stream<S, A>(
     context: &Arc<Context>,
-    request: Request<Incoming>,
+    question: Question,
     called: (usize, &'static v3::methods::Method),
-    begin: impl FnOnce(v3::Ends, Request<Incoming>) -> S,
+    begin: impl FnOnce(v3::Ends, Question) -> S,
 ) -> Reply
 where
     S: Stream<Item = Result<A, Status>> + Send + 'static,
     A: Serialize + 'static,
 {
-    let metadata = metadata(&request);
+    let metadata = metadata(&question);
     match v3::begin(context, called, metadata.as_ref()) {
-        Ok(call) => messages::reply(call, begin(v3::Ends::new(context, &metadata), request)),
+        Ok(call) => messages::reply(call, begin(v3::Ends::new(context, &metadata), question)),
         Err(status) => failure::reply(&status),
     }
 }
 
 /// What the client has sent along for the services: `Grpc-Metadata-NAME`, and its token.
-fn metadata(request: &Request<Incoming>) -> MetadataMap {
-    let mut headers = http::HeaderMap::new();
-    for (name, value) in request.headers() {
+fn metadata(question: &Question) -> MetadataMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in question.headers() {
         let name = match name.as_str() {
             "authorization" => "token",
             name => name.strip_prefix("grpc-metadata-").unwrap_or_default(),

@@ -3,9 +3,10 @@
 //! The only crate that knows the wire format of HTTP and JSON.
 //!
 //! - `serve`: listeners, connections, their limits and their end; `stream`, `watchdog`: one
-//!   connection's bytes, and what it has done; `authority`: what clients of 3.4 say for a host; `port`: with TLS or without; `protocol`: which HTTP;
+//!   connection's bytes, and what it has done; `authority`: what clients of 3.4 say for a host; `calm`: who asks too often; `port`: with TLS or without; `protocol`: which HTTP;
 //!   `at_once`: polling again who woke himself
-//! - `route`: from path and method to a handler; `escape`: what URLs escape; `cors`: who may ask across sites
+//! - `route`: from path and method to a handler; `escape`: what URLs escape; `cors`: who may ask across
+//!   sites; `hosts`: by which names we may be called
 //! - `v3`: the services of gRPC; `gateway`: the same as JSON
 //! - `v2`: keys, members and statistics; `ops`: version, health, metrics, log level
 //! - `peers`: what the peer port answers
@@ -16,10 +17,12 @@ mod answering;
 mod at_once;
 mod authority;
 mod body;
+mod calm;
 mod context;
 mod cors;
 mod escape;
 mod gateway;
+mod hosts;
 mod numbers;
 mod ops;
 mod peers;
@@ -38,4 +41,4 @@ mod watchdog;
 pub use context::{Config, Grpc, SetLogLevel};
 pub use port::Port;
 pub use proxy::{Proxy, ProxyConfig};
-pub use serve::{serve_clients, serve_peers, serve_proxy};
+pub use serve::{Clients, Offer, serve_peers, serve_proxy};

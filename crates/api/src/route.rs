@@ -8,14 +8,40 @@ use hyper::body::{Body as _, Incoming};
 use percent_encoding::{percent_decode, percent_encode};
 
 use crate::{
+    Offer,
     context::Context,
-    cors, escape, gateway, ops,
+    cors, escape, gateway, hosts, ops,
     reply::{self, Reply},
     v2,
 };
 
-/// Answers a request on the client port.
-pub(crate) async fn answer(context: &Arc<Context>, request: Request<Incoming>) -> Reply {
+/// Where a request came in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) offer: Offer,
+    /// Through TLS: who calls us by the name of somebody else fails before.
+    pub(crate) is_secure: bool,
+}
+
+/// Answers a request on a port for clients.
+pub(crate) async fn answer(
+    context: &Arc<Context>,
+    place: Place,
+    request: Request<Incoming>,
+) -> Reply {
+    match place.offer {
+        Offer::All | Offer::Http => {}
+        Offer::Grpc => {
+            let text = "gRPC alone is spoken here: see --listen-client-http-urls\n";
+            return reply::text(StatusCode::NOT_FOUND, text);
+        }
+        Offer::Metrics => return metrics(context, &request).await,
+    }
+    if !place.is_secure
+        && let Some(refused) = hosts::refused(&context.config.hosts, &request)
+    {
+        return refused;
+    }
     let cors = &context.config.cors;
     if cors.is_empty() && request.method() != Method::OPTIONS {
         return answer_plain(context, request).await;
@@ -30,15 +56,32 @@ pub(crate) async fn answer(context: &Arc<Context>, request: Request<Incoming>) -
 }
 
 /// The answer to a plain read, if it needs no waiting: see [`v2::keys::answer_now`].
-pub(crate) fn answer_now(context: &Context, request: &Request<Incoming>) -> Option<Reply> {
+pub(crate) fn answer_now(
+    context: &Context,
+    place: Place,
+    request: &Request<Incoming>,
+) -> Option<Reply> {
     let is_plain = *request.method() == Method::GET
+        && matches!(place.offer, Offer::All | Offer::Http)
         && context.config.cors.is_empty()
+        && (place.is_secure || context.config.hosts.is_empty())
         && request.body().is_end_stream();
     if !is_plain {
         return None;
     }
     let key = plain_key(request.uri().path().as_bytes())?;
     v2::keys::answer_now(context, key, request.uri().query().unwrap_or_default())
+}
+
+/// What a port offers that is for those who look after the member.
+async fn metrics(context: &Arc<Context>, request: &Request<Incoming>) -> Reply {
+    let method = request.method();
+    match request.uri().path() {
+        "/health" => ops::health::answer(context, method).await,
+        "/metrics" => ops::metrics::answer(context, method),
+        "/version" => ops::version::answer(&context.handle, method),
+        _ => reply::not_found(),
+    }
 }
 
 async fn answer_plain(context: &Arc<Context>, request: Request<Incoming>) -> Reply {
@@ -102,7 +145,7 @@ async fn other(context: &Arc<Context>, request: Request<Incoming>, path: &[u8]) 
         #[cfg(feature = "next-version")]
         b"/next/note" => ops::next::note(context, request).await,
         path if path.starts_with(b"/v2/auth/") => v2::auth::answer(),
-        path if path.starts_with(b"/v3/") => gateway::answer(context, request).await,
+        path if gateway::has(path) => gateway::answer(context, request).await,
         _ => reply::not_found(),
     }
 }

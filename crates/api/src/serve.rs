@@ -51,32 +51,66 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Connections on the peer port.
 const PEER_CONNECTIONS_MAX: usize = 256;
 
-/// Serves the client API on a port until `stop` turns true; then accepts no more, ends
-/// watches, lets running requests finish for at most two seconds, and returns.
-pub async fn serve_clients(
-    port: Port,
-    handle: Handle,
-    config: Config,
-    set_log_level: SetLogLevel,
-    stop: watch::Receiver<bool>,
-) {
-    let rules = Rules { connections_max: config.max_connections, half_close: true };
-    let context = Arc::new(Context::new(handle, config, set_log_level, stop.clone()));
-    let services = Arc::new(v3::Services::new(&context));
-    accept(port, rules, (stop, Some(services)), move |_| {
-        let (context, connected) = (Arc::clone(&context), context.handle.connected());
-        move |request| {
-            let _ = &connected;
-            if let Some(reply) = route::answer_now(&context, &request) {
-                return Answering::now(reply);
+/// The client API, on as many ports as there are. Clones share counters and limits.
+#[derive(Clone)]
+pub struct Clients {
+    context: Arc<Context>,
+    services: Arc<v3::Services>,
+}
+
+impl Clients {
+    /// Serves nobody yet. All ends once `stop` turns true.
+    pub fn new(
+        handle: Handle,
+        config: Config,
+        set_log_level: SetLogLevel,
+        stop: watch::Receiver<bool>,
+    ) -> Self {
+        let context = Arc::new(Context::new(handle, config, set_log_level, stop));
+        let services = Arc::new(v3::Services::new(&context));
+        Self { context, services }
+    }
+
+    /// Serves on a port until the server stops; then accepts no more, ends watches, lets running
+    /// requests finish for at most two seconds, and returns.
+    pub async fn serve(self, port: Port, offer: Offer) {
+        let Self { context, services } = self;
+        let rules = Rules { connections_max: context.config.max_connections, half_close: true };
+        let grpc = Grpc { services, is_offered: matches!(offer, Offer::All | Offer::Grpc) };
+        let place = route::Place { offer, is_secure: port.tls.is_some() };
+        accept(port, rules, (context.stop.clone(), Some(grpc)), move |_| {
+            let (context, connected) = (Arc::clone(&context), context.handle.connected());
+            move |request| {
+                let _ = &connected;
+                if let Some(reply) = route::answer_now(&context, place, &request) {
+                    return Answering::now(reply);
+                }
+                let context = Arc::clone(&context);
+                let waits = gateway::waits(request.uri().path());
+                let answer = Box::pin(async move { route::answer(&context, place, request).await });
+                if waits { Answering::Waiting(answer) } else { Answering::Later(answer) }
             }
-            let context = Arc::clone(&context);
-            let waits = gateway::waits(request.uri().path());
-            let answer = Box::pin(async move { route::answer(&context, request).await });
-            if waits { Answering::Waiting(answer) } else { Answering::Later(answer) }
-        }
-    })
-    .await;
+        })
+        .await;
+    }
+}
+
+/// What a port for clients offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    All,
+    /// All but gRPC.
+    Http,
+    Grpc,
+    /// Metrics and health.
+    Metrics,
+}
+
+/// The services of gRPC, on a port that offers them or not.
+#[derive(Clone)]
+struct Grpc {
+    services: Arc<v3::Services>,
+    is_offered: bool,
 }
 
 /// Serves clients in the members' place, on a port with so many connections at once. Ends as
@@ -128,7 +162,7 @@ struct Rules {
 async fn accept<M, A>(
     port: Port,
     rules: Rules,
-    (mut stop, services): (watch::Receiver<bool>, Option<Arc<v3::Services>>),
+    (mut stop, grpc): (watch::Receiver<bool>, Option<Grpc>),
     meet: M,
 ) where
     M: Fn(SocketAddr) -> A,
@@ -159,13 +193,13 @@ async fn accept<M, A>(
         };
         let (answer, connection) = (Arc::new(meet(from)), connections.add());
         let tls = tls.clone();
-        let services = services.clone();
+        let grpc = grpc.clone();
         tokio::spawn(async move {
             let activity = &connection.activity;
             if let Some(wire) = begin(stream, from, tls.as_deref()).await {
-                match services {
-                    Some(services) if speaks_http2(&wire, activity).await => {
-                        serve_http2(wire, activity, &answer, services).await;
+                match grpc {
+                    Some(grpc) if speaks_http2(&wire, activity).await => {
+                        serve_http2(wire, activity, &answer, grpc).await;
                     }
                     Some(_) | None => {
                         let half_close = rules.half_close && matches!(wire, Wire::Plain(_));
@@ -241,22 +275,20 @@ async fn speaks_http2(wire: &Wire, activity: &Activity) -> bool {
 }
 
 /// Many requests at once on one connection: gRPC, and all that is served over HTTP/1.1 as well.
-async fn serve_http2<A>(
-    stream: Wire,
-    activity: &Arc<Activity>,
-    answer: &Arc<A>,
-    services: Arc<v3::Services>,
-) where
+async fn serve_http2<A>(stream: Wire, activity: &Arc<Activity>, answer: &Arc<A>, grpc: Grpc)
+where
     A: Fn(Request<Incoming>) -> Answering + Send + Sync + 'static,
 {
+    let Grpc { services, is_offered } = grpc;
     activity.multiplex();
-    let stream = Stream::new(stream, Arc::clone(activity)).multiplexed(services.traffic());
+    let stream = Stream::new(stream, Arc::clone(activity))
+        .multiplexed(services.traffic(), services.keepalive_min_time());
     let io = TokioIo::new(stream);
     let service = service_fn(|request: Request<Incoming>| {
         let (services, answer, activity) =
             (Arc::clone(&services), Arc::clone(answer), Arc::clone(activity));
         async move {
-            if v3::is_grpc(&request) {
+            if is_offered && v3::is_grpc(&request) {
                 return Ok(services.answer(request).await);
             }
             answer(request).counted(&activity).await.map(|reply| reply.map(v3::Body::plain))

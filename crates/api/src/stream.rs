@@ -8,13 +8,19 @@ use std::{
     time::Duration,
 };
 
-use bytes::BytesMut;
+use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Sleep, sleep},
+    time::{Instant, Sleep, sleep},
 };
 
-use crate::{authority::Authorities, ops::metrics::grpc::Traffic, port::Wire, watchdog::Activity};
+use crate::{
+    authority::Authorities,
+    calm::{Calm, Frames},
+    ops::metrics::grpc::Traffic,
+    port::Wire,
+    watchdog::Activity,
+};
 
 /// How long a client may go on sending after it was refused.
 const LINGER: Duration = Duration::from_secs(3);
@@ -39,6 +45,11 @@ struct Multiplexed {
     authorities: Authorities,
     /// Looked through, and not read yet.
     ready: BytesMut,
+    calm: Calm,
+    /// What goes out.
+    outgoing: Frames,
+    /// What the client is sent away with, as far as it is not out.
+    goodbye: Option<Bytes>,
 }
 
 impl Multiplexed {
@@ -50,17 +61,52 @@ impl Multiplexed {
     ) -> Poll<io::Result<()>> {
         let mut chunk = [0; CHUNK_BYTES];
         while self.ready.is_empty() {
+            if let Some(goodbye) = self.calm.goodbye() {
+                // In the middle of a frame it waits for the rest: see `written`.
+                let is_begun = self.goodbye.is_some();
+                if !is_begun && !self.outgoing.is_between() {
+                    return Poll::Pending;
+                }
+                self.goodbye.get_or_insert(goodbye);
+                return self.poll_goodbye(wire, cx).map(Err);
+            }
             let mut read = ReadBuf::new(&mut chunk);
             ready!(Pin::new(&mut *wire).poll_read(cx, &mut read))?;
             if read.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
             self.traffic.received(read.filled().len());
-            self.authorities.pass(read.filled(), &mut self.ready);
+            let (calm, now) = (&mut self.calm, Instant::now());
+            self.authorities.pass(read.filled(), &mut self.ready, |head| calm.received(head, now));
         }
         let length = self.ready.len().min(buffer.remaining());
         buffer.put_slice(&self.ready.split_to(length));
         Poll::Ready(Ok(()))
+    }
+
+    /// Sends a client away; the error is what ends the connection then.
+    fn poll_goodbye(&mut self, wire: &mut Wire, cx: &mut Context<'_>) -> Poll<io::Error> {
+        while let Some(left) = self.goodbye.as_mut().filter(|left| !left.is_empty()) {
+            match ready!(Pin::new(&mut *wire).poll_write(cx, left)) {
+                Ok(0) => return Poll::Ready(io::ErrorKind::WriteZero.into()),
+                Ok(length) => left.advance(length),
+                Err(error) => return Poll::Ready(error),
+            }
+        }
+        if let Err(error) = ready!(Pin::new(&mut *wire).poll_flush(cx)) {
+            return Poll::Ready(error);
+        }
+        Poll::Ready(io::Error::new(io::ErrorKind::ConnectionAborted, "too many pings"))
+    }
+
+    /// These bytes are out.
+    fn written(&mut self, bytes: &[u8], cx: &Context<'_>) {
+        self.traffic.sent(bytes.len());
+        let calm = &mut self.calm;
+        self.outgoing.pass(bytes, |head| calm.sent(head));
+        if self.calm.goodbye().is_some() && self.outgoing.is_between() {
+            cx.waker().wake_by_ref();
+        }
     }
 }
 
@@ -69,17 +115,28 @@ impl Stream {
         Self { wire, activity, is_shut: false, linger: None, multiplexed: None }
     }
 
-    /// It speaks HTTP/2; its bytes are counted.
-    pub(crate) fn multiplexed(self, traffic: Arc<Traffic>) -> Self {
-        let (authorities, ready) = (Authorities::default(), BytesMut::new());
-        Self { multiplexed: Some(Multiplexed { traffic, authorities, ready }), ..self }
+    /// It speaks HTTP/2; its bytes are counted. Who asks for signs of life more often than once in
+    /// `min_time` is sent away.
+    pub(crate) fn multiplexed(self, traffic: Arc<Traffic>, min_time: Duration) -> Self {
+        let multiplexed = Multiplexed {
+            traffic,
+            authorities: Authorities::default(),
+            ready: BytesMut::new(),
+            calm: Calm::new(min_time),
+            outgoing: Frames::default(),
+            goodbye: None,
+        };
+        Self { multiplexed: Some(multiplexed), ..self }
     }
 
-    fn sent(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let (Some(multiplexed), Poll::Ready(Ok(bytes))) = (&self.multiplexed, &written) {
-            multiplexed.traffic.sent(*bytes);
+    /// The error, if the client is on its way out.
+    fn poll_sent_away(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.multiplexed {
+            Some(multiplexed) if multiplexed.goodbye.is_some() => {
+                multiplexed.poll_goodbye(&mut self.wire, cx).map(Err)
+            }
+            Some(_) | None => Poll::Ready(Ok(())),
         }
-        written
     }
 
     /// Whether the client has closed its half of a plain connection; what it sent before must have
@@ -145,8 +202,12 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.wire).poll_write(cx, data);
-        self.sent(written)
+        ready!(self.poll_sent_away(cx))?;
+        let length = ready!(Pin::new(&mut self.wire).poll_write(cx, data))?;
+        if let Some(multiplexed) = &mut self.multiplexed {
+            multiplexed.written(data.get(..length).unwrap_or(data), cx);
+        }
+        Poll::Ready(Ok(length))
     }
 
     fn poll_write_vectored(
@@ -154,8 +215,17 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         data: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.wire).poll_write_vectored(cx, data);
-        self.sent(written)
+        ready!(self.poll_sent_away(cx))?;
+        let length = ready!(Pin::new(&mut self.wire).poll_write_vectored(cx, data))?;
+        if let Some(multiplexed) = &mut self.multiplexed {
+            let mut left = length;
+            for slice in data {
+                let gone = slice.get(..left.min(slice.len())).unwrap_or(slice);
+                multiplexed.written(gone, cx);
+                left -= gone.len();
+            }
+        }
+        Poll::Ready(Ok(length))
     }
 
     fn is_write_vectored(&self) -> bool {

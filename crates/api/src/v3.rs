@@ -13,7 +13,7 @@ mod election;
 mod failure;
 mod generated;
 mod guard;
-mod header;
+pub(crate) mod header;
 mod health;
 mod kv;
 mod lease;
@@ -22,7 +22,7 @@ mod maintenance;
 pub(crate) mod methods;
 mod patience;
 mod queue;
-mod range;
+pub(crate) mod range;
 mod reflection;
 mod watch;
 
@@ -32,6 +32,7 @@ pub(crate) use self::{
     cluster::Cluster,
     dispatch::{Services, is_grpc},
     election::{Election, Observe},
+    failure::read,
     guard::begin,
     kv::Kv,
     lease::{KeepAlive, Lease},

@@ -19,7 +19,7 @@ pub(crate) const ROW_HEAD_BYTES: usize = 9;
 /// More than any row has: a name is no longer than a request.
 const ROW_BYTES_MAX: usize = limits::REQUEST_BYTES_CEILING + (1 << 20);
 /// What is gathered before it is committed.
-const COMMIT_BYTES: usize = 4 << 20;
+const COMMIT_BYTES: usize = 1 << 20;
 
 /// The tables as some commit left them, read out piece by piece. Others go on writing meanwhile; the
 /// space of what they delete is used again once this is gone.

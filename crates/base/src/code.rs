@@ -85,3 +85,12 @@ impl Code {
         }
     }
 }
+
+/// What our library for gRPC says of a message that is too large, in the words of grpc-go, where its
+/// code is `ResourceExhausted`; `None` for any other text.
+pub fn message_too_large(text: &str) -> Option<String> {
+    let rest = text.strip_prefix("Error, decoded message length too large: found ")?;
+    let (found, rest) = rest.split_once(" bytes, the limit is: ")?;
+    let limit = rest.strip_suffix(" bytes")?;
+    Some(format!("grpc: received message larger than max ({found} vs. {limit})"))
+}

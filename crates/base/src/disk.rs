@@ -2,11 +2,13 @@
 
 mod mem;
 mod os;
+mod unsynced;
 
 use std::{fmt, io, path::Path, sync::Arc};
 
 pub use mem::{Damage, MemDisk};
 pub use os::OsDisk;
+pub use unsynced::UnsyncedDisk;
 
 /// What to do about an error of the operating system, to be put behind its text; empty where the
 /// text says it all.

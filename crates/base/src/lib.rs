@@ -17,6 +17,6 @@ pub mod version;
 pub use chance::mix;
 pub use clock::{Clock, Now, OsClock, UnixNanos};
 pub use code::{Code, Grpc, Refused};
-pub use disk::{Disk, File, Open, OsDisk};
+pub use disk::{Disk, File, Open, OsDisk, UnsyncedDisk};
 pub use ids::{ClusterId, Index, MemberId, Term};
 pub use revision::Revision;

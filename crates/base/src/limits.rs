@@ -26,10 +26,13 @@ pub const PROPOSAL_BYTES_WAITING_MAX: usize = 64 << 20;
 pub const COMMITTED_UNAPPLIED_MAX: u64 = 5_000;
 /// Uncommitted bytes in the raft log before proposals are refused.
 pub const UNCOMMITTED_BYTES_MAX: u64 = 64 << 20;
-/// Bytes of committed entries that one step hands to apply.
-pub const COMMITTED_BYTES_PER_STEP_MAX: u64 = 4 << 20;
 /// And their bytes.
 pub const UNAPPLIED_BYTES_MAX: usize = 64 << 20;
+/// Bytes of committed entries that one step hands to apply.
+pub const COMMITTED_BYTES_PER_STEP_MAX: u64 = 4 << 20;
+/// A follower acknowledges nothing while so much of what is committed has not reached its keyspace's
+/// file: then the leader sends it no more.
+pub const FOLLOWER_BACKLOG_BYTES_MAX: usize = 16 << 20;
 /// Table changes that wait in memory for the flusher.
 pub const TAIL_BYTES_MAX: usize = 64 << 20;
 /// The flusher writes once the tail holds so much, or after [`FLUSH_INTERVAL`].

@@ -56,7 +56,7 @@ impl Default for Config {
 }
 
 /// A user of the cluster.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// Without a colon.
     pub username: String,

@@ -84,6 +84,11 @@ fn members_rolled_to_the_next_version_and_back_strand_no_client_that_asks_anothe
     assert_eq!(record.stranded, 0, "a client went twice around and nobody answered");
 }
 
+/// As the gateway tells it.
+fn error(code: u32, message: &str) -> Value {
+    json!({ "code": code, "error": message, "message": message })
+}
+
 /// Lowers the cluster's version, which something in the keyspace hinders at first.
 fn make_ready_to_go_back(cluster: &mut Cluster) {
     cluster.members.iter_mut().for_each(|member| member.allow("reject downgrade request"));
@@ -95,7 +100,7 @@ fn make_ready_to_go_back(cluster: &mut Cluster) {
     for action in ["VALIDATE", "ENABLE"] {
         let (status, refused) = downgrade(first, action, "3.6.0");
         let message = "etcdserver: the keyspace holds a note, which version 3.6 cannot read";
-        assert_eq!((status, refused), (400, json!({ "code": 9, "message": message })), "{action}");
+        assert_eq!((status, refused), (400, error(9, message)), "{action}");
     }
     assert_eq!(version(first)["etcdcluster"], NEW);
     assert_eq!(note(third, ""), 204);
@@ -107,7 +112,7 @@ fn make_ready_to_go_back(cluster: &mut Cluster) {
         ("PERHAPS", "3.6.0", 2, "etcdserver: unknown method"),
     ] {
         let (_, refused) = downgrade(second, action, target);
-        assert_eq!(refused, json!({ "code": code, "message": message }), "{action} {target}");
+        assert_eq!(refused, error(code, message), "{action} {target}");
     }
     for action in ["CANCEL", "VALIDATE", "ENABLE"] {
         let (status, done) = downgrade(third, action, "3.6");

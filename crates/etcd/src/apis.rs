@@ -1,6 +1,6 @@
 //! The APIs on their ports: peers at once, clients when the member is ready.
 
-use api::Port;
+use api::{Clients, Offer, Port};
 use server::Handle;
 use tokio::{sync::watch, task::JoinSet};
 
@@ -12,9 +12,8 @@ pub(crate) struct Apis {
     stop: watch::Sender<bool>,
     /// Until the member is ready the kernel keeps clients' connections: whoever came now would
     /// read what the keyspace was before the log is applied again.
-    waiting: Vec<Port>,
-    config: api::Config,
-    set_log_level: api::SetLogLevel,
+    waiting: Vec<(Port, Offer)>,
+    clients: Clients,
 }
 
 impl Apis {
@@ -29,16 +28,18 @@ impl Apis {
         for port in ports.peers {
             tasks.spawn(api::serve_peers(port, handle.clone(), stopping.clone()));
         }
-        Self { tasks, stop, waiting: ports.clients, config, set_log_level }
+        let clients = Clients::new(handle.clone(), config, set_log_level, stopping);
+        // That it is not ready is one of the things that are asked there.
+        for port in ports.metrics {
+            tasks.spawn(clients.clone().serve(port, Offer::Metrics));
+        }
+        Self { tasks, stop, waiting: ports.clients, clients }
     }
 
     /// To be called once the member is ready.
-    pub(crate) fn serve_clients(&mut self, handle: &Handle) {
-        for port in self.waiting.drain(..) {
-            let set_log_level = api::SetLogLevel::clone(&self.set_log_level);
-            let (handle, config) = (handle.clone(), self.config.clone());
-            let stopping = self.stop.subscribe();
-            self.tasks.spawn(api::serve_clients(port, handle, config, set_log_level, stopping));
+    pub(crate) fn serve_clients(&mut self) {
+        for (port, offer) in self.waiting.drain(..) {
+            self.tasks.spawn(self.clients.clone().serve(port, offer));
         }
     }
 

@@ -10,6 +10,7 @@ mod checks;
 mod cluster;
 mod environment;
 mod file;
+mod gates;
 mod gateway;
 mod given;
 mod limits;
@@ -25,7 +26,7 @@ use crate::{
 };
 use given::Source;
 
-pub(crate) use bootstrap::{Bootstrap, Domain};
+pub(crate) use bootstrap::{Bootstrap, Domain, Registry};
 pub(crate) use cluster::{DiscoveryUrl, Members, parse as parse_cluster};
 pub(crate) use gateway::{Discovery, Gateway, Target};
 pub(crate) use given::Given;
@@ -51,8 +52,12 @@ pub(crate) struct Config {
     /// Nobody said where the data should go.
     pub(crate) is_default_data_dir: bool,
     pub(crate) cors: Vec<String>,
+    /// The names by which clients may call us without TLS; empty: any.
+    pub(crate) hosts: Vec<String>,
     pub(crate) grpc: api::Grpc,
     pub(crate) listen_clients: Vec<Listen>,
+    pub(crate) listen_http: Vec<Listen>,
+    pub(crate) listen_metrics: Vec<Listen>,
     pub(crate) listen_peers: Vec<Listen>,
     pub(crate) security: Security,
     /// How the initial cluster is found, if no flag lists it.
@@ -61,6 +66,8 @@ pub(crate) struct Config {
     pub(crate) first_start: Vec<String>,
     pub(crate) proxy: Proxy,
     pub(crate) reuse_port: bool,
+    /// Nothing is made to survive a loss of power.
+    pub(crate) no_fsync: bool,
     pub(crate) logging: logging::Settings,
     /// What the user should know about the flags that were given; for the log.
     pub(crate) warnings: Vec<String>,

@@ -3,6 +3,7 @@
 //! are to come).
 
 mod note;
+pub(crate) mod registry;
 
 use std::{path::Path, time::Duration};
 
@@ -186,11 +187,7 @@ impl<'a> Service<'a> {
         if is_among || come.members.len() < come.size {
             return Ok(());
         }
-        Err(NotFound::Full(format!(
-            "discovery: cluster is full: {} members have registered before: give a new token, or \
-             join the cluster when it runs (etcdctl member add)",
-            come.size
-        )))
+        Err(NotFound::Full(full(come.size)))
     }
 
     async fn register_at_last(&mut self, registration: Registration<'_>) -> Result<(), String> {
@@ -272,13 +269,7 @@ impl<'a> Service<'a> {
         if may_be_there && there.node.value.as_deref() == Some(row) {
             return Ok(());
         }
-        Err(for_good(format!(
-            "discovery: found duplicate id: member {} has registered before, from another data \
-             directory. If another member has the same peer URLs, give this one its own. If this \
-             member lost its data, replace it in its cluster (etcdctl member remove, then add); if \
-             the cluster never came to be, give a new token",
-            self.own
-        )))
+        Err(for_good(twice(&self.own)))
     }
 
     async fn next_change(&self, index: u64) -> Result<(), Failed> {
@@ -294,13 +285,35 @@ impl<'a> Service<'a> {
 /// Those who have come, as an initial cluster.
 fn members(come: &Come) -> Result<Members, String> {
     let rows: Vec<&str> = come.members.iter().filter_map(|one| one.value.as_deref()).collect();
-    let rows = rows.join(",");
+    cluster(&rows.join(","), come.size)
+}
+
+/// Rows of so many members, as an initial cluster.
+fn cluster(rows: &str, size: usize) -> Result<Members, String> {
     let members =
-        parse_cluster(&rows).map_err(|why| format!("discovery: invalid URL: {why}: {rows}"))?;
-    if members.len() != come.size {
+        parse_cluster(rows).map_err(|why| format!("discovery: invalid URL: {why}: {rows}"))?;
+    if members.len() != size {
         return Err(format!("discovery: found duplicate name: {rows}"));
     }
     Ok(members)
+}
+
+/// What is said to whoever comes when all places are taken.
+fn full(size: usize) -> String {
+    format!(
+        "discovery: cluster is full: {size} members have registered before: give a new token, or \
+         join the cluster when it runs (etcdctl member add)"
+    )
+}
+
+/// What is said to a member of whose name and URLs there is one already.
+fn twice(id: &str) -> String {
+    format!(
+        "discovery: found duplicate id: member {id} has registered before, from another data \
+         directory. If another member has the same peer URLs, give this one its own. If this member \
+         lost its data, replace it in its cluster (etcdctl member remove, then add); if the cluster \
+         never came to be, give a new token"
+    )
 }
 
 fn base_name(key: &str) -> &str {

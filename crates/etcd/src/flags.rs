@@ -1,10 +1,11 @@
-//! Every flag that etcd 2.3 to 3.6 has, and what becomes of it here.
+//! Every flag that etcd 2.3 to 3.7 has, and what becomes of it here.
 //!
 //! One table serves the command line, the environment and the configuration file. No flag is
 //! ignored in silence: what has no effect says so in the log, what would change the meaning of the
 //! data or its safety is refused until it works.
 
 mod clustering;
+pub(crate) mod gates;
 pub(crate) mod gateway;
 mod help;
 mod logging;
@@ -43,6 +44,8 @@ pub(crate) enum Kind {
     Address,
     /// As Go writes it: `1m30s`.
     Duration,
+    /// Names of features, each with `=true` or `=false`.
+    Gates,
     /// Items with commas between; given twice, both count.
     List,
 }

@@ -13,7 +13,18 @@ const BACKLOG: u32 = 4096;
 #[derive(Debug)]
 pub(crate) struct Listeners {
     pub(crate) clients: Vec<Bound>,
+    /// For clients without gRPC.
+    pub(crate) http: Vec<Bound>,
+    /// For those who look after the member.
+    pub(crate) metrics: Vec<Bound>,
     pub(crate) peers: Vec<Bound>,
+}
+
+impl Listeners {
+    /// How many there are that clients come to.
+    pub(crate) fn of_clients(&self) -> usize {
+        self.clients.len() + self.http.len() + self.metrics.len()
+    }
 }
 
 /// An open port.
@@ -28,8 +39,10 @@ pub(crate) struct Bound {
 /// of the configuration, with a line in the log. Call inside the runtime.
 pub(crate) fn open(config: &mut Config) -> Result<Listeners, String> {
     let clients = open_clients(config)?;
+    let http = open_all(config, &config.listen_http.clone())?;
+    let metrics = open_all(config, &config.listen_metrics.clone())?;
     let peers = open_all(config, &config.listen_peers.clone())?;
-    Ok(Listeners { clients, peers })
+    Ok(Listeners { clients, http, metrics, peers })
 }
 
 /// The same with the ports for clients alone.

@@ -3,6 +3,7 @@
 mod format;
 mod levels;
 mod outputs;
+mod rotation;
 
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use crate::config::Given;
 use format::Format;
 use levels::Levels;
 use outputs::{Output, Outputs};
+use rotation::Rotation;
 
 /// How to log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +49,32 @@ pub(crate) fn settings(given: &mut Given) -> Result<Settings, String> {
         let shown = given.show("log-package-levels");
         given.warn(format!("{shown}: there is no package \"{package}\""));
     }
-    Ok(Settings { format, levels, outputs: outputs::parse(given.text("log-outputs")) })
+    Ok(Settings { format, levels, outputs: outputs(given)? })
+}
+
+/// Where to log; with `--enable-log-rotation` to one file and nowhere else, as in the original.
+fn outputs(given: &mut Given) -> Result<Vec<Output>, String> {
+    let outputs = outputs::parse(given.text("log-outputs"));
+    let flag = "log-rotation-config-json";
+    if !given.switch("enable-log-rotation") {
+        if given.is_set(flag) {
+            let shown = given.show(flag);
+            given.warn(format!("{shown} has no effect without --enable-log-rotation"));
+        }
+        return Ok(outputs);
+    }
+    let shown = given.show(flag);
+    let rotation = Rotation::parse(given.text(flag)).map_err(|why| format!("{shown}: {why}"))?;
+    for why in rotation.idle() {
+        given.warn(format!("{shown}: {why}"));
+    }
+    match <[Output; 1]>::try_from(outputs) {
+        Ok([Output::File(path)]) => Ok(vec![Output::Rotated(path, rotation)]),
+        _ => Err(format!(
+            "{}: --log-outputs requires a single file path when --log-rotate-config-json is defined",
+            given.show("enable-log-rotation")
+        )),
+    }
 }
 
 /// Starts logging. The result changes the level of everything at run time.

@@ -95,7 +95,7 @@ async fn peer_urls(config: &Config, file: &ClusterFile) -> Result<Vec<String>, S
         let path = file.path().display();
         if let Some(bootstrap) = &config.bootstrap {
             let what = match bootstrap {
-                Bootstrap::Token(..) => "discovery token",
+                Bootstrap::Token(..) | Bootstrap::Registry(_) => "discovery token",
                 Bootstrap::Records(_) => "DNS SRV discovery",
             };
             tracing::warn!(
@@ -114,6 +114,7 @@ async fn peer_urls(config: &Config, file: &ClusterFile) -> Result<Vec<String>, S
     let of = |members: Members| members.into_iter().flat_map(|(_, urls)| urls).collect();
     let mut urls: Vec<String> = match &config.bootstrap {
         Some(Bootstrap::Token(url, proxy)) => of(discovery::look((url, proxy.as_ref())).await?),
+        Some(Bootstrap::Registry(registry)) => of(discovery::registry::look(registry).await?),
         Some(Bootstrap::Records(domain)) => records::peer_urls(domain).await?,
         None => of(config.member.initial_cluster.clone()),
     };

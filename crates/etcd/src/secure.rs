@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use api::Port;
+use api::{Offer, Port};
 use base::{Clock as _, OsClock};
 use server::Dialer;
 use tls::{Acceptor, Connector, Settings};
@@ -28,14 +28,21 @@ pub(crate) struct Secured {
 /// Ports that are ready to be served.
 #[derive(Debug)]
 pub(crate) struct Ports {
-    pub(crate) clients: Vec<Port>,
+    pub(crate) clients: Vec<(Port, Offer)>,
+    pub(crate) metrics: Vec<Port>,
     pub(crate) peers: Vec<Port>,
 }
 
 impl Secured {
     pub(crate) fn ports(&self, listeners: Listeners) -> Ports {
+        let clients = self.clients.as_ref();
+        // Where HTTP has ports of its own, it has no other, as in etcd.
+        let offer = if listeners.http.is_empty() { Offer::All } else { Offer::Grpc };
+        let http = ports(listeners.http, clients).into_iter().map(|port| (port, Offer::Http));
+        let grpc = ports(listeners.clients, clients).into_iter().map(|port| (port, offer));
         Ports {
-            clients: ports(listeners.clients, self.clients.as_ref()),
+            clients: grpc.chain(http).collect(),
+            metrics: ports(listeners.metrics, clients),
             peers: ports(listeners.peers, self.peers.as_ref()),
         }
     }
@@ -107,8 +114,9 @@ fn proxy_dialer(config: &Config, side: &Side, settings: Settings) -> Result<Dial
 /// Reads the certificates, and makes those that are to be made. The error is one line.
 pub(crate) fn secure(config: &Config) -> Result<Secured, String> {
     let dir = &config.member.data_dir.join("fixtures");
-    let clients =
-        settings(config, &config.security.clients, &config.listen_clients, &dir.join("client"))?;
+    let of_clients =
+        [&*config.listen_clients, &*config.listen_http, &*config.listen_metrics].concat();
+    let clients = settings(config, &config.security.clients, &of_clients, &dir.join("client"))?;
     let mut peers =
         settings(config, &config.security.peers, &config.listen_peers, &dir.join("peer"))?;
     let side = &config.security.peers;
@@ -116,7 +124,7 @@ pub(crate) fn secure(config: &Config) -> Result<Secured, String> {
     peers.insecure_skip_verify = side.auto;
     peers.server_name = name_of_peers(config);
     Ok(Secured {
-        clients: acceptor(&clients, &config.listen_clients, &CLIENTS_ALPN)
+        clients: acceptor(&clients, &of_clients, &CLIENTS_ALPN)
             .map_err(|why| format!("TLS for clients: {why}"))?,
         peers: acceptor(&peers, &config.listen_peers, &ALPN)
             .map_err(|why| format!("TLS for peers: {why}"))?,

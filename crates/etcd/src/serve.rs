@@ -2,7 +2,7 @@
 
 use std::{num::NonZero, sync::Arc, time::Duration};
 
-use base::{Disk, OsClock, OsDisk};
+use base::{Disk, OsClock, OsDisk, UnsyncedDisk};
 use server::Handle;
 use tokio::runtime::Runtime;
 
@@ -29,8 +29,8 @@ const RUNTIME_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// In etcd's words.
 const JOINS_BY_TOKEN: &str = "discovery URL should not be set when joining existing initial \
-                              cluster: give --initial-cluster instead of --discovery, or \
-                              --initial-cluster-state new";
+                              cluster: give --initial-cluster instead of --discovery or \
+                              --discovery-token, or --initial-cluster-state new";
 
 /// Why a member that served does no longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,13 +90,14 @@ fn run_member(
     discovery::forget(&config.member.data_dir);
     let api_config = api::Config {
         cors: config.cors,
+        hosts: config.hosts,
         // The limit is for each listener.
-        max_connections: (connections_max / listeners.clients.len().max(1)).max(1),
+        max_connections: (connections_max / listeners.of_clients().max(1)).max(1),
         grpc: config.grpc,
     };
     let serving = Serving {
         client_urls: config.member.client_urls,
-        served: listeners.clients.iter().filter_map(served).collect(),
+        served: listeners.clients.iter().chain(&listeners.http).filter_map(served).collect(),
         apis: Apis::new(secured.ports(listeners), &handle, api_config, set_log_level),
         handle,
         signals,
@@ -157,8 +158,11 @@ async fn discover(config: &mut Config, signals: &mut Signals) -> Result<Discover
         match &config.bootstrap {
             None => Ok(None),
             Some(_) if has_member => Ok(ask_again(config, &disk).await),
-            Some(Bootstrap::Token(..)) if !config.member.new_cluster => {
+            Some(Bootstrap::Token(..) | Bootstrap::Registry(_)) if !config.member.new_cluster => {
                 Err(NotFound::Other(JOINS_BY_TOKEN.to_owned()))
+            }
+            Some(Bootstrap::Registry(registry)) => {
+                discovery::registry::join(registry, &config.member).await.map(Some)
             }
             Some(Bootstrap::Token(url, proxy)) => {
                 discovery::join((url, proxy.as_ref()), &config.member).await.map(Some)
@@ -215,7 +219,9 @@ fn start(config: &Config) -> Result<Handle, String> {
         data_dir = %member.data_dir.display(),
         "starting a member"
     );
-    let started = server::start(member.clone(), Arc::new(OsDisk), Arc::new(OsClock::new()));
+    let disk: Arc<dyn Disk> =
+        if config.no_fsync { Arc::new(UnsyncedDisk(OsDisk)) } else { Arc::new(OsDisk) };
+    let started = server::start(member.clone(), disk, Arc::new(OsClock::new()));
     let handle = started.map_err(|error| error.to_string())?;
     // Whoever is refused has a worse thing to read about.
     if config.is_default_data_dir {
@@ -242,7 +248,7 @@ impl Serving {
             tokio::select! {
                 () = self.handle.ready(), if !is_ready => {
                     is_ready = true;
-                    self.apis.serve_clients(&self.handle);
+                    self.apis.serve_clients();
                     announce::ready(&self.handle, &self.client_urls, &self.served);
                 }
                 reason = self.handle.failed() => {

@@ -27,7 +27,7 @@ pub(crate) use effects::{from_wal, to_wal};
 pub use peers::Follower;
 
 /// Bytes of entries in one message to a follower.
-const MESSAGE_BYTES_MAX: u64 = 1 << 20;
+const MESSAGE_BYTES_MAX: u64 = 64 << 10;
 /// Messages on the way to one follower: at the size above what a slow one may cost in memory.
 const MESSAGES_IN_FLIGHT_MAX: usize = 32;
 /// Ticks after which a read index that raft has not answered is asked for again.
@@ -192,6 +192,9 @@ impl Core {
         if self.leads() || !self.is_alone() || self.unsynced.is_empty() {
             self.node.raft.set_randomized_election_timeout(self.election_timeout());
             self.node.tick();
+        }
+        for waiting in self.node.mut_store().tick() {
+            self.node.on_entries_fetched(waiting);
         }
         self.tick_holds();
         self.reads.tick(READ_PATIENCE_TICKS);

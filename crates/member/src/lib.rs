@@ -19,6 +19,7 @@ mod conf;
 mod core;
 mod logger;
 mod open;
+mod spool;
 pub mod upkeep;
 mod window;
 

@@ -21,6 +21,7 @@ use crate::{
     applier::{Applier, ApplyError},
     bootstrap::{self, Bootstrap},
     core::from_wal,
+    spool::Spool,
     window::Window,
 };
 
@@ -44,6 +45,11 @@ impl Paths {
     /// Where the keyspace of a snapshot is gathered, until it takes the place of this member's.
     pub fn incoming(&self) -> PathBuf {
         self.keyspace.with_file_name("keyspace.incoming")
+    }
+
+    /// Where a leader keeps entries for those who are being sent a snapshot.
+    pub fn catch_up(&self) -> PathBuf {
+        self.keyspace.with_file_name("catch-up")
     }
 }
 
@@ -194,7 +200,10 @@ pub fn open(
     // Applied entries were committed, whether or not the log heard of it.
     log.hard_state.commit = log.hard_state.commit.max(applied);
     append_committed(&mut wal, &mut log, additions)?;
-    let window = window(log, &applier, applied);
+    let mut window = window(log, &applier, applied);
+    let path = paths.catch_up();
+    let spool = Spool::new(Arc::clone(disk), &path);
+    window.spool_to(spool.map_err(|source| OpenError::Io { path, source })?);
     let core = Core::new(identity.member, options.core.clone(), window, applied)?;
     Ok(Opened { identity, wal, backend, applier, core })
 }

@@ -1,7 +1,8 @@
 //! The newest part of the raft log in memory: where raft reads entries.
 //!
 //! Holds every entry that is not applied yet, and some that are, for followers that lag a little.
-//! Whoever needs older ones needs a snapshot.
+//! What follows a snapshot that is being sent goes on into a file. Whoever needs older ones needs a
+//! snapshot.
 
 use std::collections::VecDeque;
 
@@ -10,8 +11,8 @@ use raft::{
     eraftpb::{ConfState, Entry, HardState, Snapshot, SnapshotMetadata},
 };
 
-/// Bytes of applied entries that stay for followers that are being sent a snapshot, at most.
-pub(crate) const HELD_BYTES_KEPT: usize = 40 << 20;
+use crate::spool::Spool;
+
 /// Applied entries that stay for slow followers, at most.
 pub(crate) const APPLIED_ENTRIES_KEPT: u64 = 5_000;
 /// Their bytes, at most.
@@ -34,6 +35,8 @@ pub(crate) struct Window {
     kept: u64,
     /// Behind it stands what followers need that are being sent a snapshot of this entry.
     held: Option<u64>,
+    /// What of that is not in memory any more: it ends with `before`, unless it is empty.
+    spool: Option<Spool>,
     /// Entries before this one are not for everybody: they go as soon as they are applied.
     floor: u64,
     /// Who votes, as applied.
@@ -51,6 +54,7 @@ impl Window {
         let mut window = Self {
             kept: APPLIED_ENTRIES_KEPT,
             held: None,
+            spool: None,
             floor: 0,
             conf_state: conf_state.clone(),
             initial: RaftState::new(hard_state, conf_state),
@@ -85,16 +89,24 @@ impl Window {
             }
             let Some(gone) = self.entries.pop_front() else { break };
             self.applied_bytes -= size(&gone);
+            let (_, term_before) = self.before;
             self.before = (gone.index, gone.term);
+            self.spool(term_before, &gone);
+        }
+    }
+
+    /// Puts an entry into the file that leaves memory, if followers need it.
+    fn spool(&mut self, term_before: u64, gone: &Entry) {
+        let (Some(spool), Some(held)) = (&mut self.spool, self.held) else { return };
+        let follows = spool.first().is_some() || gone.index == held.max(self.floor.max(1) - 1) + 1;
+        if follows {
+            spool.push(term_before, gone);
         }
     }
 
     fn is_full(&self) -> bool {
         if self.before.0 + 1 < self.floor {
             return true;
-        }
-        if self.held.is_some_and(|held| held <= self.before.0) {
-            return self.applied_bytes > HELD_BYTES_KEPT;
         }
         self.applied - self.before.0 > self.kept || self.applied_bytes > APPLIED_BYTES_KEPT
     }
@@ -107,6 +119,21 @@ impl Window {
     /// Keeps what follows this entry, for those who are being sent a snapshot of it.
     pub(crate) fn hold(&mut self, index: Option<u64>) {
         self.held = index;
+        match (&mut self.spool, index) {
+            (Some(spool), Some(held)) => spool.forget_before(held + 1),
+            (Some(spool), None) => spool.clear(),
+            (None, _) => (),
+        }
+    }
+
+    /// Who may read on of what is not in memory.
+    pub(crate) fn tick(&mut self) -> Vec<GetEntriesContext> {
+        self.spool.as_mut().map(Spool::tick).unwrap_or_default()
+    }
+
+    /// Where entries go that must be kept, and need not be in memory.
+    pub(crate) fn spool_to(&mut self, spool: Spool) {
+        self.spool = Some(spool);
     }
 
     /// Keeps no applied entry before this one: whoever needs one needs a snapshot.
@@ -114,6 +141,9 @@ impl Window {
         if self.floor < index {
             self.floor = index;
             self.applied(self.applied);
+            if let Some(spool) = &mut self.spool {
+                spool.forget_before(index);
+            }
         }
     }
 
@@ -125,8 +155,13 @@ impl Window {
     pub(crate) fn restart(&mut self, metadata: &SnapshotMetadata) {
         self.before = (metadata.index, metadata.term);
         self.entries.clear();
-        (self.applied, self.applied_bytes, self.held) = (metadata.index, 0, None);
+        (self.applied, self.applied_bytes) = (metadata.index, 0);
+        self.hold(None);
         self.conf_state = metadata.conf_state.clone().unwrap_or_default();
+    }
+
+    fn spooled(&self) -> Option<&Spool> {
+        self.spool.as_ref().filter(|spool| spool.first().is_some())
     }
 
     fn last(&self) -> u64 {
@@ -154,15 +189,20 @@ impl Storage for Window {
         low: u64,
         high: u64,
         max_size: impl Into<Option<u64>>,
-        _context: GetEntriesContext,
+        context: GetEntriesContext,
     ) -> Result<Vec<Entry>> {
+        let max_size = max_size.into().unwrap_or(u64::MAX);
         if low <= self.before.0 {
-            return Err(Error::Store(StorageError::Compacted));
+            let spooled = self.spooled().filter(|_| low >= self.floor);
+            if spooled.is_some_and(|spool| !spool.is_open(context)) {
+                return Err(Error::Store(StorageError::LogTemporarilyUnavailable));
+            }
+            let found = spooled.and_then(|spool| spool.read(low, high, max_size));
+            return found.ok_or(Error::Store(StorageError::Compacted));
         }
         if high > self.last() + 1 {
             return Err(Error::Store(StorageError::Unavailable));
         }
-        let max_size = max_size.into().unwrap_or(u64::MAX);
         let mut found = Vec::new();
         let mut bytes = 0;
         for entry in (low..high).filter_map(|index| self.get(index)) {
@@ -181,13 +221,14 @@ impl Storage for Window {
             return Ok(self.before.1);
         }
         if index < self.before.0 {
-            return Err(Error::Store(StorageError::Compacted));
+            let spooled = self.spooled().and_then(|spool| spool.term(index));
+            return spooled.ok_or(Error::Store(StorageError::Compacted));
         }
         self.get(index).map(|entry| entry.term).ok_or(Error::Store(StorageError::Unavailable))
     }
 
     fn first_index(&self) -> Result<u64> {
-        Ok(self.before.0 + 1)
+        Ok(self.spooled().and_then(Spool::first).unwrap_or(self.before.0 + 1))
     }
 
     fn last_index(&self) -> Result<u64> {
@@ -254,6 +295,39 @@ mod tests {
         window.forget_before(5);
         window.applied(10);
         assert_eq!(indexes(&window, 7, 11, None), Ok(vec![7, 8, 9, 10]));
+    }
+
+    #[test]
+    fn what_follows_a_snapshot_that_is_being_sent_stays_in_a_file() {
+        let disk = base::disk::MemDisk::new(1);
+        let path = std::path::Path::new("/catch-up");
+        let exists = || base::Disk::exists(&disk, path).unwrap();
+        let mut window = window(40_000, 100);
+        window.spool_to(Spool::new(std::sync::Arc::new(disk.clone()), path).unwrap());
+        window.applied(10_000);
+        window.hold(Some(9_000));
+        window.applied(40_000);
+        assert!(window.entries.len() <= 5_001, "{}", window.entries.len());
+        assert_eq!(window.first_index(), Ok(9_001));
+        assert_eq!((window.term(9_000), window.term(20_000)), (Ok(1), Ok(1)));
+        assert_eq!(window.term(8_999), Err(Error::Store(StorageError::Compacted)));
+        let mut next = 9_001;
+        while next <= 40_000 {
+            let found = indexes(&window, next, 40_001, Some(50_000)).unwrap();
+            let expected: Vec<_> = (next..next + found.len() as u64).collect();
+            assert_eq!(found, expected);
+            next += found.len() as u64;
+        }
+        window.hold(Some(30_000));
+        assert!((20_000..=30_001).contains(&window.first_index().unwrap()));
+        window.forget_before(39_000);
+        assert_eq!(
+            indexes(&window, 38_000, 38_002, None),
+            Err(Error::Store(StorageError::Compacted))
+        );
+        window.hold(None);
+        assert_eq!(window.first_index(), Ok(39_000));
+        assert!(!exists(), "nothing is left");
     }
 
     #[test]

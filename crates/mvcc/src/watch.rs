@@ -4,11 +4,12 @@
 //! falls back to reading history from where it stands. So a slow watcher costs nobody anything, and
 //! live and history tell the same.
 //!
-//! - `hub`: finds the watchers that a commit concerns
+//! - `hub`: finds the watchers that a commit concerns; `intervals`: those of ranges
 //! - `mailbox`: what waits for one of them
 
 mod hub;
 mod interest;
+mod intervals;
 mod mailbox;
 
 use std::{
@@ -112,6 +113,12 @@ impl Watcher {
 
     pub fn interest(&self) -> &Interest {
         &self.interest
+    }
+
+    /// Where the store stood when this was looked up, or happened: as far as history is being read, or
+    /// the last commit.
+    pub fn looked_up_at(&self) -> i64 {
+        self.catch_up_to.max(self.position - 1)
     }
 
     /// The revision from which the next commit will come.

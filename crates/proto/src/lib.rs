@@ -6,6 +6,7 @@
 
 pub mod between;
 pub mod command;
+mod open;
 
 /// All of the packages below, as a `FileDescriptorSet`.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -13,7 +13,6 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, AtomicUsize},
     },
-    time::Duration,
 };
 
 use base::{Clock, Disk, MemberId, version};
@@ -269,20 +268,8 @@ fn run(
     shared.note_wal_bytes(&shared.wal.lock());
     let applier = Arc::new(Mutex::new(applier));
     let log = Arc::new(LogQueue::default());
-    let raft = Arc::new(Mutex::new(Raft {
-        core,
-        shared: Arc::clone(&shared),
-        applier: Arc::clone(&applier),
-        log: Arc::clone(&log),
-        at_log_writer: None,
-        has_progress: false,
-        crowded_until: Duration::ZERO,
-        next_tick: shared.now() + shared.config.heartbeat,
-        stop_by: None,
-        hands_over_by: None,
-        snapshots: Vec::new(),
-        arrived: None,
-    }));
+    let raft = Raft::new(core, &shared, &applier, &log);
+    let raft = Arc::new(Mutex::new(raft));
     tell_where_it_is(&shared);
     inbound::connect(&shared);
     spawn_all(&shared, &applier, &log, &raft, locks)

@@ -20,7 +20,10 @@ use std::{
 use base::{Clock, Disk, Index, OsClock, OsDisk, UnixNanos, disk::MemDisk, limits};
 use bytes::Bytes;
 use mvcc::Kind;
-use proto::command::{KeysMethod, KeysWrite, Op};
+use proto::{
+    command::{KeysMethod, KeysWrite, Op},
+    etcdserverpb::{LeaseGrantRequest, LeaseTimeToLiveRequest},
+};
 use state::Response;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -231,6 +234,42 @@ fn whoever_waits_too_long_is_told_even_if_the_disk_hangs() {
         drop(hanging);
         handle.write(set("/b", "1")).await.unwrap();
         handle.stop().await;
+    });
+}
+
+/// A long lease begins with what was noted down of it, whoever leads next; unless it was kept since.
+#[test]
+fn what_is_left_of_a_long_lease_outlives_its_leader() {
+    let (_, disk) = mem();
+    let clock = Arc::new(JumpingClock::default());
+    let begin = || start(mem_config(), Arc::clone(&disk), Arc::clone(&clock) as Arc<dyn Clock>);
+    let left = async |handle: &Handle| {
+        let asked = LeaseTimeToLiveRequest { id: 7, keys: false };
+        let told = handle.lease_time_to_live(asked).await.unwrap();
+        assert_eq!(told.granted_ttl, 1_000);
+        told.ttl
+    };
+    runtime().block_on(async {
+        let handle = begin().unwrap();
+        handle.ready().await;
+        let granted = handle.write(Op::LeaseGrant(LeaseGrantRequest { id: 7, ttl: 1_000 })).await;
+        granted.unwrap();
+        assert!(left(&handle).await > 990);
+        clock.jump(limits::LEASE_CHECKPOINT_INTERVAL + Duration::from_secs(1));
+        let note = || handle.reader().leases().all().get(&7).map_or(0, |lease| lease.remaining);
+        wait_until("what is left is noted down", || (1..=700).contains(&note()));
+        handle.stop().await;
+
+        let next = begin().unwrap();
+        next.ready().await;
+        assert!((600..=701).contains(&left(&next).await), "{}", left(&next).await);
+        assert_eq!(next.keep_lease(7).await, Ok(1_000));
+        next.stop().await;
+
+        let last = begin().unwrap();
+        last.ready().await;
+        assert!(left(&last).await > 990, "the note was taken back");
+        last.stop().await;
     });
 }
 

@@ -1,7 +1,5 @@
 //! Stories of one fault each, without chance: what a cluster does about it, and how soon.
 
-mod regressions;
-
 use base::{MemberId, Term};
 
 use crate::{

@@ -37,10 +37,10 @@ fn check(sent: &[u8], expected: &[u8]) {
     let sent = [PREFACE, sent].concat();
     let expected = [PREFACE, expected].concat();
     let (mut at_once, mut in_bytes) = (BytesMut::new(), BytesMut::new());
-    Authorities::default().pass(&sent, &mut at_once);
+    Authorities::default().pass(&sent, &mut at_once, |_| {});
     let mut authorities = Authorities::default();
     for byte in &sent {
-        authorities.pass(&[*byte], &mut in_bytes);
+        authorities.pass(&[*byte], &mut in_bytes, |_| {});
     }
     assert_eq!(at_once, expected);
     assert_eq!(in_bytes, expected);

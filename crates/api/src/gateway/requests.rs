@@ -5,14 +5,13 @@ use std::{
     task::{Context as Cx, Poll, ready},
 };
 
-use bytes::{Buf as _, BytesMut};
-use http::Request;
-use hyper::body::{Body as _, Incoming};
+use bytes::{Buf as _, Bytes, BytesMut};
+use hyper::body::Body as _;
 use serde::de::DeserializeOwned;
 use tokio_stream::Stream;
 use tonic::Status;
 
-use super::failure;
+use super::{Question, failure};
 use crate::{context::Context, reply::Reply, upload};
 
 /// A question of a stream; longer ones are refused.
@@ -21,11 +20,15 @@ const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// The message of a request's body; or the answer for whoever sends none.
 pub(super) async fn read<Q: DeserializeOwned + Default>(
     context: &Context,
-    request: Request<Incoming>,
+    question: Question,
 ) -> Result<Q, Reply> {
     // In base64 bytes are a third longer.
     let bytes_max = context.config.grpc.request_bytes_max * 2;
-    let body = upload::read_up_to(request, bytes_max).await?;
+    let body = match question {
+        Question::Request(request) => upload::read_up_to(request, bytes_max).await?,
+        // Of these there is one that counts.
+        Question::Messages(_, mut messages) => messages.recv().await.unwrap_or_default(),
+    };
     one(&body).map_err(|status| failure::reply(&status))
 }
 
@@ -39,14 +42,14 @@ fn one<Q: DeserializeOwned + Default>(body: &[u8]) -> Result<Q, Status> {
 
 /// The messages of a body, each as soon as it is there.
 pub(super) fn stream<Q: DeserializeOwned + Send>(
-    body: Incoming,
+    question: Question,
 ) -> impl Stream<Item = Result<Q, Status>> + Send {
-    Messages { body: Some(body), come: BytesMut::new(), message: std::marker::PhantomData }
+    Messages { question: Some(question), come: BytesMut::new(), message: std::marker::PhantomData }
 }
 
 struct Messages<Q> {
     /// `None` once all has come.
-    body: Option<Incoming>,
+    question: Option<Question>,
     come: BytesMut,
     message: std::marker::PhantomData<fn() -> Q>,
 }
@@ -62,7 +65,7 @@ impl<Q: DeserializeOwned> Messages<Q> {
                 self.come.advance(end);
                 Some(Ok(message))
             }
-            Err(error) if error.is_eof() && self.body.is_some() => None,
+            Err(error) if error.is_eof() && self.question.is_some() => None,
             Err(error) => Some(Err(Status::invalid_argument(error.to_string()))),
         }
     }
@@ -76,22 +79,40 @@ impl<Q: DeserializeOwned> Stream for Messages<Q> {
             if let Some(taken) = self.take() {
                 return Poll::Ready(Some(taken));
             }
-            let Some(body) = &mut self.body else { return Poll::Ready(None) };
-            match ready!(Pin::new(body).poll_frame(cx)) {
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        self.come.extend_from_slice(&data);
-                    }
+            let Some(question) = &mut self.question else { return Poll::Ready(None) };
+            match ready!(question.poll_more(cx)) {
+                Some(Ok(data)) => {
+                    self.come.extend_from_slice(&data);
                     if self.come.len() > MESSAGE_BYTES_MAX {
                         let text = format!("a message is longer than {MESSAGE_BYTES_MAX} bytes");
                         return Poll::Ready(Some(Err(Status::invalid_argument(text))));
                     }
                 }
-                Some(Err(error)) => {
-                    return Poll::Ready(Some(Err(Status::cancelled(error.to_string()))));
-                }
-                None => self.body = None,
+                Some(Err(status)) => return Poll::Ready(Some(Err(status))),
+                None => self.question = None,
             }
+        }
+    }
+}
+
+impl Question {
+    /// More of what the client says; `None` at the end.
+    fn poll_more(&mut self, cx: &mut Cx<'_>) -> Poll<Option<Result<Bytes, Status>>> {
+        match self {
+            Self::Messages(_, messages) => messages.poll_recv(cx).map(|more| more.map(Ok)),
+            Self::Request(request) => loop {
+                match ready!(Pin::new(request.body_mut()).poll_frame(cx)) {
+                    None => return Poll::Ready(None),
+                    Some(Ok(frame)) => {
+                        if let Ok(data) = frame.into_data() {
+                            return Poll::Ready(Some(Ok(data)));
+                        }
+                    }
+                    Some(Err(error)) => {
+                        return Poll::Ready(Some(Err(Status::cancelled(error.to_string()))));
+                    }
+                }
+            },
         }
     }
 }

@@ -1,7 +1,8 @@
 //! From a path to a service.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
+use base::code::message_too_large;
 use http::{HeaderMap, Request, Response, header};
 use hyper::{body::Incoming, server::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -100,6 +101,11 @@ impl Services {
         Arc::clone(&self.context.counters.grpc.traffic)
     }
 
+    /// What a client leaves at least between two questions for a sign of life.
+    pub(crate) fn keepalive_min_time(&self) -> Duration {
+        self.context.config.grpc.keepalive_min_time
+    }
+
     /// How connections are served.
     pub(crate) fn http2(&self) -> http2::Builder<TokioExecutor> {
         let limits = &self.context.config.grpc;
@@ -141,7 +147,7 @@ impl Services {
 
     async fn call(&self, method: &Method, request: Request<Incoming>) -> Response<Body> {
         match method.service {
-            "etcdserverpb.KV" if method.name == "Range" && !is_compressed(request.headers()) => {
+            "etcdserverpb.KV" if method.name == "Range" => {
                 range::answer(&self.context, request).await
             }
             "etcdserverpb.KV" => call(&self.kv, request).await,
@@ -178,17 +184,10 @@ fn in_words_of_go(response: Response<tonic::body::Body>) -> Response<tonic::body
         return response;
     }
     let status = Status::from_header_map(response.headers());
-    match status.as_ref().and_then(|status| too_large(status.message())) {
+    match status.as_ref().and_then(|status| message_too_large(status.message())) {
         Some(text) => Status::resource_exhausted(text).into_http(),
         None => response,
     }
-}
-
-fn too_large(text: &str) -> Option<String> {
-    let rest = text.strip_prefix("Error, decoded message length too large: found ")?;
-    let (found, rest) = rest.split_once(" bytes, the limit is: ")?;
-    let limit = rest.strip_suffix(" bytes")?;
-    Some(format!("grpc: received message larger than max ({found} vs. {limit})"))
 }
 
 fn refuse(status: &Status) -> Response<Body> {
@@ -204,10 +203,6 @@ fn deadline_exceeded() -> Status {
 fn encoding(headers: &HeaderMap) -> Option<&[u8]> {
     let encoding = headers.get("grpc-encoding").map(http::HeaderValue::as_bytes);
     encoding.filter(|encoding| *encoding != b"identity")
-}
-
-fn is_compressed(headers: &HeaderMap) -> bool {
-    encoding(headers).is_some()
 }
 
 /// etcd takes gzip.

@@ -4,6 +4,7 @@
 //! then made in pieces while it is sent.
 
 use std::{
+    io::Read as _,
     pin::Pin,
     sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context as Cx, Poll},
@@ -11,6 +12,7 @@ use std::{
 
 use base::Refused;
 use bytes::{BufMut as _, Bytes, BytesMut};
+use flate2::read::GzDecoder;
 use http::{HeaderMap, HeaderValue, Request, Response, header::CONTENT_TYPE};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Body as HttpBody, Frame, Incoming};
@@ -32,12 +34,33 @@ use crate::context::Context;
 const PREFIX_BYTES: usize = 5;
 /// A piece of a large answer.
 const PIECE_BYTES: usize = 64 * 1024;
+/// A larger answer is made while it is sent.
+const WHOLE_BYTES_MAX: usize = 1 << 20;
 /// Keys whose sizes are looked up between two looks whether the client is still there.
 const KEYS_PER_STEP: usize = 10_000;
 /// Between two looks whether compaction has come so far.
 const SWEEP_LOOK: std::time::Duration = std::time::Duration::from_millis(10);
 
-/// Answers a range, up to the bound on what is held in memory.
+/// The answer to a range: as a whole, or a large one while it is sent.
+pub(crate) enum Answer {
+    Whole(RangeResponse),
+    Large(Scan),
+}
+
+/// Answers a range of any size.
+pub(crate) async fn any(context: &Arc<Context>, request: RangeRequest) -> Result<Answer, Status> {
+    match whole(context, &request).await {
+        Ok(answer) => Ok(Answer::Whole(answer)),
+        // It is linearizable already: the barrier was passed.
+        Err(refused) if refused.message() == Refused::AnswerTooLarge.text() => {
+            let request = RangeRequest { serializable: true, ..request };
+            scan(context, request).await.map(Answer::Large)
+        }
+        Err(refused) => Err(refused),
+    }
+}
+
+/// Answers a range, up to the bound on what is made at once.
 pub(crate) async fn whole(
     context: &Context,
     request: &RangeRequest,
@@ -48,7 +71,7 @@ pub(crate) async fn whole(
     if !request.serializable {
         context.handle.read_barrier().await.map_err(unserved)?;
     }
-    let mut answer = context.handle.reader().range(request).map_err(read)?;
+    let mut answer = context.handle.reader().range_up_to(request, WHOLE_BYTES_MAX).map_err(read)?;
     let term = context.handle.status().term.0;
     header::complete(&context.handle, &mut answer.header, term);
     Ok(answer)
@@ -95,23 +118,19 @@ async fn try_answer(
     request: Request<Incoming>,
 ) -> Result<RangeBody, Status> {
     let request = message(context, request.into_body()).await?;
-    match whole(context, &request).await {
-        Ok(answer) => {
+    match any(context, request).await? {
+        Answer::Whole(answer) => {
             let mut out = BytesMut::with_capacity(PREFIX_BYTES + answer.encoded_len());
             put_prefix(&mut out, answer.encoded_len())?;
             answer.encode(&mut out).map_err(|error| Status::internal(error.to_string()))?;
             Ok(RangeBody::new(out.freeze(), None))
         }
-        Err(refused) if refused.message() == Refused::AnswerTooLarge.text() => {
-            large(context, request).await
-        }
-        Err(refused) => Err(refused),
+        Answer::Large(scan) => large(context, scan).await,
     }
 }
 
-/// An answer in pieces. It is linearizable already: the barrier was passed.
-async fn large(context: &Arc<Context>, request: RangeRequest) -> Result<RangeBody, Status> {
-    let scan = scan(context, RangeRequest { serializable: true, ..request }).await?;
+/// An answer in pieces.
+async fn large(context: &Context, scan: Scan) -> Result<RangeBody, Status> {
     let (bytes, scan) = tokio::task::spawn_blocking(move || {
         let mut measure = scan.measure();
         let bytes = loop {
@@ -159,14 +178,30 @@ async fn message(context: &Context, body: Incoming) -> Result<RangeRequest, Stat
     }
     let prefix = bytes.split_to(PREFIX_BYTES);
     let (flag, length) = prefix.split_at(1);
-    if flag != [0] {
-        return Err(Status::unimplemented("compressed messages are not supported"));
-    }
     let told = length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
     if told != bytes.len() {
         return Err(Status::internal("a request of one message was expected"));
     }
+    if flag != [0] {
+        bytes = unzipped(&bytes, bytes_max)?;
+    }
     RangeRequest::decode(bytes).map_err(|error| Status::internal(error.to_string()))
+}
+
+/// What a compressed message says; what it grows to is bounded.
+fn unzipped(bytes: &[u8], bytes_max: usize) -> Result<Bytes, Status> {
+    let mut message = Vec::new();
+    let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
+    let read = GzDecoder::new(bytes).take(limit).read_to_end(&mut message);
+    let length = read.map_err(|error| {
+        Status::internal(format!("grpc: failed to decompress the received message: {error}"))
+    })?;
+    if length > bytes_max {
+        return Err(Status::resource_exhausted(format!(
+            "grpc: received message after decompression larger than max {bytes_max}"
+        )));
+    }
+    Ok(message.into())
 }
 
 /// The answer to a range.

@@ -236,7 +236,8 @@ impl WatchStream {
         }
         let revision = self.store().published();
         let ids: Vec<i64> = self.watches.keys().copied().collect();
-        let behind = ids.into_iter().find(|id| self.tell(*id, revision) || self.is_ahead(*id, revision));
+        let behind =
+            ids.into_iter().find(|id| self.tell(*id, revision) || self.is_ahead(*id, revision));
         match behind {
             None => self.out.push_back(self.answer(NO_WATCH, revision)),
             Some(_) if rounds >= PROGRESS_ROUNDS_MAX => {}
@@ -313,8 +314,7 @@ impl WatchStream {
     /// A watch is over, for this reason.
     fn end(&mut self, watch_id: i64, why: WatchResponse) {
         self.watches.remove(&watch_id);
-        let WatchResponse { header, watch_id, .. } =
-            self.answer(watch_id, self.store().revision());
+        let WatchResponse { header, watch_id, .. } = self.answer(watch_id, self.store().revision());
         self.out.push_back(WatchResponse { header, watch_id, canceled: true, ..why });
     }
 }

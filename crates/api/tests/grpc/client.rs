@@ -149,6 +149,17 @@ impl<Q: Message, A: Message + Default> Stream<Q, A> {
         drop(self.runtime.block_on(give.send(Ok(Frame::data(bytes)))));
     }
 
+    /// Waits for the head of the answer; false if that says how it has ended already.
+    pub(crate) fn begins(&mut self) -> bool {
+        let runtime = self.runtime.clone();
+        let response = self.response.take().expect("it was not looked at");
+        let response = runtime.block_on(async { timeout(PATIENCE, response).await });
+        let response = response.expect("within patience").expect("it does not panic").unwrap();
+        let has_begun = !response.headers().contains_key("grpc-status");
+        self.body = Some(response.into_body());
+        has_begun
+    }
+
     /// Nothing more is asked.
     pub(crate) fn close(&mut self) {
         self.give = None;

@@ -21,7 +21,9 @@ mod maintenance;
 #[path = "../http/member.rs"]
 mod member;
 mod members;
+mod pings;
 mod reflection;
+mod streams;
 mod watch_regressions;
 #[path = "../http/wire.rs"]
 mod wire;

@@ -14,6 +14,7 @@
 
 mod connections;
 mod edges;
+mod gateway;
 mod large;
 mod listings;
 mod member;

@@ -78,13 +78,8 @@ impl Member {
             (bind().await.unwrap(), bind().await.unwrap())
         });
         let (address, peer_address) = (clients.local_addr().unwrap(), peers.local_addr().unwrap());
-        let serve_clients = api::serve_clients(
-            api::Port::plain(clients),
-            handle.clone(),
-            config,
-            set_log_level,
-            stopped.clone(),
-        );
+        let api = api::Clients::new(handle.clone(), config, set_log_level, stopped.clone());
+        let serve_clients = api.serve(api::Port::plain(clients), api::Offer::All);
         let served = vec![
             runtime.spawn(serve_clients),
             runtime.spawn(api::serve_peers(api::Port::plain(peers), handle.clone(), stopped)),

@@ -21,13 +21,8 @@ fn with_jumping_clock<F: Future>(client: impl FnOnce(SocketAddr) -> F) -> F::Out
         let address = listener.local_addr().unwrap();
         let (_stop, stopped) = watch::channel(false);
         let config = api::Config::default();
-        let serve = api::serve_clients(
-            api::Port::plain(listener),
-            handle.clone(),
-            config,
-            Arc::new(|_| false),
-            stopped,
-        );
+        let clients = api::Clients::new(handle.clone(), config, Arc::new(|_| false), stopped);
+        let serve = clients.serve(api::Port::plain(listener), api::Offer::All);
         tokio::spawn(serve);
         tokio::time::pause();
         let answer = client(address).await;

@@ -135,6 +135,14 @@ impl Wire {
         Ok(Answer { status, headers, body: Vec::new() })
     }
 
+    /// The next so many bytes.
+    pub(crate) fn take(&mut self, length: usize) -> Vec<u8> {
+        while self.unread.len() < length {
+            self.fill().expect("more comes");
+        }
+        self.unread.drain(..length).collect()
+    }
+
     /// The next chunk; `None` at the regular end of the body.
     pub(crate) fn chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
         let end = loop {

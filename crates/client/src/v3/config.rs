@@ -14,8 +14,8 @@ const ANSWER_BYTES_MAX: usize = i32::MAX as usize;
 pub struct Config {
     /// How long a connection to one endpoint may take, TLS included.
     pub dial_timeout: Duration,
-    /// A connection on which a call is under way is tried with a ping after so much silence; never
-    /// if it is zero.
+    /// A connection on which a call is under way is tried with a ping after so much silence, but no
+    /// sooner than after ten seconds; never if it is zero.
     pub keepalive_time: Duration,
     /// How long the answer to a ping may take, before the connection is given up.
     pub keepalive_timeout: Duration,

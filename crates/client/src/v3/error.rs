@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use base::Refused;
+use base::{Refused, code::message_too_large};
 use tonic::{Code, Status};
 
 use super::channel::Lost;
@@ -62,6 +62,22 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the same call may fare better later, or elsewhere.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Deadline { .. } | Self::Lost { .. } => true,
+            Self::Refused(refusal) => {
+                matches!(refusal.code, Code::Unavailable | Code::ResourceExhausted)
+            }
+            Self::Endpoint(_)
+            | Self::Tls(_)
+            | Self::NoEndpoints
+            | Self::TooLarge { .. }
+            | Self::Compacted { .. }
+            | Self::SessionExpired { .. } => false,
+        }
+    }
+
     /// Whether it is this refusal of the table.
     pub fn is(&self, refused: Refused) -> bool {
         match self {
@@ -136,6 +152,9 @@ pub(super) enum Failed {
 impl Failed {
     /// What gRPC reports: a server's no has no source, all that goes wrong on the way has one.
     pub(super) fn of(status: &Status) -> Self {
+        if let Some(message) = message_too_large(status.message()) {
+            return Self::Refused(Refusal { code: Code::ResourceExhausted, message });
+        }
         let mut source = std::error::Error::source(status);
         if source.is_none() {
             let message = status.message().to_owned();

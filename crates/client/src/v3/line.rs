@@ -23,6 +23,8 @@ use crate::{
     error::{Attempt, AttemptKind},
 };
 
+/// The least time between two pings (grpc-go).
+const PINGS_APART: Duration = Duration::from_secs(10);
 /// What a server may send ahead on one stream, and on all of a connection.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
@@ -115,7 +117,7 @@ impl Line {
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .keep_alive_interval(Some(self.keepalive_time).filter(|often| !often.is_zero()))
+            .keep_alive_interval(pings(self.keepalive_time))
             .keep_alive_timeout(self.keepalive_timeout);
         let (sender, connection) = builder.handshake(wire).await.map_err(io::Error::other)?;
         // It ends with its last sender. How is told to each call that was on it.
@@ -147,6 +149,12 @@ impl Line {
     pub(super) fn is_avoided(&self) -> bool {
         self.trouble.lock().as_ref().is_some_and(|trouble| trouble.at.elapsed() < AVOIDED)
     }
+}
+
+/// How often to ask; never for zero. Servers send away who asks more often than once in five seconds,
+/// so that clientv3 never does either, whatever it is told.
+fn pings(keepalive_time: Duration) -> Option<Duration> {
+    (!keepalive_time.is_zero()).then(|| keepalive_time.max(PINGS_APART))
 }
 
 /// The error of the system in a chain, whose text comes from its number.

@@ -1,17 +1,23 @@
 //! How a member that has no data yet finds its cluster, when `--initial-cluster` does not say.
 
+mod registry;
+
 use client::Proxy;
 
 use super::{DiscoveryUrl, Refusal, given::Given};
 
+pub(crate) use registry::Registry;
+
 /// Flags that count at a member's first start only.
-const FIRST_START: [&str; 8] = [
+const FIRST_START: [&str; 10] = [
     "initial-cluster",
     "initial-cluster-state",
     "initial-cluster-token",
     "initial-advertise-peer-urls",
     "discovery",
     "discovery-proxy",
+    "discovery-token",
+    "discovery-endpoints",
     "discovery-srv",
     "discovery-srv-name",
 ];
@@ -21,6 +27,8 @@ const FIRST_START: [&str; 8] = [
 pub(crate) enum Bootstrap {
     /// A token of a discovery service, which may be behind a proxy.
     Token(DiscoveryUrl, Option<Proxy>),
+    /// A token at a cluster that speaks API 3.
+    Registry(Box<Registry>),
     Records(Domain),
 }
 
@@ -43,11 +51,11 @@ impl Domain {
 /// What was given, if anything.
 pub(super) fn read(given: &mut Given) -> Result<Option<Bootstrap>, Refusal> {
     let is_given = |given: &Given, flag: &str| !given.text(flag).is_empty();
-    let ways = ["initial-cluster", "discovery", "discovery-srv"];
+    let ways = ["initial-cluster", "discovery", "discovery-endpoints", "discovery-srv"];
     if ways.iter().filter(|flag| is_given(given, flag)).count() > 1 {
         return Err(Refusal::Conflict(
             "multiple discovery or bootstrap flags are set. Choose one of \"initial-cluster\", \
-             \"discovery\" or \"discovery-srv\""
+             \"discovery\", \"discovery-endpoints\" or \"discovery-srv\""
                 .to_owned(),
         ));
     }
@@ -58,6 +66,9 @@ pub(super) fn read(given: &mut Given) -> Result<Option<Bootstrap>, Refusal> {
     }
     if is_given(given, "discovery") {
         return token(given).map(Some);
+    }
+    if let Some(registry) = registry::read(given)? {
+        return Ok(Some(Bootstrap::Registry(Box::new(registry))));
     }
     if is_given(given, "discovery-srv") {
         return domain(given).map(Some);

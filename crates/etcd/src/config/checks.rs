@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
-    Bootstrap, Config, Defaults, Listen, Refusal, bootstrap, cluster,
+    Bootstrap, Config, Defaults, Listen, Refusal, bootstrap, cluster, gates,
     given::Given,
     limits,
     proxy::{self, Mode, Proxy},
@@ -28,18 +28,26 @@ pub(super) fn config(mut given: Given) -> Result<Config, Refusal> {
         advertises_nothing(&mut given, &proxy)?;
     }
     let listen_clients = listen(&given, "listen-client-urls")?;
+    let listen_http = listen(&given, "listen-client-http-urls")?;
+    let listen_metrics = listen(&given, "listen-metrics-urls")?;
     let listen_peers = listen(&given, "listen-peer-urls")?;
     // A proxy opens no port for peers.
     let opened_peers = if proxy.mode == Mode::Off { listen_peers.as_slice() } else { &[] };
-    distinct(&listen_clients, opened_peers)?;
+    let of_clients = [&*listen_clients, &*listen_http, &*listen_metrics].concat();
+    distinct(&of_clients, opened_peers)?;
     let security = security::read(&mut given)?;
-    security::fits(&mut given, &security, &listen_clients, opened_peers)?;
+    security::fits(&mut given, &security, &of_clients, opened_peers)?;
     let bootstrap = bootstrap::read(&mut given)?;
     limits::warn(&mut given);
+    gates::read(&mut given)?;
     let mut member = member(&given)?;
-    if let Some(Bootstrap::Token(url, _)) = &bootstrap {
-        // As in etcd: members that came by different tokens are strangers.
-        member.initial_cluster_token.clone_from(&url.text);
+    // As in etcd: members that came by different tokens are strangers.
+    match &bootstrap {
+        Some(Bootstrap::Token(url, _)) => member.initial_cluster_token.clone_from(&url.text),
+        Some(Bootstrap::Registry(registry)) => {
+            member.initial_cluster_token.clone_from(&registry.token);
+        }
+        Some(Bootstrap::Records(_)) | None => {}
     }
     let logging = logging::settings(&mut given).map_err(conflict)?;
     Ok(Config {
@@ -48,17 +56,28 @@ pub(super) fn config(mut given: Given) -> Result<Config, Refusal> {
         // Checked when it was given.
         cors: value::origins(given.text("cors")).unwrap_or_default(),
         grpc: limits::grpc(&given),
+        hosts: hosts(&given),
         listen_clients,
+        listen_http,
+        listen_metrics,
         listen_peers,
         security,
         bootstrap,
         first_start: bootstrap::first_start(&given),
         proxy,
         reuse_port: given.switch("socket-reuse-port"),
+        no_fsync: given.switch("unsafe-no-fsync"),
         logging,
         warnings: given.take_warnings(),
         defaults,
     })
+}
+
+/// `*` stands for all.
+fn hosts(given: &Given) -> Vec<String> {
+    let names = given.text("host-whitelist").split(',').map(str::trim);
+    let names: Vec<_> = names.filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    if names.iter().any(|name| name == "*") { Vec::new() } else { names }
 }
 
 /// A member must say where clients reach it. A proxy need not, and as in the original, whoever may
@@ -168,6 +187,9 @@ fn quota(bytes: i64) -> u64 {
 fn listen(given: &Given, flag: &'static str) -> Result<Vec<Listen>, Refusal> {
     let is_default = !given.is_set(flag);
     let mut listens = Vec::new();
+    if given.text(flag).is_empty() {
+        return Ok(listens);
+    }
     for url in parsed(given, flag)? {
         let shown = given.show(flag);
         if url.bind_address().is_none() {

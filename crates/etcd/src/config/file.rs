@@ -11,7 +11,7 @@ use super::{
 };
 use crate::flags::{self, Kind};
 
-/// Two sections of the file have keys of their own; here are the flags that these stand for.
+/// Sections of the file have keys of their own; here are the flags that these stand for.
 const SECTIONS: &[(&str, &[(&str, &str)])] = &[
     (
         "client-transport-security",
@@ -45,6 +45,28 @@ const SECTIONS: &[(&str, &[(&str, &str)])] = &[
             ("skip-client-san-verification", "peer-skip-client-san-verification"),
         ],
     ),
+    (
+        "socket-options",
+        &[("reuse-port", "socket-reuse-port"), ("reuse-address", "socket-reuse-address")],
+    ),
+    (
+        "discovery-config",
+        &[
+            ("token", "discovery-token"),
+            ("client.endpoints", "discovery-endpoints"),
+            ("client.dial-timeout", "discovery-dial-timeout"),
+            ("client.request-timeout", "discovery-request-timeout"),
+            ("client.keepalive-time", "discovery-keepalive-time"),
+            ("client.keepalive-timeout", "discovery-keepalive-timeout"),
+            ("client.secure.cert", "discovery-cert"),
+            ("client.secure.key", "discovery-key"),
+            ("client.secure.cacert", "discovery-cacert"),
+            ("client.secure.insecure-transport", "discovery-insecure-transport"),
+            ("client.secure.insecure-skip-tls-verify", "discovery-insecure-skip-tls-verify"),
+            ("client.auth.username", "discovery-user"),
+            ("client.auth.password", "discovery-password"),
+        ],
+    ),
 ];
 
 pub(super) fn read(path: &Path) -> Result<Given, Refusal> {
@@ -61,7 +83,7 @@ fn parse(text: &str, path: &Path) -> Result<Given, Refusal> {
         match (section, value) {
             (Some(_), Value::Null) => {}
             (Some((name, keys)), Value::Object(inner)) => {
-                for (key, value) in inner {
+                for (key, value) in flattened(inner) {
                     let flag = keys.iter().find(|(inside, _)| *inside == key);
                     let written = format!("{name}.{key}");
                     set(&mut given, path, (&written, flag.map(|(_, flag)| *flag)), &value)?;
@@ -72,6 +94,20 @@ fn parse(text: &str, path: &Path) -> Result<Given, Refusal> {
         }
     }
     Ok(given)
+}
+
+/// What lies in sections of a section, with their names in front.
+fn flattened(section: Map<String, Value>) -> Vec<(String, Value)> {
+    let mut flat = Vec::new();
+    for (key, value) in section {
+        if let Value::Object(inner) = value {
+            let inner = flattened(inner).into_iter();
+            flat.extend(inner.map(|(inside, value)| (format!("{key}.{inside}"), value)));
+        } else {
+            flat.push((key, value));
+        }
+    }
+    flat
 }
 
 fn mapping(text: &str, path: &Path) -> Result<Map<String, Value>, Refusal> {

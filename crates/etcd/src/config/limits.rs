@@ -56,6 +56,7 @@ pub(super) fn grpc(given: &Given) -> api::Grpc {
         request_bytes_max: request_bytes_max(given),
         txn_ops_max: count("max-txn-ops"),
         streams_max: if is_given { streams } else { default.streams_max },
+        keepalive_min_time: given.duration("grpc-keepalive-min-time"),
         keepalive_interval: if interval.is_zero() { interval } else { interval.max(KEEPALIVE_MIN) },
         keepalive_timeout: given.duration("grpc-keepalive-timeout"),
         progress_interval: given.duration("watch-progress-notify-interval"),

@@ -149,6 +149,18 @@ fn flags_that_do_not_go_together_are_refused_with_advice() {
     let proxied = |proxy| ["--discovery=http://a:1/x", proxy];
     check(&proxied("--discovery-proxy=a:port"), "is no address of an HTTP proxy");
     check(&proxied("--discovery-proxy=https://a"), "a proxy is spoken to without TLS");
+    let v3 = ["--discovery-token=t", "--discovery-endpoints=a:1"];
+    let halves = "both --discovery-token and --discovery-endpoints must be set";
+    check(&v3[..1], halves);
+    check(&v3[1..], halves);
+    check(&[v3[0], "--discovery-endpoints=a:1,,b:1"], "must not contain empty endpoints");
+    check(&[v3[0], v3[1], "--discovery-srv=a.test"], "multiple discovery or bootstrap flags");
+    check(&[v3[0], v3[1], "--discovery-cert=c"], "--discovery-cert: KeyFile and CertFile must");
+    let rotation = ["--enable-log-rotation", "--log-outputs=a.log", "--log-rotation-config-json={"];
+    check(&rotation[..1], "requires a single file path");
+    check(&[rotation[0], "--log-outputs=a.log,stderr"], "requires a single file path");
+    check(&rotation, "--log-rotation-config-json: invalid log rotation config: ");
+    check(&["--feature-gates=LeaseCheckpointPersist=true"], "requires enabling feature gate");
     check(&["--cert-file=c"], "KeyFile and CertFile must both be present[key: , cert: c]");
     check(&["--tls-min-version=TLS1.1"], "unexpected TLS version \"TLS1.1\"");
     check(&["--cipher-suites=X"], "unexpected TLS cipher suite \"X\"");
@@ -162,11 +174,7 @@ fn what_belongs_to_later_features_is_refused_unless_it_says_nothing() {
         let expected = format!("{feature} is not supported yet: leave it out");
         assert!(!usage && text.contains(&expected), "{text}");
     };
-    let v3 = "discovery through etcd's v3 API (--discovery and --discovery-srv are)";
-    check("--discovery-token=1", v3);
-    check("--discovery-endpoints=http://a:1", v3);
     check("--auth-token=jwt,pub-key=x", "this kind of token");
-    check("--unsafe-no-fsync", "running without fsync");
     for flag in ["--cert-file=", "--client-cert-auth=false", "--proxy=off", "--auth-token=simple"] {
         configured(&[flag], &[]);
     }
@@ -224,8 +232,14 @@ fn what_has_no_effect_is_told() {
     check("--log-package-levels=nobody=DEBUG", "there is no package \"nobody\"");
     check("--discovery-proxy=p:1", "--discovery-proxy has no effect without --discovery");
     check("--discovery-srv-name=x", "--discovery-srv-name has no effect without --discovery-srv");
-    check("--discovery-dial-timeout=9s", "there is no discovery through etcd's v3 API yet");
-    let silent = ["--max-wals=5", "--enable-v2", "--enable-v2=1", "--pre-vote=true"];
+    check("--discovery-dial-timeout=9s", "has no effect without --discovery-endpoints");
+    check("--experimental-enable-v2v3=/v2", "always share one keyspace");
+    check("--log-rotation-config-json={}", "has no effect without --enable-log-rotation");
+    let gates = "--feature-gates=CompactHashCheck=true,LeaseCheckpoint=false";
+    check(gates, "CompactHashCheck has no effect: members do not compare themselves yet");
+    check(gates, "LeaseCheckpoint has no effect: what is left of a lease is always kept");
+    let on = "--feature-gates=LeaseCheckpoint=true,LeaseCheckpointPersist=true";
+    let silent = ["--max-wals=5", "--enable-v2", "--enable-v2=1", "--corrupt-check-time=0", on];
     for flag in silent {
         assert!(configured(&["--data-dir=d", flag], &[]).warnings.is_empty(), "{flag}");
     }
@@ -246,6 +260,49 @@ fn a_new_member_finds_its_cluster_as_the_flags_say() {
     assert_eq!(config.member.initial_cluster_token, "etcd-cluster");
     let given = ["--initial-cluster-state", "--discovery-srv", "ETCD_DISCOVERY_SRV_NAME"];
     assert_eq!(config.first_start, given);
+}
+
+#[test]
+fn a_registry_is_asked_as_the_flags_say() {
+    let line = [
+        "--discovery-token=t",
+        "--discovery-endpoints=a:1, https://b:2",
+        "--discovery-request-timeout=9s",
+        "--discovery-user=u:p",
+    ];
+    let config = configured(&line, &[]);
+    assert_eq!(config.member.initial_cluster_token, "t");
+    let Some(Bootstrap::Registry(registry)) = config.bootstrap else { panic!() };
+    assert_eq!(registry.endpoints, ["a:1", "https://b:2"]);
+    assert_eq!(registry.request_timeout, Duration::from_secs(9));
+    let shown = format!("{registry:?}");
+    assert!(shown.contains("username: \"u\"") && !shown.contains("\"p\""), "{shown}");
+    assert!(shown.contains("tls: None"), "{shown}");
+    // In a file of the original they are sections of a section.
+    let file = file(
+        "discovery-config:\n  token: t\n  client:\n    endpoints: [a:1, 'https://b:2']\n    \
+         request-timeout: 9000000000\n    auth:\n      username: u\n      password: p\n",
+    );
+    let named = format!("--config-file={}", file.path().display());
+    let of_file = configured(&[&named], &[]);
+    assert_eq!(of_file.bootstrap, Some(Bootstrap::Registry(registry)));
+    assert_eq!(of_file.warnings.iter().find(|text| text.contains("unrecognized")), None);
+}
+
+#[test]
+fn ports_of_their_own_are_opened_for_http_and_metrics() {
+    let line = [
+        "--listen-client-http-urls=http://127.0.0.1:1",
+        "--listen-metrics-urls=http://127.0.0.1:2,http://127.0.0.1:3",
+        "--host-whitelist=a.test,b.test",
+    ];
+    let config = configured(&line, &[]);
+    assert_eq!(urls(&config.listen_http), ["http://127.0.0.1:1"]);
+    assert_eq!(urls(&config.listen_metrics), ["http://127.0.0.1:2", "http://127.0.0.1:3"]);
+    assert_eq!(config.hosts, ["a.test", "b.test"]);
+    assert_eq!(configured(&["--host-whitelist=*,a"], &[]).hosts, [""; 0]);
+    let (_, text) = refused(&[line[0], "--listen-metrics-urls=http://127.0.0.1:1"], &[]);
+    assert!(text.contains("are the same address: give each its own port"), "{text}");
 }
 
 #[test]
@@ -382,6 +439,7 @@ fn limits_of_the_v3_api_are_taken_from_the_flags() {
             "--max-request-bytes=9000",
             "--max-txn-ops=7",
             "--max-concurrent-streams=3",
+            "--grpc-keepalive-min-time=4s",
             "--grpc-keepalive-interval=1m30s",
             "--grpc-keepalive-timeout=1500ms",
             "--watch-progress-notify-interval=5s",
@@ -392,6 +450,7 @@ fn limits_of_the_v3_api_are_taken_from_the_flags() {
         request_bytes_max: 9_000,
         txn_ops_max: 7,
         streams_max: 3,
+        keepalive_min_time: Duration::from_secs(4),
         keepalive_interval: Duration::from_secs(90),
         keepalive_timeout: Duration::from_millis(1_500),
         progress_interval: Duration::from_secs(5),

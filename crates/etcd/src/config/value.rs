@@ -1,7 +1,7 @@
 //! Values of flags: which are well-formed, which are the same.
 
 use super::urls;
-use crate::flags::{Flag, Kind};
+use crate::flags::{Flag, Kind, gates};
 
 /// Says what is wrong with a value of `flag`, if anything is.
 pub(crate) fn check(flag: &Flag, value: &str) -> Result<(), String> {
@@ -16,6 +16,7 @@ pub(crate) fn check(flag: &Flag, value: &str) -> Result<(), String> {
         Kind::Urls => urls::parse_list(value).map(drop),
         Kind::Origins => origins(value).map(drop),
         Kind::Duration => base::duration::parse(value).map(drop),
+        Kind::Gates => gates::parse(value).map(drop),
         Kind::Address => well_formed(value.parse::<std::net::SocketAddr>().is_ok(), "give IP:port"),
     }
 }
@@ -57,13 +58,17 @@ fn is_origin(part: &str) -> bool {
 pub(crate) fn same(flag: &Flag, value: &str) -> bool {
     match flag.kind {
         Kind::Switch => switch(value) == switch(flag.default),
+        Kind::Duration => {
+            let parsed = |text: &str| base::duration::parse(text).unwrap_or_default();
+            value.is_empty() || parsed(value) == parsed(flag.default)
+        }
         Kind::Text
         | Kind::Count
         | Kind::Number
         | Kind::OneOf(_)
         | Kind::Urls
         | Kind::Origins
-        | Kind::Duration
+        | Kind::Gates
         | Kind::List
         | Kind::Address => value == flag.default || value.is_empty(),
     }

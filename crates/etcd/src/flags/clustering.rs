@@ -1,10 +1,11 @@
 //! Flags on the cluster: what members tell each other and how they find each other.
 
-use super::{Fate, Flag, Kind, idle, later, used};
+use super::{Flag, Kind, idle, used};
 
-const DISCOVERY_V3: &str = "discovery through etcd's v3 API (--discovery and --discovery-srv are)";
-const IDLE_DISCOVERY_V3: &str = "there is no discovery through etcd's v3 API yet";
-const V2V3: &str = "v2 and v3 share one keyspace: leave it out";
+const V2V3: &str = "the v2 API and the v3 API always share one keyspace";
+const V2_STAGES: &[&str] =
+    &["not-yet", "write-only", "write-only-skip-check", "write-only-drop-data", "gone"];
+const ROLLING: &str = "members of neighbouring versions always work together";
 
 pub(super) const FLAGS: &[Flag] = &[
     used(
@@ -50,8 +51,13 @@ pub(super) const FLAGS: &[Flag] = &[
         "true",
         "elections at a start are as soon as is safe",
     ),
-    idle("raft-read-timeout", Kind::Text, "5s", "a silent peer is given up after 15 s"),
-    idle("raft-write-timeout", Kind::Text, "5s", "a peer that does not read is given up after 5 s"),
+    idle("raft-read-timeout", Kind::Duration, "5s", "a silent peer is given up after 15 s"),
+    idle(
+        "raft-write-timeout",
+        Kind::Duration,
+        "5s",
+        "a peer that does not read is given up after 5 s",
+    ),
     used(
         "max-learners",
         Kind::Count,
@@ -83,30 +89,51 @@ pub(super) const FLAGS: &[Flag] = &[
         "",
         "Asks for _etcd-server-ssl-NAME._tcp and _etcd-server-NAME._tcp instead.",
     ),
-    later("discovery-endpoints", Kind::Text, "", DISCOVERY_V3),
-    later("discovery-token", Kind::Text, "", DISCOVERY_V3),
-    later("discovery-cacert", Kind::Text, "", DISCOVERY_V3),
-    later("discovery-cert", Kind::Text, "", DISCOVERY_V3),
-    later("discovery-key", Kind::Text, "", DISCOVERY_V3),
-    later("discovery-user", Kind::Text, "", DISCOVERY_V3),
-    later("discovery-password", Kind::Text, "", DISCOVERY_V3),
-    later("discovery-insecure-skip-tls-verify", Kind::Switch, "false", DISCOVERY_V3),
-    idle("discovery-insecure-transport", Kind::Switch, "true", IDLE_DISCOVERY_V3),
-    idle("discovery-dial-timeout", Kind::Text, "2s", IDLE_DISCOVERY_V3),
-    idle("discovery-request-timeout", Kind::Text, "5s", IDLE_DISCOVERY_V3),
-    idle("discovery-keepalive-time", Kind::Text, "2s", IDLE_DISCOVERY_V3),
-    idle("discovery-keepalive-timeout", Kind::Text, "6s", IDLE_DISCOVERY_V3),
+    used(
+        "discovery-token",
+        Kind::Text,
+        "",
+        "Token at which the members of a new cluster find each other through the v3 API.",
+    ),
+    used(
+        "discovery-endpoints",
+        Kind::List,
+        "",
+        "Members of the cluster that has that token, as host:port or URLs, separated by commas.",
+    ),
+    used("discovery-cacert", Kind::Text, "", "Authorities that their certificates must come from."),
+    used("discovery-cert", Kind::Text, "", "Certificate to show to them."),
+    used("discovery-key", Kind::Text, "", "Its key."),
+    used("discovery-user", Kind::Text, "", "User to be there, as name or name:password."),
+    used("discovery-password", Kind::Text, "", "The user's password."),
+    used(
+        "discovery-insecure-transport",
+        Kind::Switch,
+        "true",
+        "Speak to endpoints without a scheme in the clear, unless another flag asks for TLS.",
+    ),
+    used(
+        "discovery-insecure-skip-tls-verify",
+        Kind::Switch,
+        "false",
+        "UNSAFE: take their certificates without a look.",
+    ),
+    used("discovery-dial-timeout", Kind::Duration, "2s", "Time for a connection to one of them."),
+    used("discovery-request-timeout", Kind::Duration, "5s", "Time for one request."),
+    used(
+        "discovery-keepalive-time",
+        Kind::Duration,
+        "2s",
+        "Silence after which a connection is asked for a sign of life; 0 asks for none.",
+    ),
+    used("discovery-keepalive-timeout", Kind::Duration, "6s", "Time that this may take."),
     used(
         "discovery-fallback",
         Kind::OneOf(&["exit", "proxy"]),
         "proxy",
         "What to do when the token is full: 'exit', or serve as a 'proxy' of the cluster.",
     ),
-    Flag {
-        name: "experimental-enable-v2v3",
-        kind: Kind::Text,
-        default: "",
-        fate: Fate::Gone(V2V3),
-    },
-    idle("v2-deprecation", Kind::Text, "write-only", "the v2 API stays"),
+    idle("experimental-enable-v2v3", Kind::Text, "", V2V3),
+    idle("next-cluster-version-compatible", Kind::Switch, "false", ROLLING),
+    idle("v2-deprecation", Kind::OneOf(V2_STAGES), "write-only", "the v2 API stays"),
 ];

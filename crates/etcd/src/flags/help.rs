@@ -50,7 +50,9 @@ pub(super) fn write_group(text: &mut String, group: &Group) {
     }
     *text += &format!("\n{}:\n", group.title);
     for (flag, help) in used {
-        *text += &format!("  --{} '{}'\n", flag.name, flag.default);
+        let is_long = flag.name.len() + flag.default.len() > WIDTH;
+        let between = if is_long { "\n      " } else { " " };
+        *text += &format!("  --{}{between}'{}'\n", flag.name, flag.default);
         wrap(text, help, "      ");
     }
 }

@@ -1,6 +1,6 @@
 //! Flags on what is logged, how and where to.
 
-use super::{Flag, Kind, later, used};
+use super::{Flag, Kind, used};
 
 pub(super) const FLAGS: &[Flag] = &[
     used("debug", Kind::Switch, "false", "Log at level debug."),
@@ -35,8 +35,19 @@ pub(super) const FLAGS: &[Flag] = &[
         "Where to log: default, stderr, stdout, systemd/journal (stderr, which journald reads), or \
          files, separated by commas.",
     ),
-    later("enable-log-rotation", Kind::Switch, "false", "log rotation"),
-    later("log-rotation-config-json", Kind::Text, ROTATION, "log rotation"),
+    used(
+        "enable-log-rotation",
+        Kind::Switch,
+        "false",
+        "Set the file of --log-outputs aside when it is full, and begin a new one.",
+    ),
+    used(
+        "log-rotation-config-json",
+        Kind::Text,
+        ROTATION,
+        "When it is full (maxsize, in MB), and which of those set aside are kept: so many (maxbackups), \
+         for so many days (maxage); 0 keeps all.",
+    ),
 ];
 
 const ROTATION: &str =

@@ -1,6 +1,6 @@
 //! Flags of one member: its name, its data, its addresses, its pace.
 
-use super::{Flag, Kind, idle, later, used};
+use super::{Flag, Kind, idle, used};
 
 pub(super) const FLAGS: &[Flag] = &[
     used("name", Kind::Text, "default", "Human-readable name of this member."),
@@ -43,6 +43,24 @@ pub(super) const FLAGS: &[Flag] = &[
         "Live bytes that the keyspace may hold (0: 2 GiB; negative: no bound).",
     ),
     used(
+        "listen-client-http-urls",
+        Kind::Urls,
+        "",
+        "URLs to serve HTTP on; those of --listen-client-urls then serve gRPC alone.",
+    ),
+    used(
+        "listen-metrics-urls",
+        Kind::Urls,
+        "",
+        "URLs to serve /metrics and /health on, besides where clients are.",
+    ),
+    used(
+        "unsafe-no-fsync",
+        Kind::Switch,
+        "false",
+        "UNSAFE: sync nothing; after a loss of power what was acknowledged may be gone.",
+    ),
+    used(
         "cors",
         Kind::Origins,
         "",
@@ -72,7 +90,4 @@ pub(super) const FLAGS: &[Flag] = &[
     idle("max-snapshots", Kind::Count, "5", "no old snapshots are kept"),
     idle("max-wals", Kind::Count, "5", "the raft log is cut by what is applied and on disk"),
     idle("enable-pprof", Kind::Switch, "false", "Go's profiler is not offered"),
-    later("listen-metrics-urls", Kind::Text, "", "a port of its own for metrics"),
-    later("listen-client-http-urls", Kind::Text, "", "a port of its own for HTTP"),
-    later("unsafe-no-fsync", Kind::Switch, "false", "running without fsync"),
 ];

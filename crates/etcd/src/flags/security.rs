@@ -73,7 +73,12 @@ pub(super) const FLAGS: &[Flag] = &[
         default: "false",
         fate: Fate::Renamed("peer-skip-client-san-verification"),
     },
-    later("host-whitelist", Kind::Text, "*", "a list of host names"),
+    used(
+        "host-whitelist",
+        Kind::List,
+        "*",
+        "host names by which clients may call this member over HTTP without TLS; * for all",
+    ),
     later("auth-token", Kind::Text, "simple", AUTH),
     idle("auth-token-ttl", Kind::Count, "300", "there are no tokens yet"),
     idle("bcrypt-cost", Kind::Count, "10", "there are no passwords yet"),

@@ -12,11 +12,11 @@ fn no_flag_stands_twice() {
 
 #[test]
 fn every_flag_of_the_original_is_known() {
-    // Of 2.3.8, 3.4.23, 3.5 and 3.6.
-    let names = include_str!("tests/original.txt");
-    let unknown: Vec<_> = names.split_whitespace().filter(|name| find(name).is_none()).collect();
+    let rows = include_str!("tests/original.txt").lines().filter(|row| !row.starts_with('#'));
+    let names: Vec<_> = rows.filter_map(|row| row.split(' ').next()).collect();
+    let unknown: Vec<_> = names.iter().filter(|name| find(name).is_none()).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
-    assert!(names.split_whitespace().count() > 150);
+    assert!(names.len() > 150);
 }
 
 #[test]

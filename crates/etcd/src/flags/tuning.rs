@@ -1,16 +1,14 @@
 //! Flags of the v3 API, and those that shape a machinery which is built differently here.
 
-use super::{Flag, Kind, idle, later, renamed, used};
+use super::{Flag, Kind, gates::LEASES, idle, renamed, used};
 
-const PINGS: &str = "pings are answered however often they come";
 const BBOLT: &str = "there is no bbolt file";
 const FLUSHER: &str = "the flusher sets its own pace";
 const SMALL_STEPS: &str = "compaction always goes in small steps";
 const NO_DEFRAG: &str = "there is nothing to defragment";
-const ONE_MEMBER: &str = "with one member there is nobody to compare with";
+const NOT_COMPARED: &str =
+    "members do not compare themselves yet: see etcdctl endpoint hashkv --cluster";
 const WARNINGS: &str = "slow requests are not logged yet";
-const TRACING: &str = "distributed tracing";
-const LEASES: &str = "what is left of a lease is always kept across changes of leaders";
 
 pub(super) const FLAGS: &[Flag] = &[
     used(
@@ -45,7 +43,12 @@ pub(super) const FLAGS: &[Flag] = &[
         "4294967295",
         "Calls and streams at once on one connection of gRPC; at most 10,000 unless given.",
     ),
-    idle("grpc-keepalive-min-time", Kind::Duration, "5s", PINGS),
+    used(
+        "grpc-keepalive-min-time",
+        Kind::Duration,
+        "5s",
+        "Time that a client leaves between two pings: who sends them more often is sent away.",
+    ),
     used(
         "grpc-keepalive-interval",
         Kind::Duration,
@@ -79,14 +82,14 @@ pub(super) const FLAGS: &[Flag] = &[
         "watch-progress-notify-interval",
     ),
     idle("metrics", Kind::OneOf(&["basic", "extensive"]), "basic", "there is one set of metrics"),
-    idle("backend-batch-interval", Kind::Text, "", FLUSHER),
+    idle("backend-batch-interval", Kind::Duration, "", FLUSHER),
     idle("backend-batch-limit", Kind::Count, "0", FLUSHER),
     idle("backend-bbolt-freelist-type", Kind::Text, "map", BBOLT),
     idle("experimental-backend-bbolt-freelist-type", Kind::Text, "map", BBOLT),
     idle("compaction-batch-limit", Kind::Count, "1000", SMALL_STEPS),
     idle("experimental-compaction-batch-limit", Kind::Count, "1000", SMALL_STEPS),
-    idle("compaction-sleep-interval", Kind::Text, "10ms", SMALL_STEPS),
-    idle("experimental-compaction-sleep-interval", Kind::Text, "10ms", SMALL_STEPS),
+    idle("compaction-sleep-interval", Kind::Duration, "10ms", SMALL_STEPS),
+    idle("experimental-compaction-sleep-interval", Kind::Duration, "10ms", SMALL_STEPS),
     idle("bootstrap-defrag-threshold-megabytes", Kind::Count, "0", NO_DEFRAG),
     idle("experimental-bootstrap-defrag-threshold-megabytes", Kind::Count, "0", NO_DEFRAG),
     idle("experimental-stop-grpc-service-on-defrag", Kind::Switch, "false", NO_DEFRAG),
@@ -102,27 +105,38 @@ pub(super) const FLAGS: &[Flag] = &[
         "5000",
         "snapshot-catchup-entries",
     ),
-    idle("experimental-snapshot-catch-up-entries", Kind::Count, "5000", ONE_MEMBER),
-    idle("corrupt-check-time", Kind::Text, "0s", ONE_MEMBER),
-    idle("experimental-corrupt-check-time", Kind::Text, "0s", ONE_MEMBER),
-    idle("experimental-initial-corrupt-check", Kind::Switch, "false", ONE_MEMBER),
-    idle("compact-hash-check-time", Kind::Text, "1m", ONE_MEMBER),
-    idle("experimental-compact-hash-check-time", Kind::Text, "1m", ONE_MEMBER),
-    idle("experimental-compact-hash-check-enabled", Kind::Switch, "false", ONE_MEMBER),
-    idle("downgrade-check-time", Kind::Text, "5s", AT_ONCE),
-    idle("experimental-downgrade-check-time", Kind::Text, "5s", AT_ONCE),
+    renamed(
+        "experimental-snapshot-catch-up-entries",
+        Kind::Count,
+        "5000",
+        "snapshot-catchup-entries",
+    ),
+    idle("corrupt-check-time", Kind::Duration, "0s", NOT_COMPARED),
+    idle("experimental-corrupt-check-time", Kind::Duration, "0s", NOT_COMPARED),
+    idle("experimental-initial-corrupt-check", Kind::Switch, "false", NOT_COMPARED),
+    idle("compact-hash-check-time", Kind::Duration, "1m", NOT_COMPARED),
+    idle("experimental-compact-hash-check-time", Kind::Duration, "1m", NOT_COMPARED),
+    idle("experimental-compact-hash-check-enabled", Kind::Switch, "false", NOT_COMPARED),
+    idle("downgrade-check-time", Kind::Duration, "5s", AT_ONCE),
+    idle("experimental-downgrade-check-time", Kind::Duration, "5s", AT_ONCE),
     idle("experimental-enable-lease-checkpoint", Kind::Switch, "false", LEASES),
     idle("experimental-enable-lease-checkpoint-persist", Kind::Switch, "false", LEASES),
-    idle("warning-apply-duration", Kind::Text, "100ms", WARNINGS),
-    idle("experimental-warning-apply-duration", Kind::Text, "100ms", WARNINGS),
-    idle("warning-unary-request-duration", Kind::Text, "300ms", WARNINGS),
-    idle("experimental-warning-unary-request-duration", Kind::Text, "300ms", WARNINGS),
+    idle("warning-apply-duration", Kind::Duration, "100ms", WARNINGS),
+    idle("experimental-warning-apply-duration", Kind::Duration, "100ms", WARNINGS),
+    idle("warning-unary-request-duration", Kind::Duration, "300ms", WARNINGS),
+    idle("experimental-warning-unary-request-duration", Kind::Duration, "300ms", WARNINGS),
     idle("experimental-txn-mode-write-with-shared-buffer", Kind::Switch, "true", BBOLT),
     idle("memory-mlock", Kind::Switch, "false", BBOLT),
     idle("experimental-memory-mlock", Kind::Switch, "false", BBOLT),
-    idle("feature-gates", Kind::Text, "", "none of the original's gates exists here"),
-    later("enable-distributed-tracing", Kind::Switch, "false", TRACING),
-    later("experimental-enable-distributed-tracing", Kind::Switch, "false", TRACING),
+    used(
+        "feature-gates",
+        Kind::Gates,
+        "",
+        "The original's switches for what is new, as Name=true,Name=false; the log says what has \
+         taken the place of each.",
+    ),
+    idle("enable-distributed-tracing", Kind::Switch, "false", NO_TRACING),
+    idle("experimental-enable-distributed-tracing", Kind::Switch, "false", NO_TRACING),
     idle("distributed-tracing-address", Kind::Text, "localhost:4317", NO_TRACING),
     idle("experimental-distributed-tracing-address", Kind::Text, "localhost:4317", NO_TRACING),
     idle("distributed-tracing-service-name", Kind::Text, "etcd", NO_TRACING),
@@ -134,4 +148,4 @@ pub(super) const FLAGS: &[Flag] = &[
 ];
 
 const AT_ONCE: &str = "the end of a downgrade is noticed at once";
-const NO_TRACING: &str = "there is no distributed tracing yet";
+const NO_TRACING: &str = "there are no traces yet: see /metrics and the log";

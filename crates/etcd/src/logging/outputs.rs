@@ -3,10 +3,12 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use tracing_subscriber::fmt::MakeWriter;
+
+use super::rotation::{Rotated, Rotation};
 
 /// One target of `--log-outputs`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +16,8 @@ pub(super) enum Output {
     Stderr,
     Stdout,
     File(PathBuf),
+    /// One that is set aside when it is full.
+    Rotated(PathBuf, Rotation),
 }
 
 /// The original's words, or paths. The journal reads standard error by itself.
@@ -41,31 +45,37 @@ pub(super) struct Outputs {
     stderr: bool,
     stdout: bool,
     files: Vec<File>,
+    rotated: Vec<Rotated>,
 }
 
 impl Outputs {
     /// Opens the files, each for appending.
     pub(super) fn open(outputs: &[Output]) -> Result<Self, String> {
-        let mut opened = Self { stderr: false, stdout: false, files: Vec::new() };
+        let mut opened =
+            Self { stderr: false, stdout: false, files: Vec::new(), rotated: Vec::new() };
         for output in outputs {
             match output {
                 Output::Stderr => opened.stderr = true,
                 Output::Stdout => opened.stdout = true,
                 Output::File(path) => {
                     let file = OpenOptions::new().append(true).create(true).open(path);
-                    let file = file.map_err(|error| {
-                        format!(
-                            "open --log-outputs {}: {error}: give stderr, stdout or a file that \
-                             can be written",
-                            path.display()
-                        )
-                    })?;
-                    opened.files.push(file);
+                    opened.files.push(file.map_err(|error| cannot_open(path, &error))?);
+                }
+                Output::Rotated(path, rotation) => {
+                    let rotated = Rotated::open(path, rotation.clone());
+                    opened.rotated.push(rotated.map_err(|error| cannot_open(path, &error))?);
                 }
             }
         }
         Ok(opened)
     }
+}
+
+fn cannot_open(path: &Path, error: &io::Error) -> String {
+    format!(
+        "open --log-outputs {}: {error}: give stderr, stdout or a file that can be written",
+        path.display()
+    )
 }
 
 impl<'a> MakeWriter<'a> for Outputs {
@@ -93,6 +103,9 @@ impl Write for Lines<'_> {
         }
         for mut file in &self.0.files {
             drop(file.write_all(line));
+        }
+        for rotated in &self.0.rotated {
+            drop(rotated.write(line));
         }
         Ok(line.len())
     }

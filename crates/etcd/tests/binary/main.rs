@@ -10,6 +10,7 @@
 )]
 
 mod end;
+mod every_flag;
 mod process;
 mod refusals;
 mod serving;

@@ -94,6 +94,17 @@ impl Server {
 
     /// Starts `command` and waits until its log says that it serves.
     pub(crate) fn spawn(command: &mut Command) -> Self {
+        let mut server = Self::launch(command);
+        let line = server.wait_for("serving insecure client requests on ");
+        let address = line.rsplit(' ').next().unwrap();
+        // zap's JSON goes on after it.
+        let address = address.trim_end_matches(['"', '}']);
+        server.address = address.parse().unwrap_or_else(|_| panic!("no address: {line}"));
+        server
+    }
+
+    /// Starts `command` and waits for nothing.
+    pub(crate) fn launch(command: &mut Command) -> Self {
         let mut child = command.spawn().unwrap();
         let (sender, lines) = channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
@@ -104,13 +115,7 @@ impl Server {
             }
         });
         let address = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut server = Self { child, lines, log: Vec::new(), address, own_dir: None };
-        let line = server.wait_for("serving insecure client requests on ");
-        let address = line.rsplit(' ').next().unwrap();
-        // zap's JSON goes on after it.
-        let address = address.trim_end_matches(['"', '}']);
-        server.address = address.parse().unwrap_or_else(|_| panic!("no address: {line}"));
-        server
+        Self { child, lines, log: Vec::new(), address, own_dir: None }
     }
 
     /// Reads the log up to a line with `text`.

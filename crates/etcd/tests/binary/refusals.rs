@@ -62,9 +62,7 @@ fn flags_that_make_no_sense_together() {
 
 #[test]
 fn what_does_not_exist_yet() {
-    let v3 =
-        "discovery through etcd's v3 API (--discovery and --discovery-srv are) is not supported";
-    check(&["--discovery-endpoints=http://a:2379"], 1, v3);
+    check(&["--auth-token=jwt,pub-key=x"], 1, "this kind of token is not supported yet");
     check(&["grpc-proxy", "start"], 1, "etcd grpc-proxy is not supported yet");
 }
 

@@ -307,6 +307,22 @@ mod tests {
     }
 
     #[test]
+    fn every_flag_of_every_command_of_the_original_is_known() {
+        let rows = include_str!("cli/original.txt").lines().filter(|row| !row.starts_with('#'));
+        let mut count = 0;
+        for (command, flags) in rows.filter_map(|row| row.split_once(": ")) {
+            for flag in flags.split(' ') {
+                let line = format!("etcdctl {command} --{flag}");
+                if let Err(outcome) = read(&line) {
+                    panic!("{line}: {}", refusal(&outcome));
+                }
+                count += 1;
+            }
+        }
+        assert!(count > 80, "{count}");
+    }
+
+    #[test]
     fn every_command_shows_an_example() {
         let grammar = grammar();
         let own = |command: &&clap::Command| command.get_name() != "help";

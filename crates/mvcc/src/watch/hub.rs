@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::{Interest, mailbox::Mailbox};
+use super::{Interest, intervals::Intervals, mailbox::Mailbox};
 use crate::{
     path,
     record::{Commit, Kind, Record},
@@ -43,9 +43,8 @@ struct Watchers {
     recursive: ByName,
     /// v3, one key.
     keys: ByName,
-    /// v3, true ranges. Every change of a key asks all of them: the one part of the hub that does
-    /// not scale with what is concerned. An interval tree takes its place with the v3 API.
-    ranges: BTreeMap<u64, (Bytes, Option<Bytes>, Arc<Mailbox>)>,
+    /// v3, true ranges.
+    ranges: Intervals<Arc<Mailbox>>,
 }
 
 /// Where an interest is kept.
@@ -159,7 +158,7 @@ impl Watchers {
         for by_name in [&self.exact, &self.recursive, &self.keys] {
             by_name.values().flat_map(BTreeMap::values).for_each(|mailbox| tell(mailbox));
         }
-        self.ranges.values().for_each(|(_, _, mailbox)| tell(mailbox));
+        self.ranges.each(&mut |mailbox| tell(mailbox));
     }
 
     fn add(&mut self, place: &Place, mailbox: Arc<Mailbox>) -> u64 {
@@ -170,7 +169,7 @@ impl Watchers {
             Place::Recursive(name) => (&mut self.recursive, name),
             Place::Key(name) => (&mut self.keys, name),
             Place::Range(from, to) => {
-                self.ranges.insert(id, (from.clone(), to.clone(), mailbox));
+                self.ranges.insert(id, (from.clone(), to.as_ref()), mailbox);
                 return id;
             }
         };
@@ -183,8 +182,8 @@ impl Watchers {
             Place::Exact(name) => (&mut self.exact, name),
             Place::Recursive(name) => (&mut self.recursive, name),
             Place::Key(name) => (&mut self.keys, name),
-            Place::Range(..) => {
-                self.ranges.remove(&id);
+            Place::Range(from, _) => {
+                self.ranges.remove(id, from);
                 return;
             }
         };
@@ -220,10 +219,7 @@ impl Watchers {
             }
         }
         if record.kind == Kind::Key {
-            let concerned = self.ranges.values().filter(|(from, to, _)| {
-                from <= name && to.as_ref().is_none_or(|to| name < to.as_ref())
-            });
-            wakers.extend(concerned.filter_map(|(_, _, mailbox)| mailbox.offer(commit)));
+            self.ranges.containing(name, &mut |mailbox| wakers.extend(mailbox.offer(commit)));
         }
     }
 }

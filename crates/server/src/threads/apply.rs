@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use base::limits;
@@ -26,6 +27,8 @@ const COMPACT_ROWS_IDLE: usize = 256;
 /// And after a batch, for each of its entries: every write condemns one row at most, so that
 /// compaction keeps up even if the apply thread is never idle.
 const COMPACT_ROWS_PER_ENTRY: usize = 2;
+/// Between two looks whether readers still hold compaction back; they can do so for a thousand.
+const COMPACT_HELD_PAUSE: Duration = Duration::from_millis(50);
 
 /// Committed entries on their way to the keyspace.
 #[derive(Debug, Default)]
@@ -41,6 +44,8 @@ struct State {
     batches: VecDeque<Vec<Entry>>,
     /// The apply thread has compaction to do.
     compacting: bool,
+    /// Readers hold compaction back: then it is tried again.
+    held_until: Option<Duration>,
     stopping: bool,
 }
 
@@ -74,7 +79,7 @@ impl ApplyQueue {
         self.wake.notify_one();
     }
 
-    fn next(&self) -> Next {
+    fn next(&self, shared: &Shared) -> Next {
         let mut state = self.state.lock();
         loop {
             if !state.batches.is_empty() {
@@ -86,7 +91,16 @@ impl ApplyQueue {
             if state.compacting {
                 return Next::Compact;
             }
-            self.wake.wait(&mut state);
+            let Some(held_until) = state.held_until else {
+                self.wake.wait(&mut state);
+                continue;
+            };
+            let left = held_until.saturating_sub(shared.now());
+            if left.is_zero() {
+                state.held_until = None;
+                return Next::Compact;
+            }
+            self.wake.wait_for(&mut state, left);
         }
     }
 
@@ -95,7 +109,8 @@ impl ApplyQueue {
     }
 
     fn compact(&self) {
-        if !std::mem::replace(&mut self.state.lock().compacting, true) {
+        let mut state = self.state.lock();
+        if state.held_until.is_none() && !std::mem::replace(&mut state.compacting, true) {
             self.wake.notify_one();
         }
     }
@@ -133,7 +148,7 @@ pub(crate) fn run(shared: &Arc<Shared>, applier: &SharedApplier) -> Result<(), F
     // What a former run has left undone.
     shared.apply.compact();
     loop {
-        let next = shared.apply.next();
+        let next = shared.apply.next(shared);
         if shared.has_failed() {
             return Ok(());
         }
@@ -164,8 +179,9 @@ fn apply_next(shared: &Shared, applier: &SharedApplier) -> Result<usize, Failure
     Ok(entries.len())
 }
 
+/// About what entries take in memory.
 fn bytes(entries: &[Entry]) -> usize {
-    entries.iter().map(|entry| entry.data.len()).sum()
+    entries.iter().map(|entry| size_of::<Entry>() + entry.data.len()).sum()
 }
 
 /// Applies, answers, then tells the watchers.
@@ -204,7 +220,10 @@ fn compact(shared: &Shared, applier: &SharedApplier, rows: usize) -> Result<(), 
         let mut applier = applier.lock();
         let more = applier.compact_step(rows)?;
         // Under the applier's lock: whoever applies the next compaction says so after this.
-        shared.apply.state.lock().compacting = more;
+        let is_held = !more && shared.reader.store().is_compacting();
+        let mut state = shared.apply.state.lock();
+        state.compacting = more;
+        state.held_until = is_held.then(|| shared.now() + COMPACT_HELD_PAUSE);
     }
     if shared.backend.tail_bytes() > 0 {
         shared.flush.changed(shared);

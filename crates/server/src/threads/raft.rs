@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use base::UnixNanos;
+use base::{UnixNanos, limits};
 use member::{Append, Core, Due, Effects, Install, PeerMessage, Progress, Proposal, Ticket};
 use parking_lot::{Mutex, MutexGuard};
 use peer::Lane;
@@ -34,6 +34,9 @@ const STOP_PATIENCE: Duration = Duration::from_secs(3);
 /// or refused, by other threads, which do not wake this one.
 const STOP_LOOK: Duration = Duration::from_millis(2);
 
+/// How often a follower whose keyspace does not keep up with its log looks whether it has.
+const BACKLOG_LOOK: Duration = Duration::from_millis(2);
+
 /// For so long after a batch of several, the first write of the next one does not go ahead alone: it
 /// would keep the others from the disk.
 const CROWD: Duration = Duration::from_millis(10);
@@ -46,23 +49,25 @@ pub(crate) type SharedRaft = Arc<Mutex<Raft>>;
 
 pub(crate) struct Raft {
     pub(crate) core: Core,
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) applier: SharedApplier,
-    pub(crate) log: Arc<LogQueue>,
+    shared: Arc<Shared>,
+    applier: SharedApplier,
+    log: Arc<LogQueue>,
     /// The batch that the log writer has not synced yet.
-    pub(crate) at_log_writer: Option<Ticket>,
+    at_log_writer: Option<Ticket>,
+    /// What is synced, and the core hears of once the keyspace has come after it.
+    unacknowledged: Option<Ticket>,
     /// What was applied right here, and the core has not heard of.
-    pub(crate) has_progress: bool,
+    has_progress: bool,
     /// Until then writes are expected to come in crowds, which share a sync.
-    pub(crate) crowded_until: Duration,
-    pub(crate) next_tick: Duration,
-    pub(crate) stop_by: Option<Duration>,
+    crowded_until: Duration,
+    next_tick: Duration,
+    stop_by: Option<Duration>,
     /// Until when a stopping leader waits for another to take over.
-    pub(crate) hands_over_by: Option<Duration>,
+    hands_over_by: Option<Duration>,
     /// Snapshots that are to be sent.
-    pub(crate) snapshots: Vec<PeerMessage>,
+    snapshots: Vec<PeerMessage>,
     /// A whole snapshot that has come, and waits until the log is idle.
-    pub(crate) arrived: Option<PeerMessage>,
+    arrived: Option<PeerMessage>,
 }
 
 /// The others, in the order in which they stop.
@@ -125,13 +130,40 @@ fn lock<'a>(shared: &Shared, raft: &'a SharedRaft) -> MutexGuard<'a, Raft> {
 }
 
 impl Raft {
+    pub(crate) fn new(
+        core: Core,
+        shared: &Arc<Shared>,
+        applier: &SharedApplier,
+        log: &Arc<LogQueue>,
+    ) -> Self {
+        Self {
+            core,
+            shared: Arc::clone(shared),
+            applier: Arc::clone(applier),
+            log: Arc::clone(log),
+            at_log_writer: None,
+            unacknowledged: None,
+            has_progress: false,
+            crowded_until: Duration::ZERO,
+            next_tick: shared.now() + shared.config.heartbeat,
+            stop_by: None,
+            hands_over_by: None,
+            snapshots: Vec::new(),
+            arrived: None,
+        }
+    }
+
     /// Does all that there is to do. Returns whether proposals may come, and how long there is
     /// nothing to do unless something comes in.
     fn turn(&mut self) -> Result<(bool, Duration), Failure> {
         self.tick(self.shared.now());
+        if let Some(ticket) = self.unacknowledged.take() {
+            self.persisted(ticket)?;
+        }
         let due = self.core.duties(self.shared.clock.now(), &self.shared.reader);
         let mut has_applied = self.carry_out()?;
-        if self.arrived.is_some() && self.at_log_writer.is_none() {
+        let log_is_idle = self.at_log_writer.is_none() && self.unacknowledged.is_none();
+        if self.arrived.is_some() && log_is_idle {
             self.restore()?;
             has_applied |= self.carry_out()?;
         }
@@ -192,7 +224,11 @@ impl Raft {
         }
         let expires = expiry.map(|expiry| now + self.shared.clock.wall().until(expiry));
         let looks = self.stop_by.map(|_| now + STOP_LOOK);
-        [expires, lease, looks].into_iter().flatten().fold(self.next_tick, Duration::min)
+        let acknowledges = self.unacknowledged.map(|_| now + BACKLOG_LOOK);
+        [expires, lease, looks, acknowledges]
+            .into_iter()
+            .flatten()
+            .fold(self.next_tick, Duration::min)
     }
 
     /// Whether the apply thread has done meanwhile what this one waits for, when it could not know
@@ -329,7 +365,19 @@ impl Raft {
         if self.at_log_writer.is_some_and(|last| last <= ticket) {
             self.at_log_writer = None;
         }
+        if self.has_backlog() {
+            self.unacknowledged = Some(ticket);
+            return Ok(());
+        }
+        self.unacknowledged = None;
         Ok(self.core.persisted(ticket)?)
+    }
+
+    /// Whether this follower has fallen so far behind its own log that it should be sent no more. It
+    /// waits for nobody but its own disk, so it comes out of that by itself.
+    fn has_backlog(&self) -> bool {
+        let bytes = self.shared.apply.bytes() + self.shared.backend.tail_bytes();
+        bytes > limits::FOLLOWER_BACKLOG_BYTES_MAX && !self.core.role().leads
     }
 
     /// Returns whether something was applied, right here.

@@ -8,12 +8,15 @@ use std::{
         Arc,
         atomic::Ordering::{AcqRel, Release},
     },
+    thread,
+    time::Duration,
 };
 
 use backend::{Export, Incoming, Options};
 use base::{Disk, Index, MemberId};
 use member::PeerMessage;
 use peer::{Arriving, Piece};
+use rustix::{process::setpriority_process, thread::gettid};
 use state::State;
 use tokio::{runtime, sync::mpsc};
 
@@ -22,6 +25,10 @@ use crate::{failure::Failure, shared::Shared, threads::raft::SharedRaft};
 
 /// What is read, sent and written at once.
 const CHUNK_BYTES: usize = 256 << 10;
+/// How long taking one in may pause after a chunk.
+const BREAK_MAX: Duration = Duration::from_millis(200);
+/// As `nice` has it.
+const NICE: i32 = 15;
 /// Chunks on their way to the network.
 const CHUNKS_WAITING: usize = 2;
 
@@ -42,12 +49,20 @@ impl Place {
     }
 }
 
+/// This thread gets the processor when nobody else wants it: clients come first.
+fn yield_to_others() {
+    if let Err(error) = setpriority_process(Some(gettid()), NICE) {
+        tracing::debug!(%error, "cannot lower a thread's priority");
+    }
+}
+
 /// Sends a snapshot to the follower that this message is for; raft hears how that ended.
 pub(crate) fn send(shared: &Arc<Shared>, raft: &SharedRaft, message: PeerMessage) {
     let to = message.to();
     let (by_thread, raft) = (Arc::clone(shared), Arc::clone(raft));
     let network = shared.runtime.clone();
     let sending = spawn("snapshot-out", shared, move || {
+        yield_to_others();
         let began = by_thread.now();
         let sent = send_now(&by_thread, &raft, network, &message);
         let took = by_thread.now().saturating_sub(began);
@@ -115,6 +130,7 @@ pub(crate) fn receive(shared: &Arc<Shared>, arriving: Arriving) {
     }
     let by_thread = Arc::clone(shared);
     let started = spawn("snapshot-in", shared, move || {
+        yield_to_others();
         receive_now(&by_thread, arriving);
         Ok(())
     });
@@ -162,7 +178,12 @@ fn take_in(
         Incoming::create(place.disk.as_ref(), &place.path, &place.options).map_err(text)?;
     loop {
         match pieces.blocking_recv() {
-            Some(Piece::Chunk(chunk)) => incoming.add(chunk).map_err(text)?,
+            Some(Piece::Chunk(chunk)) => {
+                let began = shared.now();
+                incoming.add(chunk).map_err(text)?;
+                // Half of the disk is left to those who sync their log on it.
+                thread::park_timeout(shared.now().saturating_sub(began).min(BREAK_MAX));
+            }
             Some(Piece::End) => break,
             None => return Err("its stream broke".to_owned()),
         }

@@ -17,7 +17,7 @@ use super::{
 };
 
 /// Places that are in memory at once, 16 bytes each.
-const PLACES_MAX: usize = ANSWER_BYTES_MAX / 16;
+pub(super) const PLACES_MAX: usize = ANSWER_BYTES_MAX / 16;
 
 /// The keys that a request is about.
 #[derive(Clone, Copy, Debug)]
@@ -125,7 +125,12 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn new(source: &impl Source, request: &RangeRequest) -> Result<Self, Error> {
+    /// Holds no more than so many places.
+    pub(super) fn new(
+        source: &impl Source,
+        request: &RangeRequest,
+        places_max: usize,
+    ) -> Result<Self, Error> {
         let keys = Keys::new(&request.key, &request.range_end);
         if request.count_only {
             let (_, total) = source.places(keys, 0)?;
@@ -137,8 +142,10 @@ impl Plan {
         let takes_all = request.sort_order() != SortOrder::None || has_filters(request);
         let wanted =
             limit.filter(|_| !takes_all).map_or(usize::MAX, |limit| limit.saturating_add(1));
+        // One more, and they are too many.
+        let wanted = wanted.min(places_max.saturating_add(1));
         let (mut places, total) = source.places(keys, wanted)?;
-        if places.len() > PLACES_MAX {
+        if places.len() > places_max {
             return Err(Refused::AnswerTooLarge.into());
         }
         filter(source, request, &mut places)?;
@@ -257,7 +264,8 @@ pub(crate) fn range(
         return Ok(answer);
     }
     let held = Held::new(store, request.revision)?;
-    let plan = Plan::new(&held.source(), request)?;
+    // A pair takes more than its place does.
+    let plan = Plan::new(&held.source(), request, bytes_max / size_of::<Revision>())?;
     plan.answer(&held.source(), request, held.current, &mut Budget::of(bytes_max))
 }
 

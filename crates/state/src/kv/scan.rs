@@ -21,7 +21,7 @@ use super::{
     Error,
     answer::pair,
     end,
-    range::{Held, Plan, Source as _, has_filters},
+    range::{Held, PLACES_MAX, Plan, Source as _, has_filters},
 };
 
 /// Keys that are looked up at once.
@@ -55,7 +55,7 @@ impl Scan {
             request.sort_target() == SortTarget::Key && request.sort_order() != SortOrder::Descend;
         let keys_only = request.keys_only;
         if request.count_only || request.range_end.is_empty() || !by_key || has_filters(request) {
-            let Plan { places, more, total } = Plan::new(&held.source(), request)?;
+            let Plan { places, more, total } = Plan::new(&held.source(), request, PLACES_MAX)?;
             return Ok(Self {
                 held,
                 walk: Walk::Places(Arc::new(places), 0),

@@ -13,7 +13,7 @@ use super::{
     Error,
     answer::{Budget, header},
     compare,
-    range::{At, Held, Plan, Source},
+    range::{At, Held, PLACES_MAX, Plan, Source},
     write::{First, delete_range_in, put_in},
 };
 use crate::lease::Leases;
@@ -175,13 +175,13 @@ impl Run<'_, '_> {
             return Err(Refused::Compacted.into());
         }
         match &self.to {
-            To::Write(txn, _) if request.revision <= 0 => {
-                Plan::new(*txn, request)?.answer(*txn, request, revision, &mut self.budget)
-            }
+            To::Write(txn, _) if request.revision <= 0 => Plan::new(*txn, request, PLACES_MAX)?
+                .answer(*txn, request, revision, &mut self.budget),
             To::Write(..) | To::Read(_) => {
                 let at = if request.revision > 0 { request.revision } else { before };
                 let source = At { store: self.to.store(), at };
-                Plan::new(&source, request)?.answer(&source, request, revision, &mut self.budget)
+                let plan = Plan::new(&source, request, PLACES_MAX)?;
+                plan.answer(&source, request, revision, &mut self.budget)
             }
         }
     }

@@ -63,7 +63,7 @@ pub(super) enum Next {
     Nothing,
     /// Nothing of what was looked at so far.
     Later,
-    /// Of whole revisions, the last of which is this.
+    /// Of whole revisions; and where the store stood, which is further if they are history (etcd).
     Events(Vec<Event>, i64),
     /// What should come next is gone.
     Compacted,
@@ -117,8 +117,8 @@ impl One {
                 Poll::Pending if events.is_empty() => return Next::Nothing,
                 Poll::Pending => break,
                 Poll::Ready(Ok(commit)) => {
-                    last = commit.main;
-                    self.told = last;
+                    last = watcher.looked_up_at();
+                    self.told = commit.main;
                     let told = tell(store, watcher, self.asked, &commit, &mut events);
                     match told {
                         Ok(told) => bytes += told,

@@ -1,0 +1,115 @@
+//! A range as JSON: small ones as a whole, large ones made while they are sent.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Response;
+use hyper::body::Frame;
+use proto::etcdserverpb::{RangeRequest, ResponseHeader};
+use serde::Serialize;
+use state::kv::Scan;
+use tonic::{Code, Status};
+
+use super::{Question, answered, failed, failure, metadata, requests};
+use crate::{
+    body::{Cut, ReplyBody},
+    context::Context,
+    ops::metrics::grpc::Call,
+    reply::{JSON, Reply},
+    v3::{self, range::Answer},
+};
+
+/// A piece of a large one.
+const PIECE_BYTES: usize = 64 * 1024;
+
+pub(super) async fn answer(
+    context: &Arc<Context>,
+    question: Question,
+    called: (usize, &'static v3::methods::Method),
+) -> Reply {
+    let metadata = metadata(&question);
+    let request: RangeRequest = match requests::read(context, question).await {
+        Ok(request) => request,
+        Err(reply) => return reply,
+    };
+    let call = match v3::begin(context, called, metadata.as_ref()) {
+        Ok(call) => call,
+        Err(status) => return failure::reply(&status),
+    };
+    match v3::range::any(context, request).await {
+        Ok(Answer::Whole(answer)) => answered(call, &answer),
+        Ok(Answer::Large(scan)) => {
+            let header = v3::header::header(&context.handle, scan.revision());
+            match RangeBody::new(call, &header, scan) {
+                Ok(body) => {
+                    let mut reply = Response::new(ReplyBody::Range(Box::new(body)));
+                    reply.headers_mut().insert(http::header::CONTENT_TYPE, JSON);
+                    reply
+                }
+                Err((call, status)) => failed(call, &status),
+            }
+        }
+        Err(status) => failed(call, &status),
+    }
+}
+
+/// A large range on its way to a client.
+pub(crate) struct RangeBody {
+    /// What is sent next.
+    next: Vec<u8>,
+    /// What follows it; `None` once all is there.
+    rest: Option<Scan>,
+    /// A pair was written before.
+    has_begun: bool,
+    /// Hears how it ends.
+    call: Call,
+}
+
+impl RangeBody {
+    fn new(call: Call, header: &ResponseHeader, scan: Scan) -> Result<Self, (Call, Status)> {
+        let mut next = b"{\"header\":".to_vec();
+        if let Err(status) = write(&mut next, header) {
+            return Err((call, status));
+        }
+        next.extend_from_slice(b",\"kvs\":[");
+        Ok(Self { next, rest: Some(scan), has_begun: false, call })
+    }
+
+    /// The next piece; `None` at the end. Whoever asks has taken the last one.
+    pub(crate) fn next_piece(&mut self) -> Option<Result<Frame<Bytes>, Cut>> {
+        if self.next.is_empty()
+            && let Err(status) = self.fill()
+        {
+            // The status is out already: a part must not look like the whole.
+            self.call.ended(status.code());
+            self.rest = None;
+            return Some(Err(Cut));
+        }
+        let piece = std::mem::take(&mut self.next);
+        (!piece.is_empty()).then(|| Ok(Frame::data(piece.into())))
+    }
+
+    fn fill(&mut self) -> Result<(), Status> {
+        let Some(scan) = &mut self.rest else { return Ok(()) };
+        let pairs = scan.next_pairs(PIECE_BYTES).map_err(v3::read)?;
+        for pair in &pairs {
+            if self.has_begun {
+                self.next.push(b',');
+            }
+            self.has_begun = true;
+            write(&mut self.next, pair)?;
+        }
+        if pairs.is_empty() {
+            let more = if scan.more() { "\"more\":true," } else { "" };
+            let end = format!("],{more}\"count\":\"{}\"}}", scan.count());
+            self.next.extend_from_slice(end.as_bytes());
+            self.rest = None;
+            self.call.ended(Code::Ok);
+        }
+        Ok(())
+    }
+}
+
+fn write(out: &mut Vec<u8>, message: &impl Serialize) -> Result<(), Status> {
+    serde_json::to_writer(out, message).map_err(|error| Status::internal(error.to_string()))
+}

@@ -1,0 +1,202 @@
+//! Websockets: `GET /v3/…` that asks for one, for every method as in the original. Each message of the
+//! client is a question, each line of the answer a message for it.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use base::limits;
+use bytes::{Bytes, BytesMut};
+use futures_util::{SinkExt as _, StreamExt as _};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::BodyExt as _;
+use hyper::{body::Incoming, upgrade::OnUpgrade};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc},
+    time,
+};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        Error, Message,
+        handshake::derive_accept_key,
+        protocol::{Role, WebSocketConfig},
+    },
+};
+
+use super::{Question, asked};
+use crate::{
+    body::{Cut, ReplyBody},
+    context::Context,
+    reply::{self, Reply},
+};
+
+/// How long a client is waited for that is to say good-bye.
+const GOOD_BYE: Duration = Duration::from_secs(1);
+/// Messages of a client that wait to be looked at.
+const WAITING_MAX: usize = 16;
+
+type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
+
+pub(super) fn is_asked_for(request: &Request<Incoming>) -> bool {
+    let is_it = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
+    *request.method() == Method::GET && request.headers().get(header::UPGRADE).is_some_and(is_it)
+}
+
+/// Agrees, and serves what follows; ends with the client, with the answer, or with the server.
+pub(super) fn answer(context: &Arc<Context>, mut request: Request<Incoming>) -> Reply {
+    let headers = request.headers();
+    let version = headers.get(header::SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes);
+    let (Some(key), Some(b"13")) = (headers.get(header::SEC_WEBSOCKET_KEY), version) else {
+        let mut reply =
+            reply::text(StatusCode::BAD_REQUEST, "a websocket of version 13 is needed\n");
+        let version = HeaderValue::from_static("13");
+        reply.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, version);
+        return reply;
+    };
+    let accepted = HeaderValue::try_from(derive_accept_key(key.as_bytes()));
+    let (Ok(accepted), Ok(place)) = (accepted, Arc::clone(&context.websockets).try_acquire_owned())
+    else {
+        return reply::text(StatusCode::SERVICE_UNAVAILABLE, "too many websockets\n");
+    };
+    let mut reply = Response::new(ReplyBody::EMPTY);
+    *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let agreed = reply.headers_mut();
+    agreed.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    agreed.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    agreed.insert(header::SEC_WEBSOCKET_ACCEPT, accepted);
+    let mut headers = request.headers().clone();
+    if let Some(protocol) = headers.get(header::SEC_WEBSOCKET_PROTOCOL) {
+        // A page cannot send other headers along.
+        if let Some(token) = token(protocol) {
+            headers.insert(header::AUTHORIZATION, token);
+        }
+        agreed.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("Bearer"));
+    }
+    let upgrade = hyper::upgrade::on(&mut request);
+    let path = request.uri().path().to_owned();
+    tokio::spawn(serve(Arc::clone(context), (path, headers), upgrade, place));
+    reply
+}
+
+/// `Bearer, TOKEN`.
+fn token(protocol: &HeaderValue) -> Option<HeaderValue> {
+    let (_, token) = protocol.to_str().ok()?.split_once("Bearer,")?;
+    HeaderValue::from_str(token.trim()).ok()
+}
+
+async fn serve(
+    context: Arc<Context>,
+    (path, headers): (String, HeaderMap),
+    upgrade: OnUpgrade,
+    place: OwnedSemaphorePermit,
+) {
+    let bytes_max = limits::REQUEST_HEAD_BYTES_MAX.max(context.config.grpc.request_bytes_max * 2);
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(bytes_max))
+        .max_frame_size(Some(bytes_max));
+    let Ok(upgraded) = upgrade.await else { return };
+    let io = TokioIo::new(upgraded);
+    let mut socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
+    let (give, take) = mpsc::channel(WAITING_MAX);
+    let mut stop = context.stop.clone();
+    let question = Question::Messages(headers, take);
+    let answer = Answer::Awaited(Box::pin(async move { asked(&context, &path, question).await }));
+    tokio::select! {
+        ended = exchange(&mut socket, &give, answer) => if let Err(error) = ended {
+            tracing::debug!(%error, "a websocket ended");
+        },
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+    let good_bye = async {
+        // It may be gone. Whoever has said good-bye first hears ours when we read on.
+        drop(socket.close(None).await);
+        while let Some(Ok(_)) = socket.next().await {}
+    };
+    drop(time::timeout(GOOD_BYE, good_bye).await);
+    drop(place);
+}
+
+/// Passes questions and answers on, until either side has no more.
+async fn exchange(
+    socket: &mut Socket,
+    give: &mpsc::Sender<Bytes>,
+    mut answer: Answer,
+) -> Result<(), Error> {
+    let mut line = BytesMut::new();
+    loop {
+        tokio::select! {
+            question = next_question(socket, give) => {
+                if question?.is_none() {
+                    return Ok(());
+                }
+            }
+            piece = answer.next() => match piece {
+                Some(Ok(piece)) => {
+                    line.extend_from_slice(&piece);
+                    while let Some(end) = memchr::memchr(b'\n', &line) {
+                        let whole = line.split_to(end + 1);
+                        send(socket, whole.get(..end).unwrap_or_default()).await?;
+                    }
+                }
+                Some(Err(Cut)) => return Ok(()),
+                None => {
+                    send(socket, &line).await?;
+                    return Ok(());
+                }
+            },
+        }
+    }
+}
+
+/// Takes one message of the client, once there is room for it; `None`: there is no more.
+async fn next_question(
+    socket: &mut Socket,
+    give: &mpsc::Sender<Bytes>,
+) -> Result<Option<()>, Error> {
+    let Ok(room) = give.reserve().await else {
+        // Nobody asks for more; that the client goes away is of interest still.
+        return match socket.next().await.transpose()? {
+            None | Some(Message::Close(_)) => Ok(None),
+            Some(_) => Ok(Some(())),
+        };
+    };
+    match socket.next().await.transpose()? {
+        None | Some(Message::Close(_)) => return Ok(None),
+        Some(Message::Text(text)) => room.send(Bytes::from(text)),
+        Some(Message::Binary(bytes)) => room.send(bytes),
+        Some(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
+    }
+    Ok(Some(()))
+}
+
+async fn send(socket: &mut Socket, line: &[u8]) -> Result<(), Error> {
+    if line.is_empty() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(line).into_owned();
+    socket.send(Message::text(text)).await
+}
+
+/// What the client is told.
+enum Answer {
+    Awaited(Pin<Box<dyn Future<Output = Reply> + Send>>),
+    Coming(ReplyBody),
+}
+
+impl Answer {
+    /// The next piece; whoever stops waiting for it loses nothing.
+    async fn next(&mut self) -> Option<Result<Bytes, Cut>> {
+        loop {
+            match self {
+                Self::Awaited(reply) => *self = Self::Coming(reply.as_mut().await.into_body()),
+                Self::Coming(body) => {
+                    match body.frame().await?.map(hyper::body::Frame::into_data) {
+                        Ok(Ok(data)) => return Some(Ok(data)),
+                        Ok(Err(_)) => {}
+                        Err(cut) => return Some(Err(cut)),
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Flags of `etcdctl` with API 3 that the records leave out.
+
+use std::{process::Command, time::Duration};
+
+use e2e::{
+    Member, Start,
+    authority::{Authority, put},
+    binaries, eventually, ports,
+    run::{self, Output, run},
+};
+use tempfile::TempDir;
+
+/// Generous, since tests share the machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn etcdctl(endpoints: &str, arguments: &[&str]) -> Command {
+    let mut command = run::etcdctl_v3(&binaries::etcdctl(), endpoints);
+    command.args(arguments);
+    command
+}
+
+/// What a run prints that goes well.
+#[track_caller]
+fn printed(member: &Member, arguments: &[&str]) -> String {
+    let output = run(&mut etcdctl(&member.url(), arguments), "");
+    assert_eq!((output.exit, output.stderr.as_str()), (Some(0), ""), "{arguments:?}: {output:?}");
+    output.stdout
+}
+
+#[track_caller]
+fn refused(member: &Member, arguments: &[&str]) -> String {
+    let Output { exit, stderr, stdout } = run(&mut etcdctl(&member.url(), arguments), "");
+    assert_ne!(exit, Some(0), "{arguments:?}: {stdout}{stderr}");
+    stderr
+}
+
+#[test]
+fn revisions_choose_what_a_range_shows() {
+    let member = Member::start();
+    for key in ["a1", "a2", "a3", "a1"] {
+        printed(&member, &["put", key, key]);
+    }
+    // Created at 2, 3 and 4; changed last at 5, 3 and 4.
+    let get = |flags: &[&str]| {
+        let arguments = [&["get", "a", "--prefix", "--keys-only"], flags].concat();
+        printed(&member, &arguments).replace("\n\n", " ")
+    };
+    assert_eq!(get(&["--min-create-rev=3"]), "a2 a3 ");
+    assert_eq!(get(&["--max-create-rev=3"]), "a1 a2 ");
+    assert_eq!(get(&["--min-mod-rev=4"]), "a1 a3 ");
+    assert_eq!(get(&["--max-mod-rev=4"]), "a2 a3 ");
+    assert_eq!(get(&["--min-create-rev=3", "--max-mod-rev=3"]), "a2 ");
+}
+
+#[test]
+fn a_range_in_messages_prints_what_one_in_a_single_message_prints() {
+    let member = Member::start();
+    let value = "v".repeat(1_000);
+    for hundred in 0..10 {
+        let puts = (0..100).map(|at| format!("put k{hundred}{at:02} {value}\n"));
+        let txn = format!("\n{}\n\n", puts.collect::<String>());
+        let output = run(&mut etcdctl(&member.url(), &["txn"]), &txn);
+        assert_eq!(output.exit, Some(0), "{output:?}");
+    }
+    for flags in [
+        &["--prefix", "-w=simple"][..],
+        &["--prefix", "--limit=7", "-w=fields"],
+        &["--prefix", "--keys-only", "-w=json"],
+        &["--prefix", "--print-value-only"],
+        &["--from-key", "--rev=5"],
+        &["--prefix", "--count-only", "-w=fields"],
+    ] {
+        let whole = printed(&member, &[&["get", "k"], flags].concat());
+        let streamed = printed(&member, &[&["get", "k", "--stream"], flags].concat());
+        // Only the terms of raft may differ, which do not.
+        assert_eq!(streamed, whole, "{flags:?}");
+        assert!(!whole.is_empty());
+    }
+    let sorted = refused(&member, &["get", "k", "--prefix", "--stream", "--order=DESCEND"]);
+    assert!(sorted.contains("RangeStream") || sorted.contains("stream"), "{sorted}");
+}
+
+#[test]
+fn a_put_may_leave_the_lease_as_it_is() {
+    let member = Member::start();
+    let granted = printed(&member, &["lease", "grant", "600"]);
+    let id = granted.split(' ').nth(1).expect("lease ID granted with ...");
+    printed(&member, &["put", "a", "1", "--lease", id]);
+    printed(&member, &["put", "a", "2", "--ignore-lease"]);
+    let keys = printed(&member, &["lease", "timetolive", id, "--keys"]);
+    assert!(keys.contains("attached keys([a])"), "{keys}");
+    printed(&member, &["put", "a", "3"]);
+    let keys = printed(&member, &["lease", "timetolive", id, "--keys"]);
+    assert!(keys.contains("attached keys([])"), "{keys}");
+    let none = refused(&member, &["put", "none", "1", "--ignore-lease"]);
+    assert!(none.contains("etcdserver: key not found"), "{none}");
+    let both = refused(&member, &["put", "a", "4", "--ignore-lease", "--lease", id]);
+    assert!(both.contains("lease is provided"), "{both}");
+}
+
+#[test]
+fn a_quiet_watch_tells_how_far_it_is_if_it_is_to() {
+    let member = Start::new().flag("--watch-progress-notify-interval=200ms").start();
+    printed(&member, &["put", "other", "1"]);
+    let watching =
+        run::start(&mut etcdctl(&member.url(), &["watch", "a", "--progress-notify"]), "");
+    eventually(PATIENCE, "it tells how far it is", || {
+        let lines = watching.stdout();
+        lines.iter().any(|line| line == "progress notify: 2").then_some(())
+    });
+    printed(&member, &["put", "a", "1"]);
+    eventually(PATIENCE, "and what happens", || {
+        watching.stdout().windows(3).any(|told| told == ["PUT", "a", "1"]).then_some(())
+    });
+    watching.interrupt();
+}
+
+#[test]
+fn limits_and_ways_to_connect_are_taken_from_flags() {
+    let member = Member::start();
+    printed(&member, &["put", "a", &"v".repeat(5_000)]);
+    let large = refused(&member, &["get", "a", "--max-recv-bytes=3000"]);
+    let words = "code = ResourceExhausted desc = grpc: received message larger than max (50";
+    assert!(large.contains(words) && large.contains(" vs. 3000)"), "{large}");
+    let order =
+        refused(&member, &["get", "a", "--max-recv-bytes=3000", "--max-request-bytes=4000"]);
+    assert!(order.contains("must be greater than send limit"), "{order}");
+    let large = refused(&member, &["put", "a", &"v".repeat(5_000), "--max-request-bytes=3000"]);
+    assert!(large.contains("trying to send message larger than max"), "{large}");
+    printed(&member, &["get", "a", "--keepalive-time=30s", "--keepalive-timeout=9s"]);
+    // TLS where there is none.
+    let address = member.address().to_string();
+    let arguments = ["--command-timeout=2s", "--insecure-transport=false", "get", "a"];
+    let Output { exit, .. } = run(&mut etcdctl(&address, &arguments), "");
+    assert_ne!(exit, Some(0));
+    // What happens to connections is told on stderr, and stdout stays as it is.
+    let nobody = format!("127.0.0.1:{},{address}", ports::free());
+    let output = run(&mut etcdctl(&nobody, &["--debug", "get", "a", "--keys-only"]), "");
+    assert_eq!((output.exit, output.stdout.as_str()), (Some(0), "a\n\n"), "{output:?}");
+}
+
+#[test]
+fn a_mirror_goes_to_a_cluster_that_asks_for_certificates() {
+    let (dir, authority) = (TempDir::new().expect("/tmp can be written"), Authority::new("ours"));
+    let ca = put(dir.path(), "ca.pem", &authority.pem).display().to_string();
+    let (cert, key) = authority.issue(dir.path(), "member", 1);
+    let (client_cert, client_key) = authority.issue(dir.path(), "client", 2);
+    let shown = |path: std::path::PathBuf| path.display().to_string();
+    let (cert, key) = (shown(cert), shown(key));
+    let url = format!("https://127.0.0.1:{}", ports::free());
+    let from = Member::start();
+    let mut to = Start::new()
+        .flag(&format!("--listen-client-http-urls=http://127.0.0.1:{}", ports::free()))
+        .with("listen-client-urls", Some(&url))
+        .flag(&format!("--cert-file={cert}"))
+        .flag(&format!("--key-file={key}"))
+        .flag(&format!("--trusted-ca-file={ca}"))
+        .flag("--client-cert-auth")
+        .spawn();
+    for complaint in ["The scheme of client url", "rejected connection"] {
+        to.allow(complaint);
+    }
+    eventually(PATIENCE, "it serves", || {
+        to.log().text().contains("ready to serve client requests").then_some(())
+    });
+    printed(&from, &["put", "a", "1"]);
+    let (client_cert, client_key) = (shown(client_cert), shown(client_key));
+    let destination = url.trim_start_matches("https://");
+    let tls = ["--dest-cacert", &ca, "--dest-cert", &client_cert, "--dest-key", &client_key];
+    let arguments =
+        [&["make-mirror", destination, "--dest-insecure-transport=false"][..], &tls].concat();
+    let mirror = run::start(&mut etcdctl(&from.url(), &arguments), "");
+    let there = || {
+        let files = ["--cacert", &ca, "--cert", &client_cert, "--key", &client_key];
+        let get = [&files[..], &["get", "a", "--print-value-only"]].concat();
+        run(&mut etcdctl(&url, &get), "").stdout
+    };
+    eventually(PATIENCE, "the copy", || (there() == "1\n").then_some(()));
+    printed(&from, &["put", "a", "2"]);
+    eventually(PATIENCE, "the change", || (there() == "2\n").then_some(()));
+    drop(mirror);
+    // Who shows none is not let in.
+    let without = ["make-mirror", destination, "--dest-cacert", &ca];
+    let mirror = run::start(&mut etcdctl(&from.url(), &without), "");
+    printed(&from, &["put", "a", "3"]);
+    eventually(PATIENCE, "it says whom it cannot reach", || {
+        (!mirror.stderr().is_empty()).then_some(())
+    });
+    assert_eq!(there(), "2\n");
+}
+
+#[test]
+fn a_check_cleans_up_as_it_is_told() {
+    let member = Member::start();
+    let flags =
+        ["--load=s", "--duration=1s", "--prefix=/check/", "--auto-compact", "--auto-defrag"];
+    let output = run(&mut etcdctl(&member.url(), &[&["check", "perf"][..], &flags].concat()), "");
+    // A busy machine may fail the check; what it does stays the same.
+    assert!(matches!(output.exit, Some(0 | 1)), "{output:?}");
+    assert!(output.stdout.contains("\nDefragmented \""), "{output:?}");
+    assert!(output.stdout.contains("\nCompacted with revision "), "{output:?}");
+    assert_eq!(printed(&member, &["get", "/check/", "--prefix", "--keys-only"]), "");
+}

@@ -1,0 +1,66 @@
+//! `--feature-gates`: the original's switches for what is new there, and what has taken the place of
+//! each here.
+
+/// A gate of etcd 3.6 or 3.7.
+pub(crate) struct Gate {
+    pub(crate) name: &'static str,
+    /// Whether the feature is there, whatever is asked for.
+    pub(crate) is_on: bool,
+    /// What there is to say about that.
+    pub(crate) reason: &'static str,
+}
+
+pub(crate) const GATES: &[Gate] = &[
+    always("StopGRPCServiceOnDefrag", false, "there is nothing to defragment"),
+    always("TxnModeWriteWithSharedBuffer", true, "transactions always read what lies in memory"),
+    always("InitialCorruptCheck", false, "members do not compare themselves yet"),
+    always("CompactHashCheck", false, "members do not compare themselves yet"),
+    always("LeaseCheckpoint", true, LEASES),
+    always("LeaseCheckpointPersist", true, LEASES),
+    always(
+        "SetMemberLocalAddr",
+        false,
+        "the system chooses the address that peers are dialed from",
+    ),
+    always("FastLeaseKeepAlive", true, "a keep-alive never waits for what is to be applied"),
+    always("PriorityRequest", true, "revoking leases always goes on when others are refused"),
+];
+
+pub(super) const LEASES: &str = "what is left of a lease is always kept across changes of leaders";
+/// Stand for all gates of their kind.
+const ALL: [&str; 2] = ["AllAlpha", "AllBeta"];
+
+const fn always(name: &'static str, is_on: bool, reason: &'static str) -> Gate {
+    Gate { name, is_on, reason }
+}
+
+/// Gates and what they are to be. The error is in etcd's words.
+pub(crate) fn parse(text: &str) -> Result<Vec<(&str, bool)>, String> {
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let asked = parts.map(|part| {
+        let (name, value) =
+            part.split_once('=').ok_or_else(|| format!("missing bool value for {part}"))?;
+        let (name, value) = (name.trim(), value.trim());
+        let value = crate::config::value::switch(value)
+            .ok_or_else(|| format!("invalid value of {name}={value}: give true or false"))?;
+        let is_known = ALL.contains(&name) || GATES.iter().any(|gate| gate.name == name);
+        if is_known { Ok((name, value)) } else { Err(format!("unrecognized feature gate: {name}")) }
+    });
+    asked.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gates_are_read_as_etcd_reads_them() {
+        assert_eq!(parse(""), Ok(vec![]));
+        let both = parse("LeaseCheckpoint=true, AllBeta=False");
+        assert_eq!(both, Ok(vec![("LeaseCheckpoint", true), ("AllBeta", false)]));
+        let refused = |text: &str| parse(text).unwrap_err();
+        assert_eq!(refused("Foo=true"), "unrecognized feature gate: Foo");
+        assert_eq!(refused("LeaseCheckpoint"), "missing bool value for LeaseCheckpoint");
+        assert!(refused("LeaseCheckpoint=maybe").starts_with("invalid value of LeaseCheckpoint"));
+    }
+}
