@@ -32,8 +32,14 @@ use e2e::{
 use serde_json::{Value, json};
 
 /// What members complain of when they are asked for what cannot be.
-const COMPLAINTS: [&str; 4] =
-    ["the space quota is used up", "alarm", "failed to promote a member", "leadership"];
+const COMPLAINTS: [&str; 6] = [
+    "the space quota is used up",
+    "alarm",
+    "failed to promote a member",
+    "leadership",
+    "reject downgrade request",
+    "could not send a snapshot to a client",
+];
 /// How long any answer may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Of each kind of client.
