@@ -21,6 +21,7 @@ mod maintenance;
 #[path = "../http/member.rs"]
 mod member;
 mod members;
+mod ranges;
 mod reflection;
 #[path = "../http/wire.rs"]
 mod wire;
