@@ -57,6 +57,11 @@ impl Surroundings {
         Some(surroundings)
     }
 
+    /// Expects complaints with this text in the logs of members.
+    pub fn allow(&mut self, complaint: &str) {
+        self.cluster.members.iter_mut().for_each(|member| member.allow(complaint));
+    }
+
     /// Puts the binaries under test into a directory, and what finds the members.
     fn provide(&self) {
         let at = |name: &str| self.programs.path().join(name);
