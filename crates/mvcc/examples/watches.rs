@@ -87,7 +87,7 @@ fn put(writer: &mut Writer, at: usize) -> Arc<Commit> {
         txn.put(put.clone());
         Ok(())
     });
-    let (_, commit) = written.unwrap();
+    let ((), commit) = written.unwrap();
     let entry = writer.store().revision().unsigned_abs();
     writer.finish_entry(Applied { index: Index(entry), term: Term(1) });
     commit.unwrap()

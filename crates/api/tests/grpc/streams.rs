@@ -39,7 +39,7 @@ fn put_all(client: &Client) {
 
 fn compact(client: &Client, revision: i64) {
     let request = CompactionRequest { revision, physical: false };
-    drop::<CompactionResponse>(client.call("/etcdserverpb.KV/Compact", &request).unwrap());
+    let _: CompactionResponse = client.call("/etcdserverpb.KV/Compact", &request).unwrap();
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn only_so_many_streams_are_open_at_once() {
     let member = Member::start_with(config);
     let client = Client::connect(&member);
     let watch = || {
-        let mut stream: Stream<WatchRequest, WatchResponse> = client.open(WATCH);
+        let stream: Stream<WatchRequest, WatchResponse> = client.open(WATCH);
         let create = WatchCreateRequest { key: "a".into(), ..WatchCreateRequest::default() };
         stream.send(&WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) });
         stream

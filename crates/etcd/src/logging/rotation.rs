@@ -164,6 +164,7 @@ fn is_stamp(text: &str) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests own a clock and files")]
 mod tests {
     use super::*;
 
