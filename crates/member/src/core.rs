@@ -97,6 +97,10 @@ pub struct Core {
     duties: duties::Duties,
     /// Followers that are being sent snapshots, or catch up after one.
     holds: BTreeMap<MemberId, snapshots::Hold>,
+    /// This follower's keyspace does not keep up with its log.
+    lags: bool,
+    /// What it would have acknowledged meanwhile, to each leader most.
+    withheld: BTreeMap<u64, Message>,
     /// This leader was removed, and stays until the others know.
     farewell: Option<farewell::Farewell>,
     /// This member was removed from its cluster: it answers those who have not heard of that, and
@@ -141,6 +145,8 @@ impl Core {
             reads,
             duties: duties::Duties::default(),
             holds: BTreeMap::new(),
+            lags: false,
+            withheld: BTreeMap::new(),
             farewell: None,
             removed: false,
         };
@@ -279,6 +285,38 @@ impl Core {
         if self.leads() { peers::followers(&self.node.raft) } else { Vec::new() }
     }
 
+    /// Whether this member's keyspace has fallen behind its log so far that it should be sent no
+    /// more. A follower then does not acknowledge entries until it has caught up; it goes on to vote,
+    /// and to answer heartbeats.
+    pub fn set_lags(&mut self, lags: bool) {
+        self.lags = lags && !self.leads();
+        if self.lags {
+            return;
+        }
+        let term = self.node.raft.term;
+        let withheld = mem::take(&mut self.withheld).into_values();
+        let current = withheld.filter(|message| message.term == term);
+        self.effects.send.extend(current.map(PeerMessage));
+    }
+
+    /// Takes acknowledgements out, if they must wait. They say how far this member is: the one that
+    /// says most will do.
+    fn withhold(&mut self, send: &mut Vec<PeerMessage>) {
+        if !self.lags {
+            return;
+        }
+        let waits = |message: &mut PeerMessage| {
+            message.0.msg_type() == MessageType::MsgAppendResponse && !message.0.reject
+        };
+        for PeerMessage(message) in send.extract_if(.., waits) {
+            let rank = |message: &Message| (message.term, message.index);
+            let known = self.withheld.get(&message.to);
+            if known.is_none_or(|known| rank(known) < rank(&message)) {
+                self.withheld.insert(message.to, message);
+            }
+        }
+    }
+
     /// The batch of this ticket, and all before it, are synced.
     pub fn persisted(&mut self, ticket: Ticket) -> Result<(), CoreError> {
         while self.unsynced.front().is_some_and(|(first, _)| *first <= ticket) {
@@ -362,6 +400,7 @@ impl Core {
         self.ask_for_reads();
         let mut effects = mem::take(&mut self.effects);
         if !self.node.has_ready() {
+            self.withhold(&mut effects.send);
             let idle = effects.send.is_empty() && effects.dropped.is_empty() && !effects.removed;
             return (!idle).then_some(effects);
         }
@@ -373,6 +412,12 @@ impl Core {
         self.unwritten = ready.hs().copied().or(self.unwritten);
         effects.send.extend(ready.take_messages().into_iter().map(PeerMessage));
         snapshots::take_out(&mut effects);
+        for message in &effects.snapshots {
+            // From here on, since entries leave memory while the snapshot is being made.
+            if let Some(applied) = message.snapshot() {
+                self.hold(message.to(), applied.index);
+            }
+        }
         for state in ready.take_read_states() {
             let reads = self.reads.answered(&state.request_ctx);
             if !reads.is_empty() {
@@ -386,7 +431,14 @@ impl Core {
         } else {
             effects.install = Some(self.install(&mut ready));
         }
+        self.withhold(&mut effects.send);
+        let number = ready.number();
         self.node.advance_append_async(ready);
+        if self.unsynced.is_empty() {
+            // Raft keeps a record of each ready until it hears that it is on disk, also of one that
+            // had nothing for the disk: a member to which nobody writes would keep them for ever.
+            self.node.on_persist_ready(number);
+        }
         Some(effects)
     }
 

@@ -44,6 +44,32 @@ fn scripts_tell_what_they_told() {
     assert!(ran >= 5, "only {ran} scripts found");
 }
 
+/// A member that only answers reads writes nothing, and hears of nothing that is on disk.
+#[test]
+fn reads_without_a_write_leave_nothing_behind() {
+    let mut stage = Stage::new();
+    stage.command("bootstrap id=1 members=1");
+    for command in ["applied 1", "persisted", "applied 2", "state"] {
+        stage.command(command);
+    }
+    assert!(stage.trace.contains("reads-at-once=true"), "{}", stage.trace);
+    let before = resident_kib();
+    for number in 0..2_000_000 {
+        let core = stage.core();
+        core.read(Read(number));
+        while core.step().is_some() {}
+    }
+    // Raft's record of each would be 56 bytes.
+    let grown = resident_kib().saturating_sub(before);
+    assert!(grown < 40 << 10, "{grown} KiB");
+}
+
+fn resident_kib() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim_end_matches("kB").trim().parse().unwrap()
+}
+
 /// The script with the trace as it is now.
 fn run(script: &str) -> String {
     let mut stage = Stage::new();
@@ -129,6 +155,7 @@ impl Stage {
                 let ticket = number.map_or(self.last_append, Ticket);
                 self.core().persisted(ticket).unwrap();
             }
+            "lags" => self.core().set_lags(number == Some(1)),
             "applied" => self.apply(number.unwrap()),
             "read" => self.core().read(Read(number.unwrap())),
             "receive" => self.receive(rest.first().unwrap(), &named),

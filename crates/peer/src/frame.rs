@@ -9,6 +9,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 const HEAD_BYTES: usize = 9;
 /// More than any message has: entries of a megabyte, and one that may be larger.
 const PAYLOAD_BYTES_MAX: usize = 64 << 20;
+/// Read from a peer at once: under load messages are small, and many.
+pub(crate) const READ_BYTES: usize = 64 << 10;
 
 /// What is said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,8 +55,8 @@ impl Frame {
         if length > PAYLOAD_BYTES_MAX {
             return Err(bad(format!("a message of {length} bytes")));
         }
-        // Filled as it comes: a length alone takes no memory.
-        let mut payload = BytesMut::new();
+        // Filled as it comes: a length alone takes no memory to speak of.
+        let mut payload = BytesMut::with_capacity(length.min(READ_BYTES));
         let mut limited = stream.take(length as u64);
         while payload.len() < length {
             if limited.read_buf(&mut payload).await? == 0 {

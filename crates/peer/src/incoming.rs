@@ -12,13 +12,13 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader},
     time,
 };
 
 use crate::{
     Identity,
-    frame::Frame,
+    frame::{Frame, READ_BYTES},
     identity::Refusal,
     outgoing::PROTOCOL,
     peers::{Inner, Lane},
@@ -104,7 +104,8 @@ async fn receive_all(
     from: MemberId,
     stream: impl AsyncRead + AsyncWrite,
 ) -> io::Result<()> {
-    let (mut reader, mut writer) = tokio::io::split(Box::pin(stream));
+    let (reader, mut writer) = tokio::io::split(Box::pin(stream));
+    let mut reader = BufReader::with_capacity(READ_BYTES, reader);
     loop {
         let read = time::timeout(SILENCE_MAX, Frame::read(&mut reader));
         let Some(frame) = read.await.map_err(|_| io::ErrorKind::TimedOut)?? else {

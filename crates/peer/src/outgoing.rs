@@ -13,7 +13,7 @@ use hyper::{client::conn::http1, upgrade::Upgraded};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader},
     time,
 };
 
@@ -122,7 +122,8 @@ async fn handshake(
 
 /// Sends until something breaks.
 async fn send_all(peer: &Peer, lane: Lane, stream: impl AsyncRead + AsyncWrite) -> io::Result<()> {
-    let (mut reader, mut writer) = tokio::io::split(stream);
+    let (reader, mut writer) = tokio::io::split(stream);
+    let mut reader = BufReader::new(reader);
     // When the ping was sent that has no answer yet, and its number.
     let asked = Mutex::new((0_u64, None::<time::Instant>));
     let read = async {

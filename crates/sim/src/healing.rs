@@ -29,6 +29,8 @@ impl World {
     pub(crate) fn heal(&mut self) -> Result<(), Violation> {
         self.common.trace.step("heal", "");
         self.nodes.iter_mut().for_each(Node::recover);
+        let Self { common, nodes } = self;
+        nodes.iter_mut().try_for_each(|node| node.set_lags(common, false))?;
         self.common.network.mend();
         self.common.network.faulty = 0;
         let ticks = self.settle()?;

@@ -129,6 +129,10 @@ impl Node {
             Event::Resume => self.resume(common),
             Event::Slow => self.become_slow(common),
             Event::Skew => self.move_clock(common),
+            Event::Lag => {
+                let lags = common.rng.bool();
+                self.set_lags(common, lags)?;
+            }
         }
         Ok(())
     }
@@ -434,6 +438,14 @@ impl Node {
         self.run(common, |member, common| {
             common.report.handed_over += u64::from(member.core.role().leads);
             member.core.transfer_leadership(heir);
+            Ok(())
+        })
+    }
+
+    /// Whether the keyspace keeps up with the log.
+    pub(crate) fn set_lags(&mut self, common: &mut Common, lags: bool) -> Result<(), Violation> {
+        self.run(common, |member, _| {
+            member.core.set_lags(lags);
             Ok(())
         })
     }

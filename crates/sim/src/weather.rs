@@ -51,6 +51,8 @@ pub(crate) enum Event {
     Slow,
     /// Somebody moves the clock.
     Skew,
+    /// A follower's keyspace falls behind its log, or has caught up.
+    Lag,
 }
 
 use Action::At;
@@ -112,6 +114,7 @@ const SEVERAL: &[(Action, u32)] = &[
     (Action::Mend, 2),
     (At(Event::Unreachable), 2),
     (At(Event::HandOver), 3),
+    (At(Event::Lag), 4),
     (Action::Change, 14),
 ];
 
@@ -129,6 +132,7 @@ const SWARMS: &[&[Action]] = &[
     &[Action::BreakOff],
     &[At(Event::Unreachable)],
     &[At(Event::HandOver)],
+    &[At(Event::Lag)],
     &[Action::Change],
     &[At(Event::Compact)],
 ];

@@ -65,7 +65,7 @@ pub(crate) struct Beginning {
 }
 
 /// Clusters have so many members at least, and at most, when members come and go.
-const MEMBERS: std::ops::RangeInclusive<usize> = 3..=6;
+const MEMBERS: std::ops::RangeInclusive<usize> = 1..=6;
 
 impl Beginning {
     /// A cluster of so many that is founded now.

@@ -9,7 +9,7 @@ use std::{
         Arc,
         atomic::Ordering::{Acquire, Relaxed, Release},
     },
-    thread::JoinHandle,
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -41,6 +41,12 @@ const BACKLOG_LOOK: Duration = Duration::from_millis(2);
 /// would keep the others from the disk.
 const CROWD: Duration = Duration::from_millis(10);
 
+/// With so many writes under way in a cluster of several, the raft thread lets more gather for so
+/// long before it looks again: each look costs a message to every follower, and wakes threads there.
+/// Nobody notices, since the writes before take longer.
+const GATHER_FROM: usize = 16;
+const GATHER: Duration = Duration::from_micros(100);
+
 /// How long a lone write may keep a thread of the network from the others, past the next tick.
 const LONE_WRITE_PATIENCE: Duration = Duration::from_millis(5);
 
@@ -54,8 +60,8 @@ pub(crate) struct Raft {
     log: Arc<LogQueue>,
     /// The batch that the log writer has not synced yet.
     at_log_writer: Option<Ticket>,
-    /// What is synced, and the core hears of once the keyspace has come after it.
-    unacknowledged: Option<Ticket>,
+    /// This follower acknowledges nothing until its keyspace has come after its log.
+    lags: bool,
     /// What was applied right here, and the core has not heard of.
     has_progress: bool,
     /// Until then writes are expected to come in crowds, which share a sync.
@@ -99,16 +105,19 @@ pub(crate) fn run(shared: &Arc<Shared>, raft: &SharedRaft, others: Others) {
 
 fn serve(shared: &Arc<Shared>, raft: &SharedRaft) -> Result<(), Failure> {
     loop {
-        let (turned, snapshots) = {
+        let (turned, snapshots, gathers) = {
             let mut raft = raft.lock();
             let turned = raft.turn()?;
-            (turned, mem::take(&mut raft.snapshots))
+            (turned, mem::take(&mut raft.snapshots), !raft.core.is_alone())
         };
         for message in snapshots {
             snapshots::send(shared, raft, message);
         }
         let (can_propose, patience) = turned;
         shared.inbox.wait(can_propose, patience);
+        if gathers && shared.waiters.waiting() >= GATHER_FROM {
+            thread::sleep(GATHER);
+        }
         let mut raft = lock(shared, raft);
         let work = shared.inbox.take(raft.core.can_propose());
         if shared.has_failed() || (work.stopping && raft.may_stop(&work)) {
@@ -142,7 +151,7 @@ impl Raft {
             applier: Arc::clone(applier),
             log: Arc::clone(log),
             at_log_writer: None,
-            unacknowledged: None,
+            lags: false,
             has_progress: false,
             crowded_until: Duration::ZERO,
             next_tick: shared.now() + shared.config.heartbeat,
@@ -157,13 +166,12 @@ impl Raft {
     /// nothing to do unless something comes in.
     fn turn(&mut self) -> Result<(bool, Duration), Failure> {
         self.tick(self.shared.now());
-        if let Some(ticket) = self.unacknowledged.take() {
-            self.persisted(ticket)?;
+        if self.lags {
+            self.look_at_backlog();
         }
         let due = self.core.duties(self.shared.clock.now(), &self.shared.reader);
         let mut has_applied = self.carry_out()?;
-        let log_is_idle = self.at_log_writer.is_none() && self.unacknowledged.is_none();
-        if self.arrived.is_some() && log_is_idle {
+        if self.arrived.is_some() && self.at_log_writer.is_none() {
             self.restore()?;
             has_applied |= self.carry_out()?;
         }
@@ -224,7 +232,7 @@ impl Raft {
         }
         let expires = expiry.map(|expiry| now + self.shared.clock.wall().until(expiry));
         let looks = self.stop_by.map(|_| now + STOP_LOOK);
-        let acknowledges = self.unacknowledged.map(|_| now + BACKLOG_LOOK);
+        let acknowledges = self.lags.then_some(now + BACKLOG_LOOK);
         [expires, lease, looks, acknowledges]
             .into_iter()
             .flatten()
@@ -365,19 +373,19 @@ impl Raft {
         if self.at_log_writer.is_some_and(|last| last <= ticket) {
             self.at_log_writer = None;
         }
-        if self.has_backlog() {
-            self.unacknowledged = Some(ticket);
-            return Ok(());
-        }
-        self.unacknowledged = None;
+        self.look_at_backlog();
         Ok(self.core.persisted(ticket)?)
     }
 
     /// Whether this follower has fallen so far behind its own log that it should be sent no more. It
     /// waits for nobody but its own disk, so it comes out of that by itself.
-    fn has_backlog(&self) -> bool {
+    fn look_at_backlog(&mut self) {
         let bytes = self.shared.apply.bytes() + self.shared.backend.tail_bytes();
-        bytes > limits::FOLLOWER_BACKLOG_BYTES_MAX && !self.core.role().leads
+        let lags = bytes > limits::FOLLOWER_BACKLOG_BYTES_MAX && !self.core.role().leads;
+        if lags || self.lags {
+            self.core.set_lags(lags);
+        }
+        self.lags = lags;
     }
 
     /// Returns whether something was applied, right here.
