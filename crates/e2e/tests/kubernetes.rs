@@ -18,10 +18,11 @@ use e2e::{
 };
 use proto::{
     etcdserverpb::{
-        Compare, CompactionRequest, DeleteRangeRequest, LeaseGrantRequest, PutRequest,
+        CompactionRequest, Compare, DeleteRangeRequest, LeaseGrantRequest, PutRequest,
         RangeRequest, RequestOp, TxnRequest, TxnResponse, WatchCreateRequest,
         compare::{CompareResult, CompareTarget, TargetUnion},
-        request_op::Request, response_op::Response,
+        request_op::Request,
+        response_op::Response,
     },
     mvccpb::{KeyValue, event::EventType},
 };
@@ -287,10 +288,15 @@ async fn compact(client: &Client, time: &mut i64, revision: &mut i64) -> Option<
 }
 
 /// The pods after all that was told up to a revision.
-fn replay(begin: &BTreeMap<Bytes, KeyValue>, told: &[Told], to: i64) -> BTreeMap<Bytes, (Bytes, i64)> {
+fn replay(
+    begin: &BTreeMap<Bytes, KeyValue>,
+    told: &[Told],
+    to: i64,
+) -> BTreeMap<Bytes, (Bytes, i64)> {
     let begin = begin.iter().map(|(key, kv)| (key.clone(), (kv.value.clone(), kv.mod_revision)));
     let mut pods: BTreeMap<_, _> = begin.collect();
-    for one in told.iter().filter(|one| one.revision <= to && one.key.starts_with(PODS.as_bytes())) {
+    for one in told.iter().filter(|one| one.revision <= to && one.key.starts_with(PODS.as_bytes()))
+    {
         let before = match &one.value {
             Some(value) => pods.insert(one.key.clone(), (value.clone(), one.revision)),
             None => pods.remove(&one.key),
@@ -402,12 +408,18 @@ fn api_servers_notice_nothing_of_a_change_of_leader_but_time() {
         assert_eq!(without(&cache.told()), without(&story), "caches differ");
     }
     check_changes(&done.lock().expect("nobody panics"), &story);
-    println!("{} lists, {compactions} compactions, {} conflicts, {} events", lists.len(),
-        conflicts.load(SeqCst), story.len());
+    println!(
+        "{} lists, {compactions} compactions, {} conflicts, {} events",
+        lists.len(),
+        conflicts.load(SeqCst),
+        story.len()
+    );
     assert!(lists.len() > 5 && compactions > 0 && conflicts.load(SeqCst) > 0);
     for (revision, all) in &lists {
-        let listed: BTreeMap<_, _> =
-            all.iter().map(|(key, kv)| (key.clone(), (kv.value.clone(), kv.mod_revision))).collect();
+        let listed: BTreeMap<_, _> = all
+            .iter()
+            .map(|(key, kv)| (key.clone(), (kv.value.clone(), kv.mod_revision)))
+            .collect();
         assert_eq!(listed, replay(&first, &story, *revision), "the list at {revision}");
     }
     check_lease(&story, lease, &cluster);
@@ -427,7 +439,8 @@ fn check_changes(done: &[(Bytes, i64, Option<String>)], story: &[Told]) {
 
 /// All keys of the lease have gone at one revision, and nothing else with them.
 fn check_lease(story: &[Told], lease: i64, cluster: &Cluster) {
-    let ends = story.iter().filter(|one| one.key.starts_with(EVENTS.as_bytes()) && one.value.is_none());
+    let ends =
+        story.iter().filter(|one| one.key.starts_with(EVENTS.as_bytes()) && one.value.is_none());
     let ends: Vec<_> = ends.map(|one| one.revision).collect();
     assert!(ends.iter().all(|one| *one == ends[0]), "the lease's keys have gone one by one");
     let told = v3::post(&cluster.members[0], "lease/timetolive", &json!({"ID": lease}));
@@ -443,7 +456,8 @@ fn from_a_bookmark(runtime: &Runtime, cluster: &Cluster, caches: &[Cache], story
         let bookmark = bookmarks.iter().copied().find(|one| *one > compacted);
         let bookmark = bookmark.expect("bookmarks come all the time");
         let again = Cache::start(runtime, &client(&[member.url()]), bookmark + 1, true);
-        let expected: Vec<_> = story.iter().filter(|one| one.revision > bookmark).cloned().collect();
+        let expected: Vec<_> =
+            story.iter().filter(|one| one.revision > bookmark).cloned().collect();
         let is_told = |cache: &Cache| cache.bookmark() >= last;
         again.waits_for("it goes on from there", is_told);
         let key = |told: &[Told]| -> Vec<_> {

@@ -199,14 +199,12 @@ fn a_transaction_of_which_a_part_cannot_be_done_is_refused_whole_by_all_members(
         put.as_object_mut().expect("an object").extend(more.as_object().expect("one").clone());
         json!({"request_put": put})
     };
-    let open = |key: &str| {
-        json!({"request_delete_range": {"key": bytes(key), "range_end": bytes(b"\0")}})
-    };
-    let range = |revision: i64| {
-        json!({"request_range": {"key": bytes("a"), "revision": revision.to_string()}})
-    };
+    let open =
+        |key: &str| json!({"request_delete_range": {"key": bytes(key), "range_end": bytes(b"\0")}});
+    let range = |revision: i64| json!({"request_range": {"key": bytes("a"), "revision": revision.to_string()}});
     let nested = |operations: Value| json!({"request_txn": {"success": operations}});
-    let (ignores_lease, ignores_value) = (json!({"ignore_lease": true}), json!({"ignore_value": true}));
+    let (ignores_lease, ignores_value) =
+        (json!({"ignore_lease": true}), json!({"ignore_value": true}));
     let duplicate = "etcdserver: duplicate key given in txn request";
     let missing = "etcdserver: key not found";
     let compaction = json!({"revision": last.to_string(), "physical": true});

@@ -427,7 +427,8 @@ impl Node {
         let before = client.position;
         let told = client.step(history, reader.store(), (options.sabotage, rng), report)?;
         if client.position != before {
-            trace.step("watch", format!("watch {at} at {}: up to {}", self.who.id, client.position));
+            trace
+                .step("watch", format!("watch {at} at {}: up to {}", self.who.id, client.position));
         }
         Ok(told)
     }

@@ -20,13 +20,15 @@ impl Outcome {
 
     pub(crate) fn of(answer: &Answer, base: i64) -> Self {
         let text = answer.text();
-        let body = serde_json::from_str(&text).map_or(Value::String(text), |json| relative(json, base));
+        let body =
+            serde_json::from_str(&text).map_or(Value::String(text), |json| relative(json, base));
         Self { status: answer.status, body }
     }
 
     /// What a watch has told, and from where on.
     pub(crate) fn told(events: Vec<Value>, start: i64, base: i64) -> Self {
-        let body = relative(serde_json::json!({"revision": start.to_string(), "events": events}), base);
+        let body =
+            relative(serde_json::json!({"revision": start.to_string(), "events": events}), base);
         Self { status: 200, body }
     }
 
@@ -113,7 +115,8 @@ pub(crate) const MEANT: &[Meant] = &[
     Meant {
         why: "of several parts that cannot be done 3.4 tells of puts before ranges, 3.6 of the first",
         is: |asked, theirs, ours| {
-            let is_of_a_put = ["etcdserver: key not found", "etcdserver: requested lease not found"];
+            let is_of_a_put =
+                ["etcdserver: key not found", "etcdserver: requested lease not found"];
             asked.path == "kv/txn"
                 && is_of_a_put.contains(&theirs.message())
                 && ours.message().starts_with("etcdserver: mvcc: required revision")

@@ -146,7 +146,9 @@ impl Generator {
             58..80 => ("kv/txn", self.txn(2)),
             80..83 => ("kv/compaction", self.compaction()),
             83..87 => ("lease/grant", json!({"ID": self.lease(), "TTL": self.ttl()})),
-            87..90 => (self.pick(&["lease/revoke", "kv/lease/revoke"]), json!({"ID": self.lease()})),
+            87..90 => {
+                (self.pick(&["lease/revoke", "kv/lease/revoke"]), json!({"ID": self.lease()}))
+            }
             90..93 => {
                 let path = self.pick(&["lease/timetolive", "kv/lease/timetolive"]);
                 (path, json!({"ID": self.lease(), "keys": self.random.bool()}))

@@ -5,12 +5,12 @@ use std::time::Duration;
 use client::v3::Client;
 use fastrand::Rng;
 use proto::etcdserverpb::{
-    AlarmRequest, Compare, CompactionRequest, DefragmentRequest, DeleteRangeRequest,
+    AlarmRequest, CompactionRequest, Compare, DefragmentRequest, DeleteRangeRequest,
     DowngradeRequest, HashKvRequest, HashRequest, LeaseGrantRequest, LeaseLeasesRequest,
     LeaseRevokeRequest, LeaseTimeToLiveRequest, MemberAddRequest, MemberListRequest,
     MemberPromoteRequest, MemberRemoveRequest, MemberUpdateRequest, MoveLeaderRequest, PutRequest,
-    RangeRequest, RequestOp, StatusRequest, TxnRequest, WatchCreateRequest,
-    compare::TargetUnion, request_op::Request,
+    RangeRequest, RequestOp, StatusRequest, TxnRequest, WatchCreateRequest, compare::TargetUnion,
+    request_op::Request,
 };
 
 const KEYS: [&str; 10] = ["", "\0", "a", "b", "b\0", "/a", "/a/b", "/a/", "//", "zz"];
@@ -152,7 +152,8 @@ impl Wild {
     fn put(&mut self) -> PutRequest {
         let length = if self.chance(2) { self.random.usize(0..100_000) } else { 3 };
         let ignore_value = self.chance(15);
-        let value = if ignore_value && !self.chance(10) { String::new() } else { "v".repeat(length) };
+        let value =
+            if ignore_value && !self.chance(10) { String::new() } else { "v".repeat(length) };
         let ignore_lease = self.chance(15);
         let lease = if ignore_lease && !self.chance(10) { 0 } else { self.id() };
         PutRequest {

@@ -50,25 +50,26 @@ pub(crate) struct Client {
 impl Client {
     /// Those of one member, from the beginning.
     pub(crate) fn all() -> Vec<Self> {
-        let client = |(key, range_end, filter): &(&'static [u8], &'static [u8], Option<FilterType>)| {
-            let request = WatchCreateRequest {
-                key: Bytes::from_static(key),
-                range_end: Bytes::from_static(range_end),
-                filters: filter.iter().map(|filter| (*filter).into()).collect(),
-                prev_kv: true,
-                progress_notify: true,
-                ..WatchCreateRequest::default()
+        let client =
+            |(key, range_end, filter): &(&'static [u8], &'static [u8], Option<FilterType>)| {
+                let request = WatchCreateRequest {
+                    key: Bytes::from_static(key),
+                    range_end: Bytes::from_static(range_end),
+                    filters: filter.iter().map(|filter| (*filter).into()).collect(),
+                    prev_kv: true,
+                    progress_notify: true,
+                    ..WatchCreateRequest::default()
+                };
+                Self {
+                    request,
+                    open: None,
+                    is_back: false,
+                    position: 2,
+                    last: 0,
+                    bookmark: 0,
+                    told: BTreeSet::new(),
+                }
             };
-            Self {
-                request,
-                open: None,
-                is_back: false,
-                position: 2,
-                last: 0,
-                bookmark: 0,
-                told: BTreeSet::new(),
-            }
-        };
         WATCHED.iter().map(client).collect()
     }
 
@@ -100,7 +101,11 @@ impl Client {
     }
 
     /// The first commit from a revision on of which this client is to be told.
-    pub(crate) fn next_after<'h>(&self, history: &'h History, from: i64) -> Option<&'h Arc<Commit>> {
+    pub(crate) fn next_after<'h>(
+        &self,
+        history: &'h History,
+        from: i64,
+    ) -> Option<&'h Arc<Commit>> {
         let concerns = |commit: &&Arc<Commit>| self.of(commit).next().is_some();
         history.commits.range(from..).map(|(_, commit)| commit).find(concerns)
     }
@@ -143,7 +148,8 @@ impl Client {
                 Ok(true)
             }
             Next::Nothing => {
-                let is_told = self.open.as_mut().is_some_and(|watch| watch.take_progress(published));
+                let is_told =
+                    self.open.as_mut().is_some_and(|watch| watch.take_progress(published));
                 if is_told {
                     let ahead = i64::from(sabotage == Some(Sabotage::BookmarkAhead));
                     let bookmark = published + ahead;
@@ -184,12 +190,7 @@ impl Client {
         self.open.as_mut().ok_or_else(|| Violation::new("watch reliable", "it was just opened"))
     }
 
-    fn check(
-        &self,
-        history: &History,
-        store: &Store,
-        events: &[Event],
-    ) -> Result<(), Violation> {
+    fn check(&self, history: &History, store: &Store, events: &[Event]) -> Result<(), Violation> {
         watch_filter::holds(self, events)?;
         watch_ordered::holds(self, events)?;
         watch_unique::holds(self, events)?;

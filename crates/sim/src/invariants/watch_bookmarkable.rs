@@ -34,7 +34,8 @@ pub(crate) fn is_kept(client: &Client, events: &[Event]) -> Result<(), Violation
     match pairs(events).find(|(kv, _)| kv.mod_revision <= client.bookmark) {
         None => Ok(()),
         Some((kv, _)) => {
-            let text = format!("{} is told after the bookmark {}", kv.mod_revision, client.bookmark);
+            let text =
+                format!("{} is told after the bookmark {}", kv.mod_revision, client.bookmark);
             Err(Violation::new(NAME, text))
         }
     }

@@ -46,7 +46,8 @@ pub(crate) fn is_all(
     let compacted = applier.state().reader().store().compacted();
     for client in clients {
         if let Some(commit) = client.next_after(history, client.position.max(compacted)) {
-            let text = format!("revision {} was never told, after {}", commit.main, client.position);
+            let text =
+                format!("revision {} was never told, after {}", commit.main, client.position);
             return Err(Violation::new(NAME, text));
         }
     }
