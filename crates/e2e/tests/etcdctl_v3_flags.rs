@@ -201,3 +201,17 @@ fn a_check_cleans_up_as_it_is_told() {
     assert!(output.stdout.contains("\nCompacted with revision "), "{output:?}");
     assert_eq!(printed(&member, &["get", "/check/", "--prefix", "--keys-only"]), "");
 }
+
+#[test]
+fn values_above_what_messages_are_by_default_go_in_and_out() {
+    let member = Start::new().flag("--max-request-bytes=8388608").start();
+    let value = "v".repeat(6 << 20);
+    let put = |flags: &[&str]| {
+        let arguments = [flags, &["put", "large"]].concat();
+        run(&mut etcdctl(&member.url(), &arguments), &value)
+    };
+    assert_ne!(put(&[]).exit, Some(0), "this client sends 2 MiB at most");
+    let ours = put(&["--max-request-bytes=8388608"]);
+    assert_eq!(ours.stdout, "OK\n", "{}", ours.stderr);
+    assert_eq!(printed(&member, &["get", "large", "--print-value-only"]).len(), value.len() + 1);
+}

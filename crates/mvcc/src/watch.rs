@@ -115,12 +115,6 @@ impl Watcher {
         &self.interest
     }
 
-    /// Where the store stood when this was looked up, or happened: as far as history is being read, or
-    /// the last commit.
-    pub fn looked_up_at(&self) -> i64 {
-        self.catch_up_to.max(self.position - 1)
-    }
-
     /// The revision from which the next commit will come.
     pub fn position(&self) -> i64 {
         self.position

@@ -28,13 +28,14 @@ impl Store {
         Ok(index.live_at(Kind::Key, name, at))
     }
 
-    /// As [`Store::range`] without the names, and how many keys there are in all.
+    /// As [`Store::range`] without the names, and how many keys there are in all; or how many up to
+    /// the limit, if nobody wants to know of more.
     pub fn places(
         &self,
-        from: &[u8],
-        to: Option<&[u8]>,
+        (from, to): (&[u8], Option<&[u8]>),
         at: i64,
         limit: usize,
+        counts_all: bool,
     ) -> Result<(Vec<Revision>, u64), ReadError> {
         let (mut places, mut total) = (Vec::new(), 0);
         self.each_live(from, to, at, |_, place| {
@@ -42,7 +43,7 @@ impl Store {
                 places.push(place);
             }
             total += 1;
-            true
+            counts_all || places.len() < limit
         })?;
         Ok((places, total))
     }

@@ -27,7 +27,7 @@ pub(super) fn hold(source: &impl Source, compares: &[Compare]) -> Result<bool, E
 /// has no value, and no comparison with it holds.
 fn holds(source: &impl Source, compare: &Compare) -> Result<bool, Error> {
     let keys = Keys::new(&compare.key, &compare.range_end);
-    let (places, _) = source.places(keys, usize::MAX)?;
+    let (places, _) = source.places(keys, usize::MAX, true)?;
     let target = CompareTarget::try_from(compare.target).ok();
     if places.is_empty() {
         let is_value = target == Some(CompareTarget::Value);

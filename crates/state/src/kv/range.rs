@@ -38,8 +38,13 @@ impl<'a> Keys<'a> {
 /// Keys have places: the revision of the record that lives there.
 pub(super) trait Source {
     /// The places of the keys that live, in order of their names, at most `limit`; and how many
-    /// there are.
-    fn places(&self, keys: Keys<'_>, limit: usize) -> Result<(Vec<Revision>, u64), Error>;
+    /// there are, if that `counts`.
+    fn places(
+        &self,
+        keys: Keys<'_>,
+        limit: usize,
+        counts: bool,
+    ) -> Result<(Vec<Revision>, u64), Error>;
 
     fn record(&self, place: Revision) -> Result<Arc<Record>, Error>;
 
@@ -55,10 +60,15 @@ pub(super) struct At<'a> {
 }
 
 impl Source for At<'_> {
-    fn places(&self, keys: Keys<'_>, limit: usize) -> Result<(Vec<Revision>, u64), Error> {
+    fn places(
+        &self,
+        keys: Keys<'_>,
+        limit: usize,
+        counts: bool,
+    ) -> Result<(Vec<Revision>, u64), Error> {
         Ok(match keys {
             Keys::One(key) => one_place(self.store.place(key, self.at)?),
-            Keys::Range(from, to) => self.store.places(from, to, self.at, limit)?,
+            Keys::Range(from, to) => self.store.places((from, to), self.at, limit, counts)?,
         })
     }
 
@@ -73,7 +83,7 @@ impl Source for At<'_> {
 }
 
 impl Source for Txn<'_> {
-    fn places(&self, keys: Keys<'_>, limit: usize) -> Result<(Vec<Revision>, u64), Error> {
+    fn places(&self, keys: Keys<'_>, limit: usize, _: bool) -> Result<(Vec<Revision>, u64), Error> {
         Ok(match keys {
             Keys::One(key) => one_place(self.place(key)),
             Keys::Range(from, to) => self.places(from, to, limit),
@@ -133,7 +143,7 @@ impl Plan {
     ) -> Result<Self, Error> {
         let keys = Keys::new(&request.key, &request.range_end);
         if request.count_only {
-            let (_, total) = source.places(keys, 0)?;
+            let (_, total) = source.places(keys, 0, true)?;
             return Ok(Self { places: Vec::new(), more: false, total });
         }
         let limit = usize::try_from(request.limit).ok().filter(|limit| *limit > 0);
@@ -142,9 +152,10 @@ impl Plan {
         let takes_all = request.sort_order() != SortOrder::None || has_filters(request);
         let wanted =
             limit.filter(|_| !takes_all).map_or(usize::MAX, |limit| limit.saturating_add(1));
-        // One more, and they are too many.
+        // One more, and they are too many, however many there are.
+        let counts = wanted <= places_max;
         let wanted = wanted.min(places_max.saturating_add(1));
-        let (mut places, total) = source.places(keys, wanted)?;
+        let (mut places, total) = source.places(keys, wanted, counts)?;
         if places.len() > places_max {
             return Err(Refused::AnswerTooLarge.into());
         }

@@ -68,7 +68,8 @@ pub enum Next {
     Nothing,
     /// Nothing of what was looked at so far.
     Later,
-    /// Of whole revisions; and where the store stood, which is further if they are history (etcd).
+    /// Of whole revisions; and up to which all has been told, which is further than the last event
+    /// where history ends without another.
     Events(Vec<Event>, i64),
     /// What should come next is gone.
     Compacted,
@@ -135,7 +136,7 @@ impl Watch {
     pub fn next(&mut self, store: &Store) -> Next {
         let Some(watcher) = &mut self.watcher else { return Next::Compacted };
         let mut cx = Context::from_waker(&self.waker);
-        let (mut events, mut bytes, mut last) = (Vec::new(), 0, 0);
+        let (mut events, mut bytes) = (Vec::new(), 0);
         for _ in 0..COMMITS_MAX {
             if bytes >= WATCH_BATCH_BYTES {
                 break;
@@ -144,7 +145,6 @@ impl Watch {
                 Poll::Pending if events.is_empty() => return Next::Nothing,
                 Poll::Pending => break,
                 Poll::Ready(Ok(commit)) => {
-                    last = watcher.looked_up_at();
                     self.told = commit.main;
                     let told = tell(store, watcher, self.asked, &commit, &mut events);
                     match told {
@@ -163,7 +163,7 @@ impl Watch {
         }
         self.has_told = true;
         self.owes_progress = false;
-        Next::Events(events, last)
+        Next::Events(events, watcher.position() - 1)
     }
 }
 
