@@ -164,12 +164,15 @@ fn reliable(story: &Story, interest: &Interest, seen: &[Seen]) -> Result<(), Str
                 position = *to;
             }
             Seen::Events(events) => {
-                for event in events.iter().filter(|event| position <= event.revision) {
+                for event in events {
+                    if event.revision < position {
+                        // Of the same revision as the last, or `ordered`'s affair.
+                        continue;
+                    }
                     let next = story.next(interest, position);
                     check(next == Some(event.revision), || {
                         format!("{} instead of {next:?}", event.revision)
                     })?;
-                    // The others of this revision are `atomic`'s affair.
                     position = event.revision + 1;
                 }
             }
