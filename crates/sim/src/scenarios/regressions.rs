@@ -29,7 +29,7 @@ fn issue_13766_a_crash_under_load_applies_nothing_twice() {
             stage.rest();
             stage.ticks(1);
         }
-        stage.at(crashing, |node, common| node.start(common)).unwrap();
+        stage.at(crashing, Node::start).unwrap();
         assert_eq!(stage.world.common.report.crashes, 1, "operation {operations}");
         // Which holds all members' keyspaces, revisions and logs against each other.
         stage.ends();
@@ -93,7 +93,7 @@ fn issue_14685_a_crash_while_room_is_made_applies_nothing_twice() {
             stage.at(crashing, Node::compact_step).unwrap();
             stage.ticks(1);
         }
-        stage.at(crashing, |node, common| node.start(common)).unwrap();
+        stage.at(crashing, Node::start).unwrap();
         assert_eq!(stage.world.common.report.crashes, 1, "operation {operations}");
         swept_on += stage.world.common.report.compactions;
         // Which holds all members' keyspaces, revisions and logs against each other.
