@@ -244,7 +244,8 @@ impl Connection {
         let size = String::from_utf8_lossy(&line).trim().to_owned();
         let size = usize::from_str_radix(&size, 16).map_err(|_| malformed(&size))?;
         let chunk = self.take(size)?;
-        self.take_through(b"\r\n")?;
+        // Behind the last one there may be trailers.
+        while self.take_through(b"\r\n")? != b"\r\n" {}
         Ok((0 < size).then_some(chunk))
     }
 

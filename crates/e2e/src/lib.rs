@@ -19,6 +19,7 @@ pub mod proxies;
 pub mod records;
 pub mod rings;
 pub mod run;
+pub mod v3;
 
 pub use http::{Answer, Connection, Request};
 pub use member::{Member, Start};

@@ -113,9 +113,6 @@ fn pairs_of_the_gateway(member: &Member) -> usize {
     pairs
 }
 
-/// Asks for all pairs, and counts them.
-type Way<'a> = &'a dyn Fn(&Member) -> usize;
-
 #[test]
 fn a_range_over_a_million_keys_costs_its_member_little() {
     let mut cluster = Cluster::start_with(3, &["--max-txn-ops=10000"]);

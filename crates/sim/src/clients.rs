@@ -1,10 +1,11 @@
 //! What virtual clients ask for: v2 writes of every kind on few names, so that they meet; and those
 //! of v3.
 //!
-//! Those of [`registers`] wait for their answers, and are judged by them.
+//! Those of [`watches`] watch. Those of [`registers`] wait for their answers, and are judged by them.
 
 pub(crate) mod registers;
 pub(crate) mod v3;
+pub(crate) mod watches;
 
 use std::time::Duration;
 

@@ -226,6 +226,9 @@ impl World {
             for at in 0..node.watchers.len() {
                 while node.watch(common, at)? {}
             }
+            for at in 0..node.watches.len() {
+                while node.watch_v3(common, at)? {}
+            }
         }
         Ok(())
     }
@@ -239,6 +242,7 @@ impl World {
             invariants::no_lost_acknowledgement::all_are_there(history, applier)?;
             invariants::replay::equals(applier, &self.common.mirror.applier)?;
             invariants::watch_order::saw_everything(history, &node.watchers, applier)?;
+            invariants::watch_reliable::is_all(history, &node.watches, applier)?;
         }
         Ok(())
     }

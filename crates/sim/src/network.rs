@@ -107,6 +107,14 @@ impl Network {
         self.in_flight.is_empty()
     }
 
+    /// Takes messages out that are on their way, for somebody else to bring them later.
+    #[cfg(test)]
+    pub(crate) fn withhold(&mut self, is_meant: impl Fn(&PeerMessage) -> bool) -> Vec<PeerMessage> {
+        let read = |flight: &Flight| PeerMessage::from_bytes(&flight.bytes).unwrap();
+        let meant = self.in_flight.extract_if(.., |flight| is_meant(&read(flight)));
+        meant.map(|flight| read(&flight)).collect()
+    }
+
     /// Cuts one direction, a member off from all, or the members into two halves.
     pub(crate) fn cut(
         &mut self,

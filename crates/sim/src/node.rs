@@ -35,6 +35,8 @@ pub(crate) struct Node {
     /// `None` while it is down.
     pub(crate) member: Option<Running>,
     pub(crate) watchers: Vec<Watcher>,
+    /// Those of v3.
+    pub(crate) watches: Vec<clients::watches::Client>,
     /// Reads without a read index yet.
     reads: Vec<Asked>,
     last_read: u64,
@@ -69,6 +71,7 @@ impl Node {
             disk,
             member: Some(member),
             watchers: Watcher::all(),
+            watches: clients::watches::Client::all(),
             reads: Vec::new(),
             last_read: 0,
             known: Vec::new(),
@@ -109,6 +112,8 @@ impl Node {
             Event::Watch => {
                 let at = common.rng.usize(..self.watchers.len());
                 self.watch(common, at)?;
+                let at = common.rng.usize(..self.watches.len());
+                self.watch_v3(common, at)?;
             }
             Event::Tick => self.tick(common),
             Event::Unreachable => {
@@ -415,6 +420,21 @@ impl Node {
         watcher.position = commit.main + 1;
         common.report.told += 1;
         Ok(true)
+    }
+
+    /// Hands a client of v3 what its watch has to tell; false if that is nothing.
+    pub(crate) fn watch_v3(&mut self, common: &mut Common, at: usize) -> Result<bool, Violation> {
+        let Some(member) = &mut self.member else { return Ok(false) };
+        let reader = member.applier.state().reader();
+        let Some(client) = self.watches.get_mut(at) else { return Ok(false) };
+        let Common { rng, options, history, report, trace, .. } = common;
+        let before = client.position;
+        let told = client.step(history, reader.store(), (options.sabotage, rng), report)?;
+        if client.position != before {
+            trace
+                .step("watch", format!("watch {at} at {}: up to {}", self.who.id, client.position));
+        }
+        Ok(told)
     }
 
     /// Messages to another were lost.

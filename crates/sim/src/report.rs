@@ -42,6 +42,8 @@ report! {
     undecided: "histories left undecided",
     /// Commits that watchers were handed.
     told: "commits told to watchers",
+    told_v3: "events told to watchers of v3",
+    bookmarks: "bookmarks",
     reads: "read indexes given",
     delivered: "messages delivered",
     lost: "messages lost",

@@ -51,6 +51,24 @@ pub enum Sabotage {
     EndLeasesEarly,
     /// Publish what was applied together in the wrong order.
     PublishBackwards,
+    /// Tell the events of an answer to a watch of v3 in the wrong order.
+    TellBackwards,
+    /// Tell one of them twice.
+    TellTwice,
+    /// Tell one of several events of a revision in an answer of its own.
+    TellInParts,
+    /// Leave out the first of several revisions.
+    TellLess,
+    /// Let a watch go on one revision too late.
+    ResumeLate,
+    /// Tell progress further than it is.
+    BookmarkAhead,
+    /// Do not tell what was there before.
+    ForgetBefore,
+    /// Tell that keys are older than they are.
+    ForgetCreation,
+    /// Tell what was not to be told.
+    ForgetFilters,
     /// Do not hear that one was removed.
     StayRemoved,
     /// Do not tell the leader that a snapshot broke off.
@@ -60,7 +78,7 @@ pub enum Sabotage {
 }
 
 impl Sabotage {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 32] = [
         Self::AcknowledgeBeforeSync,
         Self::AnswerEarly,
         Self::HandOutAltered,
@@ -81,6 +99,15 @@ impl Sabotage {
         Self::ExpireNever,
         Self::EndLeasesEarly,
         Self::PublishBackwards,
+        Self::TellBackwards,
+        Self::TellTwice,
+        Self::TellInParts,
+        Self::TellLess,
+        Self::ResumeLate,
+        Self::BookmarkAhead,
+        Self::ForgetBefore,
+        Self::ForgetCreation,
+        Self::ForgetFilters,
         Self::StayRemoved,
         Self::ForgetBrokenSnapshots,
         Self::SwitchBeforeLog,

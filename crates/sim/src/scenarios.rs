@@ -1,5 +1,7 @@
 //! Stories of one fault each, without chance: what a cluster does about it, and how soon.
 
+mod regressions;
+
 use base::{MemberId, Term};
 
 use crate::{

@@ -5,6 +5,7 @@
 //! - `check`: the form of requests, before they are proposed
 //! - `range`: what a range asks for and gives; `scan`: the same, in pieces
 //! - `write`, `txn`, `compare`: what commands do
+//! - `watch`: a watch, and what it has to tell
 //! - `answer`: how answers are put together, within their bounds
 
 mod answer;
@@ -13,6 +14,7 @@ mod compare;
 mod range;
 mod scan;
 mod txn;
+pub mod watch;
 mod write;
 
 use base::Refused;

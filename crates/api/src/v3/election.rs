@@ -17,6 +17,7 @@ use proto::{
         ProclaimRequest, ProclaimResponse, ResignRequest, ResignResponse,
     },
 };
+use state::kv::watch::pair;
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
@@ -28,7 +29,6 @@ use super::{
     patience::Ends,
     queue::{self, Ended, Place, passed_on},
     range,
-    watch::pair,
 };
 use crate::context::Context;
 

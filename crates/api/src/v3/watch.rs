@@ -4,12 +4,12 @@
 //! happens meanwhile waits in the watchers' bounded mailboxes, then in history. No watch holds up
 //! another, nor the apply thread.
 //!
-//! - `one`: a watch, and what it has to tell
+//! What a watch has to tell is `state::kv::watch`'s affair.
+//!
 //! - `wakes`: which of a stream's watches have something to tell
 //! - `fragments`: cutting an answer that is too large
 
 mod fragments;
-mod one;
 mod wakes;
 
 use std::{
@@ -19,19 +19,16 @@ use std::{
     task::{Context as Cx, Poll},
 };
 
-use base::{Refused, limits::WATCHES_PER_STREAM_MAX};
-use mvcc::{Interest, ReadError, Store};
+use base::limits::WATCHES_PER_STREAM_MAX;
+use mvcc::Store;
 use proto::etcdserverpb::{
     WatchCreateRequest, WatchRequest, WatchResponse, watch_request::RequestUnion,
 };
+use state::kv::{self, watch::Next};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
-pub(super) use self::one::pair;
-use self::{
-    one::{Asked, One},
-    wakes::Wakes,
-};
+use self::wakes::Wakes;
 use super::{
     failure,
     generated::etcdserverpb::watch_server,
@@ -70,7 +67,7 @@ pub(crate) struct WatchStream {
     context: Arc<Context>,
     /// `None` once the client has nothing more to ask.
     requests: Option<Requests>,
-    watches: BTreeMap<i64, One>,
+    watches: BTreeMap<i64, kv::watch::Watch>,
     wakes: Arc<Wakes>,
     next_id: i64,
     /// To be sent, in this order.
@@ -141,7 +138,7 @@ impl WatchStream {
 
     fn create(&mut self, request: &WatchCreateRequest) {
         let revision = self.store().revision();
-        match self.try_create(request, revision) {
+        match self.try_create(request) {
             Ok(watch_id) => {
                 let created = self.answer(watch_id, revision);
                 self.out.push_back(WatchResponse { created: true, ..created });
@@ -155,26 +152,16 @@ impl WatchStream {
         }
     }
 
-    fn try_create(&mut self, request: &WatchCreateRequest, revision: i64) -> Result<i64, String> {
-        // In etcd's words.
-        if request.start_revision < 0 {
-            return Err(Refused::Compacted.text().to_owned());
-        }
-        let interest = interest(request).ok_or("mvcc: watcher range is empty")?;
+    fn try_create(&mut self, request: &WatchCreateRequest) -> Result<i64, String> {
         if self.watches.len() >= WATCHES_PER_STREAM_MAX {
             return Err(format!("more than {WATCHES_PER_STREAM_MAX} watches on one stream"));
         }
+        let next_id = self.next_id;
         let id = self.id(request.watch_id)?;
-        let start = if request.start_revision == 0 { revision + 1 } else { request.start_revision };
-        let asked = Asked::of(request);
-        // Whoever comes too late for its start is told so once it knows its id.
-        let watcher = match self.store().watch(interest, start) {
-            Err(error @ (ReadError::Future | ReadError::Backend(_))) => {
-                return Err(error.to_string());
-            }
-            watcher => watcher.ok(),
-        };
-        self.watches.insert(id, One::new(watcher, start, asked, self.wakes.waker(id)));
+        // What is refused takes no number.
+        let watch = kv::watch::Watch::new(self.store(), request, self.wakes.waker(id))
+            .inspect_err(|_| self.next_id = next_id)?;
+        self.watches.insert(id, watch);
         Ok(id)
     }
 
@@ -276,14 +263,14 @@ impl WatchStream {
         let store = Arc::clone(self.store());
         let Some(watch) = self.watches.get_mut(&watch_id) else { return false };
         match watch.next(&store) {
-            one::Next::Nothing => {
+            Next::Nothing => {
                 if watch.take_progress(published) {
                     self.out.push_back(self.answer(watch_id, published));
                 }
                 return false;
             }
-            one::Next::Later => {}
-            one::Next::Events(events, revision) => {
+            Next::Later => {}
+            Next::Events(events, revision) => {
                 self.context.counters.grpc.events.fetch_add(events.len() as u64, Relaxed);
                 let fragments = watch.asked().fragment;
                 let answer = WatchResponse { events, ..self.answer(watch_id, revision) };
@@ -294,12 +281,12 @@ impl WatchStream {
                     self.out.push_back(answer);
                 }
             }
-            one::Next::Compacted => {
+            Next::Compacted => {
                 let compact_revision = store.compacted();
                 self.end(watch_id, WatchResponse { compact_revision, ..Default::default() });
                 return false;
             }
-            one::Next::Failed(error) => {
+            Next::Failed(error) => {
                 tracing::error!(%error, "a watch cannot read history");
                 let cancel_reason = error.to_string();
                 self.end(watch_id, WatchResponse { cancel_reason, ..Default::default() });
@@ -360,18 +347,4 @@ impl Stream for WatchStream {
             }
         }
     }
-}
-
-/// `None`: the range is empty.
-fn interest(request: &WatchCreateRequest) -> Option<Interest> {
-    let WatchCreateRequest { key, range_end, .. } = request;
-    // No key is the smallest one.
-    let from = if key.is_empty() { bytes::Bytes::from_static(b"\0") } else { key.clone() };
-    let to = match range_end.as_ref() {
-        b"" => Some(mvcc::path::successor(&from).into()),
-        b"\0" => None,
-        _ => Some(range_end.clone()),
-    };
-    let is_empty = to.as_ref().is_some_and(|to| *to <= from);
-    (!is_empty).then_some(Interest::Keys { from, to })
 }

@@ -72,9 +72,22 @@ fn lease(rng: &mut fastrand::Rng) -> i64 {
     rng.i64(1..=LEASES)
 }
 
+/// Names behind those of the registers: nobody but their clients writes to these.
+const BEHIND: [&str; 3] = ["/z", "/z/x", "zone"];
+
 fn path(rng: &mut fastrand::Rng) -> Bytes {
-    let path = PATHS.get(rng.usize(..PATHS.len())).copied().unwrap_or("/a");
+    let at = rng.usize(..PATHS.len() + BEHIND.len());
+    let path = PATHS.iter().chain(&BEHIND).nth(at).copied().unwrap_or("/a");
     Bytes::from_static(path.as_bytes())
+}
+
+/// Where a range that only reads ends.
+fn range_end(rng: &mut fastrand::Rng) -> Bytes {
+    match rng.u8(..6) {
+        0 => Bytes::from_static(b"\0"),
+        1 => path(rng),
+        _ => Bytes::new(),
+    }
 }
 
 fn put(rng: &mut fastrand::Rng, history: &History, nth: usize) -> PutRequest {
@@ -89,13 +102,16 @@ fn put(rng: &mut fastrand::Rng, history: &History, nth: usize) -> PutRequest {
 }
 
 fn delete(rng: &mut fastrand::Rng) -> DeleteRangeRequest {
+    let key = path(rng);
     let range_end = match rng.u8(..8) {
         // Not further: nobody but its clients writes to a register.
-        0 => Bytes::from_static(b"/r"),
+        0 if key.as_ref() < b"/r".as_slice() => Bytes::from_static(b"/r"),
+        // All from there on.
+        0 | 1 if key.as_ref() > b"/r".as_slice() => Bytes::from_static(b"\0"),
         1 => Bytes::from_static(b"/d0"),
         _ => Bytes::new(),
     };
-    DeleteRangeRequest { key: path(rng), range_end, prev_kv: rng.bool() }
+    DeleteRangeRequest { key, range_end, prev_kv: rng.bool() }
 }
 
 /// As lock clients and controllers do it: if a key was not changed, or is not there, then write.
@@ -105,7 +121,7 @@ fn txn(rng: &mut fastrand::Rng, history: &History) -> TxnRequest {
         result: CompareResult::Equal.into(),
         target: CompareTarget::Mod.into(),
         key: path(rng),
-        range_end: Bytes::new(),
+        range_end: range_end(rng),
         target_union: Some(TargetUnion::ModRevision(rng.i64(0..=last) * rng.i64(0..2))),
     };
     let mut nth = 0;
@@ -117,6 +133,7 @@ fn txn(rng: &mut fastrand::Rng, history: &History) -> TxnRequest {
                 0 => Request::RequestDeleteRange(delete(rng)),
                 1 => Request::RequestRange(RangeRequest {
                     key: path(rng),
+                    range_end: range_end(rng),
                     ..RangeRequest::default()
                 }),
                 _ => Request::RequestPut(put(rng, history, nth)),

@@ -149,6 +149,9 @@ impl Node {
         for watcher in &mut self.watchers {
             watcher.disconnect();
         }
+        for client in &mut self.watches {
+            client.disconnect();
+        }
         self.who.run += 1;
         let member = self.member.insert(open(&self.disk, self.who, common)?);
         let applied = member.backend.durable().index;

@@ -1,12 +1,13 @@
-//! A watch, and what it has to tell.
+//! A watch, and what it has to tell, as v3 tells it.
 
 use std::{
     sync::Arc,
     task::{Context, Poll, Waker},
 };
 
-use base::limits::WATCH_BATCH_BYTES;
-use mvcc::{Commit, Kind, ReadError, Record, Store, Watcher};
+use base::{Refused, limits::WATCH_BATCH_BYTES};
+use bytes::Bytes;
+use mvcc::{Commit, Interest, Kind, ReadError, Record, Store, Watcher, path};
 use proto::{
     etcdserverpb::{WatchCreateRequest, watch_create_request::FilterType},
     mvccpb::{Event, KeyValue, event::EventType},
@@ -20,8 +21,9 @@ const COMMITS_MAX: usize = 1_000;
 /// How the events of a watch are told.
 #[derive(Clone, Copy, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "they are the request's")]
-pub(super) struct Asked {
-    pub(super) fragment: bool,
+pub struct Asked {
+    /// Answers that are too large are to be cut.
+    pub fragment: bool,
     prev_kv: bool,
     progress: bool,
     no_puts: bool,
@@ -29,7 +31,8 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn of(request: &WatchCreateRequest) -> Self {
+    /// As this request has it.
+    pub fn of(request: &WatchCreateRequest) -> Self {
         let filters = |kind| request.filters().any(|filter| filter == kind);
         Self {
             fragment: request.fragment,
@@ -43,7 +46,7 @@ impl Asked {
 
 /// One of a stream's watches.
 #[derive(Debug)]
-pub(super) struct One {
+pub struct Watch {
     /// `None`: history does not go back so far.
     watcher: Option<Watcher>,
     /// The first revision that it tells of.
@@ -59,7 +62,9 @@ pub(super) struct One {
 }
 
 /// What a watch has to tell.
-pub(super) enum Next {
+#[derive(Debug)]
+pub enum Next {
+    /// Nothing now: its waker hears of more.
     Nothing,
     /// Nothing of what was looked at so far.
     Later,
@@ -68,31 +73,53 @@ pub(super) enum Next {
     Events(Vec<Event>, i64),
     /// What should come next is gone.
     Compacted,
+    /// It cannot be read.
     Failed(ReadError),
 }
 
-impl One {
-    pub(super) fn new(watcher: Option<Watcher>, start: i64, asked: Asked, waker: Waker) -> Self {
-        let (has_told, owes_progress) = (false, false);
-        Self { watcher, start, asked, waker, told: 0, has_told, owes_progress }
+impl Watch {
+    /// A watch as this request wants it, which wakes `waker` when there is something to tell. One that
+    /// comes too late for its start is told so when it is asked for the first time.
+    ///
+    /// `Err`: why there is none, in etcd's words.
+    pub fn new(
+        store: &Arc<Store>,
+        request: &WatchCreateRequest,
+        waker: Waker,
+    ) -> Result<Self, String> {
+        if request.start_revision < 0 {
+            return Err(Refused::Compacted.text().to_owned());
+        }
+        let interest = interest(request).ok_or("mvcc: watcher range is empty")?;
+        let now = store.revision();
+        let start = if request.start_revision == 0 { now + 1 } else { request.start_revision };
+        let watcher = match store.watch(interest, start) {
+            Err(error @ (ReadError::Future | ReadError::Backend(_))) => {
+                return Err(error.to_string());
+            }
+            watcher => watcher.ok(),
+        };
+        let (asked, has_told, owes_progress) = (Asked::of(request), false, false);
+        Ok(Self { watcher, start, asked, waker, told: 0, has_told, owes_progress })
     }
 
     /// Whether all before its start has happened, by this revision.
-    pub(super) fn has_begun(&self, revision: i64) -> bool {
+    pub fn has_begun(&self, revision: i64) -> bool {
         self.start <= revision + 1
     }
 
-    pub(super) fn asked(&self) -> Asked {
+    /// How its events are told.
+    pub fn asked(&self) -> Asked {
         self.asked
     }
 
     /// The last revision that it has told of, if it has.
-    pub(super) fn told(&self) -> i64 {
+    pub fn told(&self) -> i64 {
         self.told
     }
 
     /// Once an interval; whether it should say how far it is.
-    pub(super) fn is_due_for_progress(&mut self) -> bool {
+    pub fn is_due_for_progress(&mut self) -> bool {
         self.owes_progress = self.asked.progress && !self.has_told;
         self.has_told = false;
         self.owes_progress
@@ -100,13 +127,13 @@ impl One {
 
     /// It has nothing to tell up to `revision`; whether it owes saying so. A watch of the future has
     /// not begun.
-    pub(super) fn take_progress(&mut self, revision: i64) -> bool {
+    pub fn take_progress(&mut self, revision: i64) -> bool {
         let has_begun = self.watcher.as_ref().is_some_and(|one| one.position() <= revision + 1);
         std::mem::take(&mut self.owes_progress) && has_begun
     }
 
     /// What is there to tell now, as whole revisions, some at once; its waker hears of more.
-    pub(super) fn next(&mut self, store: &Store) -> Next {
+    pub fn next(&mut self, store: &Store) -> Next {
         let Some(watcher) = &mut self.watcher else { return Next::Compacted };
         let mut cx = Context::from_waker(&self.waker);
         let (mut events, mut bytes) = (Vec::new(), 0);
@@ -174,7 +201,7 @@ fn before(store: &Store, record: &Record) -> Result<Option<KeyValue>, ReadError>
 }
 
 /// As v3 shows it; of a deletion there is only the key and when.
-pub(in crate::v3) fn pair(record: &Record) -> KeyValue {
+pub fn pair(record: &Record) -> KeyValue {
     KeyValue {
         key: record.name.clone(),
         create_revision: record.create_revision,
@@ -183,4 +210,18 @@ pub(in crate::v3) fn pair(record: &Record) -> KeyValue {
         value: record.value.clone(),
         lease: record.lease,
     }
+}
+
+/// `None`: the range is empty.
+fn interest(request: &WatchCreateRequest) -> Option<Interest> {
+    let WatchCreateRequest { key, range_end, .. } = request;
+    // No key is the smallest one.
+    let from = if key.is_empty() { Bytes::from_static(b"\0") } else { key.clone() };
+    let to = match range_end.as_ref() {
+        b"" => Some(path::successor(&from).into()),
+        b"\0" => None,
+        _ => Some(range_end.clone()),
+    };
+    let is_empty = to.as_ref().is_some_and(|to| *to <= from);
+    (!is_empty).then_some(Interest::Keys { from, to })
 }

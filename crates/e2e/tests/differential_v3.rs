@@ -1,0 +1,238 @@
+//! Random requests of v3, the same through the JSON gateway to real etcd 3.4.23 and to ours.
+//!
+//! `RETCD_SEED` repeats a run, `RETCD_SCENARIOS` makes it longer. A scenario ends at its first
+//! difference that is not meant; then as many of its requests as can be are left out before it is
+//! shown.
+
+#[path = "differential_v3/compare.rs"]
+mod compare;
+#[path = "differential_v3/generate.rs"]
+mod generate;
+
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+
+use compare::Outcome;
+use e2e::{
+    Connection, Member, Request, Start, binaries, rings,
+    v3::{self, bytes, number},
+};
+use generate::{Asked, Generator};
+use serde_json::{Value, json};
+
+const STEPS: usize = 40;
+/// Differences shown before a run gives up.
+const SHOWN_MAX: usize = 6;
+/// How long an event may take to come.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[test]
+fn random_requests_of_v3_are_answered_as_by_real_etcd() {
+    let original = binaries::real_etcd();
+    let why_not = "/usr/bin/etcd 3.4 is not installed: apt-get install etcd-server";
+    if !rings::can_run("real-etcd", original.is_some(), why_not) {
+        return;
+    }
+    let original = Start::original(original.expect("it is installed")).start();
+    let ours = Member::start();
+    let mut sides = [Side::new(&original), Side::new(&ours)];
+    let seed = e2e::count("RETCD_SEED", fastrand::u64(..1 << 32));
+    let scenarios = e2e::count("RETCD_SCENARIOS", 60);
+    println!("RETCD_SEED={seed} RETCD_SCENARIOS={scenarios}");
+    let (mut differences, mut known) = (Vec::new(), BTreeMap::new());
+    let mut steps = 0;
+    for seed in seed..seed + scenarios {
+        let mut generator = Generator::new(seed);
+        let asked: Vec<_> = (0..STEPS).map(|_| generator.next()).collect();
+        let played = play(&mut sides, &asked);
+        steps += played.steps;
+        for why in played.known {
+            *known.entry(why).or_insert(0) += 1;
+        }
+        if played.difference.is_some() {
+            let (asked, told) = shrink(&mut sides, asked);
+            differences.push(show(seed, &asked, &told));
+        }
+        if SHOWN_MAX <= differences.len() {
+            break;
+        }
+    }
+    println!("{steps} steps compared; differences that are meant: {known:#?}");
+    let count = differences.len();
+    assert!(differences.is_empty(), "{count} scenarios differ:\n{}", differences.join("\n\n"));
+}
+
+/// One server, and where its revision stood when the scenario began.
+struct Side<'a> {
+    member: &'a Member,
+    connection: Connection,
+    base: i64,
+}
+
+/// How a scenario went.
+#[derive(Default)]
+struct Played {
+    steps: usize,
+    /// The last step, as both answered it.
+    difference: Option<[Outcome; 2]>,
+    known: Vec<&'static str>,
+}
+
+/// Plays until the first difference. One that is meant ends it too: from there on there is nothing to
+/// compare.
+fn play(sides: &mut [Side<'_>; 2], all: &[Asked]) -> Played {
+    sides.iter_mut().for_each(Side::begin);
+    let mut played = Played::default();
+    for asked in all {
+        played.steps += 1;
+        let [theirs, ours] = sides.each_mut().map(|side| side.ask(asked));
+        if theirs == ours {
+            continue;
+        }
+        match compare::meant(asked, &theirs, &ours) {
+            Some(meant) => {
+                played.known.push(meant.why);
+                // What was refused by both has changed nothing.
+                if theirs.is_refusal() && ours.is_refusal() {
+                    continue;
+                }
+            }
+            None => played.difference = Some([theirs, ours]),
+        }
+        return played;
+    }
+    let [theirs, ours] = sides.each_mut().map(Side::history);
+    if theirs != ours {
+        played.steps += 1;
+        played.difference = Some([theirs, ours]);
+    }
+    played
+}
+
+/// Leaves requests out, one after the other, as long as there is a difference at the end.
+fn shrink(sides: &mut [Side<'_>; 2], mut asked: Vec<Asked>) -> (Vec<Asked>, [Outcome; 2]) {
+    let differs = |sides: &mut [Side<'_>; 2], asked: &[Asked]| {
+        let played = play(sides, asked);
+        played.difference.map(|difference| (played.steps, difference))
+    };
+    let Some((steps, mut told)) = differs(sides, &asked) else {
+        panic!("a scenario is not the same twice: {asked:#?}");
+    };
+    asked.truncate(steps);
+    let mut at = 0;
+    while at < asked.len() {
+        let mut fewer = asked.clone();
+        fewer.remove(at);
+        match differs(sides, &fewer) {
+            Some((steps, difference)) => {
+                told = difference;
+                asked = fewer;
+                asked.truncate(steps);
+            }
+            None => at += 1,
+        }
+    }
+    (asked, told)
+}
+
+fn show(seed: u64, asked: &[Asked], [theirs, ours]: &[Outcome; 2]) -> String {
+    let mut text = format!("RETCD_SEED={seed} RETCD_SCENARIOS=1");
+    for one in asked {
+        write!(text, "\n  {one}").expect("a string takes text");
+    }
+    write!(text, "\n theirs {theirs}\n ours   {ours}").expect("a string takes text");
+    text
+}
+
+impl<'a> Side<'a> {
+    fn new(member: &'a Member) -> Self {
+        Self { member, connection: member.connect(), base: 0 }
+    }
+
+    /// Nothing is left of what was before: no keys, no leases, no history.
+    fn begin(&mut self) {
+        let all = json!({"key": bytes(b"\0"), "range_end": bytes(b"\0")});
+        let leases = self.post("lease/leases", &json!({}));
+        for lease in leases["leases"].as_array().into_iter().flatten() {
+            self.post("lease/revoke", &json!({"ID": lease["ID"]}));
+        }
+        self.post("kv/deleterange", &all);
+        let put = self.post("kv/put", &json!({"key": bytes("zz"), "value": bytes("base")}));
+        self.base = number(&put["header"]["revision"]);
+        self.post("kv/compaction", &json!({"revision": self.base, "physical": true}));
+    }
+
+    fn post(&mut self, path: &str, body: &Value) -> Value {
+        let answer = v3::ask(&mut self.connection, path, body).expect("it answers");
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        answer.json()
+    }
+
+    fn ask(&mut self, asked: &Asked) -> Outcome {
+        let body = asked.body(self.base);
+        let request = Request::json("POST", &format!("/v3/{}", asked.path), &body);
+        match self.connection.ask(&request) {
+            Ok(answer) => {
+                if answer.header("Connection") == Some("close") {
+                    self.connection = self.member.connect();
+                }
+                Outcome::of(&answer, self.base)
+            }
+            Err(problem) => {
+                self.connection = self.member.connect();
+                Outcome::failed(&problem)
+            }
+        }
+    }
+
+    /// All that has happened since the last compaction, as a watch tells it.
+    fn history(&mut self) -> Outcome {
+        let now = json!({"key": bytes("x"), "serializable": true});
+        let now = number(&self.post("kv/range", &now)["header"]["revision"]);
+        // Above all keys of scenarios: what it is told then is the end.
+        let last = json!({"key": bytes(b"\xff\xff\xff"), "value": bytes("last")});
+        self.post("kv/put", &last);
+        let mut connection = self.member.connect();
+        connection.set_patience(PATIENCE);
+        let mut told = Vec::new();
+        // Where history begins only a refusal tells. At the compacted revision itself 3.4.23 forgets
+        // deletions (issue 18089, see the regressions in `mvcc`): it begins behind it.
+        let mut start = self.base + 1;
+        while start <= now + 1 {
+            let all = json!({"key": bytes(b"\0"), "range_end": bytes(b"\0"),
+                "start_revision": start, "prev_kv": true});
+            match events(&mut connection, &all) {
+                Ok(events) => {
+                    told = events;
+                    break;
+                }
+                Err(compacted) => start = start.max(compacted) + 1,
+            }
+            connection = self.member.connect();
+        }
+        Outcome::told(told, start, self.base)
+    }
+}
+
+/// All events up to the last one; or where history begins.
+fn events(connection: &mut Connection, asked: &Value) -> Result<Vec<Value>, i64> {
+    let body = json!({"create_request": asked}).to_string();
+    connection.send(&Request::json("POST", "/v3/watch", &body)).expect("it is read");
+    connection.receive_head().expect("it begins");
+    let (mut text, mut all) = (Vec::new(), Vec::new());
+    loop {
+        let chunk = connection.receive_chunk().expect("it goes on").expect("it does not end");
+        text.extend_from_slice(&chunk);
+        while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<_> = text.drain(..=end).collect();
+            let answer: Value = serde_json::from_slice(&line).expect("JSON");
+            let answer = &answer["result"];
+            if answer["canceled"] == true {
+                return Err(number(&answer["compact_revision"]));
+            }
+            all.extend(answer["events"].as_array().into_iter().flatten().cloned());
+            if all.last().is_some_and(|event| event["kv"]["value"] == bytes("last")) {
+                return Ok(all);
+            }
+        }
+    }
+}
