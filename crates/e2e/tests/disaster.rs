@@ -11,7 +11,9 @@ use std::{
 use e2e::{
     Connection, Member, Request, Start,
     cluster::{Cluster, forced::id},
+    eventually,
 };
+use nix::sys::signal::Signal;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -182,6 +184,41 @@ fn the_flag_is_refused_while_the_others_go_on() {
     cluster.put("/c", "1");
     cluster.agree();
     assert_eq!(names(&cluster.members[away]).len(), 3);
+}
+
+#[test]
+fn a_majority_that_was_only_out_of_reach_goes_on_with_what_it_has_acknowledged() {
+    let mut cluster = Cluster::start(3);
+    cluster.put("/a", "1");
+    let away = (cluster.leader() + 1) % 3;
+    cluster.members[away].kill();
+    cluster.put("/acknowledged", "1");
+    let (first, second) = ((away + 1) % 3, (away + 2) % 3);
+    for at in [first, second] {
+        cluster.members[at].allow("was removed, but it has a leader");
+        cluster.members[at].signal(Signal::SIGSTOP);
+    }
+    launch_forced(&mut cluster.members[away]);
+    cluster.members[away].wait_until_ready();
+    for at in [first, second] {
+        cluster.members[at].signal(Signal::SIGCONT);
+    }
+    let words = "was removed, but it has a leader, and stays";
+    eventually(PATIENCE, "it is disputed", || {
+        [first, second].iter().all(|at| cluster.members[*at].log().contains(words)).then_some(())
+    });
+    let mut forced = cluster.forget(away);
+    cluster.put("/after", "1");
+    for member in &cluster.members {
+        member.get("/v2/keys/acknowledged?quorum=true").expect(&[200]);
+    }
+    // As the log advises.
+    forced.kill();
+    let own = id(&forced);
+    let gone = cluster.members[0].ask(&Request::new("DELETE", &format!("/v2/members/{own}")));
+    assert_eq!(gone.status, 204, "{}", gone.text());
+    cluster.add();
+    cluster.agree();
 }
 
 #[test]

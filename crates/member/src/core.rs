@@ -8,7 +8,7 @@ mod reads;
 mod snapshots;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     mem,
     time::Duration,
 };
@@ -91,6 +91,10 @@ pub struct Core {
     /// A hard state in which only the commit index is new: it goes along with the next batch,
     /// since losing it costs nothing.
     unwritten: Option<HardState>,
+    /// Changes of the members whose commitment is not on its way to the disk.
+    changes: BTreeSet<u64>,
+    /// Nothing is said until this batch is synced.
+    silent_until: Option<Ticket>,
     /// The last entry that was given to be applied.
     handed_out: u64,
     reads: reads::Reads,
@@ -134,6 +138,7 @@ impl Core {
         let reads = reads::Reads::new(id, config.run);
         let mut window = window;
         window.keep(config.catch_up_entries);
+        let changes = window.uncommitted_changes();
         let node = RawNode::new(&raft_config, window, &raft_logger())?;
         let mut core = Self {
             node,
@@ -141,6 +146,8 @@ impl Core {
             effects: Effects::default(),
             unsynced: VecDeque::new(),
             unwritten: None,
+            changes,
+            silent_until: None,
             handed_out: applied.0,
             reads,
             duties: duties::Duties::default(),
@@ -317,6 +324,14 @@ impl Core {
         }
     }
 
+    /// Keeps all messages back until what they may speak of is on disk.
+    fn fall_silent(&mut self, send: &mut Vec<PeerMessage>) {
+        let waits = self.unsynced.iter_mut().find(|(one, _)| Some(*one) == self.silent_until);
+        if let Some((_, waiting)) = waits {
+            waiting.extend(send.drain(..).map(|PeerMessage(message)| message));
+        }
+    }
+
     /// The batch of this ticket, and all before it, are synced.
     pub fn persisted(&mut self, ticket: Ticket) -> Result<(), CoreError> {
         while self.unsynced.front().is_some_and(|(first, _)| *first <= ticket) {
@@ -401,6 +416,7 @@ impl Core {
         let mut effects = mem::take(&mut self.effects);
         if !self.node.has_ready() {
             self.withhold(&mut effects.send);
+            self.fall_silent(&mut effects.send);
             let idle = effects.send.is_empty() && effects.dropped.is_empty() && !effects.removed;
             return (!idle).then_some(effects);
         }
@@ -432,6 +448,7 @@ impl Core {
             effects.install = Some(self.install(&mut ready));
         }
         self.withhold(&mut effects.send);
+        self.fall_silent(&mut effects.send);
         let number = ready.number();
         self.node.advance_append_async(ready);
         if self.unsynced.is_empty() {
@@ -442,12 +459,29 @@ impl Core {
         Some(effects)
     }
 
+    /// Whether a change of the members is committed that nobody may hear of until this member has
+    /// that on disk.
+    ///
+    /// Of two voters one may be removed, and leave as soon as it hears that this is committed. If the
+    /// other forgot it then, it would ask one who is gone for its vote, for ever. A majority of three
+    /// or more is left when one goes.
+    fn must_not_forget(&self) -> bool {
+        let voters = self.node.raft.prs().conf().voters().ids().len();
+        let committed = self.node.raft.raft_log.committed;
+        voters == 2 && self.changes.first().is_some_and(|first| *first <= committed)
+    }
+
     /// Takes what a ready wants written, and holds back the messages that must wait for it.
     fn append(&mut self, ready: &mut raft::Ready, send: &mut Vec<PeerMessage>) -> Option<Append> {
         let entries = ready.take_entries();
         let after = ready.take_persisted_messages();
         self.node.mut_store().append(&entries);
-        if !ready.must_sync() {
+        let changes = entries.iter().filter(|one| one.entry_type() != EntryType::EntryNormal);
+        self.changes.extend(changes.map(|entry| entry.index));
+        let ticket = Ticket(ready.number());
+        if self.must_not_forget() {
+            self.silent_until = Some(ticket);
+        } else if !ready.must_sync() {
             // Nothing new was promised, yet the messages may speak of what is being synced.
             match self.unsynced.back_mut() {
                 Some((_, waiting)) => waiting.extend(after),
@@ -455,8 +489,9 @@ impl Core {
             }
             return None;
         }
-        let ticket = Ticket(ready.number());
         self.unsynced.push_back((ticket, after));
+        let written = self.unwritten.map_or(self.node.raft.raft_log.committed, |state| state.commit);
+        self.changes.retain(|index| *index > written);
         Some(Append {
             ticket,
             hard_state: self.unwritten.take().map(hard_state),

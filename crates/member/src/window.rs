@@ -4,11 +4,11 @@
 //! What follows a snapshot that is being sent goes on into a file. Whoever needs older ones needs a
 //! snapshot.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use raft::{
     Error, GetEntriesContext, RaftState, Result, Storage, StorageError,
-    eraftpb::{ConfState, Entry, HardState, Snapshot, SnapshotMetadata},
+    eraftpb::{ConfState, Entry, EntryType, HardState, Snapshot, SnapshotMetadata},
 };
 
 use crate::spool::Spool;
@@ -65,6 +65,15 @@ impl Window {
         };
         window.applied(applied);
         window
+    }
+
+    /// Changes of the members that are not known to be committed, at the start.
+    pub(crate) fn uncommitted_changes(&self) -> BTreeSet<u64> {
+        let commit = self.initial.hard_state.commit;
+        let is_change = |entry: &&Entry| {
+            entry.index > commit && entry.entry_type() != EntryType::EntryNormal
+        };
+        self.entries.iter().filter(is_change).map(|entry| entry.index).collect()
     }
 
     /// Adds entries; one at an index that is there already replaces it and all after it.

@@ -33,6 +33,9 @@ use crate::{
     waiters::Waiters,
 };
 
+/// How often it is said that others take this member for removed.
+const DISPUTE_EVERY: Duration = Duration::from_secs(60);
+
 /// What the threads of a member and its callers share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -86,6 +89,8 @@ pub(crate) struct Standing {
     leader_since: AtomicI64,
     /// The same, by the clock that never goes back.
     elected_at: AtomicU64,
+    /// When it was last said that a peer takes this member for removed while a leader does not.
+    disputed_at: AtomicU64,
     pub(crate) committed: AtomicU64,
     pub(crate) applied: AtomicU64,
     /// A read needs no round: this member is alone, and leads.
@@ -176,6 +181,32 @@ impl Shared {
         peers.set(&urls.collect::<Vec<_>>());
     }
 
+    fn nanos(&self) -> u64 {
+        u64::try_from(self.now().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// A peer says that this member was removed. Whoever was removed hears no leader any more: one
+    /// that has a leader stays, with what its quorum has acknowledged. The peer was forced to go on
+    /// alone then (`--force-new-cluster`), while this cluster was out of its reach.
+    pub(crate) fn hear_of_removal(&self, by: MemberId) {
+        let standing = &self.standing;
+        if standing.leader.load(Relaxed) == 0 {
+            self.leave(&format!("as member {by} says"));
+            return;
+        }
+        let now = self.nanos();
+        let last = standing.disputed_at.load(Relaxed);
+        if last == 0 || Duration::from_nanos(now.saturating_sub(last)) > DISPUTE_EVERY {
+            standing.disputed_at.store(now, Relaxed);
+            tracing::error!(
+                peer = %by,
+                "a peer says that this member was removed, but it has a leader, and stays: if the \
+                 peer goes on in a cluster of its own (--force-new-cluster), stop it, remove its \
+                 data directory, and add it as a new member"
+            );
+        }
+    }
+
     /// This member does not belong to its cluster any more.
     pub(crate) fn leave(&self, why: &str) {
         if !self.removed.send_replace(true) {
@@ -192,8 +223,7 @@ impl Shared {
         if standing.leader.swap(leader, Relaxed) != leader && leader != 0 {
             self.counters.leader_changes.fetch_add(1, Relaxed);
             standing.leader_since.store(self.clock.wall().0, Relaxed);
-            let now = u64::try_from(self.now().as_nanos()).unwrap_or(u64::MAX);
-            standing.elected_at.store(now, Relaxed);
+            standing.elected_at.store(self.nanos(), Relaxed);
             tracing::info!(leader = %MemberId(leader), term = role.term.0, "elected leader");
         } else if leader == 0 && standing.term.load(Relaxed) != 0 {
             tracing::warn!(term = role.term.0, "no leader");

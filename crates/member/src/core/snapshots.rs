@@ -184,6 +184,7 @@ impl Core {
         self.node.mut_store().restart(&metadata);
         (self.unwritten, self.farewell) = (None, None);
         self.handed_out = metadata.index;
+        self.changes.retain(|index| *index > metadata.index);
         let ticket = Ticket(ready.number());
         self.unsynced.push_back((ticket, ready.take_persisted_messages()));
         let (index, term) = (Index(metadata.index), Term(metadata.term));

@@ -65,7 +65,7 @@ impl Inbound for ToInbox {
 
     fn removed(&self, by: MemberId) {
         if let Some(shared) = self.0.upgrade() {
-            shared.leave(&format!("as member {by} says"));
+            shared.hear_of_removal(by);
         }
     }
 }
