@@ -490,7 +490,8 @@ impl Core {
             return None;
         }
         self.unsynced.push_back((ticket, after));
-        let written = self.unwritten.map_or(self.node.raft.raft_log.committed, |state| state.commit);
+        let written =
+            self.unwritten.map_or(self.node.raft.raft_log.committed, |state| state.commit);
         self.changes.retain(|index| *index > written);
         Some(Append {
             ticket,

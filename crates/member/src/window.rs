@@ -70,9 +70,8 @@ impl Window {
     /// Changes of the members that are not known to be committed, at the start.
     pub(crate) fn uncommitted_changes(&self) -> BTreeSet<u64> {
         let commit = self.initial.hard_state.commit;
-        let is_change = |entry: &&Entry| {
-            entry.index > commit && entry.entry_type() != EntryType::EntryNormal
-        };
+        let is_change =
+            |entry: &&Entry| entry.index > commit && entry.entry_type() != EntryType::EntryNormal;
         self.entries.iter().filter(is_change).map(|entry| entry.index).collect()
     }
 

@@ -82,7 +82,9 @@ impl Watcher {
                     self.position = commit.main + 1;
                     return Poll::Ready(Ok(commit));
                 }
-                Taken::Overflowed => {
+                Taken::Overflowed(lost) => {
+                    // What came before was taken: it need not be asked for, and may be compacted.
+                    self.position = self.position.max(lost);
                     // The mailbox takes commits again: what is newer than this comes through it.
                     self.catch_up_to = self.store.revision();
                 }

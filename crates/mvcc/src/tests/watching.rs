@@ -131,6 +131,21 @@ fn a_watcher_that_lost_what_was_compacted_ends_and_a_quiet_one_does_not() {
 }
 
 #[test]
+fn a_quiet_watcher_outlives_compaction_also_if_much_comes_at_once() {
+    let mut f = Fixture::new();
+    let mut quiet = f.store().watch(exact("/quiet"), 2).unwrap();
+    assert_eq!(now(&mut quiet), []);
+    for value in 0..200 {
+        f.put("/a", &value.to_string());
+    }
+    f.compact(200).unwrap();
+    let count = i64::try_from(WATCHER_COMMITS_WAITING_MAX).unwrap() * 3;
+    let told: Vec<_> = (0..count).map(|value| f.put("/quiet", &value.to_string())).collect();
+    // All but what the mailbox holds comes from history, where what is compacted is not missed.
+    assert_eq!(now(&mut quiet), told);
+}
+
+#[test]
 fn a_watcher_of_the_future_waits_for_it() {
     let mut f = Fixture::new();
     let mut watcher = f.store().watch(exact("/a"), 4).unwrap();

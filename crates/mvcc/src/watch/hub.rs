@@ -121,8 +121,8 @@ impl Hub {
 
     /// The store has gone on to this revision without commits to tell of: all watchers ask history.
     pub(crate) fn skip(&self, revision: i64) {
-        let mut wakers = Vec::new();
-        self.0.watchers.lock().each(|mailbox| wakers.extend(mailbox.skip(revision)));
+        let (mut wakers, offered) = (Vec::new(), self.published());
+        self.0.watchers.lock().each(|mailbox| wakers.extend(mailbox.skip(offered, revision)));
         self.0.published.fetch_max(revision, Ordering::AcqRel);
         wakers.into_iter().for_each(Waker::wake);
     }

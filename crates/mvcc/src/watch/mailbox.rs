@@ -20,28 +20,23 @@ struct State {
     waiting: VecDeque<Arc<Commit>>,
     /// The first revision of interest that was not offered yet.
     next: i64,
-    /// Something did not fit; it, and all that followed, is left to history.
-    overflowed: bool,
+    /// The first revision that may not have come in: it, and all that followed, is left to history.
+    lost: Option<i64>,
     waker: Option<Waker>,
 }
 
 /// What [`Mailbox::take`] finds.
 pub(crate) enum Taken {
     Commit(Arc<Commit>),
-    /// Commits were lost after the last one taken. From now on they are kept again.
-    Overflowed,
+    /// Commits were lost from this revision on, and none before. From now on they are kept again.
+    Overflowed(i64),
     /// The waker will be woken.
     Nothing,
 }
 
 impl Mailbox {
     pub(crate) fn new(since: i64) -> Self {
-        Self(Mutex::new(State {
-            waiting: VecDeque::new(),
-            next: since,
-            overflowed: false,
-            waker: None,
-        }))
+        Self(Mutex::new(State { waiting: VecDeque::new(), next: since, lost: None, waker: None }))
     }
 
     /// Adds a commit, once; returns whom to wake.
@@ -51,22 +46,22 @@ impl Mailbox {
             return None;
         }
         state.next = commit.main + 1;
-        if state.overflowed {
+        if state.lost.is_some() {
             return None;
         }
         if state.waiting.len() < WATCHER_COMMITS_WAITING_MAX {
             state.waiting.push_back(Arc::clone(commit));
         } else {
-            state.overflowed = true;
+            state.lost = Some(commit.main);
         }
         state.waker.take()
     }
 
-    /// What happened up to `revision` is left to history; returns whom to wake.
-    pub(crate) fn skip(&self, revision: i64) -> Option<Waker> {
+    /// What happened after `offered`, up to `revision`, is left to history; returns whom to wake.
+    pub(crate) fn skip(&self, offered: i64, revision: i64) -> Option<Waker> {
         let mut state = self.0.lock();
         state.next = state.next.max(revision + 1);
-        state.overflowed = true;
+        state.lost = state.lost.or(Some(offered + 1));
         state.waker.take()
     }
 
@@ -75,8 +70,8 @@ impl Mailbox {
         if let Some(commit) = state.waiting.pop_front() {
             return Taken::Commit(commit);
         }
-        if std::mem::take(&mut state.overflowed) {
-            return Taken::Overflowed;
+        if let Some(lost) = state.lost.take() {
+            return Taken::Overflowed(lost);
         }
         // A watcher that has nothing to do keeps no room for a burst that is over.
         state.waiting = VecDeque::new();
