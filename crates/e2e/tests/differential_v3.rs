@@ -209,7 +209,7 @@ impl<'a> Side<'a> {
             }
             connection = self.member.connect();
         }
-        Outcome::told(told, start, self.base)
+        Outcome::told(&told, start, self.base)
     }
 }
 

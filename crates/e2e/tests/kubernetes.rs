@@ -39,7 +39,7 @@ const PAGE: i64 = 100;
 /// Keys that go with one lease.
 const SHARED: u64 = 1_000;
 const LEASE_SECONDS: i64 = 5;
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn runtime() -> Runtime {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -92,12 +92,14 @@ fn pod(number: u64) -> Bytes {
     format!("{PODS}default/p-{number:04}").into()
 }
 
+/// A change that was acknowledged: key, revision and value, none if it was deleted.
+type Done = (Bytes, i64, Option<String>);
+
 /// One API server: a client with some work to do until it is told to stop.
 struct Server {
     client: Client,
     stops: Arc<AtomicBool>,
-    /// Changes that were acknowledged: key, revision and value, none if it was deleted.
-    done: Arc<Mutex<Vec<(Bytes, i64, Option<String>)>>>,
+    done: Arc<Mutex<Vec<Done>>>,
     conflicts: Arc<AtomicU64>,
 }
 
@@ -428,7 +430,7 @@ fn api_servers_notice_nothing_of_a_change_of_leader_but_time() {
 }
 
 /// Each change that a client was told of is an event, at its revision.
-fn check_changes(done: &[(Bytes, i64, Option<String>)], story: &[Told]) {
+fn check_changes(done: &[Done], story: &[Told]) {
     let told: BTreeMap<_, _> = story.iter().map(|one| ((one.revision, &one.key), one)).collect();
     for (key, revision, value) in done {
         let event = told.get(&(*revision, key)).unwrap_or_else(|| panic!("{revision} is lost"));

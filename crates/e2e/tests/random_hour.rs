@@ -52,7 +52,9 @@ fn nothing_that_clients_send_ends_a_member_or_parts_them() {
     println!("RETCD_SEED={seed} RETCD_RANDOM_SECONDS={seconds}");
     let mut cluster = Cluster::start(3);
     for member in &mut cluster.members {
-        COMPLAINTS.into_iter().for_each(|complaint| member.allow(complaint));
+        for complaint in COMPLAINTS {
+            member.allow(complaint);
+        }
     }
     let until = Instant::now() + Duration::from_secs(seconds);
     let sent = [const { AtomicU64::new(0) }; 3];
@@ -113,7 +115,7 @@ type Asks = fn(&mut Connection, &mut Random) -> std::io::Result<()>;
 
 /// A client that turns to another member every so often.
 struct Random {
-    random: fastrand::Rng,
+    rng: fastrand::Rng,
     v2: v2::Generator,
     v3: v3_requests::Generator,
     revision: i64,
@@ -121,18 +123,18 @@ struct Random {
 
 fn while_time(until: Instant, members: &[Member], seed: u64, sent: &AtomicU64, asks: Asks) {
     let mut random = Random {
-        random: fastrand::Rng::with_seed(seed),
+        rng: fastrand::Rng::with_seed(seed),
         v2: v2::Generator::new("/r".to_owned(), seed),
         v3: v3_requests::Generator::new(seed),
         revision: 1,
     };
     while Instant::now() < until {
-        let member = &members[random.random.usize(0..members.len())];
+        let member = &members[random.rng.usize(0..members.len())];
         let Ok(mut connection) = Connection::open_within(member.address(), PATIENCE) else {
             panic!("{} takes no connection:\n{}", member.url(), member.log().text());
         };
         connection.set_patience(PATIENCE);
-        for _ in 0..random.random.usize(1..50) {
+        for _ in 0..random.rng.usize(1..50) {
             if let Err(problem) = asks(&mut connection, &mut random) {
                 assert!(!e2e::http::timed_out(&problem), "{} does not answer", member.url());
                 break;

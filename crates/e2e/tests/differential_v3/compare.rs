@@ -26,7 +26,7 @@ impl Outcome {
     }
 
     /// What a watch has told, and from where on.
-    pub(crate) fn told(events: Vec<Value>, start: i64, base: i64) -> Self {
+    pub(crate) fn told(events: &[Value], start: i64, base: i64) -> Self {
         let body =
             relative(serde_json::json!({"revision": start.to_string(), "events": events}), base);
         Self { status: 200, body }

@@ -243,10 +243,9 @@ impl Generator {
     fn operation(&mut self, depth: u32) -> Value {
         match self.random.u8(0..100) {
             0..45 => json!({"request_put": self.put()}),
-            45..70 => json!({"request_range": self.range()}),
             70..85 => json!({"request_delete_range": self.delete_range()}),
             85..99 if depth > 0 => json!({"request_txn": self.txn(depth - 1)}),
-            85..99 => json!({"request_range": self.range()}),
+            45..70 | 85..99 => json!({"request_range": self.range()}),
             _ => json!({}),
         }
     }

@@ -214,11 +214,10 @@ impl Wild {
     fn operation(&mut self, depth: u32) -> Option<Request> {
         Some(match self.random.u8(0..100) {
             _ if depth > 4 => Request::RequestTxn(self.txn(depth - 1)),
-            0..40 => Request::RequestPut(self.put()),
             40..60 => Request::RequestDeleteRange(self.delete_range()),
             60..75 => Request::RequestRange(self.range()),
             75..99 if depth > 0 => Request::RequestTxn(self.txn(depth - 1)),
-            75..99 => Request::RequestPut(self.put()),
+            0..40 | 75..99 => Request::RequestPut(self.put()),
             _ => return None,
         })
     }
