@@ -16,8 +16,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Then it is said what is waited for.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// Finds the keyspace at a path. If a member has it, waits so long for it to stop; zero is for ever.
-pub fn find(path: &Path, timeout: Duration) -> Result<Kept, KeptError> {
+/// Finds the keyspace at a path. If a member has it, waits so long for it to stop (zero is for ever),
+/// and says so, with a hint.
+pub fn find(path: &Path, timeout: Duration, hint: &str) -> Result<Kept, KeptError> {
     let disk: Arc<dyn Disk> = Arc::new(OsDisk);
     let clock = OsClock::new();
     let mut has_told = false;
@@ -33,8 +34,7 @@ pub fn find(path: &Path, timeout: Duration) -> Result<Kept, KeptError> {
             has_told = true;
             let path = go::quote(path.as_os_str().as_encoded_bytes());
             note(format_args!(
-                "waiting for etcd to close and release its lock on {path}. To defrag a running \
-                 etcd instance, use `etcdctl defrag` instead."
+                "waiting for etcd to close and release its lock on {path}.{hint}"
             ));
         }
         pause();
@@ -46,13 +46,9 @@ fn pause() {
     std::thread::sleep(PAUSE);
 }
 
-pub(crate) fn status(
-    path: &Path,
-    timeout: Duration,
-    write_out: &str,
-) -> Result<(), Failure> {
+pub(crate) fn status(path: &Path, timeout: Duration, write_out: &str) -> Result<(), Failure> {
     let format = Format::named(write_out)?;
-    let status = find(path, timeout).and_then(|kept| kept.status()).map_err(failed)?;
+    let status = find(path, timeout, "").and_then(|kept| kept.status()).map_err(failed)?;
     Ok(write(format.text(of_status(&status)).as_bytes())?)
 }
 
@@ -63,7 +59,7 @@ pub fn hash(
     (timeout, write_out): (Duration, &str),
 ) -> Result<(), Failure> {
     let format = Format::named(write_out)?;
-    let kept = find(path, timeout).map_err(failed)?;
+    let kept = find(path, timeout, "").map_err(failed)?;
     let scratch = tempfile::tempdir();
     let scratch = scratch.map_err(|problem| {
         let dir = std::env::temp_dir();

@@ -63,13 +63,6 @@ pub struct Restore {
         num_args = 0..=1, require_equals = true, action = ArgAction::Set, hide_default_value = true,
         value_parser = go::flag_bool)]
     skip_hash_check: bool,
-    #[command(flatten)]
-    later: Later,
-}
-
-/// What `etcdctl` never had.
-#[derive(Args, Debug)]
-struct Later {
     /// Raise the revision by so much
     #[arg(long, value_name = "COUNT", default_value = "0", value_parser = go::flag_uint)]
     bump_revision: u64,
@@ -88,8 +81,8 @@ impl Restore {
         let [path] = &self.arguments[..] else {
             return bad_args("snapshot restore requires exactly one argument");
         };
-        let Later { bump_revision: bump, mark_compacted, .. } = self.later;
-        if (bump > 0) != mark_compacted {
+        let bump = self.bump_revision;
+        if (bump > 0) != self.mark_compacted {
             return bad_args("--mark-compacted required if --revision-bump > 0");
         }
         let as_whom = self.as_whom().map_err(|why| Failure::new(Exit::Error, why))?;

@@ -218,3 +218,6 @@ fn verify(
 fn options() -> backend::Options {
     backend::Options { cache_bytes: CACHE_BYTES }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,8 @@ use commandline::{Exit, Failure, keyspace, output::note};
 
 use crate::cli::Globals;
 
+const HINT: &str = " To defrag a running etcd instance, use `etcdctl defrag` instead.";
+
 /// Check that the data of a member can be opened; there is nothing to defragment
 #[derive(Args, Debug)]
 #[command(
@@ -24,7 +26,7 @@ pub(crate) struct Defrag {
 
 impl Defrag {
     pub(crate) fn run(self, globals: &Globals) -> Result<(), Failure> {
-        let found = keyspace::find(&self.data_dir, globals.timeout);
+        let found = keyspace::find(&self.data_dir, globals.timeout, HINT);
         let checked = found.and_then(|kept| kept.status());
         checked.map_err(|error| {
             let dir = self.data_dir.display();

@@ -39,7 +39,7 @@ impl Migrate {
     pub(crate) fn run(self, globals: &Globals) -> Result<(), Failure> {
         let target = target(&self.target_version);
         let target = target.map_err(|why| Failure::new(Exit::BadArgs, why))?;
-        let found = keyspace::find(&self.data_dir, globals.timeout);
+        let found = keyspace::find(&self.data_dir, globals.timeout, "");
         let status = found.and_then(|kept| kept.status());
         let status = status.map_err(|error| Failure::new(Exit::Error, error))?;
         match status.version {
