@@ -164,20 +164,19 @@ impl Kept {
     /// is loaded into a directory for that, which must be there.
     pub fn hash(&self, revision: i64, scratch: &Path) -> Result<KeysHash, KeptError> {
         let look = |path: &Path| {
-            Ok(self.reading(|| Backend::look(Arc::clone(&self.disk), path, options()))?)
+            self.reading(|| Backend::look(Arc::clone(&self.disk), path, options()))
         };
         let backend = match self.kind {
-            Kind::Keyspace => look(&self.path),
+            Kind::Keyspace => look(&self.path)?,
             Kind::Snapshot => {
                 let path = scratch.join("keyspace");
                 let (disk, from) = (self.disk.as_ref(), &mut self.reader());
                 let loaded = backend::load(from, Sum::Matching, disk, &path, &options());
                 loaded.map_err(|error| self.damaged(error))?;
-                look(&path)
+                look(&path)?
             }
         };
-        let backend: Result<Backend, KeptError> = backend;
-        let writer = mvcc::Writer::open(Arc::new(backend?))?;
+        let writer = mvcc::Writer::open(Arc::new(backend))?;
         let mut hashing = writer.store().hash(revision)?;
         loop {
             if let Some(hash) = hashing.step(ROWS_PER_STEP)? {

@@ -17,7 +17,7 @@ use backend::{Applied, Backend, Source, Sum, Unloadable};
 use base::{Disk, Index, Term, version::THIS};
 
 use crate::{
-    ApplyError, Bootstrap, KeptError,
+    ApplyError, Bootstrap, KeptError, OpenError,
     backup::{BackupError, CACHE_BYTES, Place, begins_behind, flush, make_log},
     kept::{Kept, Kind},
     open::{assemble, reading},
@@ -91,8 +91,29 @@ impl From<KeptError> for RestoreError {
     }
 }
 
-impl<E: Into<BackupError>> From<E> for RestoreError {
-    fn from(error: E) -> Self {
+impl From<BackupError> for RestoreError {
+    fn from(error: BackupError) -> Self {
+        if let BackupError::NotEmpty { path } = error {
+            return Self::NotEmpty { path };
+        }
+        Self::Write(error)
+    }
+}
+
+impl From<OpenError> for RestoreError {
+    fn from(error: OpenError) -> Self {
+        Self::Write(error.into())
+    }
+}
+
+impl From<backend::Error> for RestoreError {
+    fn from(error: backend::Error) -> Self {
+        Self::Write(error.into())
+    }
+}
+
+impl From<ApplyError> for RestoreError {
+    fn from(error: ApplyError) -> Self {
         Self::Write(error.into())
     }
 }
@@ -143,10 +164,7 @@ pub fn found(
     {
         return Err(RestoreError::WalDirExists { path: wal_dir.clone() });
     }
-    let mut target = Target::new(disk, to).map_err(|error| match error {
-        BackupError::NotEmpty { path } => RestoreError::NotEmpty { path },
-        error => error.into(),
-    })?;
+    let mut target = Target::new(disk, to)?;
     let made = fill(disk, &mut target, (as_whom, bump), make);
     if made.is_err() {
         target.remove();
