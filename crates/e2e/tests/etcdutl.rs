@@ -58,7 +58,11 @@ fn done(arguments: &[&str]) -> Output {
 #[track_caller]
 fn refused(arguments: &[&str], exit: i32, said: &str) {
     let output = etcdutl(arguments);
-    assert_eq!((output.exit, output.stdout.as_str()), (Some(exit), ""), "{arguments:?}: {output:?}");
+    assert_eq!(
+        (output.exit, output.stdout.as_str()),
+        (Some(exit), ""),
+        "{arguments:?}: {output:?}"
+    );
     let is_said = output.stderr.starts_with("Error: ") && output.stderr.contains(said);
     assert!(is_said, "{arguments:?}: {output:?}");
 }
@@ -214,7 +218,11 @@ fn hash_kv(member: &Member, revision: i64) -> (u64, i64, i64) {
     let asked = json(member, &["endpoint", "hashkv", &format!("--rev={revision}")]);
     let hash = &asked[0]["HashKV"];
     let number = |name: &str| hash[name].as_i64().unwrap_or(0);
-    (hash["hash"].as_u64().expect("it has one"), number("hash_revision"), number("compact_revision"))
+    (
+        hash["hash"].as_u64().expect("it has one"),
+        number("hash_revision"),
+        number("compact_revision"),
+    )
 }
 
 /// What `etcdutl hashkv` shows, in the same order.

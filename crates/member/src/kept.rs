@@ -163,9 +163,8 @@ impl Kept {
     /// The hash of the history up to a revision (0: the current one), as the member has it. A snapshot
     /// is loaded into a directory for that, which must be there.
     pub fn hash(&self, revision: i64, scratch: &Path) -> Result<KeysHash, KeptError> {
-        let look = |path: &Path| {
-            self.reading(|| Backend::look(Arc::clone(&self.disk), path, options()))
-        };
+        let look =
+            |path: &Path| self.reading(|| Backend::look(Arc::clone(&self.disk), path, options()));
         let backend = match self.kind {
             Kind::Keyspace => look(&self.path)?,
             Kind::Snapshot => {

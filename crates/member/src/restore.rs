@@ -127,8 +127,7 @@ pub fn restore(disk: &Arc<dyn Disk>, what: &Restore<'_>) -> Result<Restored, Res
     let sum = if what.skip_hash_check { Sum::Ignored } else { Sum::Needed };
     let make = |to: &Path| match kept.kind() {
         Kind::Snapshot => {
-            let loaded =
-                backend::load(&mut kept.reader(), sum, disk.as_ref(), to, &options());
+            let loaded = backend::load(&mut kept.reader(), sum, disk.as_ref(), to, &options());
             match loaded {
                 Ok(_) => Ok(()),
                 Err(Unloadable::NoSum) => Err(RestoreError::NoSum { path: path() }),
