@@ -113,11 +113,12 @@ fn a_bump_raises_the_revision_and_has_a_bound() {
     let store = Arc::clone(member.applier.state().reader().store());
     assert_eq!((store.revision(), store.compacted()), (1_006, 1_006));
     assert!(holds(&member, 5));
-    for bump in [REVISION_MAX.unsigned_abs(), i64::MAX.unsigned_abs(), u64::MAX] {
-        let refused = restored(&disk, "/s", (&as_whom, bump)).unwrap_err();
+    let bumps = [REVISION_MAX.unsigned_abs(), i64::MAX.unsigned_abs(), u64::MAX];
+    for (bump, dir) in bumps.into_iter().zip(["/s1", "/s2", "/s3"]) {
+        let refused = restored(&disk, dir, (&as_whom, bump)).unwrap_err();
         assert!(matches!(refused, RestoreError::Bump { revision: 6, .. }), "{refused}");
+        assert!(matches!(opened(&disk, dir), Err(OpenError::Flags(_))), "it left something");
     }
-    assert!(matches!(opened(&disk, "/s"), Err(OpenError::Flags(_))), "it left something");
 }
 
 /// The power fails in each operation in turn: what is left is the whole member, or none.
