@@ -162,7 +162,7 @@ fn fill(member: &Member) -> String {
     member.put("/dir/sub/k", "v2");
     member.put("/dir/other", "more");
     let ttl = Request::put("/v2/keys/dir/ends", "later").query(&[("ttl", "9000")]);
-    member.ask(&ttl).expect(&[201]);
+    assert_eq!(member.ask(&ttl).status, 201);
     let granted = printed(member, &["lease", "grant", "9000"]);
     let lease = granted.split(' ').nth(1).expect("lease ID granted").to_owned();
     printed(member, &["put", "leased", "y", "--lease", &lease]);
