@@ -144,6 +144,8 @@ fn the_image_runs_as_any_user_with_nothing_else_that_can_be_written() {
 
     let said = docker.run(&["run", "--rm", IMAGE, "etcdctl", "--version"]);
     assert!(said.stdout.starts_with("etcdctl version"), "{said:?}");
+    let said = docker.run(&["run", "--rm", IMAGE, "etcdutl", "version"]);
+    assert!(said.stdout.starts_with("etcdutl version"), "{said:?}");
     let said = docker.run(&["run", "--rm", IMAGE, "--version"]);
     assert!(said.stdout.starts_with("etcd Version: 3."), "{said:?}");
 }

@@ -19,7 +19,7 @@ pub(crate) fn flags(arguments: Vec<OsString>) -> Result<Vec<OsString>, String> {
 /// Which program of the image this word names, by itself or with its place.
 fn program(word: &OsString) -> Option<&'static str> {
     let name = Path::new(word).file_name()?;
-    ["etcd", "etcdctl"].into_iter().find(|known| name == *known)
+    ["etcd", "etcdctl", "etcdutl"].into_iter().find(|known| name == *known)
 }
 
 fn become_another(name: &str, arguments: &[OsString]) -> io::Error {
@@ -51,7 +51,9 @@ mod tests {
 
     #[test]
     fn a_program_that_is_not_there_is_told() {
-        let failed = flags(vec!["/anywhere/etcdctl".into(), "ls".into()]).unwrap_err();
-        assert!(failed.starts_with("run etcdctl: No such file"), "{failed}");
+        for name in ["etcdctl", "etcdutl"] {
+            let failed = flags(vec![format!("/anywhere/{name}").into(), "ls".into()]).unwrap_err();
+            assert!(failed.starts_with(&format!("run {name}: No such file")), "{failed}");
+        }
     }
 }

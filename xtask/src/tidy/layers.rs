@@ -5,6 +5,7 @@ use super::manifest::Crate;
 /// Top first. A crate sees only rows below its own.
 const ROWS: &[&[&str]] = &[
     &["etcd", "etcdctl", "etcdutl"],
+    &["commandline"],
     &["api"],
     &["server"],
     &["peer", "client"],
@@ -29,9 +30,9 @@ const BESIDE: &[(&str, &[&str])] = &[
 /// Outside crates that only these of ours may name. Tests are free.
 const OWNED: &[(&str, &[&str])] = &[
     ("arc-swap", &["tls"]),
-    ("clap", &["etcdctl", "etcdutl", "bench"]),
-    ("clap_complete", &["etcdctl", "etcdutl"]),
-    ("clap_mangen", &["etcdctl", "etcdutl"]),
+    ("clap", &["commandline", "etcdctl", "etcdutl", "bench"]),
+    ("clap_complete", &["commandline"]),
+    ("clap_mangen", &["commandline"]),
     ("crc32c", &["peer", "wal", "member", "backend", "mvcc"]),
     ("dns-lookup", &["tls"]),
     ("futures-util", &["api"]),
