@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use sim::{Options, Sabotage, Violation, run, run_snapshots};
 
 /// Within so many seeds a fault must be found.
-const SEEDS_TO_FIND: u64 = 400;
+const SEEDS_TO_FIND: u64 = 1_000;
 
 /// Seeds until this invariant finds the fault.
 fn finds(invariant: &str, sabotage: Sabotage) {
