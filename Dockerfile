@@ -1,4 +1,4 @@
-# Two static binaries and a directory for data, nothing else. `cargo xtask image` puts them into
+# Three static binaries and a directory for data, nothing else. `cargo xtask image` puts them into
 # target/image and then builds this; nothing is downloaded.
 FROM scratch
 COPY target/image/ /

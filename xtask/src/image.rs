@@ -15,7 +15,7 @@ use crate::cargo::{cargo, run};
 const STAGE: &str = "target/image";
 /// What is built for it, apart from the binaries that are linked to the system's library.
 const BUILT: &str = "target/static";
-const BINARIES: [&str; 2] = ["etcd", "etcdctl"];
+const BINARIES: [&str; 3] = ["etcd", "etcdctl", "etcdutl"];
 
 /// `[--dev] [NAME]`: builds the binaries, and the image if there is a docker that runs.
 pub(crate) fn build(rest: &[String]) -> Result<()> {

@@ -14,6 +14,7 @@ use std::{
 };
 
 use base::{Disk, File, Open};
+use bytes::Bytes;
 
 use crate::{
     Applied, Backend, Error, Export, Options, Table,
@@ -124,11 +125,23 @@ impl Backend {
 
     /// Reads all that there is in a file, every page and every row, and leaves it as it is.
     pub fn verify(disk: &dyn Disk, path: &Path, options: &Options) -> Result<Applied, Error> {
+        Self::read_all(disk, path, options, &mut |_| Ok(()))
+    }
+
+    /// The same, and gives away the rows, some at a time: see [`rows`](crate::rows).
+    pub fn read_all<E: From<Error>>(
+        disk: &dyn Disk,
+        path: &Path,
+        options: &Options,
+        each: &mut dyn FnMut(Bytes) -> Result<(), E>,
+    ) -> Result<Applied, E> {
         let engine = Engine::look_verified(disk, path, options)?;
         let file = Arc::new(engine.snapshot()?);
         let applied = file.applied()?;
         let mut rows = Export { file, applied, tables: &Table::ALL, from: Vec::new() };
-        while rows.next_chunk(CHUNK_BYTES)?.is_some() {}
+        while let Some(chunk) = rows.next_chunk(CHUNK_BYTES)? {
+            each(chunk)?;
+        }
         drop(rows);
         engine.close()?;
         Ok(applied)

@@ -34,8 +34,8 @@ use parking_lot::{Mutex, RwLock};
 
 pub use crate::{
     copy::Source,
-    saved::{Blob, Head, SHA256_BYTES, Saving, Unloadable, load},
-    transfer::{Export, Incoming, discard, put_in_place},
+    saved::{Blob, Head, SHA256_BYTES, Saving, Sum, Unloadable, load, read, without_sum},
+    transfer::{Export, Incoming, discard, put_in_place, rows},
 };
 use crate::{
     engine::{Engine, Snapshot},

@@ -154,28 +154,53 @@ pub enum Unloadable {
     Format { found: u32, known: u32 },
     #[error("it ends too soon: it was not saved to the end")]
     Cut,
-    #[error("its checksum does not match: it is damaged")]
+    #[error("it is damaged")]
     Damaged,
+    /// In the original's words.
+    #[error("expected sha256 {}, got {}: it is damaged", List(stored), List(found))]
+    Sum { stored: [u8; SHA256_BYTES], found: [u8; SHA256_BYTES] },
+    #[error("it has no checksum")]
+    NoSum,
     #[error("read it: {0}")]
     Read(#[source] std::io::Error),
     #[error(transparent)]
     Backend(#[from] Error),
 }
 
+/// Bytes as Go prints them.
+struct List<'a>(&'a [u8]);
+
+impl std::fmt::Display for List<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (at, byte) in self.0.iter().enumerate() {
+            write!(f, "{}{byte}", if at == 0 { "[" } else { " " })?;
+        }
+        f.write_str("]")
+    }
+}
+
+/// What becomes of the checksum at a file's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sum {
+    /// It must be there, and match.
+    Needed,
+    /// It must match if it is there.
+    Matching,
+    Ignored,
+}
+
 /// Reads a file from front to back into a keyspace of its own at `to`; whole and durable when this
 /// returns, and not there if it fails.
 pub fn load(
     from: &mut dyn std::io::Read,
+    sum: Sum,
     disk: &dyn Disk,
     to: &Path,
     options: &Options,
 ) -> Result<Head, Unloadable> {
-    let loaded = Loading::begin(from).and_then(|(mut loading, head)| {
-        let mut incoming = Incoming::create(disk, to, options)?;
-        while let Some(rows) = loading.rows()? {
-            incoming.add(rows)?;
-        }
-        loading.check_sum()?;
+    let mut incoming = Incoming::create(disk, to, options)?;
+    let read = read(from, sum, &mut |rows| Ok(incoming.add(rows)?));
+    let loaded = read.and_then(|head| {
         incoming.finish(head.applied)?;
         Ok(head)
     });
@@ -183,6 +208,27 @@ pub fn load(
         discard(disk, to)?;
     }
     loaded
+}
+
+/// Reads a file from front to back, and gives away its rows, some at a time: see
+/// [`rows`](crate::rows). They are worth nothing if this fails.
+pub fn read(
+    from: &mut dyn std::io::Read,
+    sum: Sum,
+    each: &mut dyn FnMut(Bytes) -> Result<(), Unloadable>,
+) -> Result<Head, Unloadable> {
+    let (mut loading, head) = Loading::begin(from)?;
+    while let Some(rows) = loading.rows()? {
+        each(rows)?;
+    }
+    loading.check_sum(sum)?;
+    Ok(head)
+}
+
+/// The length of a file without the checksum, if it has one.
+pub fn without_sum(length: u64) -> u64 {
+    let sum = SHA256_BYTES as u64;
+    if length % ALIGNMENT as u64 == sum { length - sum } else { length }
 }
 
 /// What is read at once.
@@ -237,16 +283,20 @@ impl<'a> Loading<'a> {
     }
 
     /// What follows the last row.
-    fn check_sum(mut self) -> Result<(), Unloadable> {
+    fn check_sum(mut self, sum: Sum) -> Result<(), Unloadable> {
         let padding = (self.taken + 1).next_multiple_of(ALIGNMENT as u64) - self.taken;
         self.take(usize::try_from(padding).unwrap_or(ALIGNMENT))?;
-        let sum = std::mem::take(&mut self.sum).finalize();
-        let stored = self.take(SHA256_BYTES)?;
-        self.read_ahead(1)?;
-        if stored[..] == sum[..] && self.ahead.is_empty() {
-            Ok(())
-        } else {
-            Err(Unloadable::Damaged)
+        let found: [u8; SHA256_BYTES] = std::mem::take(&mut self.sum).finalize().into();
+        self.read_ahead(SHA256_BYTES + 1)?;
+        let stored: Result<[u8; SHA256_BYTES], _> = self.ahead[..].try_into();
+        match (sum, stored) {
+            (Sum::Needed, _) if self.ahead.is_empty() => Err(Unloadable::NoSum),
+            (Sum::Matching, _) if self.ahead.is_empty() => Ok(()),
+            (Sum::Ignored, _) => Ok(()),
+            (_, Ok(stored)) if stored == found => Ok(()),
+            (_, Ok(stored)) => Err(Unloadable::Sum { stored, found }),
+            (_, Err(_)) if self.ahead.len() < SHA256_BYTES => Err(Unloadable::Cut),
+            (_, Err(_)) => Err(Unloadable::Damaged),
         }
     }
 

@@ -124,6 +124,15 @@ pub(crate) fn row_length(mut bytes: &[u8]) -> Option<usize> {
     (key <= ROW_BYTES_MAX && value <= ROW_BYTES_MAX).then_some(ROW_HEAD_BYTES + key + value)
 }
 
+/// The rows of a chunk.
+pub fn rows(mut chunk: Bytes) -> Result<Vec<Change>, Error> {
+    let mut rows = Vec::new();
+    while !chunk.is_empty() {
+        rows.push(read_row(&mut chunk)?);
+    }
+    Ok(rows)
+}
+
 fn read_row(chunk: &mut Bytes) -> Result<Change, Error> {
     let bad = |text: &str| Error::damaged(Table::Records, &[], text);
     if chunk.len() < ROW_HEAD_BYTES {
@@ -153,12 +162,8 @@ impl Incoming {
     }
 
     /// Adds the rows of a chunk, after those of the chunks before.
-    pub fn add(&mut self, mut chunk: Bytes) -> Result<(), Error> {
-        let mut changes = Vec::new();
-        while !chunk.is_empty() {
-            changes.push(read_row(&mut chunk)?);
-        }
-        self.tail.write(None, changes);
+    pub fn add(&mut self, chunk: Bytes) -> Result<(), Error> {
+        self.tail.write(None, rows(chunk)?);
         while self.tail.bytes() >= COMMIT_BYTES {
             self.commit()?;
         }

@@ -12,6 +12,7 @@ pub mod ids;
 pub mod limits;
 pub mod panics;
 pub mod revision;
+pub mod url;
 pub mod version;
 
 pub use chance::mix;

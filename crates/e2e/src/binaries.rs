@@ -16,6 +16,11 @@ pub fn etcdctl() -> PathBuf {
     named("RETCD_ETCDCTL", "etcdctl")
 }
 
+/// The tool for data under test.
+pub fn etcdutl() -> PathBuf {
+    named("RETCD_ETCDUTL", "etcdutl")
+}
+
 /// Whether the server under test is the original, here to prove the tests and not to be tested.
 pub fn is_original() -> bool {
     static ORIGINAL: OnceLock<bool> = OnceLock::new();
@@ -62,7 +67,7 @@ fn built(name: &str) -> PathBuf {
 
 fn build(profile: &Path) {
     let mut cargo = cargo_build(profile);
-    cargo.args(["-p", "etcd", "-p", "etcdctl"]);
+    cargo.args(["-p", "etcd", "-p", "etcdctl", "-p", "etcdutl"]);
     let status = cargo.status().expect("cargo runs");
     assert!(status.success(), "cargo could not build the binaries under test");
 }

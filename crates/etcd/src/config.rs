@@ -16,7 +16,6 @@ mod given;
 mod limits;
 mod proxy;
 mod security;
-mod urls;
 
 use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
 
@@ -27,13 +26,13 @@ use crate::{
 use given::Source;
 
 pub(crate) use bootstrap::{Bootstrap, Domain, Registry};
-pub(crate) use cluster::{DiscoveryUrl, Members, parse as parse_cluster};
+pub(crate) use cluster::{DiscoveryUrl, Members};
 pub(crate) use gateway::{Discovery, Gateway, Target};
 pub(crate) use given::Given;
 pub(crate) use proxy::{Mode, Proxy};
 
 pub(crate) use security::{Security, Side};
-pub(crate) use urls::Url;
+pub(crate) use base::url::{Url, parse_members as parse_cluster};
 
 /// What the user asked for.
 #[derive(Debug)]

@@ -6,6 +6,8 @@ use std::{
     process::ExitCode,
 };
 
+pub(crate) use commandline::Exit;
+
 /// Wrong arguments, and every failure that has no code of its own.
 const BAD_ARGS: u8 = 1;
 /// The cluster could not be reached.
@@ -16,22 +18,6 @@ const SERVER: u8 = 4;
 const UNHEALTHY: u8 = 5;
 /// What a shell reports for a program that died of SIGPIPE, as the original does.
 const BROKEN_PIPE: u8 = 141;
-
-/// The codes of API 3.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Exit {
-    /// Refused, or failed.
-    Error = 1,
-    /// The cluster could not be reached, or does not let us in.
-    BadConnection = 2,
-    /// What was read cannot be made sense of.
-    InvalidInput = 3,
-    /// A flag does not have that value.
-    BadFeature = 4,
-    Interrupted = 5,
-    BadArgs = 128,
-}
 
 /// The end of a run that did not succeed.
 #[derive(Debug, PartialEq, Eq)]
@@ -104,6 +90,14 @@ impl Failure {
         // Nobody is left to tell if stderr is gone.
         io::stderr().write_all(self.text.as_bytes()).ok();
         ExitCode::from(self.code)
+    }
+}
+
+/// What both command lines do failed.
+impl From<commandline::Failure> for Failure {
+    fn from(failure: commandline::Failure) -> Self {
+        let commandline::Failure { code, text } = failure;
+        Self { code, text }
     }
 }
 

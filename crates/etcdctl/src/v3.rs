@@ -3,12 +3,13 @@
 pub(crate) mod cli;
 mod commands;
 mod connect;
-mod go;
 pub(crate) mod hint;
 mod output;
 mod progress;
 
 use std::fmt::Display;
+
+use commandline::go;
 
 use crate::failure::{Exit, Failure};
 

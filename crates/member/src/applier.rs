@@ -6,9 +6,10 @@ use backend::Applied;
 use base::{ClusterId, Index, Term};
 use mvcc::Commit;
 use prost::Message as _;
+use proto::command::Member;
 use state::{
     Response, State,
-    apply::{Fatal, Outcome},
+    apply::{Fatal, NewCluster, Outcome},
 };
 use wal::Entry;
 
@@ -117,6 +118,20 @@ impl Applier {
         self.state.leave_cluster(at)?;
         self.configuration = Configuration::decode(None)?;
         Ok(())
+    }
+
+    /// Begins a cluster of these members, all of whom vote: see [`State::begin_cluster`].
+    pub(crate) fn begin_cluster(
+        &mut self,
+        at: Applied,
+        members: Vec<Member>,
+        bump: i64,
+    ) -> Result<(), ApplyError> {
+        let ids = members.iter().map(|member| member.id);
+        self.configuration = Configuration::of_voters(ids)?;
+        let conf_state = self.configuration.state().encode_to_vec().into();
+        let new = NewCluster { id: self.cluster, members, conf_state, bump };
+        Ok(self.state.begin_cluster(at, new)?)
     }
 
     /// One small step of compaction, in time that nobody needs; true if there is more to do.

@@ -10,7 +10,6 @@
 //! found good.
 
 mod source;
-mod target;
 #[cfg(test)]
 mod tests;
 
@@ -24,19 +23,17 @@ use backend::{Applied, Backend};
 use base::{Disk, Index, MemberId, limits, version::THIS};
 use wal::{Beginning, HardState, Held, Identity, Looked, Wal};
 
-use self::{
-    source::{Gathered, gather},
-    target::Target,
-};
+use self::source::{Gathered, gather};
 use crate::{
     ApplyError, OpenError, Paths,
     open::{assemble, reading},
+    target::Target,
 };
 
 /// Entries that are applied before the tail is looked at.
 const APPLIED_TOGETHER: usize = 64;
 /// The storage engine's page cache: all that is read is read once.
-const CACHE_BYTES: usize = 8 << 20;
+pub(crate) const CACHE_BYTES: usize = 8 << 20;
 
 /// Where a member's data is: a data directory, and perhaps a directory for its log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +43,7 @@ pub struct Place {
 }
 
 impl Place {
-    fn paths(&self) -> Paths {
+    pub(crate) fn paths(&self) -> Paths {
         Paths::of(&self.data_dir, self.wal_dir.as_deref())
     }
 }
@@ -93,7 +90,7 @@ pub enum BackupError {
     System { verb: &'static str, path: PathBuf, text: String, kind: io::ErrorKind },
     #[error(transparent)]
     Open(OpenError),
-    #[error("the backup, read again, is not what was written ({0}): check that disk")]
+    #[error("the copy, read again, is not what was written ({0}): check that disk")]
     Unlike(&'static str),
 }
 
@@ -101,9 +98,9 @@ pub enum BackupError {
 fn advice(kind: io::ErrorKind) -> &'static str {
     match kind {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            ": free space there, or choose another --backup-dir"
+            ": free space there, or choose another directory"
         }
-        io::ErrorKind::PermissionDenied => ": run etcdctl as a user who may do that",
+        io::ErrorKind::PermissionDenied => ": run this as a user who may do that",
         _ => "",
     }
 }
@@ -141,7 +138,7 @@ impl From<ApplyError> for BackupError {
     }
 }
 
-fn system(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BackupError {
+pub(crate) fn system(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BackupError {
     move |error| BackupError::System {
         verb,
         path: path.to_path_buf(),
@@ -199,7 +196,7 @@ fn make(
     Ok(Backup { of, index, revision })
 }
 
-fn flush(backend: &Backend) -> Result<(), BackupError> {
+pub(crate) fn flush(backend: &Backend) -> Result<(), BackupError> {
     while backend.durable() < backend.applied() || backend.tail_bytes() > 0 {
         backend.flush()?;
     }
@@ -207,7 +204,7 @@ fn flush(backend: &Backend) -> Result<(), BackupError> {
 }
 
 /// A log that begins behind the keyspace, of which nobody has voted for anybody.
-fn make_log(
+pub(crate) fn make_log(
     disk: &Arc<dyn Disk>,
     target: &mut Target,
     (as_whom, left): (Identity, Applied),
@@ -241,17 +238,26 @@ fn verify(
     let is_whole = applied == left && state.reader().store().revision() == revision;
     drop(applier);
     backend.close()?;
-    let looked = Looked::look(Arc::clone(disk), &target.paths.wal, Held::NOTHING)?;
-    let is_behind = looked.is_some_and(|looked| {
-        let log = looked.recovered();
-        looked.identity() == as_whom
-            && log.before == (left.index, left.term)
-            && log.entries.is_empty()
-    });
+    let is_behind = begins_behind(disk, target, (as_whom, left))?;
     match (is_whole, is_free, is_behind) {
         (true, true, true) => Ok(()),
         (false, ..) => Err(BackupError::Unlike("the keyspace ends elsewhere")),
         (_, false, _) => Err(BackupError::Unlike("it still has members")),
         (.., false) => Err(BackupError::Unlike("the log begins elsewhere")),
     }
+}
+
+/// Whether the log begins where the keyspace ends, and is empty.
+pub(crate) fn begins_behind(
+    disk: &Arc<dyn Disk>,
+    target: &Target,
+    (as_whom, left): (Identity, Applied),
+) -> Result<bool, BackupError> {
+    let looked = Looked::look(Arc::clone(disk), &target.paths.wal, Held::NOTHING)?;
+    Ok(looked.is_some_and(|looked| {
+        let log = looked.recovered();
+        looked.identity() == as_whom
+            && log.before == (left.index, left.term)
+            && log.entries.is_empty()
+    }))
 }

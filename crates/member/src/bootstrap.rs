@@ -9,10 +9,13 @@ use base::{Index, MemberId, Term};
 use bytes::Bytes;
 use proto::command::Member;
 use raft::eraftpb::EntryType;
-use state::apply::membership_change::Change;
+use state::{
+    apply::membership_change::Change,
+    membership::{bootstrap_cluster_id, bootstrap_member_id},
+};
 use wal::{Entry, HardState, Identity, Recovered};
 
-use crate::conf;
+use crate::{conf, initial::Row};
 
 /// The beginning of a member.
 #[derive(Clone, Debug)]
@@ -24,6 +27,22 @@ pub struct Bootstrap {
 }
 
 impl Bootstrap {
+    /// The founding of a cluster of all these members, by one of them. Every one of them computes the
+    /// same ids from the same rows and the same token.
+    pub fn of_all(initial_cluster: &[Row], own: &Row, token: &str) -> Self {
+        let member = |(name, urls): &Row| {
+            let mut urls = urls.clone();
+            urls.sort_unstable();
+            let id = bootstrap_member_id(&urls, token);
+            Member { id: id.0, name: name.clone(), peer_urls: urls, ..Member::default() }
+        };
+        let members: Vec<Member> = initial_cluster.iter().map(member).collect();
+        let mut ids: Vec<MemberId> = members.iter().map(|member| MemberId(member.id)).collect();
+        ids.sort_unstable();
+        let cluster = bootstrap_cluster_id(&ids);
+        Self { identity: Identity { cluster, member: MemberId(member(own).id) }, members }
+    }
+
     /// What goes into a new log, in one batch.
     pub(crate) fn log(&self) -> (HardState, Vec<Entry>) {
         let mut members: Vec<&Member> = self.members.iter().collect();

@@ -56,6 +56,11 @@ impl Configuration {
         Ok(configuration)
     }
 
+    pub(crate) fn of_voters(ids: impl Iterator<Item = u64>) -> Result<Self, ConfError> {
+        let state = ConfState { voters: ids.collect(), ..ConfState::default() };
+        Self::decode(Some(&state.encode_to_vec().into()))
+    }
+
     pub(crate) fn state(&self) -> ConfState {
         let mut state = self.tracker.conf().to_conf_state();
         // Raft keeps hash sets: in order, the same configuration has the same bytes everywhere.

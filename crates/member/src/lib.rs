@@ -3,7 +3,7 @@
 //! [`Core`] is consensus: it takes what happens (a tick, proposals, "these bytes are on disk",
 //! "applied up to N") and says what to do (append, send, apply, answer). [`Applier`] carries
 //! committed entries into the replicated state. [`open`](open()) brings both up from disk,
-//! [`backup`](backup()) copies what is there into data for a new cluster, and [`upkeep`] decides when
+//! [`backup`](backup()) and [`restore`](restore()) make data for a new cluster of what is there, and [`upkeep`] decides when
 //! to flush and when to cut the log. `server` drives them with threads, `sim` with a seeded schedule:
 //! it is the same code.
 //!
@@ -17,9 +17,13 @@ mod backup;
 mod bootstrap;
 mod conf;
 mod core;
+pub mod initial;
+mod kept;
 mod logger;
 mod open;
+mod restore;
 mod spool;
+mod target;
 pub mod upkeep;
 mod window;
 
@@ -27,11 +31,14 @@ pub use applier::{Answer, Applier, ApplyError, Batch, Progress};
 pub use backup::{Backup, BackupError, Place, backup};
 pub use bootstrap::Bootstrap;
 pub use conf::ConfError;
+pub use mvcc::KeysHash;
+pub use kept::{Kept, KeptError, Status};
 pub use core::{
     Append, Config, Core, CoreError, Due, Effects, Follower, Install, PeerMessage, Proposal, Read,
     Role, Ticket, Unproposed,
 };
 pub use open::{OpenError, Opened, Options, Paths, exists, knows_nobody, open, others};
+pub use restore::{Restore, RestoreError, Restored, found, restore};
 pub use wal::Identity;
 
 #[cfg(test)]

@@ -8,8 +8,10 @@
 //! - `record`: what happened to one name at one revision, and how it lies in the tables
 //! - `index`: from names to revisions, in memory
 //! - `store`: reading; `writer`: transactions, entries and compaction
+//! - `census`: counting keys in rows, without an index
 //! - `watch`: who waits for what, and telling them
 
+mod census;
 mod index;
 pub mod path;
 pub mod record;
@@ -17,6 +19,7 @@ pub mod store;
 pub mod watch;
 mod writer;
 
+pub use census::Census;
 pub use record::{Action, Commit, Kind, Record};
 pub use store::{
     Child, Hashing, KeysHash, LoadError, Pin, ReadError, Store, Txn, Usage, View, Writer,

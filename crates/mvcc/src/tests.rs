@@ -13,7 +13,7 @@ use backend::{Applied, Backend, Options};
 use base::{Disk, Index, Revision, Term, disk::MemDisk};
 use bytes::Bytes;
 
-use crate::{Action, Kind, ReadError, Store, Usage, Writer, record::codec, store::Put};
+use crate::{Action, Census, Kind, ReadError, Store, Usage, Writer, record::codec, store::Put};
 
 /// A keyspace on a disk in memory.
 pub(crate) struct Fixture {
@@ -385,4 +385,48 @@ fn a_damaged_row_is_an_error_that_names_it() {
         let error = Writer::open(Arc::clone(&f.backend)).unwrap_err().to_string();
         assert!(error.contains("Records row 000000000000000200000000"), "{error}");
     }
+}
+
+#[test]
+fn a_census_of_the_rows_finds_what_the_index_holds() {
+    let mut fixture = Fixture::new();
+    for (name, value) in [("a", "1"), ("b", "2"), ("a", "3"), ("c", "4")] {
+        fixture.put(name, value);
+    }
+    fixture.put_as(put(Kind::Dir, "/dir", ""));
+    fixture.delete(Kind::Key, "b");
+    fixture.compact(4).unwrap();
+    fixture.sweep();
+    fixture.flush_all();
+    let mut census = Census::default();
+    let mut export = fixture.backend.export();
+    while let Some(chunk) = export.next_chunk(50).unwrap() {
+        for row in backend::rows(chunk).unwrap() {
+            census.add(&row).unwrap();
+        }
+    }
+    assert_eq!((census.keys(), census.revision()), (2, fixture.store().revision()));
+    assert_eq!((Census::default().keys(), Census::default().revision()), (0, 1));
+}
+
+#[test]
+fn a_store_that_is_raised_goes_on_there_and_all_before_is_compacted() {
+    let mut fixture = Fixture::new();
+    for (name, value) in [("a", "1"), ("b", "2"), ("a", "3")] {
+        fixture.put(name, value);
+    }
+    fixture.writer.raise(1_000).unwrap();
+    fixture.finish();
+    for _ in 0..2 {
+        let store = fixture.store();
+        assert_eq!((store.revision(), store.compacted()), (1_000, 1_000));
+        let head = store.view().head(Kind::Key, b"a");
+        assert_eq!(head, Some(Revision::new(4, 0)));
+        assert_eq!(store.record(Revision::new(4, 0)).unwrap().unwrap().value, "3");
+        fixture = fixture.reopen();
+    }
+    fixture.sweep();
+    assert_eq!(fixture.store().record(Revision::new(2, 0)).unwrap(), None);
+    assert_eq!(fixture.put("a", "4"), 1_001);
+    assert_eq!(fixture.reopen().store().revision(), 1_001);
 }

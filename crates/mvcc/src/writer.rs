@@ -212,10 +212,33 @@ impl Writer {
         self.set_meta(meta::COMPACTED, Some(encode_number(revision)));
         Ok(())
     }
+
+    /// Goes on at a later revision, as if something had happened up to there: all before is compacted.
+    /// For a keyspace that takes the place of one that had gone on further.
+    pub fn raise(&mut self, revision: i64) -> Result<(), ReadError> {
+        {
+            let mut index = self.store.index.write();
+            index.revision = index.revision.max(revision);
+            self.store.revision.store(index.revision, Ordering::Release);
+        }
+        self.store.hub.skip(revision);
+        self.moved = true;
+        self.compact(revision)
+    }
 }
 
 fn sees_all(index: &Index, swept: i64) -> bool {
     swept == index.compacted
+}
+
+/// The current revision, if it is this row of `Meta` that says it.
+pub(crate) fn revision_in(key: &[u8], row: &[u8]) -> Result<Option<i64>, ReadError> {
+    if key != meta::REVISION.as_bytes() {
+        return Ok(None);
+    }
+    let revision = decode_number(row);
+    let damaged = || backend::Error::damaged(Table::Meta, key, "another length");
+    Ok(Some(revision.ok_or_else(damaged)?))
 }
 
 fn encode_number(number: i64) -> Bytes {

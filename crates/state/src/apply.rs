@@ -22,7 +22,7 @@ use proto::command::{Command, KeysMethod, Op, Publish};
 #[cfg(feature = "next-version")]
 pub use self::next::Next;
 pub use self::{
-    conf::membership_change,
+    conf::{NewCluster, membership_change},
     load::Standing,
     reader::Reader,
     v3::Reply,
@@ -42,6 +42,13 @@ mod meta {
     pub(super) const ALARMS: &str = "state.alarms";
     /// Whose cluster this is the state of.
     pub(super) const CLUSTER: &str = "state.cluster";
+}
+
+/// The cluster's version, if it is this row of `Meta` that says it.
+pub(crate) fn version_in(key: &[u8], row: &[u8]) -> Option<Minor> {
+    (key == meta::CLUSTER_VERSION.as_bytes())
+        .then(|| Minor::parse(&String::from_utf8_lossy(row)))
+        .flatten()
 }
 
 /// The answer to whoever proposed the command.

@@ -7,16 +7,19 @@
 //! - `keys`: the v2 view of the keyspace; `kv`: the v3 view
 //! - `lease`: keys that go together unless somebody keeps them
 //! - `alarm`, `quota`: what is wrong with a member, and how much may be written
+//! - `census`: what rows say that are only looked at
 //! - `membership`: who belongs to the cluster
 
 pub mod alarm;
 pub mod apply;
+mod census;
 pub mod keys;
 pub mod kv;
 pub mod lease;
 pub mod membership;
 pub mod quota;
 
+pub use census::Census;
 pub use apply::{Reader, Reply, Response, State};
 
 #[cfg(test)]

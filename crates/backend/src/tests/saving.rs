@@ -1,7 +1,7 @@
 //! Tables as a file to be kept.
 
 use super::*;
-use crate::{Head, SHA256_BYTES, Unloadable, load};
+use crate::{Head, SHA256_BYTES, Sum, Unloadable, load};
 
 const LOADED: &str = "/data/loaded";
 
@@ -57,7 +57,7 @@ fn what_was_saved_is_loaded_as_it_was() {
         let (expected, applied) = (tables(&from), from.applied());
         let file = saved(&from, b"a note");
         let disk = disk(2);
-        let head = load(&mut &file[..], &disk, Path::new(LOADED), &options()).unwrap();
+        let head = load(&mut &file[..], Sum::Needed, &disk, Path::new(LOADED), &options()).unwrap();
         assert_eq!(head, Head { applied, note: "a note".into() });
         let loaded = Backend::open(Arc::new(disk.clone()), Path::new(LOADED), options()).unwrap();
         assert_eq!(loaded.durable(), applied);
@@ -83,7 +83,7 @@ fn a_file_that_is_damaged_or_cut_or_none_leaves_nothing_behind() {
     let file = saved(&filled(&disk(1), 60), b"a note");
     let check = |file: &[u8], expected: &str| {
         let disk = disk(2);
-        let failed = load(&mut &*file, &disk, Path::new(LOADED), &options()).unwrap_err();
+        let failed = load(&mut &*file, Sum::Needed, &disk, Path::new(LOADED), &options()).unwrap_err();
         assert!(failed.to_string().contains(expected), "{failed}, not {expected}");
         assert!(!disk.exists(Path::new(LOADED)).unwrap());
     };
@@ -99,14 +99,36 @@ fn a_file_that_is_damaged_or_cut_or_none_leaves_nothing_behind() {
         let mut rotten = file.clone();
         rotten[at] ^= 1;
         let disk = disk(2);
-        let failed = load(&mut &rotten[..], &disk, Path::new(LOADED), &options());
+        let failed = load(&mut &rotten[..], Sum::Needed, &disk, Path::new(LOADED), &options());
         assert!(failed.is_err(), "byte {at}");
         assert!(!disk.exists(Path::new(LOADED)).unwrap());
     }
     let longer = [&file[..], b"x"].concat();
-    check(&longer, "checksum");
-    let unread = load(&mut Failing, &disk(3), Path::new(LOADED), &options()).unwrap_err();
+    check(&longer, "it is damaged");
+    let unread = load(&mut Failing, Sum::Needed, &disk(3), Path::new(LOADED), &options()).unwrap_err();
     assert!(matches!(unread, Unloadable::Read(_)));
+}
+
+#[test]
+fn a_checksum_can_be_missing_or_ignored_where_that_is_wanted() {
+    let file = saved(&filled(&disk(1), 60), b"a note");
+    let load = |file: &[u8], sum| {
+        load(&mut &*file, sum, &disk(2), Path::new(LOADED), &options()).map(|_| ())
+    };
+    let bare = &file[..file.len() - SHA256_BYTES];
+    assert!(matches!(load(bare, Sum::Needed), Err(Unloadable::NoSum)));
+    load(bare, Sum::Matching).unwrap();
+    load(bare, Sum::Ignored).unwrap();
+    // In the middle of a value.
+    let mut rotten = file.clone();
+    let at = file.windows(100).position(|found| found == [b'x'; 100]).unwrap() + 50;
+    rotten[at] = b'z';
+    for sum in [Sum::Needed, Sum::Matching] {
+        let error = load(&rotten, sum).unwrap_err();
+        assert!(matches!(error, Unloadable::Sum { .. }), "{error}");
+        assert!(error.to_string().starts_with("expected sha256 ["), "{error}");
+    }
+    load(&rotten, Sum::Ignored).unwrap();
 }
 
 struct Failing;

@@ -2,14 +2,14 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use base::url::{self, Url};
+
 use super::{
     Bootstrap, Config, Defaults, Listen, Refusal, bootstrap, cluster, gates,
     given::Given,
     limits,
     proxy::{self, Mode, Proxy},
-    security,
-    urls::{self, Url},
-    value,
+    security, value,
 };
 use crate::logging;
 
@@ -107,7 +107,7 @@ fn member(given: &Given) -> Result<server::Config, Refusal> {
     let (heartbeat, election) = pace(given)?;
     let initial_cluster = match given.text("initial-cluster") {
         "" => cluster::alone(&name, &peer_urls),
-        text => cluster::parse(text).map_err(|reason| {
+        text => url::parse_members(text).map_err(|reason| {
             conflict(format!("{} \"{text}\": {reason}", given.show("initial-cluster")))
         })?,
     };
@@ -120,8 +120,8 @@ fn member(given: &Given) -> Result<server::Config, Refusal> {
         new_cluster: given.text("initial-cluster-state") == "new",
         force_new_cluster: given.switch("force-new-cluster"),
         strict_reconfig_check: given.switch("strict-reconfig-check"),
-        peer_urls: urls::texts(&peer_urls),
-        client_urls: urls::texts(&parsed(given, "advertise-client-urls")?),
+        peer_urls: url::texts(&peer_urls),
+        client_urls: url::texts(&parsed(given, "advertise-client-urls")?),
         heartbeat,
         election,
         snapshot_count: if snapshot_count == 0 { 10_000 } else { snapshot_count },
@@ -222,7 +222,7 @@ fn distinct(clients: &[Listen], peers: &[Listen]) -> Result<(), Refusal> {
 }
 
 fn parsed(given: &Given, flag: &'static str) -> Result<Vec<Url>, Refusal> {
-    urls::parse_list(given.text(flag))
+    url::parse_list(given.text(flag))
         .map_err(|reason| conflict(format!("{}: {reason}", given.show(flag))))
 }
 

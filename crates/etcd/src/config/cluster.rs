@@ -1,6 +1,6 @@
-//! `--initial-cluster`: `name=URL,name=URL`, a name as often as it has URLs.
+//! Who belongs to a new cluster, and where that is written.
 
-use super::urls::{self, Url};
+use base::url::{self, Url};
 
 /// A token of a discovery service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,37 +37,9 @@ impl DiscoveryUrl {
 /// Name and peer URLs of each member.
 pub(crate) type Members = Vec<(String, Vec<String>)>;
 
-/// The members in the order in which their names first come, each with its URLs sorted.
-pub(crate) fn parse(text: &str) -> Result<Members, String> {
-    let mut members: Vec<(String, String)> = Vec::new();
-    for row in text.split(',').map(str::trim).filter(|row| !row.is_empty()) {
-        let Some((name, url)) = row.split_once('=') else {
-            return Err(format!("\"{row}\" is no name=URL"));
-        };
-        if name.is_empty() {
-            return Err(format!("\"{row}\" has no name: write name={url}"));
-        }
-        if url.is_empty() {
-            return Err(format!("empty URL given for \"{name}\""));
-        }
-        match members.iter_mut().find(|(listed, _)| listed == name) {
-            Some((_, urls)) => *urls = format!("{urls},{url}"),
-            None => members.push((name.to_owned(), url.to_owned())),
-        }
-    }
-    if members.is_empty() {
-        return Err("it lists no member: write name=URL".to_owned());
-    }
-    let parsed = members.into_iter().map(|(name, list)| {
-        let urls = urls::parse_list(&list)?;
-        Ok((name, urls::texts(&urls)))
-    });
-    parsed.collect()
-}
-
 /// The cluster of one member at the URLs that it advertises.
 pub(super) fn alone(name: &str, advertised: &[Url]) -> Members {
-    vec![(name.to_owned(), urls::texts(advertised))]
+    vec![(name.to_owned(), url::texts(advertised))]
 }
 
 #[cfg(test)]
@@ -83,28 +55,5 @@ mod tests {
         for text in ["x", "http://", "http://h", "http://h/", "ftp://h/x", "http://h/x?y"] {
             assert!(DiscoveryUrl::parse(text).is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn a_name_may_have_several_urls() {
-        let members = parse("a=http://h1:2380,b=http://h2:2380,a=http://h1:1").unwrap();
-        let expected = [
-            ("a".to_owned(), vec!["http://h1:1".to_owned(), "http://h1:2380".to_owned()]),
-            ("b".to_owned(), vec!["http://h2:2380".to_owned()]),
-        ];
-        assert_eq!(members, expected);
-    }
-
-    #[test]
-    fn what_is_no_cluster_is_refused_with_a_reason() {
-        let check = |text: &str, reason: &str| {
-            let error = parse(text).unwrap_err();
-            assert!(error.contains(reason), "{text}: {error}");
-        };
-        check("http://h1:2380", "is no name=URL");
-        check("=http://h1:2380", "has no name");
-        check("a=", "empty URL given for \"a\"");
-        check("a=h1:2380", "no scheme");
-        check(" , ", "lists no member");
     }
 }

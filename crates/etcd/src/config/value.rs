@@ -1,6 +1,7 @@
 //! Values of flags: which are well-formed, which are the same.
 
-use super::urls;
+use base::url;
+
 use crate::flags::{Flag, Kind, gates};
 
 /// Says what is wrong with a value of `flag`, if anything is.
@@ -13,7 +14,7 @@ pub(crate) fn check(flag: &Flag, value: &str) -> Result<(), String> {
         Kind::OneOf(words) => {
             well_formed(words.contains(&value), &format!("give one of {}", words.join(", ")))
         }
-        Kind::Urls => urls::parse_list(value).map(drop),
+        Kind::Urls => url::parse_list(value).map(drop),
         Kind::Origins => origins(value).map(drop),
         Kind::Duration => base::duration::parse(value).map(drop),
         Kind::Gates => gates::parse(value).map(drop),

@@ -4,7 +4,7 @@ use std::{ffi::OsString, process::ExitCode, time::Duration};
 
 use clap::{
     ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser,
-    error::{ContextKind, ContextValue, ErrorKind},
+    error::ErrorKind,
     parser::ValueSource,
 };
 
@@ -208,56 +208,10 @@ pub(crate) fn answer(outcome: &clap::Error) -> Result<ExitCode, Failure> {
             | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
     );
     if !asked_for {
-        return Err(Failure::v3(Exit::Error, refusal(outcome)));
+        return Err(Failure::v3(Exit::Error, commandline::refusal("etcdctl", outcome)));
     }
     crate::output::line(outcome.render().to_string().trim_end())?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// What is wrong, as the original's own reader of arguments says it.
-pub(crate) fn refusal(outcome: &clap::Error) -> String {
-    let context = |kind| match outcome.get(kind) {
-        Some(ContextValue::String(text)) => Some(text.as_str()),
-        Some(ContextValue::Strings(texts)) => texts.first().map(String::as_str),
-        _ => None,
-    };
-    // As clap shows it: with the name of its value.
-    let flag = context(ContextKind::InvalidArg).map(|shown| {
-        let end = shown.find([' ', '=', '[']).unwrap_or(shown.len());
-        shown.get(..end).unwrap_or(shown)
-    });
-    match (outcome.kind(), flag, context(ContextKind::InvalidValue)) {
-        (ErrorKind::InvalidSubcommand, ..) => {
-            let name = context(ContextKind::InvalidSubcommand).unwrap_or_default();
-            unknown_command(name, context(ContextKind::SuggestedSubcommand))
-        }
-        (ErrorKind::UnknownArgument, Some(flag), _) => {
-            let meant = context(ContextKind::SuggestedArg);
-            let meant = meant.map(|meant| format!(" (did you mean {meant}?)")).unwrap_or_default();
-            format!("unknown flag: {flag}{meant}\nRun 'etcdctl --help' for usage.")
-        }
-        (ErrorKind::InvalidValue, Some(flag), Some("")) => {
-            format!("flag needs an argument: {flag}")
-        }
-        (ErrorKind::ValueValidation | ErrorKind::InvalidValue, Some(flag), Some(value)) => {
-            let why = std::error::Error::source(outcome).map(ToString::to_string);
-            let why = why.unwrap_or_else(|| "it is not one of those that there are".to_owned());
-            format!("invalid argument {} for \"{flag}\" flag: {why}", go::quote(value.as_bytes()))
-        }
-        _ => {
-            let text = outcome.render().to_string();
-            let text = text.trim_end();
-            text.strip_prefix("error: ").unwrap_or(text).to_owned()
-        }
-    }
-}
-
-/// A command that there is not.
-fn unknown_command(name: &str, meant: Option<&str>) -> String {
-    let name = go::quote(name.as_bytes());
-    let meant = meant.map(|meant| format!("\n\nDid you mean this?\n\t{meant}\n"));
-    let meant = meant.unwrap_or_default();
-    format!("unknown command {name} for \"etcdctl\"{meant}\nRun 'etcdctl --help' for usage.")
 }
 
 #[cfg(test)]
@@ -301,7 +255,7 @@ mod tests {
                 "invalid argument \"maybe\" for \"--interactive\" flag",
             ),
         ] {
-            let problem = refusal(&read(line).expect_err(line));
+            let problem = commandline::refusal("etcdctl", &read(line).expect_err(line));
             assert!(problem.contains(said), "{line}: {problem}");
         }
     }
@@ -314,7 +268,7 @@ mod tests {
             for flag in flags.split(' ') {
                 let line = format!("etcdctl {command} --{flag}");
                 if let Err(outcome) = read(&line) {
-                    panic!("{line}: {}", refusal(&outcome));
+                    panic!("{line}: {}", commandline::refusal("etcdctl", &outcome));
                 }
                 count += 1;
             }
@@ -331,7 +285,7 @@ mod tests {
             let below: Vec<_> = command.get_subcommands().filter(own).collect();
             leaves.extend(if below.is_empty() { vec![command] } else { below });
         }
-        assert_eq!(leaves.len(), 54);
+        assert_eq!(leaves.len(), 56);
         for command in leaves {
             let help = command.clone().render_help().to_string();
             assert!(help.contains("Example"), "{}: {help}", command.get_name());

@@ -1,13 +1,13 @@
 //! What stdout shows of an answer: `--write-out simple`, `fields`, `json`, `protobuf` or `table`.
 
 pub(crate) mod json;
-pub(crate) mod table;
 mod text;
 
 use std::io::{self, Write as _};
 
 use proto::{Message, etcdserverpb::ResponseHeader};
 
+pub(crate) use commandline::table;
 pub(crate) use text::Text;
 
 use self::{json::Json, table::Table};

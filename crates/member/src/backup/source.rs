@@ -6,10 +6,11 @@ use backend::{Backend, Source};
 use base::{Disk, Index};
 use wal::{Held, Identity, Looked, Recovered};
 
-use super::{BackupError, Place, system, target::Target};
+use super::{BackupError, Place, system};
 use crate::{
     OpenError, Paths, bootstrap,
     open::{check_they_meet, reading},
+    target::Target,
 };
 
 /// Attempts at data that changes while it is read; the second one nearly always does.

@@ -283,7 +283,7 @@ fn what_cannot_be_backed_up_is_told_and_leaves_nothing() {
     assert!(text.contains("no keyspace"), "{text}");
     mem.set_capacity(Some(mem.used() + 100_000));
     let text = refused(&disk, &place("/m"), &place("/b8"));
-    assert!(text.contains("choose another --backup-dir"), "{text}");
+    assert!(text.contains("choose another directory"), "{text}");
     mem.set_capacity(None);
     take(&disk).unwrap();
 }

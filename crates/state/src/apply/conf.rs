@@ -1,11 +1,13 @@
 //! Configuration changes.
 
 use backend::{Applied, Export, Table};
-use base::ClusterId;
+use base::{ClusterId, MemberId};
 use bytes::Bytes;
 use mvcc::ReadError;
+use proto::command::Member;
 
 use super::{Fatal, State, damaged, membership_change::Change, meta};
+use crate::{alarm::Alarms, membership::Members};
 
 /// The kinds of configuration change.
 pub mod membership_change {
@@ -24,6 +26,17 @@ pub mod membership_change {
         Promote(MemberId),
         Remove(MemberId),
     }
+}
+
+/// A cluster that is to begin with a keyspace of another one: see [`State::begin_cluster`].
+#[derive(Clone, Debug)]
+pub struct NewCluster {
+    pub id: ClusterId,
+    pub members: Vec<Member>,
+    /// As for [`State::apply_conf_change`].
+    pub conf_state: Bytes,
+    /// By how much the revision is raised; then all before is compacted.
+    pub bump: i64,
 }
 
 impl State {
@@ -62,6 +75,27 @@ impl State {
         self.set_members(members);
         self.writer.set_meta(meta::CLUSTER, None);
         self.writer.set_meta(meta::CONF_STATE, None);
+        self.writer.finish_entry(at);
+        Ok(())
+    }
+
+    /// Begins a cluster, as an entry of its own: what there was of another one is forgotten, those
+    /// who were removed too, since the new members may well have the old ones' ids; so are alarms,
+    /// and a lowering of the version that was going on.
+    pub fn begin_cluster(&mut self, at: Applied, new: NewCluster) -> Result<(), Fatal> {
+        self.check_is_new(at)?;
+        let NewCluster { id, members, conf_state, bump } = new;
+        if bump > 0 {
+            self.writer.raise(self.reader.store().revision() + bump)?;
+        }
+        let members = members.into_iter().map(|member| (MemberId(member.id), member.into()));
+        self.set_members(Members { members: members.collect(), ..Members::default() });
+        let id = Bytes::copy_from_slice(&id.0.to_be_bytes());
+        self.writer.set_meta(meta::CLUSTER, Some(id));
+        self.writer.set_meta(meta::CONF_STATE, Some(conf_state));
+        self.writer.set_meta(meta::ALARMS, None);
+        self.reader.set_alarms(Alarms::default());
+        self.forget_lowering(at)?;
         self.writer.finish_entry(at);
         Ok(())
     }

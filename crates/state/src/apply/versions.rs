@@ -181,6 +181,12 @@ impl State {
         Ok(Response::Downgrade(Ok(())))
     }
 
+    /// No entry comes late any more, and nobody waits for older builds.
+    pub(super) fn forget_lowering(&mut self, at: Applied) -> Result<(), Fatal> {
+        let before = self.reader.versions();
+        self.set_versions(at, Versions { downgrade: None, lowered: None, ..before })
+    }
+
     /// What is stored, then what readers see; a build that cannot go on with it stops here.
     fn set_versions(&mut self, at: Applied, now: Versions) -> Result<(), Fatal> {
         let before = self.reader.versions();

@@ -1,4 +1,4 @@
-//! `snapshot save`
+//! `snapshot save`; and `status` and `restore`, which are of `etcdutl`
 
 use std::{
     ffi::OsString,
@@ -10,10 +10,12 @@ use std::{
 
 use clap::{Args, Subcommand};
 use client::v3::Client;
+use commandline::snapshot;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
     failure::{Exit, Failure},
+    output::note,
     v3::{
         bad_args,
         cli::Globals,
@@ -33,12 +35,33 @@ const BLOCK_BYTES: u64 = 512;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Snapshot {
     Save(Save),
+    #[command(
+        override_usage = "etcdctl snapshot status <FILE>",
+        after_help = "Deprecated, and here for scripts: etcdutl snapshot status is the same.\n\n\
+            Example:\n  etcdctl snapshot status backup.db -w table"
+    )]
+    Status(snapshot::Status),
+    #[command(
+        override_usage = "etcdctl snapshot restore <FILE> [FLAGS]",
+        after_help = "Deprecated, and here for scripts: etcdutl snapshot restore is the same.\n\n\
+            Example:\n  etcdctl snapshot restore backup.db --data-dir /var/lib/etcd"
+    )]
+    Restore(snapshot::Restore),
 }
 
 impl Snapshot {
     pub(crate) async fn run(self, globals: &Globals) -> Result<(), Failure> {
-        let Self::Save(save) = self;
-        save.run(globals).await
+        match self {
+            Self::Save(save) => save.run(globals).await,
+            Self::Status(status) => {
+                note("Deprecated: Use `etcdutl snapshot status` instead.\n");
+                Ok(status.run(globals.command_timeout, &globals.write_out)?)
+            }
+            Self::Restore(restore) => {
+                note("Deprecated: Use `etcdutl snapshot restore` instead.\n");
+                Ok(restore.run()?)
+            }
+        }
     }
 }
 

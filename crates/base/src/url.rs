@@ -7,32 +7,34 @@ use std::{
 
 /// `http://host:port` or `https://host:port`, as it was written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Url {
+pub struct Url {
     text: String,
     host: String,
     port: u16,
 }
 
 impl Url {
-    pub(crate) fn as_str(&self) -> &str {
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
         &self.text
     }
 
     /// A name or an IP, without brackets; empty for all addresses.
-    pub(crate) fn host(&self) -> &str {
+    pub fn host(&self) -> &str {
         &self.host
     }
 
-    pub(crate) fn port(&self) -> u16 {
+    /// Never left out.
+    pub fn port(&self) -> u16 {
         self.port
     }
 
-    pub(crate) fn is_https(&self) -> bool {
+    pub fn is_https(&self) -> bool {
         self.text.starts_with("https:")
     }
 
     /// Where to listen: the host must be an IP or `localhost`, which is 127.0.0.1.
-    pub(crate) fn bind_address(&self) -> Option<SocketAddr> {
+    pub fn bind_address(&self) -> Option<SocketAddr> {
         let ip = match self.host.as_str() {
             "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
             // Go's listener takes `http://:2379` for all addresses of both kinds.
@@ -42,7 +44,8 @@ impl Url {
         Some(SocketAddr::new(ip, self.port))
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    /// The error is a reason, in the original's words where it has some.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let Some((scheme, rest)) = text.split_once("://") else {
             return Err(format!("\"{text}\" has no scheme: write http://{text}"));
         };
@@ -79,7 +82,7 @@ impl fmt::Display for Url {
 ///
 /// Sorted, because the ids of members and clusters are computed from them, and because the
 /// original shows them so.
-pub(crate) fn parse_list(text: &str) -> Result<Vec<Url>, String> {
+pub fn parse_list(text: &str) -> Result<Vec<Url>, String> {
     let urls: Result<Vec<_>, _> = text.split(',').map(|url| Url::parse(url.trim())).collect();
     let mut urls = urls?;
     urls.sort_unstable();
@@ -87,8 +90,37 @@ pub(crate) fn parse_list(text: &str) -> Result<Vec<Url>, String> {
     Ok(urls)
 }
 
-pub(crate) fn texts(urls: &[Url]) -> Vec<String> {
+/// URLs as they were written.
+pub fn texts(urls: &[Url]) -> Vec<String> {
     urls.iter().map(|url| url.text.clone()).collect()
+}
+
+/// `name=URL,name=URL`, a name as often as it has URLs: the members in the order in which their names first come, each with its URLs sorted.
+pub fn parse_members(text: &str) -> Result<Vec<(String, Vec<String>)>, String> {
+    let mut members: Vec<(String, String)> = Vec::new();
+    for row in text.split(',').map(str::trim).filter(|row| !row.is_empty()) {
+        let Some((name, url)) = row.split_once('=') else {
+            return Err(format!("\"{row}\" is no name=URL"));
+        };
+        if name.is_empty() {
+            return Err(format!("\"{row}\" has no name: write name={url}"));
+        }
+        if url.is_empty() {
+            return Err(format!("empty URL given for \"{name}\""));
+        }
+        match members.iter_mut().find(|(listed, _)| listed == name) {
+            Some((_, urls)) => *urls = format!("{urls},{url}"),
+            None => members.push((name.to_owned(), url.to_owned())),
+        }
+    }
+    if members.is_empty() {
+        return Err("it lists no member: write name=URL".to_owned());
+    }
+    let parsed = members.into_iter().map(|(name, list)| {
+        let urls = parse_list(&list)?;
+        Ok((name, texts(&urls)))
+    });
+    parsed.collect()
 }
 
 #[cfg(test)]
@@ -139,5 +171,28 @@ mod tests {
     fn a_list_is_sorted_and_has_each_url_once() {
         let urls = parse_list("http://b:2, http://a:4001,http://a:2379,http://b:2").unwrap();
         assert_eq!(texts(&urls), ["http://a:2379", "http://a:4001", "http://b:2"]);
+    }
+
+    #[test]
+    fn a_name_may_have_several_urls() {
+        let members = parse_members("a=http://h1:2380,b=http://h2:2380,a=http://h1:1").unwrap();
+        let expected = [
+            ("a".to_owned(), vec!["http://h1:1".to_owned(), "http://h1:2380".to_owned()]),
+            ("b".to_owned(), vec!["http://h2:2380".to_owned()]),
+        ];
+        assert_eq!(members, expected);
+    }
+
+    #[test]
+    fn what_is_no_cluster_is_refused_with_a_reason() {
+        let check = |text: &str, reason: &str| {
+            let error = parse_members(text).unwrap_err();
+            assert!(error.contains(reason), "{text}: {error}");
+        };
+        check("http://h1:2380", "is no name=URL");
+        check("=http://h1:2380", "has no name");
+        check("a=", "empty URL given for \"a\"");
+        check("a=h1:2380", "no scheme");
+        check(" , ", "lists no member");
     }
 }

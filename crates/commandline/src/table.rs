@@ -2,23 +2,23 @@
 
 /// A table as the original draws it: the head in the middle, the rest to the right.
 #[derive(Clone, Debug)]
-pub(crate) struct Table {
+pub struct Table {
     head: Vec<String>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    pub(crate) fn new(head: &[&str], rows: Vec<Vec<String>>) -> Self {
+    pub fn new(head: &[&str], rows: Vec<Vec<String>>) -> Self {
         let head = head.iter().map(|name| name.replace('_', " ").to_uppercase()).collect();
         Self { head, rows }
     }
 
     /// One line a row, its cells separated by commas.
-    pub(crate) fn lines(&self) -> String {
+    pub fn lines(&self) -> String {
         self.rows.iter().map(|row| row.join(", ") + "\n").collect()
     }
 
-    pub(crate) fn drawn(&self) -> String {
+    pub fn drawn(&self) -> String {
         let widths = self.widths();
         let edge = widths.iter().map(|width| "-".repeat(width + 2)).collect::<Vec<_>>().join("+");
         let edge = format!("+{edge}+\n");

@@ -1,4 +1,4 @@
-//! Where a backup goes: nothing is there before it, and nothing is left of one that failed.
+//! Where data for a new cluster goes: nothing is there before it, and nothing is left of what failed.
 
 use std::{
     path::{Path, PathBuf},
@@ -7,22 +7,24 @@ use std::{
 
 use base::Disk;
 
-use super::{BackupError, Place, system};
-use crate::Paths;
+use crate::{
+    Paths,
+    backup::{BackupError, Place, system},
+};
 
-/// Where a backup goes.
-pub(super) struct Target {
+/// Where data goes.
+pub(crate) struct Target {
     disk: Arc<dyn Disk>,
-    pub(super) paths: Paths,
+    pub(crate) paths: Paths,
     /// The keyspace, until it is whole.
-    pub(super) copy: PathBuf,
+    pub(crate) copy: PathBuf,
     home: PathBuf,
     /// Directories that were not there before, those that hold others first.
     made: Vec<PathBuf>,
 }
 
 impl Target {
-    pub(super) fn new(disk: &Arc<dyn Disk>, place: &Place) -> Result<Self, BackupError> {
+    pub(crate) fn new(disk: &Arc<dyn Disk>, place: &Place) -> Result<Self, BackupError> {
         for dir in [Some(&place.data_dir), place.wal_dir.as_ref()].into_iter().flatten() {
             check_is_empty(disk.as_ref(), dir)?;
         }
@@ -32,12 +34,12 @@ impl Target {
         Ok(Self { disk: Arc::clone(disk), paths, copy, home, made: Vec::new() })
     }
 
-    pub(super) fn make_home(&mut self) -> Result<(), BackupError> {
+    pub(crate) fn make_home(&mut self) -> Result<(), BackupError> {
         let home = self.home.clone();
         self.make(&home)
     }
 
-    pub(super) fn make_log_dir(&mut self) -> Result<(), BackupError> {
+    pub(crate) fn make_log_dir(&mut self) -> Result<(), BackupError> {
         let wal = self.paths.wal.clone();
         self.make(&wal)
     }
@@ -51,12 +53,12 @@ impl Target {
     }
 
     /// Another attempt is to be made.
-    pub(super) fn discard_copy(&self) -> Result<(), BackupError> {
+    pub(crate) fn discard_copy(&self) -> Result<(), BackupError> {
         Ok(backend::discard(self.disk.as_ref(), &self.copy)?)
     }
 
     /// Removes what there is of it. Where that fails too, the rest stays.
-    pub(super) fn remove(self) {
+    pub(crate) fn remove(self) {
         let disk = self.disk.as_ref();
         backend::discard(disk, &self.copy).ok();
         backend::discard(disk, &self.paths.keyspace).ok();

@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, time::Duration};
 
 /// `%q`: in double quotes, with everything escaped that does not print.
-pub(crate) fn quote(bytes: &[u8]) -> String {
+pub fn quote(bytes: &[u8]) -> String {
     let mut quoted = String::from("\"");
     for chunk in bytes.utf8_chunks() {
         chunk.valid().chars().for_each(|letter| push_letter(&mut quoted, letter));
@@ -50,7 +50,7 @@ fn prints(letter: char) -> bool {
 }
 
 /// The text that begins here in double quotes, and what follows it. `None`: it is none.
-pub(crate) fn unquote(text: &str) -> Option<(Vec<u8>, &str)> {
+pub fn unquote(text: &str) -> Option<(Vec<u8>, &str)> {
     let mut rest = text.strip_prefix('"')?;
     let mut bytes = Vec::new();
     loop {
@@ -102,7 +102,7 @@ fn unescape<'t>(text: &'t str, bytes: &mut Vec<u8>) -> Option<&'t str> {
 }
 
 /// `869.445µs`, `2.5s`, `1m2.5s`.
-pub(crate) fn duration(duration: Duration) -> String {
+pub fn duration(duration: Duration) -> String {
     let nanos = duration.as_nanos();
     let (unit, scale) = match nanos {
         0 => return "0s".to_owned(),
@@ -132,7 +132,7 @@ pub(crate) fn duration(duration: Duration) -> String {
 }
 
 /// `25 kB`, `2.1 GB`: to two digits, in steps of a thousand.
-pub(crate) fn size(bytes: u64) -> String {
+pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
     if bytes < 10 {
         return format!("{bytes} B");
@@ -146,12 +146,12 @@ pub(crate) fn size(bytes: u64) -> String {
 }
 
 /// `strconv.ParseInt`, with its error.
-pub(crate) fn parse_int(text: &str, radix: u32) -> Result<i64, String> {
+pub fn parse_int(text: &str, radix: u32) -> Result<i64, String> {
     parse(text, "ParseInt", radix, i64::from_str_radix)
 }
 
 /// `strconv.ParseUint`, with its error.
-pub(crate) fn parse_uint(text: &str, radix: u32) -> Result<u64, String> {
+pub fn parse_uint(text: &str, radix: u32) -> Result<u64, String> {
     // Rust takes a plus here, Go does not.
     let of_no_sign = |text: &str, radix| {
         u64::from_str_radix(if text.starts_with('+') { "" } else { text }, radix)
@@ -173,21 +173,43 @@ fn parse<T>(
     })
 }
 
+/// A flag's whole number without a sign: decimal, or by prefix.
+pub fn flag_uint(text: &str) -> Result<u64, String> {
+    let prefixed = radix(text).and_then(|(radix, digits)| parse_uint(digits, radix).ok());
+    prefixed.map_or_else(|| parse_uint(text, 10), Ok)
+}
+
+/// A flag that is on or off.
+pub fn flag_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => {
+            let text = quote(text.as_bytes());
+            Err(format!("strconv.ParseBool: parsing {text}: invalid syntax"))
+        }
+    }
+}
+
+/// What a number's prefix says, and the rest.
+fn radix(digits: &str) -> Option<(u32, &str)> {
+    let (prefix, digits) = digits.split_at_checked(2)?;
+    match prefix {
+        "0x" | "0X" => Some((16, digits)),
+        "0o" | "0O" => Some((8, digits)),
+        "0b" | "0B" => Some((2, digits)),
+        _ => None,
+    }
+}
+
 /// A flag's whole number: decimal, or by prefix.
-pub(crate) fn flag_int(text: &str) -> Result<i64, String> {
+pub fn flag_int(text: &str) -> Result<i64, String> {
     let (sign, digits) = match text.strip_prefix('-') {
         Some(digits) => ("-", digits),
         None => ("", text),
     };
-    let prefixed = digits.split_at_checked(2).and_then(|(prefix, digits)| {
-        let radix = match prefix {
-            "0x" | "0X" => 16,
-            "0o" | "0O" => 8,
-            "0b" | "0B" => 2,
-            _ => return None,
-        };
-        parse_int(&format!("{sign}{digits}"), radix).ok()
-    });
+    let prefixed = radix(digits)
+        .and_then(|(radix, digits)| parse_int(&format!("{sign}{digits}"), radix).ok());
     prefixed.map_or_else(|| parse_int(text, 10), Ok)
 }
 

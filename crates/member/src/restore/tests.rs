@@ -1,0 +1,192 @@
+//! What a restored member begins with, and what is left of a restoring when the power fails.
+
+use base::{MemberId, disk::MemDisk};
+use prost::Message as _;
+use proto::{
+    command::{Command, Op},
+    etcdserverpb::{AlarmRequest, AlarmType, alarm_request::AlarmAction},
+};
+
+use super::*;
+use crate::{
+    OpenError, Opened, Paths, Proposal, initial, open,
+    stage::{carry_out, founding, holds, mem_disk, open_as, options as how, refuse, run, voters, write},
+};
+
+const FILE: &str = "/saved.db";
+
+fn place(dir: &str) -> Place {
+    Place { data_dir: dir.into(), wal_dir: None }
+}
+
+fn paths(dir: &str) -> Paths {
+    place(dir).paths()
+}
+
+/// A member that has written keys 1 to `count`, and whose cluster has been through something: a
+/// member was removed, and an alarm is on. Its snapshot is saved.
+fn saved(mem: &MemDisk, count: u64) -> Opened {
+    let disk: Arc<dyn Disk> = Arc::new(mem.clone());
+    let mut member = open_as(&disk, &founding(&[2], 9)).unwrap();
+    run(&mut member);
+    for id in 1..=count {
+        member.core.propose(vec![write(id)]);
+        carry_out(&mut member);
+    }
+    let alarm = AlarmRequest {
+        action: AlarmAction::Activate.into(),
+        member_id: 2,
+        alarm: AlarmType::Nospace.into(),
+    };
+    let data = Command::new(count + 1, Op::Alarm(alarm)).encode_to_vec().into();
+    member.core.propose(vec![Proposal { id: count + 1, data }]);
+    run(&mut member);
+    assert!(member.applier.state().reader().alarms().no_space());
+    save(mem, &member);
+    member
+}
+
+fn save(mem: &MemDisk, member: &Opened) {
+    let file = mem.open(FILE.as_ref(), base::Open::Create).unwrap();
+    let (mut saving, mut at) = (member.backend.save(b"a note").unwrap(), 0);
+    while let Some(blob) = saving.next_blob(4 << 10).unwrap() {
+        file.write_at(&blob.bytes, at).unwrap();
+        at += blob.bytes.len() as u64;
+    }
+    file.sync().unwrap();
+    mem.sync_dir("/".as_ref()).unwrap();
+}
+
+fn restored(
+    disk: &Arc<dyn Disk>,
+    dir: &str,
+    (as_whom, bump): (&Bootstrap, u64),
+) -> Result<Restored, RestoreError> {
+    let to = place(dir);
+    restore(disk, &Restore { from: FILE.as_ref(), skip_hash_check: false, to: &to, as_whom, bump })
+}
+
+fn opened(disk: &Arc<dyn Disk>, dir: &str) -> Result<Opened, OpenError> {
+    open(disk, &paths(dir), &how(), &refuse)
+}
+
+#[test]
+fn a_restored_member_has_all_keys_and_nothing_of_the_old_cluster() {
+    let mem = mem_disk();
+    let disk: Arc<dyn Disk> = Arc::new(mem.clone());
+    let member = saved(&mem, 30);
+    let (index, revision) =
+        (member.applier.state().applied().index, member.applier.state().reader().store().revision());
+    drop(member);
+    // The same id as one that was a member: of the old cluster nothing stands against it.
+    let made = restored(&disk, "/r", (&founding(&[2], 77), 0)).unwrap();
+    assert_eq!(made, Restored { index: Index(index.0 + 1), revision });
+    let mut member = opened(&disk, "/r").unwrap();
+    run(&mut member);
+    assert!((1..=30).all(|id| holds(&member, id)));
+    assert_eq!((member.identity.cluster.0, member.identity.member), (77, MemberId(2)));
+    assert_eq!(voters(&member), [2]);
+    let reader = member.applier.state().reader();
+    assert!(!reader.alarms().no_space());
+    assert_eq!(reader.members().members[&MemberId(2)].name, "m2");
+    assert!(member.core.is_alone() && member.core.can_propose());
+    member.core.propose(vec![write(40)]);
+    run(&mut member);
+    drop(member);
+    assert!(holds(&opened(&disk, "/r").unwrap(), 40));
+}
+
+#[test]
+fn a_bump_raises_the_revision_and_has_a_bound() {
+    let mem = mem_disk();
+    let disk: Arc<dyn Disk> = Arc::new(mem.clone());
+    drop(saved(&mem, 5));
+    let as_whom = founding(&[3], 77);
+    let made = restored(&disk, "/r", (&as_whom, 1_000)).unwrap();
+    assert_eq!(made.revision, 1_006);
+    let mut member = opened(&disk, "/r").unwrap();
+    run(&mut member);
+    let store = Arc::clone(member.applier.state().reader().store());
+    assert_eq!((store.revision(), store.compacted()), (1_006, 1_006));
+    assert!(holds(&member, 5));
+    for bump in [REVISION_MAX.unsigned_abs(), i64::MAX.unsigned_abs(), u64::MAX] {
+        let refused = restored(&disk, "/s", (&as_whom, bump)).unwrap_err();
+        assert!(matches!(refused, RestoreError::Bump { revision: 6, .. }), "{refused}");
+    }
+    assert!(matches!(opened(&disk, "/s"), Err(OpenError::Flags(_))), "it left something");
+}
+
+/// The power fails in each operation in turn: what is left is the whole member, or none.
+#[test]
+fn a_restoring_that_was_cut_off_is_no_member() {
+    let clean = mem_disk();
+    drop(saved(&clean, 40));
+    let as_whom = founding(&[2, 3], 77);
+    let counted = clean.fork(0);
+    let before = counted.operations();
+    restored(&(Arc::new(counted.clone()) as Arc<dyn Disk>), "/r", (&as_whom, 0)).unwrap();
+    let operations = counted.operations() - before;
+    assert!(operations > 20, "{operations}");
+    let (mut whole, mut none) = (0, 0);
+    for cut in 0..=operations {
+        let disk = clean.fork(cut);
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        disk.fail_after(cut);
+        let done = restored(&shared, "/r", (&as_whom, 0)).is_ok();
+        disk.crash();
+        match opened(&shared, "/r") {
+            Ok(mut member) => {
+                run(&mut member);
+                assert!((1..=40).all(|id| holds(&member, id)), "cut at {cut}");
+                assert_eq!(voters(&member), [2, 3]);
+                whole += 1;
+            }
+            Err(error) => {
+                assert!(!done, "cut at {cut}: it was said to be done: {error}");
+                none += 1;
+            }
+        }
+    }
+    assert!(whole > 0 && none > 10, "{whole} whole, {none} none");
+}
+
+/// What `import` does: a keyspace of any origin.
+#[test]
+fn a_member_can_be_founded_on_a_keyspace_that_somebody_made() {
+    let disk: Arc<dyn Disk> = Arc::new(mem_disk());
+    let rows = [("a", "http://a:1"), ("b", "http://b:1")];
+    let rows = rows.map(|(name, url)| (name.to_owned(), vec![url.to_owned()]));
+    let own = initial::own("b", &rows).unwrap();
+    let as_whom = Bootstrap::of_all(&rows, own, "token");
+    let make = |path: &Path| {
+        let backend = Arc::new(Backend::open(Arc::clone(&disk), path, options())?);
+        let mut state = state::State::open(Arc::clone(&backend), THIS).map_err(ApplyError::from)?;
+        let at = Applied { index: Index(1), term: Term(1) };
+        let put = Op::Put(proto::etcdserverpb::PutRequest { key: "k1".into(), ..Default::default() });
+        state.apply(at, &Command::new(1, put).encode_to_vec()).map_err(ApplyError::from)?;
+        flush(&backend)?;
+        Ok(backend.close()?)
+    };
+    let made = found(&disk, &place("/r"), (&as_whom, 0), make).unwrap();
+    assert_eq!((made.index, made.revision), (Index(2), 2));
+    let member = opened(&disk, "/r").unwrap();
+    assert_eq!(member.identity, as_whom.identity);
+    assert_eq!(voters(&member).len(), 2);
+}
+
+#[test]
+fn what_the_flags_say_must_make_sense() {
+    let row = |name: &str, url: &str| (name.to_owned(), vec![url.to_owned()]);
+    let all = [row("a", "http://a:1"), row("b", "http://b:1")];
+    assert_eq!(initial::own("b", &all), Ok(&all[1]));
+    assert!(initial::own("c", &all).unwrap_err().contains("lists a, b"));
+    let twice = [row("a", "http://a:1"), row("b", "http://a:1")];
+    assert!(initial::own("b", &twice).unwrap_err().contains("duplicate url http://a:1"));
+    let same = |urls: &[&str]| {
+        let urls: Vec<_> = urls.iter().map(|url| (*url).to_owned()).collect();
+        initial::check_same(&all[0], &urls)
+    };
+    assert_eq!(same(&["http://a:1"]), Ok(()));
+    assert!(same(&["http://c:1"]).unwrap_err().contains("a=http://a:1 but missing from"));
+    assert!(same(&["http://a:1", "http://c:1"]).unwrap_err().contains("http://c:1 but missing"));
+}
