@@ -52,6 +52,11 @@ impl Building {
         self.state.reader().store().revision()
     }
 
+    /// The entry by which a lease was granted; 0: there is no such lease.
+    pub(crate) fn granted(&self, lease: i64) -> u64 {
+        self.state.reader().leases().get(lease).map_or(0, |lease| lease.granted)
+    }
+
     fn next(&mut self) -> Applied {
         self.index += 1;
         Applied { index: Index(self.index), term: Term(1) }

@@ -145,7 +145,6 @@ impl Making<'_> {
         };
         let reader = building.state().reader();
         let usage = reader.store().usage();
-        imported.dirs = reader.directories();
         imported.keys = usage.live_records - imported.dirs;
         imported.records = usage.live_records + usage.history_records;
         imported.leases = reader.leases().len() as u64;
@@ -227,18 +226,17 @@ impl Making<'_> {
         }
         let mut nodes = Nodes::open(disk, self.aside, snap.as_ref(), snap_dir)?;
         let from = before + 1..=log.last();
-        let mut replay = replay::Replay::new(db.as_ref(), &mut building, &mut nodes);
+        let mut replay = replay::Replay::new(db.as_ref(), &mut building, &mut nodes)?;
         for index in from {
             self.tell(Stage::Log, index - before, log.last() - before);
             if let Some(entry) = log.entry(index)? {
                 replay.carry_out(&entry, wal)?;
             }
         }
-        let auth = replay.auth || nodes.auth()?;
         imported.entries = replay.entries;
-        replay.finish()?;
-        self.check_auth(auth)?;
-        self.merge(&mut building, &mut nodes, imported)?;
+        let auth = replay.auth;
+        self.check_auth(auth || nodes.auth()?)?;
+        self.merge((&mut building, db.is_some()), &mut nodes, imported)?;
         nodes.finish()?;
         Ok(building)
     }

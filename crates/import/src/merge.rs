@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use mvcc::path::ancestors;
+use mvcc::{Kind, path::ancestors};
 
 use crate::{ImportError, Imported, Making, Names, Prefer, Stage, building::Building, nodes::Nodes};
 
@@ -16,18 +16,19 @@ impl Making<'_> {
     /// index of them is a revision, after the larger of both.
     pub(crate) fn merge(
         &mut self,
-        keys: &mut Building,
+        (keys, has_v3): (&mut Building, bool),
         nodes: &mut Nodes,
         imported: &mut Imported,
     ) -> Result<(), ImportError> {
         let live = nodes.live()?;
         let is_v3 = keys.revision() > 1 || !keys.state().reader().leases().is_empty();
-        if !is_v3 && (nodes.was_used() || live.files + live.dirs > 0) {
+        if !is_v3 && (!has_v3 || live.len() > 0) {
+            imported.dirs = live.dirs;
             keys.number_each_change()?;
             let standing = nodes.each_revision(&mut |records| keys.load(records))?;
             return keys.stand(standing);
         }
-        let total = live.revisions().size_hint().0 as u64;
+        let total = live.len() as u64;
         if total == 0 {
             return Ok(());
         }
@@ -50,6 +51,8 @@ impl Making<'_> {
             records.retain(|record| !is_taken(&record.name));
             imported.left_out += (all - records.len()) as u64;
             imported.nodes += records.len() as u64;
+            let dirs = records.iter().filter(|record| record.kind == Kind::Dir);
+            imported.dirs += dirs.count() as u64;
             if !records.is_empty() {
                 keys.put_nodes(&records)?;
             }

@@ -112,19 +112,16 @@ impl Nodes {
     pub(crate) fn live(&mut self) -> Result<Live, ImportError> {
         let store = Arc::clone(self.building.state().reader().store());
         let mut revisions: BTreeMap<i64, Vec<(Kind, Bytes)>> = BTreeMap::new();
-        let (mut files, mut dirs) = (0, 0);
+        let mut dirs = 0;
         for (kind, name) in self.building.node_names()? {
             if visible(&name).is_none() {
                 continue;
             }
             let Some(place) = store.view().head(kind, &name) else { continue };
-            match kind {
-                Kind::Key => files += 1,
-                Kind::Dir => dirs += 1,
-            }
+            dirs += u64::from(kind == Kind::Dir);
             revisions.entry(place.main).or_default().push((kind, name));
         }
-        Ok(Live { store, revisions, files, dirs })
+        Ok(Live { store, revisions, dirs })
     }
 
     /// What happened since the snapshot, and before that all that was there then, revision by
@@ -168,11 +165,15 @@ const EXPIRED_TOGETHER: u32 = 1_000;
 pub(crate) struct Live {
     store: Arc<mvcc::Store>,
     revisions: BTreeMap<i64, Vec<(Kind, Bytes)>>,
-    pub(crate) files: u64,
     pub(crate) dirs: u64,
 }
 
 impl Live {
+    /// At how many indexes they were written.
+    pub(crate) fn len(&self) -> usize {
+        self.revisions.len()
+    }
+
     /// Their names, as clients know them.
     pub(crate) fn names(&self) -> impl Iterator<Item = Bytes> {
         self.revisions.values().flatten().filter_map(|(_, name)| visible(name))
