@@ -3,6 +3,7 @@
 //! It is built up as a keyspace of its own, with the numbers of the original: `/1` is what clients
 //! see, `/0` and `/2` are the original's members and users. All take part in the counting.
 
+mod history;
 mod requests;
 mod store;
 #[cfg(test)]
@@ -32,10 +33,10 @@ const AUTH: &[u8] = b"/2/enabled";
 #[derive(Debug)]
 pub(crate) struct Nodes {
     building: Building,
-    /// The index of the snapshot: what was before is not known. 1, if there was none.
+    /// From here on history is known. 1, if there was no snapshot: then it is all there.
     since: i64,
     has_base: bool,
-    /// What the snapshot had, in order, without the values of what changed since.
+    /// What was there before that, in order.
     base: Vec<(i64, Kind, Bytes)>,
 }
 
@@ -53,13 +54,13 @@ impl Nodes {
             let store = store::read(&snap.store).map_err(|what| {
                 Damage::new(of.to_path_buf(), format!("its v2 store cannot be read: {what}"))
             })?;
-            (since, has_base) = (store.index, true);
+            (since, has_base) = (store.since, true);
             for records in store.revisions {
-                let main = |record: &Record| record.revision.main;
-                base.extend(records.iter().map(|one| (main(one), one.kind, one.name.clone())));
+                let before = records.iter().filter(|record| record.revision.main < since);
+                base.extend(before.map(|one| (one.revision.main, one.kind, one.name.clone())));
                 building.load(records)?;
             }
-            building.stand(Standing { revision: since, compacted: since, swept: since })?;
+            building.stand(Standing { revision: store.index, compacted: since, swept: since })?;
         }
         Ok(Self { building, since, has_base, base })
     }
@@ -124,7 +125,7 @@ impl Nodes {
         Ok(Live { store, revisions, dirs })
     }
 
-    /// What happened since the snapshot, and before that all that was there then, revision by
+    /// What happened, as far as it is known, and before that all that was there then, revision by
     /// revision; with the names that clients know.
     pub(crate) fn each_revision(
         &self,
@@ -136,13 +137,15 @@ impl Nodes {
             let mut records = Vec::new();
             while let Some((_, kind, name)) = base.next_if(|(of, ..)| of == main) {
                 let found = store.get(*kind, name, self.since)?;
+                // It may have been written again, at that very index.
+                let found = found.filter(|record| record.revision.main == *main);
                 records.extend(found.and_then(|record| renamed(&record)));
             }
             if !records.is_empty() {
                 take(records)?;
             }
         }
-        for main in self.since + 1..=store.revision() {
+        for main in self.since..=store.revision() {
             let commit = store.commit_at(main)?;
             let records: Vec<Record> = commit.records.iter().filter_map(renamed).collect();
             if !records.is_empty() {
