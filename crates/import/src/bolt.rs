@@ -13,7 +13,7 @@
 mod page;
 mod rows;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{io, path::Path, sync::Arc};
 

@@ -1,5 +1,8 @@
 //! What etcd 3 keeps in its bbolt file: keys by revision, leases, and small numbers.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     io,
     path::{Path, PathBuf},
@@ -8,10 +11,7 @@ use std::{
 use base::{Disk, Open, Revision};
 use mvcc::{Action, Kind, Record};
 use prost::Message as _;
-use proto::{
-    etcdserverpb::AlarmMember,
-    mvccpb::KeyValue,
-};
+use proto::{etcdserverpb::AlarmMember, mvccpb::KeyValue};
 use sha2::{Digest as _, Sha256};
 use state::apply::Standing;
 

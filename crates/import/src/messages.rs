@@ -77,8 +77,6 @@ pub(crate) struct Snapshot {
 pub(crate) struct SnapshotMetadata {
     #[prost(uint64, tag = "2")]
     pub(crate) index: u64,
-    #[prost(uint64, tag = "3")]
-    pub(crate) term: u64,
 }
 
 /// `etcdserverpb.Request`: a write through v2.

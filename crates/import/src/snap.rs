@@ -19,7 +19,6 @@ const FILE_BYTES_MAX: u64 = 4 << 30;
 pub(crate) struct Snap {
     /// The last entry that is in it.
     pub(crate) index: u64,
-    pub(crate) term: u64,
     /// The v2 store as JSON.
     pub(crate) store: Bytes,
 }
@@ -68,7 +67,7 @@ fn read(disk: &dyn Disk, path: &Path) -> Result<Snap, Damage> {
     }
     let Snapshot { data, metadata } =
         Snapshot::decode(data).map_err(|_| damage("it cannot be decoded"))?;
-    let SnapshotMetadata { index, term } =
+    let SnapshotMetadata { index } =
         metadata.ok_or_else(|| damage("it does not say of which entry it is"))?;
-    Ok(Snap { index, term, store: data })
+    Ok(Snap { index, store: data })
 }

@@ -116,11 +116,13 @@ impl History {
     pub(super) fn read(json: Value, tree: &Tree, index: i64) -> Option<Self> {
         let Queue { events, size, front } = serde_json::from_value::<Json>(json).ok()?.queue;
         let all = events.iter().cycle().skip(front).take(size.min(events.len()));
-        let events: Vec<Event> =
+        let mut events: Vec<Event> =
             all.map(|event| Event::read(event.as_ref()?)).collect::<Option<_>>()?;
+        // Those before are the original's own; our first number is 2.
+        events.retain(|event| event.index > 2);
         let since = events.first()?.index;
         let is_in_order = events.iter().zip(events.iter().skip(1)).all(|(a, b)| a.index < b.index);
-        if !is_in_order || since < 2 || events.last()?.index > index {
+        if !is_in_order || events.last()?.index > index {
             return None;
         }
         let mut before = tree.clone();
