@@ -34,7 +34,7 @@ const RUN_BYTES_MAX: u64 = 1 << 30;
 
 /// What is wrong with a file.
 #[derive(Debug, thiserror::Error)]
-pub enum BoltError {
+pub(crate) enum BoltError {
     #[error("it is no file of bbolt: page 0: {first}; page 1: {second}")]
     NoMeta { first: &'static str, second: &'static str },
     #[error("it was cut off: it has {bytes} bytes, and should have {needed}")]

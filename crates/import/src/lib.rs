@@ -202,7 +202,7 @@ impl Making<'_> {
         let disk = self.disk;
         let file = snap_dir.join("db");
         let exists = disk.exists(&file).map_err(|error| Damage::io("look for", &file, &error))?;
-        let _shared = if exists { Some(share(disk, &file)?) } else { None };
+        let _shared = if exists { share(disk, &file)? } else { None };
         let snap = snap::newest(disk, snap_dir)?;
         let before = snap.as_ref().map_or(0, |snap| snap.index);
         let mut log = Log::read(disk, wal, before)?;

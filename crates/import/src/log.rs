@@ -19,7 +19,6 @@ use std::{
 };
 
 use base::Disk;
-use prost::Message as _;
 
 use self::segment::{Frame, Segment};
 use crate::{

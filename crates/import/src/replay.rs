@@ -5,7 +5,6 @@
 
 use std::path::Path;
 
-use bytes::Bytes;
 use prost::Message as _;
 use proto::{
     command::{Compact, LeaseCheckpoint, LeaseNote, LeaseRevoke, Op},
@@ -20,6 +19,8 @@ use crate::{
     nodes::Nodes,
 };
 
+/// What the original, which was started with its own election timeout, makes of less.
+const LEASE_TTL_MIN: i64 = 2;
 /// Who may do everything.
 const ROOT: &str = "root";
 
@@ -141,7 +142,10 @@ impl<'a> Replay<'a> {
             .or(delete_range.map(Op::DeleteRange))
             .or(txn.map(Op::Txn))
             .or(compaction.map(|request| compact(request.revision)))
-            .or(lease_grant.map(Op::LeaseGrant))
+            .or(lease_grant.map(|request| {
+                let ttl = request.ttl.max(LEASE_TTL_MIN);
+                Op::LeaseGrant(LeaseGrantRequest { ttl, ..request })
+            }))
             .or(lease_revoke.map(|request| revoke(request.id)))
             .or(alarm.map(Op::Alarm))
             .or_else(|| {
