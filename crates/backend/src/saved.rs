@@ -157,7 +157,7 @@ pub enum Unloadable {
     #[error("it is damaged")]
     Damaged,
     /// In the original's words.
-    #[error("expected sha256 {}, got {}: it is damaged", List(stored), List(found))]
+    #[error("expected sha256 {}, got {}: it is damaged", List(.stored), List(.found))]
     Sum { stored: [u8; SHA256_BYTES], found: [u8; SHA256_BYTES] },
     #[error("it has no checksum")]
     NoSum,

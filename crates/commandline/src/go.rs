@@ -208,8 +208,8 @@ pub fn flag_int(text: &str) -> Result<i64, String> {
         Some(digits) => ("-", digits),
         None => ("", text),
     };
-    let prefixed = radix(digits)
-        .and_then(|(radix, digits)| parse_int(&format!("{sign}{digits}"), radix).ok());
+    let prefixed =
+        radix(digits).and_then(|(radix, digits)| parse_int(&format!("{sign}{digits}"), radix).ok());
     prefixed.map_or_else(|| parse_int(text, 10), Ok)
 }
 

@@ -33,9 +33,7 @@ pub fn find(path: &Path, timeout: Duration, hint: &str) -> Result<Kept, KeptErro
         if clock.monotonic() >= QUIET && !has_told {
             has_told = true;
             let path = go::quote(path.as_os_str().as_encoded_bytes());
-            note(format_args!(
-                "waiting for etcd to close and release its lock on {path}.{hint}"
-            ));
+            note(format_args!("waiting for etcd to close and release its lock on {path}.{hint}"));
         }
         pause();
     }

@@ -14,10 +14,7 @@ pub fn of(
 ) -> Result<Vec<u8>, Failure> {
     let [shell] = arguments else {
         let count = arguments.len();
-        return Err(Failure::new(
-            Exit::Error,
-            format_args!("accepts 1 arg(s), received {count}"),
-        ));
+        return Err(Failure::new(Exit::Error, format_args!("accepts 1 arg(s), received {count}")));
     };
     let shell = match shell.to_str() {
         Some("bash") => Shell::Bash,

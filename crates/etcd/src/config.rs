@@ -31,8 +31,8 @@ pub(crate) use gateway::{Discovery, Gateway, Target};
 pub(crate) use given::Given;
 pub(crate) use proxy::{Mode, Proxy};
 
-pub(crate) use security::{Security, Side};
 pub(crate) use base::url::{Url, parse_members as parse_cluster};
+pub(crate) use security::{Security, Side};
 
 /// What the user asked for.
 #[derive(Debug)]

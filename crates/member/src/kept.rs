@@ -86,7 +86,7 @@ impl Kept {
     /// the original has for it.
     pub fn find(disk: &Arc<dyn Disk>, path: &Path) -> Result<Self, KeptError> {
         let io = |verb| io_at(verb, path);
-        let found = keyspace_for(disk.as_ref(), path).map_err(io("look for"))?;
+        let found = keyspace_for(disk.as_ref(), path);
         if found.is_none() && disk.list(path).is_ok() {
             return Err(KeptError::NoMember { path: path.to_path_buf() });
         }
@@ -163,21 +163,23 @@ impl Kept {
     /// The hash of the history up to a revision (0: the current one), as the member has it. A snapshot
     /// is loaded into a directory for that, which must be there.
     pub fn hash(&self, revision: i64, scratch: &Path) -> Result<KeysHash, KeptError> {
-        let look = |path: &Path| {
-            Ok(self.reading(|| Backend::look(Arc::clone(&self.disk), path, options()))?)
-        };
+        let look =
+            |path: &Path| self.reading(|| Backend::look(Arc::clone(&self.disk), path, options()));
         let backend = match self.kind {
-            Kind::Keyspace => look(&self.path),
+            Kind::Keyspace => {
+                // The storage engine panics at some damages that it has not looked for.
+                self.reading(|| Backend::verify(self.disk.as_ref(), &self.path, &options()))?;
+                look(&self.path)?
+            }
             Kind::Snapshot => {
                 let path = scratch.join("keyspace");
-                let (disk, from) = (self.disk.as_ref(), &mut self.reader());
-                let loaded = backend::load(from, Sum::Matching, disk, &path, &options());
+                let (disk, mut from) = (self.disk.as_ref(), self.reader());
+                let loaded = backend::load(&mut from, Sum::Matching, disk, &path, &options());
                 loaded.map_err(|error| self.damaged(error))?;
-                look(&path)
+                look(&path)?
             }
         };
-        let backend: Result<Backend, KeptError> = backend;
-        let writer = mvcc::Writer::open(Arc::new(backend?))?;
+        let writer = mvcc::Writer::open(Arc::new(backend))?;
         let mut hashing = writer.store().hash(revision)?;
         loop {
             if let Some(hash) = hashing.step(ROWS_PER_STEP)? {
@@ -205,20 +207,13 @@ fn io_at(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KeptError
 }
 
 /// The keyspace, where a data directory is named, or what the original would have in one.
-fn keyspace_for(disk: &dyn Disk, path: &Path) -> io::Result<Option<PathBuf>> {
+fn keyspace_for(disk: &dyn Disk, path: &Path) -> Option<PathBuf> {
     let as_original = path.ends_with("member/snap/db").then(|| path.ancestors().nth(3)).flatten();
     if let Some(data_dir) = as_original.filter(|_| matches!(disk.exists(path), Ok(false))) {
-        return Ok(Some(Paths::of(data_dir, None).keyspace));
+        return Some(Paths::of(data_dir, None).keyspace);
     }
-    for within in [path.join("member"), path.to_path_buf()] {
-        for name in ["keyspace", "snap/db"] {
-            let found = within.join(name);
-            if matches!(disk.exists(&found), Ok(true)) {
-                return Ok(Some(found));
-            }
-        }
-    }
-    Ok(None)
+    let names = ["member/keyspace", "member/snap/db", "keyspace", "snap/db"];
+    names.iter().map(|name| path.join(name)).find(|found| matches!(disk.exists(found), Ok(true)))
 }
 
 /// Holds the lock of a member whose file this would be.
@@ -239,7 +234,7 @@ fn hold(disk: &dyn Disk, path: &Path) -> Result<Option<Box<dyn Send + Sync>>, Ke
 
 /// The magic of bbolt's first page.
 fn is_bbolt(head: &[u8]) -> bool {
-    head.get(16..20) == Some(&0xed0c_daed_u32.to_le_bytes())
+    head.get(16..20) == Some(&0xed0c_daed_u32.to_le_bytes()[..])
 }
 
 /// A file, read from front to back.

@@ -31,12 +31,12 @@ pub use applier::{Answer, Applier, ApplyError, Batch, Progress};
 pub use backup::{Backup, BackupError, Place, backup};
 pub use bootstrap::Bootstrap;
 pub use conf::ConfError;
-pub use mvcc::KeysHash;
-pub use kept::{Kept, KeptError, Status};
 pub use core::{
     Append, Config, Core, CoreError, Due, Effects, Follower, Install, PeerMessage, Proposal, Read,
     Role, Ticket, Unproposed,
 };
+pub use kept::{Kept, KeptError, Status};
+pub use mvcc::KeysHash;
 pub use open::{OpenError, Opened, Options, Paths, exists, knows_nobody, open, others};
 pub use restore::{Restore, RestoreError, Restored, found, restore};
 pub use wal::Identity;

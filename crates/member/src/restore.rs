@@ -17,7 +17,7 @@ use backend::{Applied, Backend, Source, Sum, Unloadable};
 use base::{Disk, Index, Term, version::THIS};
 
 use crate::{
-    ApplyError, Bootstrap, KeptError,
+    ApplyError, Bootstrap, KeptError, OpenError,
     backup::{BackupError, CACHE_BYTES, Place, begins_behind, flush, make_log},
     kept::{Kept, Kind},
     open::{assemble, reading},
@@ -91,8 +91,29 @@ impl From<KeptError> for RestoreError {
     }
 }
 
-impl<E: Into<BackupError>> From<E> for RestoreError {
-    fn from(error: E) -> Self {
+impl From<BackupError> for RestoreError {
+    fn from(error: BackupError) -> Self {
+        if let BackupError::NotEmpty { path } = error {
+            return Self::NotEmpty { path };
+        }
+        Self::Write(error)
+    }
+}
+
+impl From<OpenError> for RestoreError {
+    fn from(error: OpenError) -> Self {
+        Self::Write(error.into())
+    }
+}
+
+impl From<backend::Error> for RestoreError {
+    fn from(error: backend::Error) -> Self {
+        Self::Write(error.into())
+    }
+}
+
+impl From<ApplyError> for RestoreError {
+    fn from(error: ApplyError) -> Self {
         Self::Write(error.into())
     }
 }
@@ -106,8 +127,7 @@ pub fn restore(disk: &Arc<dyn Disk>, what: &Restore<'_>) -> Result<Restored, Res
     let sum = if what.skip_hash_check { Sum::Ignored } else { Sum::Needed };
     let make = |to: &Path| match kept.kind() {
         Kind::Snapshot => {
-            let loaded =
-                backend::load(&mut kept.reader(), sum, disk.as_ref(), to, &options());
+            let loaded = backend::load(&mut kept.reader(), sum, disk.as_ref(), to, &options());
             match loaded {
                 Ok(_) => Ok(()),
                 Err(Unloadable::NoSum) => Err(RestoreError::NoSum { path: path() }),
@@ -143,10 +163,7 @@ pub fn found<E: From<RestoreError>>(
     {
         return Err(RestoreError::WalDirExists { path: wal_dir.clone() }.into());
     }
-    let mut target = Target::new(disk, to).map_err(|error| match error {
-        BackupError::NotEmpty { path } => RestoreError::NotEmpty { path },
-        error => error.into(),
-    })?;
+    let mut target = Target::new(disk, to).map_err(RestoreError::from)?;
     let path = target.copy.clone();
     let made = target.make_home().map_err(|error| RestoreError::from(error).into());
     let made = made.and_then(|()| make(&path));

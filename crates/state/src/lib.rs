@@ -19,8 +19,8 @@ pub mod lease;
 pub mod membership;
 pub mod quota;
 
-pub use census::Census;
 pub use apply::{Reader, Reply, Response, State};
+pub use census::Census;
 
 #[cfg(test)]
 mod tests;

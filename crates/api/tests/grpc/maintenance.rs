@@ -161,7 +161,8 @@ fn a_snapshot_is_whole_and_can_be_restored() {
     let options = backend::Options { cache_bytes: 1 << 20 };
     let mut content = file.clone();
     content.extend_from_slice(&Sha256::digest(&file));
-    let head = backend::load(&mut &content[..], backend::Sum::Needed, &disk, path, &options).unwrap();
+    let head =
+        backend::load(&mut &content[..], backend::Sum::Needed, &disk, path, &options).unwrap();
     assert_eq!(head.applied.index, member.handle.status().applied);
     let restored = backend::Backend::open(Arc::new(disk), path, options).unwrap();
     let rows = restored.scan(backend::Table::Records, b"", None, usize::MAX).unwrap();

@@ -83,7 +83,8 @@ fn a_file_that_is_damaged_or_cut_or_none_leaves_nothing_behind() {
     let file = saved(&filled(&disk(1), 60), b"a note");
     let check = |file: &[u8], expected: &str| {
         let disk = disk(2);
-        let failed = load(&mut &*file, Sum::Needed, &disk, Path::new(LOADED), &options()).unwrap_err();
+        let failed =
+            load(&mut &*file, Sum::Needed, &disk, Path::new(LOADED), &options()).unwrap_err();
         assert!(failed.to_string().contains(expected), "{failed}, not {expected}");
         assert!(!disk.exists(Path::new(LOADED)).unwrap());
     };
@@ -105,7 +106,8 @@ fn a_file_that_is_damaged_or_cut_or_none_leaves_nothing_behind() {
     }
     let longer = [&file[..], b"x"].concat();
     check(&longer, "it is damaged");
-    let unread = load(&mut Failing, Sum::Needed, &disk(3), Path::new(LOADED), &options()).unwrap_err();
+    let unread =
+        load(&mut Failing, Sum::Needed, &disk(3), Path::new(LOADED), &options()).unwrap_err();
     assert!(matches!(unread, Unloadable::Read(_)));
 }
 

@@ -3,8 +3,7 @@
 use std::{ffi::OsString, process::ExitCode, time::Duration};
 
 use clap::{
-    ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser,
-    error::ErrorKind,
+    ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, error::ErrorKind,
     parser::ValueSource,
 };
 

@@ -10,7 +10,9 @@ use proto::{
 use super::*;
 use crate::{
     OpenError, Opened, Paths, Proposal, initial, open,
-    stage::{carry_out, founding, holds, mem_disk, open_as, options as how, refuse, run, voters, write},
+    stage::{
+        carry_out, founding, holds, mem_disk, open_as, options as how, refuse, run, voters, write,
+    },
 };
 
 const FILE: &str = "/saved.db";
@@ -75,8 +77,10 @@ fn a_restored_member_has_all_keys_and_nothing_of_the_old_cluster() {
     let mem = mem_disk();
     let disk: Arc<dyn Disk> = Arc::new(mem.clone());
     let member = saved(&mem, 30);
-    let (index, revision) =
-        (member.applier.state().applied().index, member.applier.state().reader().store().revision());
+    let (index, revision) = (
+        member.applier.state().applied().index,
+        member.applier.state().reader().store().revision(),
+    );
     drop(member);
     // The same id as one that was a member: of the old cluster nothing stands against it.
     let made = restored(&disk, "/r", (&founding(&[2], 77), 0)).unwrap();
@@ -162,7 +166,8 @@ fn a_member_can_be_founded_on_a_keyspace_that_somebody_made() {
         let backend = Arc::new(Backend::open(Arc::clone(&disk), path, options())?);
         let mut state = state::State::open(Arc::clone(&backend), THIS).map_err(ApplyError::from)?;
         let at = Applied { index: Index(1), term: Term(1) };
-        let put = Op::Put(proto::etcdserverpb::PutRequest { key: "k1".into(), ..Default::default() });
+        let put =
+            Op::Put(proto::etcdserverpb::PutRequest { key: "k1".into(), ..Default::default() });
         state.apply(at, &Command::new(1, put).encode_to_vec()).map_err(ApplyError::from)?;
         flush(&backend)?;
         Ok(backend.close()?)

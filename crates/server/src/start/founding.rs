@@ -17,8 +17,7 @@ pub(super) fn bootstrap(config: &Config) -> Result<Bootstrap, String> {
     if !config.new_cluster {
         return joining::bootstrap(config);
     }
-    let found =
-        Bootstrap::of_all(&config.initial_cluster, own, &config.initial_cluster_token);
+    let found = Bootstrap::of_all(&config.initial_cluster, own, &config.initial_cluster_token);
     joining::check_is_new(config, found.identity)?;
     Ok(found)
 }

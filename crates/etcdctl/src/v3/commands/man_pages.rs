@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 
-use clap::Args;
 use crate::{failure::Failure, output, v3::cli};
+use clap::Args;
 
 /// Write the manual pages to a directory
 #[derive(Args, Debug)]
