@@ -3,7 +3,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use base::{Disk, MemDisk, Open};
+use base::{Disk, Open, disk::MemDisk};
 use bytes::Bytes;
 
 use super::{Bolt, BoltError, fnv1a, rows::Row};

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use base::{Disk, MemDisk, Open};
+use base::{Disk, Open, disk::MemDisk};
 use bytes::Bytes;
 use prost::Message as _;
 

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use base::{Disk, MemDisk};
+use base::{Disk, disk::MemDisk};
 use bytes::Bytes;
 use mvcc::{Action, Kind, Record};
 use serde_json::{Value, json};
