@@ -179,17 +179,6 @@ impl Bolt {
         Ok(None)
     }
 
-    /// The names of all buckets.
-    #[cfg(test)]
-    pub(crate) fn buckets(&self) -> Result<Vec<(Bytes, Bucket)>, BoltError> {
-        let mut all = Vec::new();
-        let mut rows = self.rows(self.root.clone())?;
-        while let Some(row) = rows.next_row()? {
-            all.push((row.key.clone(), Bucket::of(row.page, &row.value)?));
-        }
-        Ok(all)
-    }
-
     /// The rows of a bucket, in order of their keys.
     pub(crate) fn rows(&self, bucket: Bucket) -> Result<Rows<'_>, BoltError> {
         Rows::of(self, bucket)

@@ -26,6 +26,8 @@ use crate::{
     messages::{Entry, HardState},
 };
 
+const HOLE: &str = "part of it is missing, and others follow it";
+
 mod kind {
     pub(super) const METADATA: i64 = 1;
     pub(super) const ENTRY: i64 = 2;
@@ -169,18 +171,18 @@ impl Reading {
                 let Some(segment) = self.segments.get_mut(number) else { break };
                 match segment.frame(at)? {
                     Frame::End => break,
-                    Frame::Torn if is_last => {
+                    Frame::Torn if is_last && !segment.goes_on(at)? => {
                         self.torn = true;
                         break;
                     }
-                    Frame::Torn => return Err(segment.damage(at, "it ends in the middle")),
+                    Frame::Torn => return Err(segment.damage(at, HOLE)),
                     Frame::Record { record, next } => {
                         if self.take(number, at, &record)? {
                             at = next;
                             continue;
                         }
                         let Some(segment) = self.segments.get_mut(number) else { break };
-                        if is_last && segment.has_hole(at, next)? {
+                        if is_last && segment.has_hole(at, next)? && !segment.goes_on(at)? {
                             self.torn = true;
                             break;
                         }

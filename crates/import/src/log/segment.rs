@@ -13,10 +13,29 @@ use prost::Message as _;
 use crate::{Damage, messages::Record};
 
 const LENGTH_BYTES: u64 = 8;
+const CUT: &str = "it is longer than what is left of the file, which was cut off, or its length is wrong";
 /// What is written in one piece, or not at all.
 const SECTOR_BYTES: u64 = 512;
 /// What is read at once.
 const READ_BYTES: usize = 256 << 10;
+
+/// Kind, checksum, and no data.
+const RECORD_BYTES_MIN: u64 = 4;
+/// Behind so many nothing is looked for any more.
+const ZEROS_AT_THE_END: u64 = 1 << 20;
+
+/// Whether these bytes, all or the first of so many, are what a record begins with: its kind, a
+/// checksum, and the length of its data, which takes the rest.
+fn is_record(head: &[u8], length: u64) -> bool {
+    let [0x08, 2..=5, 0x10, rest @ ..] = head else { return false };
+    let digits = rest.iter().take_while(|byte| **byte >= 0x80).count();
+    let Some([0x1a, data @ ..]) = rest.get(digits + 1..) else { return false };
+    let mut data = data;
+    let before = (head.len() - data.len()) as u64;
+    let Ok(announced) = prost::encoding::decode_varint(&mut data) else { return false };
+    let field = (head.len() - data.len()) as u64 - before;
+    digits < 5 && before + field + announced == length
+}
 
 #[derive(Debug)]
 pub(super) struct Segment {
@@ -63,7 +82,8 @@ impl Segment {
         }
         if self.length - at < LENGTH_BYTES {
             let rest = self.bytes(at, self.length - at)?;
-            return Ok(if rest.iter().all(|byte| *byte == 0) { Frame::End } else { Frame::Torn });
+            let is_end = rest.iter().all(|byte| *byte == 0);
+            return if is_end { Ok(Frame::End) } else { Err(self.damage(at, CUT)) };
         }
         let field = self.bytes(at, LENGTH_BYTES)?;
         let field = field.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
@@ -74,8 +94,9 @@ impl Segment {
         let padding = if field >> 63 == 1 { (field >> 56) & 0x7 } else { 0 };
         let length = field & ((1 << 56) - 1);
         let from = at + LENGTH_BYTES;
+        // A segment's room is made in advance: no crash leaves less of a record than its place.
         if length + padding > self.length - from {
-            return Ok(Frame::Torn);
+            return Err(self.damage(at, CUT));
         }
         let bytes = self.bytes(from, length)?;
         let next = from + length + padding;
@@ -97,6 +118,27 @@ impl Segment {
                 return Ok(true);
             }
             at = end;
+        }
+        Ok(false)
+    }
+
+    /// Whether records follow behind this place, which nobody can read on from. So it is no end: a
+    /// crash may leave that, if the disk lost its power, but rot as well.
+    pub(super) fn goes_on(&mut self, at: u64) -> Result<bool, Damage> {
+        let mut next = at + LENGTH_BYTES;
+        let mut zeros = 0;
+        while next + LENGTH_BYTES <= self.length && zeros < ZEROS_AT_THE_END {
+            let field = self.bytes(next, LENGTH_BYTES)?;
+            let field = field.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+            let (length, from) = (field & ((1 << 56) - 1), next + LENGTH_BYTES);
+            zeros = if field == 0 { zeros + LENGTH_BYTES } else { 0 };
+            if (RECORD_BYTES_MIN..=self.length - from).contains(&length) {
+                let head = self.bytes(from, length.min(READ_BYTES as u64))?;
+                if is_record(&head, length) {
+                    return Ok(true);
+                }
+            }
+            next += LENGTH_BYTES;
         }
         Ok(false)
     }
