@@ -21,11 +21,6 @@ pub fn etcdutl() -> PathBuf {
     named("RETCD_ETCDUTL", "etcdutl")
 }
 
-/// The tool for data that no server has, under test.
-pub fn etcdutl() -> PathBuf {
-    named("RETCD_ETCDUTL", "etcdutl")
-}
-
 /// Whether the server under test is the original, here to prove the tests and not to be tested.
 pub fn is_original() -> bool {
     static ORIGINAL: OnceLock<bool> = OnceLock::new();

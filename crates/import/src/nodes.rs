@@ -36,6 +36,8 @@ pub(crate) struct Nodes {
     /// From here on history is known. 1, if there was no snapshot: then it is all there.
     since: i64,
     has_base: bool,
+    /// Nothing has been counted: the original's first number is 1, where a keyspace of ours begins.
+    is_fresh: bool,
     /// What was there before that, in order.
     base: Vec<(i64, Kind, Bytes)>,
 }
@@ -62,7 +64,7 @@ impl Nodes {
             }
             building.stand(Standing { revision: store.index, compacted: since, swept: since })?;
         }
-        Ok(Self { building, since, has_base, base })
+        Ok(Self { building, since, has_base, is_fresh: !has_base, base })
     }
 
     /// Carries out a request of the log.
@@ -84,7 +86,7 @@ impl Nodes {
         Ok(())
     }
 
-    /// A change of the original's members takes numbers, too.
+    /// A change of the original's members takes numbers, too. A log begins with one.
     pub(crate) fn apply_change(&mut self, change: &ConfChange) -> Result<(), ImportError> {
         const REMOVE: i32 = 1;
         self.count(if change.kind == REMOVE { 2 } else { 1 })
@@ -92,8 +94,9 @@ impl Nodes {
 
     /// Something took numbers that no client sees.
     pub(crate) fn count(&mut self, numbers: i64) -> Result<(), ImportError> {
-        let revision = self.building.revision();
-        self.building.skip_to(revision + numbers)
+        let counted = self.building.revision() - i64::from(self.is_fresh);
+        self.is_fresh = false;
+        self.building.skip_to(counted + numbers)
     }
 
     /// The index of the original.

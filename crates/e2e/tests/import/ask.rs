@@ -49,7 +49,6 @@ pub(crate) fn v3(member: &Member) -> Answers {
         ("all", json!({"key": ALL, "range_end": ALL})),
         ("some", json!({"key": text(b"/v3/"), "range_end": text(b"/v30"), "limit": "7", "sort_order": "DESCEND"})),
         ("count", json!({"key": ALL, "range_end": ALL, "count_only": true})),
-        ("by version", json!({"key": ALL, "range_end": ALL, "sort_target": "VERSION", "keys_only": true})),
     ] {
         answers.insert(name.to_owned(), range(member, &body));
     }

@@ -63,7 +63,7 @@ pub(crate) fn v3(member: &Member) {
 pub(crate) fn v2(member: &Member) {
     let ask = |method: &str, target: &str, form: &[(&str, &str)]| {
         let request = Request::new(method, &format!("/v2/keys{target}")).form(form);
-        member.ask(&request).expect(&[200, 201, 400, 403, 404, 412]);
+        drop(member.ask(&request).expect(&[200, 201, 400, 403, 404, 412]));
     };
     ask("PUT", "/a/b/c", &[("value", "1")]);
     ask("PUT", "/a/b/c", &[("value", "2"), ("prevExist", "true")]);
