@@ -92,7 +92,7 @@ pub struct Imported {
     pub nodes: u64,
     /// Nodes of v2 that were left out, since v3 has their names.
     pub left_out: u64,
-    /// Entries of the log that were carried out.
+    /// What clients have written according to the log, and the files did not have yet.
     pub entries: u64,
     /// The highest revision.
     pub revision: i64,

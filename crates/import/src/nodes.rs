@@ -199,6 +199,11 @@ impl Live {
     }
 }
 
+/// Whether a request is of a client.
+pub(crate) fn is_clients(path: &str) -> bool {
+    path.as_bytes().starts_with(CLIENTS)
+}
+
 /// The name that clients know, if they see it.
 fn visible(name: &Bytes) -> Option<Bytes> {
     let below = name.strip_prefix(CLIENTS)?;

@@ -16,7 +16,7 @@ use crate::{
     building::Building,
     db::Db,
     messages::{ConfChange, Entry, Lease, RaftRequest, Request},
-    nodes::Nodes,
+    nodes::{self, Nodes},
 };
 
 /// What the original, which was started with its own election timeout, makes of less.
@@ -44,7 +44,7 @@ pub(crate) struct Replay<'a> {
     applied: Option<u64>,
     /// Whether permissions are asked for.
     pub(crate) auth: bool,
-    /// How many entries were carried out.
+    /// How many entries of clients were carried out.
     pub(crate) entries: u64,
 }
 
@@ -92,7 +92,7 @@ impl<'a> Replay<'a> {
     }
 
     fn v2(&mut self, request: &Request) -> Result<(), ImportError> {
-        self.entries += 1;
+        self.entries += u64::from(nodes::is_clients(&request.path));
         self.nodes.apply(request)
     }
 

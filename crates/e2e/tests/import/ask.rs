@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use e2e::{Member, Request};
+use e2e::{Member, Request, binaries, run};
 use serde_json::{Value, json};
 
 use super::fill::{post, text};
@@ -53,18 +53,31 @@ pub(crate) fn v3(member: &Member) -> Answers {
         answers.insert(name.to_owned(), range(member, &body));
     }
     answers.insert("revision".to_owned(), now.into());
-    let hash = post(member, "/v3/maintenance/hash", &json!({}));
-    answers.insert("hash".to_owned(), json!([hash["hash"], hash["compact_revision"]]));
+    answers.insert("hash".to_owned(), hash(member));
     let leases = post(member, "/v3/lease/leases", &json!({}));
     let mut ids: Vec<i64> =
         leases["leases"].as_array().into_iter().flatten().map(|lease| number(&lease["ID"])).collect();
     ids.sort_unstable();
     for id in &ids {
         let live = post(member, "/v3/lease/timetolive", &json!({"ID": id.to_string(), "keys": true}));
-        answers.insert(format!("lease {id}"), json!([live["grantedTTL"], live["keys"]]));
+        let mut keys: Vec<Value> = live["keys"].as_array().cloned().unwrap_or_default();
+        // The original has them in no order.
+        keys.sort_unstable_by_key(Value::to_string);
+        answers.insert(format!("lease {id}"), json!([live["grantedTTL"], keys]));
     }
     answers.insert("leases".to_owned(), ids.into());
     answers
+}
+
+/// Of all history, as etcd computes it.
+fn hash(member: &Member) -> Value {
+    let etcdctl = binaries::real_etcdctl().expect("it comes with real etcd");
+    let mut command = run::etcdctl_v3(&etcdctl, &member.url());
+    let output = run::run(command.args(["endpoint", "hashkv", "--write-out", "json"]), "");
+    let found: Value = serde_json::from_str(&output.stdout).expect("JSON");
+    let found = &found[0]["HashKV"];
+    assert!(found["hash"].as_u64().is_some_and(|hash| hash != 0), "{output:?}");
+    json!([found["hash"], found["compact_revision"]])
 }
 
 /// The revision at which these were given.
