@@ -1,11 +1,6 @@
 //! `snapshot status` and `snapshot restore`.
 
-use std::{
-    ffi::OsString,
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{ffi::OsString, path::Path, sync::Arc, time::Duration};
 
 use base::{Disk, OsDisk};
 use clap::{ArgAction, Args};

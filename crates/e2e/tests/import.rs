@@ -150,12 +150,19 @@ fn v2_data_keeps_its_indexes_with_and_without_a_snapshot() {
         let events = ask::v2_events(&original, since);
         original.kill();
         drop(original);
+        let files = fs::read_dir(place.path("original/member/snap")).expect("it is there");
+        let is_snap = |file: &fs::DirEntry| file.path().extension().is_some_and(|is| is == "snap");
+        let has_snap = files.map(|file| file.expect("it is listed")).any(|file| is_snap(&file));
+        assert_eq!(has_snap, name == "snap");
         let (ours, summary) = place.imported(&place.path("original"), name, &[]);
         let found = ask::v2(&ours);
         for (question, answer) in expected.as_object().expect("answers") {
             assert_eq!(found.get(question), Some(answer), "{name}: {question}");
         }
-        assert_eq!(summary["revision"].unsigned_abs(), expected["index"].as_u64().expect("a number"));
+        assert_eq!(
+            summary["revision"].unsigned_abs(),
+            expected["index"].as_u64().expect("a number")
+        );
         assert!(summary["log-entries"] > 0, "{summary:?}");
         // In the log, and in what the store keeps of its events.
         assert_eq!(ask::v2_events(&ours, since), events, "{name}");
@@ -184,7 +191,8 @@ fn of_two_number_spaces_v3_keeps_its_own_and_v2_comes_behind() {
     let mut tree = ask::without_indexes(&ask::v2_tree(&ours));
     ask::only_v2(&mut tree);
     assert_eq!(tree, ask::without_indexes(&v2["tree"]));
-    let larger = ask::revision(&v3).max(i64::try_from(v2["index"].as_u64().unwrap_or(0)).unwrap_or(0));
+    let larger =
+        ask::revision(&v3).max(i64::try_from(v2["index"].as_u64().unwrap_or(0)).unwrap_or(0));
     assert!(summary["revision"] > larger, "{summary:?}");
     assert!(summary["v2-nodes"] > 10, "{summary:?}");
     let index = ours.get("/v2/keys/").index();
@@ -203,7 +211,11 @@ fn a_name_that_both_have_needs_a_word() {
     }
     original.stop();
     let from = place.path("original");
-    place.refused(&from, &[], "2 names are both keys of v3 and nodes of v2: /both, /dir. Say which");
+    place.refused(
+        &from,
+        &[],
+        "2 names are both keys of v3 and nodes of v2: /both, /dir. Say which",
+    );
     let value = |member: &Member, name: &str| {
         let answer = member.get(&format!("/v2/keys{name}"));
         answer.json()["node"]["value"].as_str().map(str::to_owned)

@@ -140,7 +140,8 @@ impl Bolt {
             (Ok(meta), _) | (Err(_), Ok(meta)) => meta,
             (Err(first), Err(second)) => return Err(BoltError::NoMeta { first, second }),
         };
-        let (page_bytes, bytes) = (u64::from(meta.page_bytes), file.len().map_err(BoltError::Read)?);
+        let (page_bytes, bytes) =
+            (u64::from(meta.page_bytes), file.len().map_err(BoltError::Read)?);
         let needed = meta.pages.saturating_mul(page_bytes);
         if bytes < needed {
             return Err(BoltError::Cut { bytes, needed });

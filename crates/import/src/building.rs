@@ -34,14 +34,7 @@ impl Building {
         let options = backend::Options { cache_bytes: CACHE_BYTES };
         let backend = Arc::new(Backend::open(Arc::clone(disk), path, options)?);
         let state = State::open(Arc::clone(&backend), THIS)?;
-        Ok(Self {
-            backend,
-            state,
-            index: 0,
-            batch: Vec::new(),
-            batch_records: 0,
-            batch_bytes: 0,
-        })
+        Ok(Self { backend, state, index: 0, batch: Vec::new(), batch_records: 0, batch_bytes: 0 })
     }
 
     pub(crate) fn state(&self) -> &State {

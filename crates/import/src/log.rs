@@ -114,7 +114,8 @@ fn segments(disk: &Arc<dyn Disk>, dir: &Path, before: u64) -> Result<Vec<Segment
     let needed = found.get(start..).unwrap_or_default();
     for (one, next) in needed.iter().zip(needed.iter().skip(1)) {
         if one.0 + 1 != next.0 {
-            let what = format!("the segment before it is missing: {} comes behind {}", next.0, one.0);
+            let what =
+                format!("the segment before it is missing: {} comes behind {}", next.0, one.0);
             return Err(Damage::new(next.2.clone(), what));
         }
     }

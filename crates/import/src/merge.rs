@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use mvcc::{Kind, path::ancestors};
 
-use crate::{ImportError, Imported, Making, Names, Prefer, Stage, building::Building, nodes::Nodes};
+use crate::{
+    ImportError, Imported, Making, Names, Prefer, Stage, building::Building, nodes::Nodes,
+};
 
 /// Names that an error tells.
 const NAMES_MAX: usize = 10;
@@ -44,7 +46,8 @@ impl Making<'_> {
         };
         drop(names);
         keys.skip_to(keys.revision().max(nodes.index()))?;
-        let is_taken = |name: &[u8]| taken.contains(name) || ancestors(name).any(|dir| taken.contains(dir));
+        let is_taken =
+            |name: &[u8]| taken.contains(name) || ancestors(name).any(|dir| taken.contains(dir));
         for (records, done) in live.revisions().zip(1..) {
             let mut records = records?;
             let all = records.len();

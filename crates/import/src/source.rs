@@ -18,7 +18,10 @@ const OURS: &[u8] = b"retcdsnp";
 pub(crate) enum Source {
     /// A bbolt file: a snapshot, or one that was copied.
     File(PathBuf),
-    Dir { snap: PathBuf, wal: PathBuf },
+    Dir {
+        snap: PathBuf,
+        wal: PathBuf,
+    },
 }
 
 impl Source {

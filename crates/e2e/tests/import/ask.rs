@@ -47,7 +47,10 @@ pub(crate) fn v3(member: &Member) -> Answers {
     let mut answers = history(member, now);
     for (name, body) in [
         ("all", json!({"key": ALL, "range_end": ALL})),
-        ("some", json!({"key": text(b"/v3/"), "range_end": text(b"/v30"), "limit": "7", "sort_order": "DESCEND"})),
+        (
+            "some",
+            json!({"key": text(b"/v3/"), "range_end": text(b"/v30"), "limit": "7", "sort_order": "DESCEND"}),
+        ),
         ("count", json!({"key": ALL, "range_end": ALL, "count_only": true})),
     ] {
         answers.insert(name.to_owned(), range(member, &body));
@@ -55,11 +58,16 @@ pub(crate) fn v3(member: &Member) -> Answers {
     answers.insert("revision".to_owned(), now.into());
     answers.insert("hash".to_owned(), hash(member));
     let leases = post(member, "/v3/lease/leases", &json!({}));
-    let mut ids: Vec<i64> =
-        leases["leases"].as_array().into_iter().flatten().map(|lease| number(&lease["ID"])).collect();
+    let mut ids: Vec<i64> = leases["leases"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|lease| number(&lease["ID"]))
+        .collect();
     ids.sort_unstable();
     for id in &ids {
-        let live = post(member, "/v3/lease/timetolive", &json!({"ID": id.to_string(), "keys": true}));
+        let live =
+            post(member, "/v3/lease/timetolive", &json!({"ID": id.to_string(), "keys": true}));
         let mut keys: Vec<Value> = live["keys"].as_array().cloned().unwrap_or_default();
         // The original has them in no order.
         keys.sort_unstable_by_key(Value::to_string);
@@ -93,7 +101,10 @@ pub(crate) fn v3_history(member: &Member, like: &Answers) -> Answers {
 fn history(member: &Member, now: i64) -> Answers {
     let mut answers = Answers::new();
     for at in 1..=now {
-        let mut found = range(member, &json!({"key": ALL, "range_end": ALL, "revision": at.to_string(), "keys_only": true}));
+        let mut found = range(
+            member,
+            &json!({"key": ALL, "range_end": ALL, "revision": at.to_string(), "keys_only": true}),
+        );
         // The current revision is another matter.
         found["header"] = Value::Null;
         answers.insert(format!("at {at}"), found);
@@ -148,7 +159,9 @@ pub(crate) fn v2_tree(member: &Member) -> Value {
 
 pub(crate) fn v2(member: &Member) -> Value {
     let mut answers = json!({"tree": v2_tree(member), "index": member.get("/v2/keys/").index()});
-    for path in ["/a/b/c", "/_hidden?recursive=true", "/queue?recursive=true&sorted=true", "/none", "/gone"] {
+    for path in
+        ["/a/b/c", "/_hidden?recursive=true", "/queue?recursive=true&sorted=true", "/none", "/gone"]
+    {
         let answer = member.get(&format!("/v2/keys{path}"));
         let mut json = answer.json();
         strip(&mut json, &["ttl"]);

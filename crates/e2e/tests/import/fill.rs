@@ -32,7 +32,12 @@ fn grant(member: &Member, id: i64, ttl: i64) {
 pub(crate) fn v3(member: &Member) {
     for round in 0..3 {
         for at in 0..40 {
-            put(member, format!("/v3/key{at:03}").as_bytes(), format!("{round}.{at}").as_bytes(), 0);
+            put(
+                member,
+                format!("/v3/key{at:03}").as_bytes(),
+                format!("{round}.{at}").as_bytes(),
+                0,
+            );
         }
     }
     for (id, ttl) in [(11, 1_000), (22, 5_000), (33, 9_000), (44, 3_000)] {
@@ -47,7 +52,11 @@ pub(crate) fn v3(member: &Member) {
     }
     delete(member, b"/v3/key010", b"/v3/key015");
     let compacted = put(member, b"leased1", b"y", 0);
-    post(member, "/v3/kv/compaction", &json!({"revision": compacted.to_string(), "physical": true}));
+    post(
+        member,
+        "/v3/kv/compaction",
+        &json!({"revision": compacted.to_string(), "physical": true}),
+    );
     let puts: Vec<Value> = (0..100)
         .map(|at| json!({"request_put": {"key": text(format!("txn{at:02}").as_bytes()), "value": text(b"t")}}))
         .collect();

@@ -103,7 +103,8 @@ impl Import {
 
 /// One line, of which scripts can take what they want.
 fn summary(imported: &Imported) -> String {
-    let Imported { keys, dirs, records, leases, nodes, entries, revision, compacted, .. } = imported;
+    let Imported { keys, dirs, records, leases, nodes, entries, revision, compacted, .. } =
+        imported;
     format!(
         "keys={keys} directories={dirs} revisions={records} leases={leases} v2-nodes={nodes} \
          log-entries={entries} revision={revision} compacted={compacted}"

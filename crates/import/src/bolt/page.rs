@@ -77,7 +77,8 @@ impl Page {
     pub(super) fn element(&self, index: usize) -> Result<Element, BoltError> {
         let at = HEADER_BYTES + index * ELEMENT_BYTES;
         let element = || {
-            let [flags, from, key, value] = [0, 4, 8, 12].map(|field| u32_at(&self.bytes, at + field));
+            let [flags, from, key, value] =
+                [0, 4, 8, 12].map(|field| u32_at(&self.bytes, at + field));
             let (key, end) = self.slice(at, from?, key?)?;
             let value = self.slice(end, 0, value?)?.0;
             Some(Element { key, value, is_bucket: flags? & IS_BUCKET != 0 })

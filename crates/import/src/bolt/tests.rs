@@ -248,10 +248,10 @@ fn the_newer_meta_counts_and_the_other_where_it_is_broken() {
     let new = maker.buckets(&[("new", Content::Rows(Vec::new()))]);
     let pages = maker.next();
     let body = maker.pages.clone();
-    let metas = |first, second| [meta_page(4_096, 0, first), meta_page(4_096, 1, second), body.clone()].concat();
-    let has = |bytes: &[u8]| {
-        open(bytes).map(|bolt| bolt.bucket(b"new").unwrap().is_some())
+    let metas = |first, second| {
+        [meta_page(4_096, 0, first), meta_page(4_096, 1, second), body.clone()].concat()
     };
+    let has = |bytes: &[u8]| open(bytes).map(|bolt| bolt.bucket(b"new").unwrap().is_some());
     let (older, newer) = ((old, pages, 7), (new, pages, 8));
     assert!(has(&metas(older, newer)).unwrap());
     assert!(has(&metas(newer, older)).unwrap());

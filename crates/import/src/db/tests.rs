@@ -62,7 +62,8 @@ fn what_happened_at_a_revision_comes_together_with_its_numbers() {
         (b"scheduledCompactRev".to_vec(), revision(8)),
     ];
     let (db, all, last) = read(HISTORY.iter().map(row).collect(), meta).unwrap();
-    let counts: Vec<_> = all.iter().map(|records| (records[0].revision.main, records.len())).collect();
+    let counts: Vec<_> =
+        all.iter().map(|records| (records[0].revision.main, records.len())).collect();
     assert_eq!(counts, [(3, 1), (9, 3), (12, 1)]);
     assert_eq!((db.consistent_index, db.compacted, db.swept, db.auth), (77, 8, 5, false));
     let standing = db.standing(last);

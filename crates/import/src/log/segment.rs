@@ -1,10 +1,6 @@
 //! One file of the log, record by record.
 
-use std::{
-    io,
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{io, path::PathBuf, sync::Arc};
 
 use base::{Disk, File, Open};
 use bytes::{Bytes, BytesMut};
@@ -13,7 +9,8 @@ use prost::Message as _;
 use crate::{Damage, messages::Record};
 
 const LENGTH_BYTES: u64 = 8;
-const CUT: &str = "it is longer than what is left of the file, which was cut off, or its length is wrong";
+const CUT: &str =
+    "it is longer than what is left of the file, which was cut off, or its length is wrong";
 /// What is written in one piece, or not at all.
 const SECTOR_BYTES: u64 = 512;
 /// What is read at once.
@@ -49,7 +46,10 @@ pub(super) struct Segment {
 /// What stands at a place.
 #[derive(Debug)]
 pub(super) enum Frame {
-    Record { record: Record, next: u64 },
+    Record {
+        record: Record,
+        next: u64,
+    },
     /// Nothing any more.
     End,
     /// A record that was not written whole.

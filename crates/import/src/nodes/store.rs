@@ -147,5 +147,7 @@ pub(super) fn expiry(text: &str) -> Result<Option<UnixNanos>, String> {
     if time.year() <= 1 {
         return Ok(None);
     }
-    i64::try_from(time.unix_timestamp_nanos()).map(|nanos| Some(UnixNanos(nanos))).map_err(|_| wrong())
+    i64::try_from(time.unix_timestamp_nanos())
+        .map(|nanos| Some(UnixNanos(nanos)))
+        .map_err(|_| wrong())
 }

@@ -82,7 +82,9 @@ fn requests_take_the_numbers_that_they_took() {
     nodes.apply(&Request { prev_exist: Some(true), ..request("PUT", "/1/a/b", "2") }).unwrap();
     nodes.apply(&Request { prev_exist: Some(false), ..request("PUT", "/1/a/b", "no") }).unwrap();
     nodes.apply(&request("POST", "/1/q", "x")).unwrap();
-    nodes.apply(&Request { expiration: 2_000_000_000_000_000_000, ..request("PUT", "/1/t", "") }).unwrap();
+    nodes
+        .apply(&Request { expiration: 2_000_000_000_000_000_000, ..request("PUT", "/1/t", "") })
+        .unwrap();
     nodes.apply(&request("QGET", "/1/a", "")).unwrap();
     nodes.apply(&Request { recursive: true, ..request("DELETE", "/1", "") }).unwrap();
     nodes.apply(&Request { time: 2_000_000_000_000_000_001, ..request("SYNC", "", "") }).unwrap();
@@ -105,10 +107,7 @@ fn requests_take_the_numbers_that_they_took() {
 
 #[test]
 fn a_store_without_events_begins_with_what_it_holds() {
-    let children = [
-        dir("/1/a", 4, &[file("/1/a/b", "x", (4, 7))]),
-        file("/1/c", "y", (6, 6)),
-    ];
+    let children = [dir("/1/a", 4, &[file("/1/a/b", "x", (4, 7))]), file("/1/c", "y", (6, 6))];
     let mut nodes = open(Some(&store_of(&children, 11, &[])));
     assert_eq!(history(&nodes), (vec!["4 /a/".into(), "6 /c=y".into(), "7 /a/b=x".into()], 11, 11));
     nodes.apply(&request("PUT", "/1/c", "z")).unwrap();
@@ -153,8 +152,7 @@ fn events_that_a_store_kept_are_history_again() {
     let (children, events) = story();
     let nodes = open(Some(&store_of(&children, 13, &events)));
     let (all, revision, compacted) = history(&nodes);
-    let expected =
-        ["10 ~/d/", "10 /d/x=x", "11 /old=2", "12 -~/d/x=", "12 -/d/", "13 /n=n"];
+    let expected = ["10 ~/d/", "10 /d/x=x", "11 /old=2", "12 -~/d/x=", "12 -/d/", "13 /n=n"];
     assert_eq!(all[all.len() - 6..], expected);
     assert_eq!(all[0], "4 /old=1");
     assert_eq!((revision, compacted), (13, 10));

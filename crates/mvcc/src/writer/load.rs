@@ -26,7 +26,8 @@ impl Writer {
         let mut before = None;
         for record in &records {
             let at = record.revision;
-            if at.main != main || main <= txn.revision() || before.is_some_and(|sub| at.sub <= sub) {
+            if at.main != main || main <= txn.revision() || before.is_some_and(|sub| at.sub <= sub)
+            {
                 return Err(LoadError::NotInOrder { main: at.main, sub: at.sub });
             }
             before = Some(at.sub);
