@@ -168,8 +168,7 @@ impl Reading {
         for number in 0..self.segments.len() {
             let is_last = number + 1 == self.segments.len();
             let mut at = 0;
-            loop {
-                let Some(segment) = self.segments.get_mut(number) else { break };
+            while let Some(segment) = self.segments.get_mut(number) {
                 match segment.frame(at)? {
                     Frame::End => break,
                     Frame::Torn if is_last && !segment.goes_on(at)? => {

@@ -75,14 +75,14 @@ impl<'a> Replay<'a> {
         match entry.kind {
             // A new leader's.
             REQUEST if entry.data.is_empty() => Ok(()),
-            REQUEST => match RaftRequest::decode(entry.data.clone()) {
-                Ok(request) => self.request(request, entry.index),
-                // As etcd 2 wrote them.
-                Err(_) => {
-                    let request = Request::decode(entry.data.clone()).map_err(|_| damage())?;
-                    self.v2(&request)
+            REQUEST => {
+                if let Ok(request) = RaftRequest::decode(entry.data.clone()) {
+                    return self.request(request, entry.index);
                 }
-            },
+                // As etcd 2 wrote them.
+                let request = Request::decode(entry.data.clone()).map_err(|_| damage())?;
+                self.v2(&request)
+            }
             CHANGE => {
                 let change = ConfChange::decode(entry.data.clone()).map_err(|_| damage())?;
                 self.nodes.apply_change(&change)

@@ -59,7 +59,7 @@ impl Maker {
             body.extend(page.to_le_bytes());
             from += key.len();
         }
-        children.iter().for_each(|(key, _)| body.extend(key));
+        body.extend(children.iter().flat_map(|(key, _)| key));
         self.add(1, children.len(), &body)
     }
 
@@ -133,7 +133,7 @@ fn leaf_body(rows: &[(Vec<u8>, Vec<u8>, bool)]) -> Vec<u8> {
         body.extend(u32::try_from(value.len()).unwrap().to_le_bytes());
         from += key.len() + value.len();
     }
-    rows.iter().for_each(|(key, value, _)| body.extend([&key[..], value].concat()));
+    body.extend(rows.iter().flat_map(|(key, value, _)| [&key[..], value].concat()));
     body
 }
 
@@ -256,7 +256,9 @@ fn the_newer_meta_counts_and_the_other_where_it_is_broken() {
     assert!(has(&metas(older, newer)).unwrap());
     assert!(has(&metas(newer, older)).unwrap());
     let broken = |mut bytes: Vec<u8>, pages: &[usize]| {
-        pages.iter().for_each(|page| bytes[page * 4_096 + 40] ^= 1);
+        for page in pages {
+            bytes[page * 4_096 + 40] ^= 1;
+        }
         bytes
     };
     assert!(!has(&broken(metas(older, newer), &[1])).unwrap());
@@ -267,8 +269,8 @@ fn the_newer_meta_counts_and_the_other_where_it_is_broken() {
 
 #[test]
 fn what_is_no_file_of_bbolt_is_told() {
-    for bytes in [&b""[..], b"no", &[0; 100_000], &[0xff; 9_000]] {
-        let error = open(bytes).unwrap_err().to_string();
+    for bytes in [Vec::new(), b"no".to_vec(), vec![0; 100_000], vec![0xff; 9_000]] {
+        let error = open(&bytes).unwrap_err().to_string();
         assert!(error.starts_with("it is no file of bbolt"), "{error}");
     }
     let bytes = sample(4_096);
