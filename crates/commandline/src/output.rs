@@ -55,7 +55,8 @@ impl Format {
             Self::Simple => table.lines(),
             Self::Table => table.drawn(),
             Self::Fields => {
-                fields.into_iter().map(|(name, value)| format!("\"{name}\" : {value}\n")).collect()
+                let line = |(name, value)| format!("\"{name}\" : {value}\n");
+                fields.into_iter().map(line).collect::<Vec<String>>().concat()
             }
             Self::Json => {
                 let fields = json.into_iter().map(|(name, value)| format!("\"{name}\":{value}"));

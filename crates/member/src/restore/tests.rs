@@ -25,8 +25,7 @@ fn paths(dir: &str) -> Paths {
     place(dir).paths()
 }
 
-/// A member that has written keys 1 to `count`, and whose cluster has been through something: a
-/// member was removed, and an alarm is on. Its snapshot is saved.
+/// A member that has written keys 1 to `count`, with an alarm. Its snapshot is saved.
 fn saved(mem: &MemDisk, count: u64) -> Opened {
     let disk: Arc<dyn Disk> = Arc::new(mem.clone());
     let mut member = open_as(&disk, &founding(&[2], 9)).unwrap();
@@ -82,7 +81,6 @@ fn a_restored_member_has_all_keys_and_nothing_of_the_old_cluster() {
         member.applier.state().reader().store().revision(),
     );
     drop(member);
-    // The same id as one that was a member: of the old cluster nothing stands against it.
     let made = restored(&disk, "/r", (&founding(&[2], 77), 0)).unwrap();
     assert_eq!(made, Restored { index: Index(index.0 + 1), revision });
     let mut member = opened(&disk, "/r").unwrap();
@@ -100,6 +98,26 @@ fn a_restored_member_has_all_keys_and_nothing_of_the_old_cluster() {
     assert!(holds(&opened(&disk, "/r").unwrap(), 40));
 }
 
+/// Of what is backed up all members were removed, and would never come back.
+#[test]
+fn who_was_removed_from_the_old_cluster_can_be_in_the_new_one() {
+    let mem = mem_disk();
+    let disk: Arc<dyn Disk> = Arc::new(mem.clone());
+    drop(saved(&mem, 5));
+    let whom = founding(&[9], 1).identity;
+    crate::backup(&disk, &place("/m"), &place("/b"), whom).unwrap();
+    let (from, to, as_whom) = (Path::new("/b/member/snap/db"), place("/r"), founding(&[2], 77));
+    let what = Restore { from, skip_hash_check: false, to: &to, as_whom: &as_whom, bump: 0 };
+    assert!(matches!(restore(&disk, &what), Err(RestoreError::NoSum { .. })));
+    let to = place("/s");
+    restore(&disk, &Restore { skip_hash_check: true, to: &to, ..what }).unwrap();
+    let mut member = opened(&disk, "/s").unwrap();
+    run(&mut member);
+    assert_eq!(voters(&member), [2]);
+    assert!(!member.applier.state().reader().is_removed(MemberId(2)));
+    assert!(holds(&member, 5) && member.core.can_propose());
+}
+
 #[test]
 fn a_bump_raises_the_revision_and_has_a_bound() {
     let mem = mem_disk();
@@ -113,11 +131,12 @@ fn a_bump_raises_the_revision_and_has_a_bound() {
     let store = Arc::clone(member.applier.state().reader().store());
     assert_eq!((store.revision(), store.compacted()), (1_006, 1_006));
     assert!(holds(&member, 5));
-    for bump in [REVISION_MAX.unsigned_abs(), i64::MAX.unsigned_abs(), u64::MAX] {
-        let refused = restored(&disk, "/s", (&as_whom, bump)).unwrap_err();
+    let bumps = [REVISION_MAX.unsigned_abs(), i64::MAX.unsigned_abs(), u64::MAX];
+    for (bump, dir) in bumps.into_iter().zip(["/s1", "/s2", "/s3"]) {
+        let refused = restored(&disk, dir, (&as_whom, bump)).unwrap_err();
         assert!(matches!(refused, RestoreError::Bump { revision: 6, .. }), "{refused}");
+        assert!(matches!(opened(&disk, dir), Err(OpenError::Flags(_))), "it left something");
     }
-    assert!(matches!(opened(&disk, "/s"), Err(OpenError::Flags(_))), "it left something");
 }
 
 /// The power fails in each operation in turn: what is left is the whole member, or none.
