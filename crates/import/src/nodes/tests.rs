@@ -121,7 +121,7 @@ fn a_store_without_events_begins_with_what_it_holds() {
     assert_eq!((live.dirs, live.len()), (1, 3));
 }
 
-fn event(action: &str, node: Value, prev: Option<Value>) -> Value {
+fn event(action: &str, node: &Value, prev: Option<Value>) -> Value {
     let mut event = json!({"action": action, "node": node});
     if let Some(prev) = prev {
         event["prevNode"] = prev;
@@ -139,10 +139,10 @@ fn story() -> (Vec<Value>, Vec<Value>) {
     let gone = json!({"key": "/1/d", "dir": true, "createdIndex": 10, "modifiedIndex": 12});
     let was = json!({"key": "/1/d", "dir": true, "createdIndex": 10, "modifiedIndex": 10});
     let events = vec![
-        event("set", node("/1/d/x", "x", (10, 10)), None),
-        event("compareAndSwap", node("/1/old", "2", (4, 11)), Some(node("/1/old", "1", (4, 4)))),
-        event("delete", gone, Some(was)),
-        event("create", node("/1/n", "n", (13, 13)), None),
+        event("set", &node("/1/d/x", "x", (10, 10)), None),
+        event("compareAndSwap", &node("/1/old", "2", (4, 11)), Some(node("/1/old", "1", (4, 4)))),
+        event("delete", &gone, Some(was)),
+        event("create", &node("/1/n", "n", (13, 13)), None),
     ];
     (children, events)
 }
