@@ -3,6 +3,7 @@
 mod completion;
 mod defrag;
 mod hashkv;
+mod import;
 mod man_pages;
 mod migrate;
 mod snapshot;
@@ -21,6 +22,7 @@ pub(crate) enum Command {
     Hashkv(hashkv::HashKv),
     Defrag(defrag::Defrag),
     Migrate(migrate::Migrate),
+    Import(import::Import),
     Version(version::Version),
     Completion(completion::Completion),
     ManPages(man_pages::ManPages),
@@ -33,6 +35,7 @@ pub(crate) fn run(Cli { globals, command }: Cli) -> Result<(), Failure> {
         Command::Hashkv(hash) => hash.run(&globals),
         Command::Defrag(defrag) => defrag.run(&globals),
         Command::Migrate(migrate) => migrate.run(&globals),
+        Command::Import(import) => import.run(),
         Command::Version(_) => version::Version::run(),
         Command::Completion(completion) => completion.run(),
         Command::ManPages(pages) => pages.run(),

@@ -152,19 +152,22 @@ pub fn restore(disk: &Arc<dyn Disk>, what: &Restore<'_>) -> Result<Restored, Res
 /// a bump other than 0 the revision is so much higher, and all before is compacted.
 ///
 /// What a failure leaves is removed.
-pub fn found(
+pub fn found<E: From<RestoreError>>(
     disk: &Arc<dyn Disk>,
     to: &Place,
     (as_whom, bump): (&Bootstrap, u64),
-    make: impl FnOnce(&Path) -> Result<(), RestoreError>,
-) -> Result<Restored, RestoreError> {
+    make: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<Restored, E> {
     if let Some(wal_dir) = &to.wal_dir
         && !matches!(disk.exists(wal_dir), Ok(false))
     {
-        return Err(RestoreError::WalDirExists { path: wal_dir.clone() });
+        return Err(RestoreError::WalDirExists { path: wal_dir.clone() }.into());
     }
-    let mut target = Target::new(disk, to)?;
-    let made = fill(disk, &mut target, (as_whom, bump), make);
+    let mut target = Target::new(disk, to).map_err(RestoreError::from)?;
+    let path = target.copy.clone();
+    let made = target.make_home().map_err(|error| RestoreError::from(error).into());
+    let made = made.and_then(|()| make(&path));
+    let made = made.and_then(|()| Ok(fill(disk, &mut target, (as_whom, bump))?));
     if made.is_err() {
         target.remove();
     }
@@ -175,11 +178,8 @@ fn fill(
     disk: &Arc<dyn Disk>,
     target: &mut Target,
     (as_whom, bump): (&Bootstrap, u64),
-    make: impl FnOnce(&Path) -> Result<(), RestoreError>,
 ) -> Result<Restored, RestoreError> {
-    target.make_home()?;
     let path = target.copy.clone();
-    make(&path)?;
     let identity = as_whom.identity;
     let opened = reading(&path, || Backend::open_copy(Arc::clone(disk), &path, options()))?;
     let (backend, mut applier) = assemble(opened, identity, THIS)?;

@@ -21,7 +21,9 @@ mod writer;
 
 pub use census::Census;
 pub use record::{Action, Commit, Kind, Record};
-pub use store::{Child, Hashing, KeysHash, Pin, ReadError, Store, Txn, Usage, View, Writer};
+pub use store::{
+    Child, Hashing, KeysHash, LoadError, Pin, ReadError, Store, Txn, Usage, View, Writer,
+};
 pub use watch::{Interest, Watcher};
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ pub use self::{
     hash::{Hashing, KeysHash},
     view::View,
 };
-pub use crate::writer::{Put, Txn, Writer};
+pub use crate::writer::{LoadError, Put, Txn, Writer};
 use crate::{
     index::Index,
     record::{

@@ -1,5 +1,6 @@
 //! The apply thread's end: transactions, raft entries, compaction.
 
+mod load;
 mod open;
 mod sweep;
 mod txn;
@@ -14,7 +15,10 @@ use backend::{Applied, Backend, Change, Table};
 use bytes::{BufMut, Bytes, BytesMut};
 
 use self::sweep::Sweep;
-pub use self::txn::{Put, Txn};
+pub use self::{
+    load::LoadError,
+    txn::{Put, Txn},
+};
 use crate::{
     index::Index,
     path,

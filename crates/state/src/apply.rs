@@ -1,6 +1,7 @@
 //! Applies committed entries, one by one, in order.
 
 mod conf;
+mod load;
 #[cfg(feature = "next-version")]
 mod next;
 mod reader;
@@ -22,6 +23,7 @@ use proto::command::{Command, KeysMethod, Op, Publish};
 pub use self::next::Next;
 pub use self::{
     conf::{NewCluster, membership_change},
+    load::Standing,
     reader::Reader,
     v3::Reply,
     versions::{Unfit, Versions},

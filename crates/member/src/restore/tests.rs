@@ -181,7 +181,7 @@ fn a_member_can_be_founded_on_a_keyspace_that_somebody_made() {
     let rows = rows.map(|(name, url)| (name.to_owned(), vec![url.to_owned()]));
     let own = initial::own("b", &rows).unwrap();
     let as_whom = Bootstrap::of_all(&rows, own, "token");
-    let make = |path: &Path| {
+    let make = |path: &Path| -> Result<(), RestoreError> {
         let backend = Arc::new(Backend::open(Arc::clone(&disk), path, options())?);
         let mut state = state::State::open(Arc::clone(&backend), THIS).map_err(ApplyError::from)?;
         let at = Applied { index: Index(1), term: Term(1) };

@@ -303,6 +303,21 @@ impl<'a> Txn<'a> {
         self.add(record, before);
     }
 
+    /// Writes records of another store as they are: see [`Writer::load`].
+    pub(super) fn take_over(&mut self, main: i64, records: Vec<Record>) {
+        self.advance = main - self.revision();
+        for mut record in records {
+            let before = self.predecessor(record.kind, &record.name);
+            // They may be slices of something large.
+            record.name = Bytes::copy_from_slice(&record.name);
+            record.value = Bytes::copy_from_slice(&record.value);
+            if record.deleted {
+                record.created_index = before.as_ref().map_or(0, |(old, _)| old.created_index);
+            }
+            self.add(record, before);
+        }
+    }
+
     fn next_revision(&self) -> Revision {
         let sub = u32::try_from(self.writes.len()).unwrap_or(u32::MAX);
         Revision::new(self.main(), sub)

@@ -1,0 +1,139 @@
+//! `import`: the original's data becomes a member's.
+
+use std::{ffi::OsString, path::Path, sync::Arc};
+
+use ::import::{Imported, Prefer, Progress, Stage};
+use base::{Disk, OsDisk};
+use clap::{ArgAction, Args, ValueEnum};
+use commandline::{Exit, Failure, Founding, go, output};
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Make the data directory of a member of a new cluster from data of the original etcd
+#[derive(Args, Debug)]
+#[command(
+    override_usage = "etcdutl import <SOURCE> --data-dir <DIR> [FLAGS]",
+    after_help = "SOURCE is a snapshot of etcd 3 (etcdctl snapshot save), a data directory of etcd 3 \
+        whose member is stopped, or a data directory or backup of etcd 2. It is left as it is. \
+        Revisions, history, leases and v2 indexes stay; members and permissions do not come \
+        along.\n\n\
+        Every member of the new cluster imports the same source, with the same --initial-cluster \
+        and --initial-cluster-token, and is started with its --data-dir then.\n\n\
+        Example:\n  etcdutl import backup.db --name a --data-dir /var/lib/retcd \\\n    \
+        --initial-cluster a=http://10.0.0.1:2380,b=http://10.0.0.2:2380 \\\n    \
+        --initial-advertise-peer-urls http://10.0.0.1:2380"
+)]
+pub(crate) struct Import {
+    /// A snapshot's file, a data directory, or a backup
+    #[arg(value_name = "SOURCE", num_args = 0..)]
+    arguments: Vec<OsString>,
+    /// Where the log of the source is, if its etcd was started with --wal-dir
+    #[arg(long, value_name = "DIR")]
+    source_wal_dir: Option<OsString>,
+    #[command(flatten)]
+    founding: Founding,
+    /// What stays where a key of v3 and a node of v2 have the same name
+    #[arg(long, value_name = "v2|v3")]
+    prefer: Option<Preferred>,
+    /// Import a cluster in which auth is enabled, without its users, roles and permissions
+    #[arg(long, value_name = "true|false", default_value = "false", default_missing_value = "true",
+        num_args = 0..=1, require_equals = true, action = ArgAction::Set, hide_default_value = true,
+        value_parser = go::flag_bool)]
+    without_auth: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Preferred {
+    V2,
+    V3,
+}
+
+impl From<Preferred> for Prefer {
+    fn from(preferred: Preferred) -> Self {
+        match preferred {
+            Preferred::V2 => Self::V2,
+            Preferred::V3 => Self::V3,
+        }
+    }
+}
+
+impl Import {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        let [from] = &self.arguments[..] else {
+            return Err(Failure::new(Exit::BadArgs, "import requires exactly one argument"));
+        };
+        let as_whom = self.founding.as_whom().map_err(|why| Failure::new(Exit::Error, why))?;
+        let to = self.founding.place();
+        let what = ::import::Import {
+            from: Path::new(from),
+            from_wal: self.source_wal_dir.as_deref().map(Path::new),
+            to: &to,
+            as_whom: &as_whom,
+            prefer: self.prefer.map(Prefer::from),
+            without_auth: self.without_auth,
+        };
+        let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+        let bar = Bar::new();
+        let imported = ::import::import(&disk, &what, &mut |progress| bar.show(progress));
+        bar.0.finish_and_clear();
+        let imported = imported.map_err(|error| Failure::new(Exit::Error, error))?;
+        if imported.torn {
+            output::note(
+                "warning: the log ended in a record that was never written whole, as a crash leaves \
+                 it; that record was left out",
+            );
+        }
+        if imported.left_out > 0 {
+            output::note(format_args!(
+                "warning: {} v2 nodes were left out, since v3 has their names, or those of \
+                 directories above them",
+                imported.left_out
+            ));
+        }
+        output::write(format!("{}\n", summary(&imported)).as_bytes())?;
+        output::note(format_args!(
+            "imported {} to {}: member {} of cluster {}",
+            Path::new(from).display(),
+            to.data_dir.display(),
+            as_whom.identity.member,
+            as_whom.identity.cluster
+        ));
+        Ok(())
+    }
+}
+
+/// One line, of which scripts can take what they want.
+fn summary(imported: &Imported) -> String {
+    let Imported { keys, dirs, records, leases, nodes, entries, revision, compacted, .. } =
+        imported;
+    format!(
+        "keys={keys} directories={dirs} revisions={records} leases={leases} v2-nodes={nodes} \
+         log-entries={entries} revision={revision} compacted={compacted}"
+    )
+}
+
+/// Shows on a terminal how far it is.
+struct Bar(ProgressBar);
+
+impl Bar {
+    /// indicatif draws nothing where stderr is no terminal.
+    fn new() -> Self {
+        let bar = ProgressBar::new(0);
+        let style = ProgressStyle::with_template("{msg} [{bar:40}] {percent}% {eta}");
+        Self(bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())))
+    }
+
+    fn show(&self, Progress { stage, done, total }: Progress) {
+        let name = match stage {
+            Stage::Checking => "checksum",
+            Stage::Keys => "keys",
+            Stage::Log => "log",
+            Stage::Nodes => "v2 nodes",
+        };
+        if self.0.message() != name {
+            self.0.set_message(name);
+            self.0.reset();
+        }
+        self.0.set_length(total);
+        self.0.set_position(done);
+    }
+}

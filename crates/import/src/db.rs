@@ -1,0 +1,273 @@
+//! What etcd 3 keeps in its bbolt file: keys by revision, leases, and small numbers.
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use base::{Disk, Open, Revision};
+use mvcc::{Action, Kind, Record};
+use prost::Message as _;
+use proto::{etcdserverpb::AlarmMember, mvccpb::KeyValue};
+use sha2::{Digest as _, Sha256};
+use state::apply::Standing;
+
+use crate::{
+    Damage,
+    bolt::{Bolt, BoltError, Row, Rows},
+    messages::Lease,
+};
+
+/// A snapshot's pages are a multiple of this; a checksum behind them shows by the length.
+const ALIGNMENT: u64 = 512;
+const SHA256_BYTES: u64 = 32;
+/// What is read at once for the checksum.
+const READ_BYTES: usize = 1 << 20;
+
+/// The file, open.
+#[derive(Debug)]
+pub(crate) struct Db {
+    bolt: Bolt,
+    path: PathBuf,
+    /// The last entry that is in it for certain; 0: it does not say.
+    pub(crate) consistent_index: u64,
+    /// History up to here is compacted, or to be; -1: none.
+    pub(crate) compacted: i64,
+    /// That has been removed up to here.
+    swept: i64,
+    pub(crate) auth: bool,
+}
+
+impl Db {
+    pub(crate) fn open(disk: &dyn Disk, path: &Path) -> Result<Self, Damage> {
+        let damage = |error: BoltError| Damage::bolt(path, error);
+        let bolt = Bolt::open(disk, path).map_err(damage)?;
+        let mut db = Self {
+            bolt,
+            path: path.to_path_buf(),
+            consistent_index: 0,
+            compacted: -1,
+            swept: -1,
+            auth: false,
+        };
+        db.read_numbers()?;
+        Ok(db)
+    }
+
+    fn read_numbers(&mut self) -> Result<(), Damage> {
+        let mut scheduled = -1;
+        let mut finished = -1;
+        let mut rows = Vec::new();
+        for bucket in [b"meta".as_slice(), b"auth"] {
+            self.each(bucket, &mut |row| {
+                rows.push(row);
+                Ok(())
+            })?;
+        }
+        for row in rows {
+            let number = row.value.get(..8).and_then(|bytes| bytes.try_into().ok());
+            let number = number.map(u64::from_be_bytes);
+            // A revision is 8 bytes, `_`, and 8 bytes more.
+            let revision = number.filter(|_| row.value.len() >= 17).map(u64::cast_signed);
+            let named = |number: Option<u64>| {
+                number.ok_or_else(|| self.damage(&row, "a number of its own is too short"))
+            };
+            match &row.key[..] {
+                b"consistent_index" => self.consistent_index = named(number)?,
+                b"scheduledCompactRev" => scheduled = revision.unwrap_or(scheduled),
+                b"finishedCompactRev" => finished = revision.unwrap_or(finished),
+                b"authEnabled" => self.auth = row.value.first() == Some(&1),
+                _ => {}
+            }
+        }
+        self.compacted = scheduled.max(finished);
+        self.swept = finished;
+        Ok(())
+    }
+
+    /// How many pages it has.
+    pub(crate) fn pages(&self) -> u64 {
+        self.bolt.pages()
+    }
+
+    fn damage(&self, row: &Row, what: &'static str) -> Damage {
+        Damage::bolt(&self.path, BoltError::Page { page: row.page, what })
+    }
+
+    fn each(
+        &self,
+        bucket: &[u8],
+        take: &mut dyn FnMut(Row) -> Result<(), Damage>,
+    ) -> Result<(), Damage> {
+        let Some(mut rows) = self.rows(bucket)? else { return Ok(()) };
+        while let Some(row) = rows.next_row().map_err(|error| Damage::bolt(&self.path, error))? {
+            take(row)?;
+        }
+        Ok(())
+    }
+
+    fn rows(&self, bucket: &[u8]) -> Result<Option<Rows<'_>>, Damage> {
+        let damage = |error| Damage::bolt(&self.path, error);
+        let Some(bucket) = self.bolt.bucket(bucket).map_err(damage)? else { return Ok(None) };
+        Ok(Some(self.bolt.rows(bucket).map_err(damage)?))
+    }
+
+    /// All history, in order of revision.
+    pub(crate) fn history(&self) -> Result<History<'_>, Damage> {
+        Ok(History { db: self, rows: self.rows(b"key")?, ahead: None, last: 1 })
+    }
+
+    /// Where the history stands whose last revision is this.
+    pub(crate) fn standing(&self, last: i64) -> Standing {
+        let Self { compacted, swept, .. } = *self;
+        // All that happened last can be deletions that were compacted.
+        Standing { revision: last.max(compacted), compacted, swept }
+    }
+
+    pub(crate) fn leases(&self) -> Result<Vec<Lease>, Damage> {
+        let mut leases = Vec::new();
+        self.each(b"lease", &mut |row| {
+            let lease = Lease::decode(row.value.clone())
+                .map_err(|_| self.damage(&row, "a lease of it cannot be decoded"))?;
+            leases.push(lease);
+            Ok(())
+        })?;
+        Ok(leases)
+    }
+
+    pub(crate) fn alarms(&self) -> Result<Vec<AlarmMember>, Damage> {
+        let mut alarms = Vec::new();
+        self.each(b"alarm", &mut |row| {
+            let alarm = AlarmMember::decode(row.key.clone())
+                .map_err(|_| self.damage(&row, "an alarm of it cannot be decoded"))?;
+            alarms.push(alarm);
+            Ok(())
+        })?;
+        Ok(alarms)
+    }
+}
+
+/// A walk over the bucket `key`.
+#[derive(Debug)]
+pub(crate) struct History<'a> {
+    db: &'a Db,
+    rows: Option<Rows<'a>>,
+    ahead: Option<Record>,
+    /// The last revision that it has given.
+    pub(crate) last: i64,
+}
+
+impl History<'_> {
+    /// How many pages it has seen.
+    pub(crate) fn visited(&self) -> u64 {
+        self.rows.as_ref().map_or(0, Rows::visited)
+    }
+
+    /// All that happened at the next revision; `None` behind the last.
+    pub(crate) fn next_revision(&mut self) -> Result<Option<Vec<Record>>, Damage> {
+        let Some(first) = self.next_record()? else { return Ok(None) };
+        let main = first.revision.main;
+        let mut records = vec![first];
+        while let Some(record) = self.next_record()? {
+            if record.revision.main != main {
+                self.ahead = Some(record);
+                break;
+            }
+            records.push(record);
+        }
+        self.last = main;
+        Ok(Some(records))
+    }
+
+    fn next_record(&mut self) -> Result<Option<Record>, Damage> {
+        if let Some(record) = self.ahead.take() {
+            return Ok(Some(record));
+        }
+        let Some(rows) = &mut self.rows else { return Ok(None) };
+        let row = rows.next_row().map_err(|error| Damage::bolt(&self.db.path, error))?;
+        row.map(|row| record(&row).map_err(|what| self.db.damage(&row, what))).transpose()
+    }
+}
+
+/// A row's key is the revision: 8 bytes, `_`, 8 bytes, and a `t` if it is a deletion.
+fn record(row: &Row) -> Result<Record, &'static str> {
+    let (revision, rest) = row.key.split_first_chunk::<17>().ok_or("a revision is too short")?;
+    let deleted = match rest {
+        [] => false,
+        b"t" => true,
+        _ => return Err("a revision is too long"),
+    };
+    let [main @ .., _, _, _, _, _, _, _, _, _] = revision;
+    let [_, _, _, _, _, _, _, _, between, sub @ ..] = revision;
+    let (main, sub) = (i64::from_be_bytes(*main), i64::from_be_bytes(*sub));
+    let sub = u32::try_from(sub).map_err(|_| "a revision cannot be")?;
+    if *between != b'_' || main < 2 {
+        return Err("a revision cannot be");
+    }
+    let pair = KeyValue::decode(row.value.clone()).map_err(|_| "a pair cannot be decoded")?;
+    if pair.key.is_empty() {
+        return Err("a pair has no key");
+    }
+    let is_sound = deleted
+        || (pair.mod_revision == main
+            && (1..=main).contains(&pair.create_revision)
+            && pair.version >= 1);
+    if !is_sound {
+        return Err("a pair has numbers that do not fit its revision");
+    }
+    let number = |of: i64| if deleted { 0 } else { of };
+    Ok(Record {
+        kind: Kind::Key,
+        name: pair.key,
+        revision: Revision::new(main, sub),
+        deleted,
+        value: if deleted { bytes::Bytes::new() } else { pair.value },
+        create_revision: number(pair.create_revision),
+        version: number(pair.version),
+        lease: number(pair.lease),
+        created_index: number(pair.create_revision),
+        expiry: None,
+        action: Action::None,
+        told: true,
+    })
+}
+
+/// Checks the SHA-256 at the end of a snapshot; false if it has none.
+///
+/// What is copied out of a data directory has none, and then nothing tells whether it is whole.
+pub(crate) fn check_sum(
+    disk: &dyn Disk,
+    path: &Path,
+    told: &mut dyn FnMut(u64, u64),
+) -> Result<bool, Damage> {
+    let io = |error: io::Error| Damage::io("read", path, &error);
+    let file = disk.open(path, Open::Read).map_err(io)?;
+    let length = file.len().map_err(io)?;
+    if length % ALIGNMENT != SHA256_BYTES {
+        return Ok(false);
+    }
+    let end = length - SHA256_BYTES;
+    let mut sum = Sha256::new();
+    let mut buffer = vec![0; READ_BYTES];
+    let mut at = 0;
+    while at < end {
+        let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(READ_BYTES);
+        let piece = buffer.get_mut(..wanted).unwrap_or_default();
+        file.read_exact_at(piece, at).map_err(io)?;
+        sum.update(&*piece);
+        at += wanted as u64;
+        told(at, end);
+    }
+    let mut stored = [0; 32];
+    file.read_exact_at(&mut stored, end).map_err(io)?;
+    if sum.finalize()[..] != stored {
+        return Err(Damage::new(
+            path.to_path_buf(),
+            "its SHA-256 does not match: take the snapshot again".to_owned(),
+        ));
+    }
+    Ok(true)
+}

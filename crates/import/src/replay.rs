@@ -1,0 +1,160 @@
+//! What the log holds behind the files, carried out on what they hold.
+//!
+//! All of it: an entry that was not known to be committed may have been acknowledged, and of what was
+//! not, nobody knows that it did not happen.
+
+use std::path::Path;
+
+use prost::Message as _;
+use proto::{
+    command::{Compact, LeaseCheckpoint, LeaseNote, LeaseRevoke, Op},
+    etcdserverpb::{AlarmRequest, LeaseGrantRequest, alarm_request::AlarmAction},
+};
+
+use crate::{
+    Damage, ImportError,
+    building::Building,
+    db::Db,
+    messages::{ConfChange, Entry, Lease, RaftRequest, Request},
+    nodes::{self, Nodes},
+};
+
+/// What the original, which was started with its own election timeout, makes of less.
+const LEASE_TTL_MIN: i64 = 2;
+/// Who may do everything.
+const ROOT: &str = "root";
+
+/// The leases of etcd 3, and what is left of them.
+pub(crate) fn leases(db: &Db, into: &mut Building) -> Result<(), ImportError> {
+    for Lease { id, ttl, remaining } in db.leases()? {
+        into.apply(Op::LeaseGrant(LeaseGrantRequest { id, ttl }))?;
+        if remaining > 0 {
+            let notes = vec![LeaseNote { id, remaining, granted: into.granted(id) }];
+            into.apply(Op::LeaseCheckpoint(LeaseCheckpoint { notes }))?;
+        }
+    }
+    Ok(())
+}
+
+/// Entries on their way into both stores.
+pub(crate) struct Replay<'a> {
+    keys: &'a mut Building,
+    nodes: &'a mut Nodes,
+    /// The keys have all up to here; `None`: there is no etcd 3.
+    applied: Option<u64>,
+    /// Whether permissions are asked for.
+    pub(crate) auth: bool,
+    /// How many entries of clients were carried out.
+    pub(crate) entries: u64,
+}
+
+impl<'a> Replay<'a> {
+    pub(crate) fn new(
+        db: Option<&Db>,
+        keys: &'a mut Building,
+        nodes: &'a mut Nodes,
+    ) -> Result<Self, ImportError> {
+        // A member without space refuses writes until somebody says that it has some.
+        for alarm in db.map(Db::alarms).transpose()?.into_iter().flatten() {
+            let action = AlarmAction::Activate.into();
+            let (member_id, alarm) = (alarm.member_id, alarm.alarm);
+            keys.apply(Op::Alarm(AlarmRequest { action, member_id, alarm }))?;
+        }
+        let applied = db.map(|db| db.consistent_index);
+        let auth = db.is_some_and(|db| db.auth);
+        Ok(Self { keys, nodes, applied, auth, entries: 0 })
+    }
+
+    pub(crate) fn carry_out(&mut self, entry: &Entry, log: &Path) -> Result<(), ImportError> {
+        const REQUEST: i32 = 0;
+        const CHANGE: i32 = 1;
+        let damage = || {
+            let what = format!("entry {} cannot be decoded", entry.index);
+            Damage::new(log.to_path_buf(), what)
+        };
+        match entry.kind {
+            // A new leader's.
+            REQUEST if entry.data.is_empty() => Ok(()),
+            REQUEST => {
+                if let Ok(request) = RaftRequest::decode(entry.data.clone()) {
+                    return self.request(request, entry.index);
+                }
+                // As etcd 2 wrote them.
+                let request = Request::decode(entry.data.clone()).map_err(|_| damage())?;
+                self.v2(&request)
+            }
+            CHANGE => {
+                let change = ConfChange::decode(entry.data.clone()).map_err(|_| damage())?;
+                self.nodes.apply_change(&change)
+            }
+            _ => self.nodes.count(1),
+        }
+    }
+
+    fn v2(&mut self, request: &Request) -> Result<(), ImportError> {
+        self.entries += u64::from(nodes::is_clients(&request.path));
+        self.nodes.apply(request)
+    }
+
+    fn request(&mut self, request: RaftRequest, index: u64) -> Result<(), ImportError> {
+        if let Some(request) = &request.v2 {
+            return self.v2(request);
+        }
+        if request.cluster_version_set.is_some() || request.cluster_member_attr_set.is_some() {
+            return self.nodes.count(1);
+        }
+        if self.applied.is_some_and(|applied| index <= applied) {
+            return Ok(());
+        }
+        let user = request.header.as_ref().map_or("", |header| &header.username[..]).to_owned();
+        let Some(op) = self.op(request) else { return Ok(()) };
+        // Revoking and noting down is done by members, too.
+        let is_asked = !matches!(op, Op::LeaseRevoke(_) | Op::LeaseCheckpoint(_) | Op::Alarm(_));
+        if self.auth && is_asked && user != ROOT {
+            return Err(ImportError::Judgement(index));
+        }
+        self.entries += 1;
+        self.keys.apply(op)?;
+        Ok(())
+    }
+
+    fn op(&mut self, request: RaftRequest) -> Option<Op> {
+        let RaftRequest {
+            put,
+            delete_range,
+            txn,
+            compaction,
+            lease_grant,
+            lease_revoke,
+            alarm,
+            lease_checkpoint,
+            auth_enable,
+            auth_disable,
+            ..
+        } = request;
+        if auth_enable.is_some() || auth_disable.is_some() {
+            self.auth = auth_enable.is_some();
+            return None;
+        }
+        let revoke = |id| Op::LeaseRevoke(LeaseRevoke { id, expired: false, granted: 0 });
+        let compact = |revision| Op::Compact(Compact { revision });
+        put.map(Op::Put)
+            .or(delete_range.map(Op::DeleteRange))
+            .or(txn.map(Op::Txn))
+            .or(compaction.map(|request| compact(request.revision)))
+            .or(lease_grant.map(|request| {
+                let ttl = request.ttl.max(LEASE_TTL_MIN);
+                Op::LeaseGrant(LeaseGrantRequest { ttl, ..request })
+            }))
+            .or(lease_revoke.map(|request| revoke(request.id)))
+            .or(alarm.map(Op::Alarm))
+            .or_else(|| {
+                let notes = lease_checkpoint?.checkpoints.into_iter().map(|note| LeaseNote {
+                    id: note.id,
+                    remaining: note.remaining_ttl,
+                    granted: self.keys.granted(note.id),
+                });
+                Some(Op::LeaseCheckpoint(LeaseCheckpoint { notes: notes.collect() }))
+            })
+    }
+}
