@@ -34,6 +34,8 @@ pub struct Tally {
     pub passed: usize,
     /// Of those that are listed as failing: they were run and have failed.
     pub failed_as_listed: usize,
+    /// Of those that are listed so; any other that skips itself fails its suite.
+    pub not_run: usize,
 }
 
 /// The folder of a client in the sources: what is pinned, and what is left out.

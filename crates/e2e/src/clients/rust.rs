@@ -41,7 +41,11 @@ impl Rust {
     /// Runs all tests, those that its authors ignore too.
     pub fn run(&self, surroundings: &Surroundings) -> Tally {
         let left_out = left_out::of(CLIENT);
-        let mut tally = Tally { passed: 0, failed_as_listed: 0 };
+        let mut tally = Tally { passed: 0, failed_as_listed: 0, not_run: left_out.not_run.len() };
+        let all = self.names(surroundings);
+        for test in &left_out.not_run {
+            assert!(all.contains(test), "left-out.txt names a test that is not there: {test}");
+        }
         for executable in &self.executables {
             let mut command = surroundings.command(executable);
             command.args(["--include-ignored", "--exact"]);
@@ -57,6 +61,18 @@ impl Rust {
             tally.failed_as_listed += 1;
         }
         tally
+    }
+
+    /// The names of all tests.
+    fn names(&self, surroundings: &Surroundings) -> Vec<String> {
+        let mut names = Vec::new();
+        for executable in &self.executables {
+            let mut command = surroundings.command(executable);
+            let output = Surroundings::run(command.arg("--list"));
+            let listed = output.stdout.lines().filter_map(|line| line.strip_suffix(": test"));
+            names.extend(listed.map(str::to_owned));
+        }
+        names
     }
 
     fn fails(&self, surroundings: &Surroundings, test: &str) -> bool {
