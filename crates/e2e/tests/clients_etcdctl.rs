@@ -191,7 +191,11 @@ const API_3: &[Step] = &[
     (Until("mirrored/foo"), "make-mirror --prefix foo --dest-prefix mirrored/foo {bare0}", ""),
     (Exact, "get mirrored/ --prefix", ""),
     (Numbers, "check datascale", ""),
-    (Exact, "--endpoints=http://127.0.0.1:1 --dial-timeout=300ms --command-timeout=300ms get foo", ""),
+    (
+        Exact,
+        "--endpoints=http://127.0.0.1:1 --dial-timeout=300ms --command-timeout=300ms get foo",
+        "",
+    ),
     (Exact, "get foo --nonsense", ""),
     (Exact, "nonsense", ""),
 ];
@@ -255,7 +259,11 @@ const API_2: &[Step] = &[
     (Exact, "watch --after-index 1 /message", ""),
     (Numbers, "-o json watch --after-index 1 /dir --recursive", ""),
     (GoesOn(4), "watch --forever --after-index 1 --recursive /dir", ""),
-    (GoesOn(2), "exec-watch --after-index 1 --recursive /w -- sh -c 'echo $ETCD_WATCH_ACTION $ETCD_WATCH_KEY $ETCD_WATCH_VALUE'", ""),
+    (
+        GoesOn(2),
+        "exec-watch --after-index 1 --recursive /w -- sh -c 'echo $ETCD_WATCH_ACTION $ETCD_WATCH_KEY $ETCD_WATCH_VALUE'",
+        "",
+    ),
     (Exact, "watch", ""),
     (Exact, "exec-watch", ""),
     (Lines, "member list", ""),

@@ -23,7 +23,8 @@ impl Node {
     /// Fetches what `package-lock.json` of the client pins; none without a network.
     pub fn install(client: &'static str) -> Option<Self> {
         let lock = fs::read_to_string(folder(client).join("package-lock.json"));
-        let lock = lock.unwrap_or_else(|problem| panic!("package-lock.json of {client}: {problem}"));
+        let lock =
+            lock.unwrap_or_else(|problem| panic!("package-lock.json of {client}: {problem}"));
         let dir = install::once(client, "npm", &lock, |dir| fetch(client, dir))?;
         Some(Self { client, dir })
     }

@@ -110,7 +110,8 @@ fn build(dir: &Path) -> Result<(), String> {
     let messages = built.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let is_test = |message: &Value| message["target"]["kind"] == serde_json::json!(["test"]);
     let executables = messages.filter(is_test);
-    let executables = executables.filter_map(|message| Some(message["executable"].as_str()?.to_owned()));
+    let executables =
+        executables.filter_map(|message| Some(message["executable"].as_str()?.to_owned()));
     let list: Vec<_> = executables.collect();
     fs::write(dir.join("executables"), list.join("\n")).expect("target can be written");
     Ok(())
@@ -121,7 +122,8 @@ fn copy_tests(metadata: &str, to: &Path) {
     let metadata: Value = serde_json::from_str(metadata).expect("cargo writes JSON");
     let packages = metadata["packages"].as_array().expect("a list");
     let client = packages.iter().find(|package| package["name"] == "etcd-client");
-    let manifest = client.and_then(|client| client["manifest_path"].as_str()).expect("it is locked");
+    let manifest =
+        client.and_then(|client| client["manifest_path"].as_str()).expect("it is locked");
     let from = Path::new(manifest).parent().expect("a manifest is in a folder").join("tests");
     fs::create_dir_all(to).expect("target can be written");
     for entry in fs::read_dir(from).expect("the crate comes with its tests") {
