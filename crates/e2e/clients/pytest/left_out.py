@@ -33,9 +33,9 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(mark)
 
 
-# `nose` ended with Python 3.9; of it, suites want a decorator.
+# `nose` ended with Python 3.9; of it, suites want a decorator. What it marks is run here as well.
 nose, tools = types.ModuleType("nose"), types.ModuleType("nose.tools")
-tools.nottest = unittest.skip("its authors say that it is no test")
+tools.nottest = lambda test: test
 nose.tools = tools
 sys.modules["nose"], sys.modules["nose.tools"] = nose, tools
 
