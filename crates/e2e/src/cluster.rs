@@ -53,6 +53,10 @@ pub struct Cluster {
     rows: Vec<String>,
     /// How many there ever were.
     named: usize,
+    /// Their names begin so.
+    prefix: &'static str,
+    /// Whether each is at `localhost:2379` as well, in its own network namespace.
+    at_localhost: bool,
     flags: Vec<String>,
     /// The server of its members, if it is not the one under test.
     original: Option<PathBuf>,
@@ -99,6 +103,15 @@ impl Cluster {
         Some(Self { network: Some(network), disks, ..Self::new(&[]) }.found(count))
     }
 
+    /// Three, each in a network namespace of its own, as the suites of clients want them: within its
+    /// namespace each is at `localhost:2379` too, and they are called `pifpaf0` and so on, after the
+    /// tool that starts a cluster for them elsewhere.
+    pub fn start_for_clients(flags: &[&str]) -> Option<Self> {
+        let network = Some(network()?);
+        let cluster = Self { network, prefix: "pifpaf", at_localhost: true, ..Self::new(flags) };
+        Some(cluster.found(3))
+    }
+
     /// A cluster of so many of real etcd, on loopback.
     pub fn start_original(binary: PathBuf, count: usize) -> Self {
         Self { original: Some(binary), ..Self::new(&[]) }.found(count)
@@ -113,6 +126,8 @@ impl Cluster {
             network: None,
             rows: Vec::new(),
             named: 0,
+            prefix: "m",
+            at_localhost: false,
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             original: None,
         }
@@ -129,7 +144,7 @@ impl Cluster {
 
     /// A place for one more member.
     fn seat(&mut self) -> Seat {
-        let name = format!("m{}", self.named);
+        let name = format!("{}{}", self.prefix, self.named);
         self.named += 1;
         let seat = if let Some(network) = &mut self.network {
             let (namespace, address) = network.join();
@@ -153,6 +168,9 @@ impl Cluster {
             advertised = format!("https://127.0.0.1:{}", ports::free());
             listens = format!("{listens},{advertised}");
             self.https.push(advertised.clone());
+        }
+        if self.at_localhost {
+            listens += ",http://127.0.0.1:2379";
         }
         let start = self.original.clone().map_or_else(Start::new, Start::original);
         let mut start = self.flags.iter().fold(start, |start, flag| start.flag(flag));

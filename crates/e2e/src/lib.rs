@@ -7,6 +7,7 @@
 
 pub mod authority;
 pub mod binaries;
+pub mod clients;
 pub mod cluster;
 pub mod dns;
 pub mod docker;

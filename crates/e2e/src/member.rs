@@ -211,10 +211,14 @@ impl Start {
         if let Some(world) = &self.world {
             return dns::within(world, &self.binary);
         }
-        let Some(namespace) = &self.namespace else { return Command::new(&self.binary) };
-        // It becomes the server: the process id is that of the member.
+        self.within(&self.binary)
+    }
+
+    fn within(&self, program: &Path) -> Command {
+        let Some(namespace) = &self.namespace else { return Command::new(program) };
+        // It becomes the program: the process id is that of the member.
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/run/netns/{namespace}")).arg(&self.binary);
+        command.arg(format!("--net=/run/netns/{namespace}")).arg("--").arg(program);
         command
     }
 
@@ -305,6 +309,11 @@ impl Member {
 
     pub fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// A program that runs beside it, in its network namespace if it has one.
+    pub fn beside(&self, program: &Path) -> Command {
+        self.start.within(program)
     }
 
     /// The process id.

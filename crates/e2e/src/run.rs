@@ -127,19 +127,26 @@ impl Drop for Running {
 
 /// An `etcdctl` of API 3 that sees none of the caller's own settings.
 pub fn etcdctl_v3(binary: &Path, endpoint: &str) -> Command {
-    let mut command = etcdctl(binary, endpoint);
-    command.env("ETCDCTL_API", "3");
+    let mut command = bare_etcdctl(binary, "3");
+    command.args(["--endpoints", endpoint]);
     command
 }
 
 /// An `etcdctl` of API 2 that sees none of the caller's own settings.
 pub fn etcdctl(binary: &Path, endpoint: &str) -> Command {
+    let mut command = bare_etcdctl(binary, "2");
+    command.args(["--endpoints", endpoint]);
+    command
+}
+
+/// An `etcdctl` that sees none of the caller's own settings, and is told of no endpoint.
+pub fn bare_etcdctl(binary: &Path, api: &str) -> Command {
     let mut command = Command::new(binary);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("ETCD") {
             command.env_remove(name);
         }
     }
-    command.env("ETCDCTL_API", "2").args(["--endpoints", endpoint]);
+    command.env("ETCDCTL_API", api);
     command
 }

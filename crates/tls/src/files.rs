@@ -7,12 +7,12 @@ use std::{
 };
 
 use rustls::{
-    RootCertStore,
+    InconsistentKeys, RootCertStore,
     crypto::CryptoProvider,
     pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem, pem::PemObject},
     sign::CertifiedKey,
 };
-use x509_parser::prelude::{CertificateRevocationList, FromDer};
+use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
 use crate::Error;
 
@@ -73,13 +73,30 @@ pub(crate) fn identity(
     provider: &CryptoProvider,
 ) -> Result<Arc<CertifiedKey>, Error> {
     let (chain, key) = (certificates(cert)?, key(key_path)?);
-    CertifiedKey::from_der(chain, key, provider).map(Arc::new).map_err(|error| {
-        if matches!(error, rustls::Error::InconsistentKeys(_)) {
-            bad(key_path, &format!("is not the key of the certificate in {}", cert.display()))
-        } else {
-            bad(cert, &format!("cannot be used: {error}"))
+    let unfit = |error| bad(cert, &format!("cannot be used: {error}"));
+    let signer = provider.key_provider.load_private_key(key).map_err(unfit)?;
+    let identity = CertifiedKey::new(chain, signer);
+    if is_of(&identity).map_err(unfit)? {
+        return Ok(Arc::new(identity));
+    }
+    Err(bad(key_path, &format!("is not the key of the certificate in {}", cert.display())))
+}
+
+/// Whether the key is that of the certificate, as far as one can see.
+///
+/// A certificate of X.509 version 1, or with too long a serial number, is nothing that we believe of
+/// others; but whom it is shown to judges it, and etcd starts with such ones.
+fn is_of(identity: &CertifiedKey) -> Result<bool, rustls::Error> {
+    match identity.keys_match() {
+        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(true),
+        Err(rustls::Error::InconsistentKeys(_)) => Ok(false),
+        Err(error) => {
+            let parsed = X509Certificate::from_der(identity.end_entity_cert()?);
+            let (_, parsed) = parsed.map_err(|_| error)?;
+            let of_key = identity.key.public_key();
+            Ok(of_key.is_none_or(|key| key.as_ref() == parsed.subject_pki.raw))
         }
-    })
+    }
 }
 
 /// Whom a bundle of CAs trusts, and its certificates.

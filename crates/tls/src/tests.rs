@@ -424,6 +424,21 @@ async fn certificates_of_our_own_are_kept_and_can_be_trusted() {
     assert!(self_signed(&dir, &hosts, 0, now).is_err());
 }
 
+/// Made by `openssl x509 -req -signkey` without extensions, for a hundred years.
+#[tokio::test]
+async fn a_certificate_of_version_1_can_be_shown_with_its_key_alone() {
+    let authority = Authority::new();
+    let settings = |key: &str| Settings {
+        cert_file: Some(authority.put("v1.pem", include_str!("../testdata/version-1.pem"))),
+        key_file: Some(authority.put("v1.key", key)),
+        ..Settings::default()
+    };
+    Acceptor::new(settings(include_str!("../testdata/version-1.key")), &[]).unwrap();
+    let other = KeyPair::generate().unwrap().serialize_pem();
+    let error = Acceptor::new(settings(&other), &[]).unwrap_err().to_string();
+    assert!(error.contains("v1.key: is not the key of the certificate"), "{error}");
+}
+
 #[tokio::test]
 async fn files_that_are_no_use_are_named_with_the_reason() {
     let authority = Authority::new();

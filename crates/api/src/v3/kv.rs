@@ -165,8 +165,8 @@ impl Stream for RangeStream {
             }
         };
         let mut answer = RangeResponse { kvs, ..RangeResponse::default() };
-        // The last message tells of the whole.
-        if answer.kvs.is_empty() {
+        // The last message tells of the whole, beside the last pairs.
+        if scan.is_done() || answer.kvs.is_empty() {
             (answer.more, answer.count) = (scan.more(), scan.count());
             answer.header = Some(header::header(&context.handle, scan.revision()));
             self.scan = None;

@@ -22,6 +22,7 @@ mod maintenance;
 mod member;
 mod members;
 mod pings;
+mod ranges;
 mod reflection;
 mod streams;
 mod watch_regressions;

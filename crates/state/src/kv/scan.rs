@@ -37,6 +37,8 @@ pub struct Scan {
     keys_only: bool,
     more: bool,
     total: u64,
+    /// Pairs that are still to come.
+    left: u64,
 }
 
 /// What is left.
@@ -56,21 +58,17 @@ impl Scan {
         let keys_only = request.keys_only;
         if request.count_only || request.range_end.is_empty() || !by_key || has_filters(request) {
             let Plan { places, more, total } = Plan::new(&held.source(), request, PLACES_MAX)?;
-            return Ok(Self {
-                held,
-                walk: Walk::Places(Arc::new(places), 0),
-                keys_only,
-                more,
-                total,
-            });
+            let left = places.len() as u64;
+            let walk = Walk::Places(Arc::new(places), 0);
+            return Ok(Self { held, walk, keys_only, more, total, left });
         }
         let to = end(&request.range_end).map(Bytes::copy_from_slice);
         let total = held.store.count(&request.key, to.as_deref(), held.at)?;
         let limit = usize::try_from(request.limit).ok().filter(|limit| *limit > 0);
-        let left = limit.unwrap_or(usize::MAX);
-        let more = u64::try_from(left).is_ok_and(|left| total > left);
-        let walk = Walk::Keys { from: request.key.to_vec(), to, left };
-        Ok(Self { held, walk, keys_only, more, total })
+        let limit = limit.unwrap_or(usize::MAX);
+        let left = total.min(limit as u64);
+        let walk = Walk::Keys { from: request.key.to_vec(), to, left: limit };
+        Ok(Self { held, walk, keys_only, more: total > left, total, left })
     }
 
     /// The current revision when it began, for the answer's header.
@@ -88,6 +86,11 @@ impl Scan {
         self.more
     }
 
+    /// Whether all pairs were given out.
+    pub fn is_done(&self) -> bool {
+        self.left == 0
+    }
+
     /// The next pairs: about so many bytes of them, or one. Empty at the end.
     pub fn next_pairs(&mut self, bytes: usize) -> Result<Vec<KeyValue>, Error> {
         let mut pairs = Vec::new();
@@ -101,6 +104,7 @@ impl Scan {
             pairs.push(pair);
             Ok(size < bytes)
         })?;
+        self.left = self.left.saturating_sub(pairs.len() as u64);
         Ok(pairs)
     }
 

@@ -246,13 +246,12 @@ impl Pair {
             let header = Some(v3::header(u64::try_from(scan.revision()).unwrap()));
             let (more, count) = (scan.more(), scan.count());
             let mut kvs = Vec::new();
-            loop {
+            while !scan.is_done() {
                 let pairs = scan.next_pairs(20).unwrap();
-                if pairs.is_empty() {
-                    break;
-                }
+                assert!(!pairs.is_empty(), "{request:?}");
                 kvs.extend(pairs);
             }
+            assert_eq!(scan.next_pairs(20).unwrap(), []);
             let answer = RangeResponse { header, kvs, more, count };
             let pairs_alone = RangeResponse { kvs: answer.kvs.clone(), ..RangeResponse::default() };
             assert_eq!(bytes, pairs_alone.encoded_len() as u64);

@@ -1,0 +1,69 @@
+//! Clients that others wrote, with the tests that they ship or, where they ship none, a suite of our
+//! own for all that they can ask: against three members of one cluster.
+//!
+//! With real etcd there (`RETCD_ETCD`, `RETCD_ETCDCTL`) they are held against it instead, which is
+//! how the lists of what is left out were made: see `crates/e2e/clients/README.md`.
+
+use e2e::clients::{Surroundings, Tally, node::Node, python::Python, rust::Rust};
+
+/// All of a suite was run, and nothing failed but what is listed. The count is written out, so that
+/// a suite of which some are not found, or none, does not pass.
+fn all(tally: Tally, count: usize) {
+    assert!(tally.passed > 0, "{tally:?}");
+    assert_eq!(tally.passed + tally.failed_as_listed + tally.not_run, count, "{tally:?}");
+}
+
+#[test]
+fn api_3_python_etcd3() {
+    let Some(client) = Python::install("python-etcd3") else { return };
+    let Some(surroundings) = Surroundings::start(&[]) else { return };
+    all(client.run(&surroundings, ".", &["tests"]), 82);
+}
+
+#[test]
+fn api_3_python_etcd3gw() {
+    let Some(client) = Python::install("python-etcd3gw") else { return };
+    let Some(surroundings) = Surroundings::start(&[]) else { return };
+    all(client.run(&surroundings, ".", &["etcd3gw/tests"]), 39);
+}
+
+#[test]
+fn api_3_python_aetcd() {
+    let Some(client) = Python::install("python-aetcd") else { return };
+    let Some(surroundings) = Surroundings::start(&[]) else { return };
+    all(client.run(&surroundings, ".", &["tests", "--with-cluster"]), 93);
+}
+
+/// It starts its members itself, three for most tests. Its `tests/unit` talk to a mock alone, and some of
+/// them in a form that pytest has given up.
+#[test]
+fn api_2_python_etcd() {
+    let Some(client) = Python::install("python-etcd") else { return };
+    let Some(surroundings) = Surroundings::start(&[]) else { return };
+    let tests = ["src/etcd/tests/integration", "src/etcd/tests/test_auth.py"];
+    all(client.run(&surroundings, "src", &tests), 29);
+}
+
+#[test]
+fn api_3_node_etcd3() {
+    let Some(client) = Node::install("node-etcd3") else { return };
+    let Some(mut surroundings) = Surroundings::start(&[]) else { return };
+    // One that never started, which is refused.
+    surroundings.allow("failed to promote a member");
+    all(client.run(&surroundings), 32);
+}
+
+#[test]
+fn api_2_node_etcd() {
+    let Some(client) = Node::install("node-etcd") else { return };
+    let Some(surroundings) = Surroundings::start(&[]) else { return };
+    all(client.run(&surroundings), 11);
+}
+
+#[test]
+fn api_3_rust_etcd_client() {
+    let Some(client) = Rust::install() else { return };
+    // One of its tests wants answers in pieces.
+    let Some(surroundings) = Surroundings::start(&["--max-request-bytes=10240"]) else { return };
+    all(client.run(&surroundings), 29);
+}
