@@ -7,7 +7,8 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
+    time::Duration,
 };
 
 use e2e::{
@@ -137,6 +138,58 @@ fn v3_data_answers_as_it_did_from_a_snapshot_a_stopped_and_a_killed_member() {
     let copy = place.path("copy.db");
     fs::copy(from.join("member/snap/db"), &copy).expect("it can be copied");
     same(&place.imported(&copy, "copied", &[]).0, "copied");
+}
+
+#[test]
+fn what_the_file_lacks_is_taken_from_the_log() {
+    let Some(place) = Place::new() else { return };
+    // Only what forces it writes to the file: the compaction in the middle.
+    let flags = ["--backend-batch-interval=1h", "--backend-batch-limit=100000000"];
+    let mut original = place.original(&flags);
+    fill::v3(&original);
+    let expected = ask::v3(&original);
+    original.kill();
+    let (ours, summary) = place.imported(&place.path("original"), "ours", &[]);
+    assert!(summary["log-entries"] >= 5, "{summary:?}");
+    let found = ask::v3(&ours);
+    for (question, answer) in &expected {
+        assert_eq!(found.get(question), Some(answer), "{question}");
+    }
+}
+
+/// Wherever it is interrupted: there is no member, or a whole one.
+#[test]
+fn an_import_that_was_interrupted_left_no_member() {
+    let Some(place) = Place::new() else { return };
+    let mut original = place.original(&[]);
+    fill::v3(&original);
+    original.stop();
+    let from = place.path("original");
+    let (mut whole, mut interrupted) = (0, 0);
+    for round in 0..e2e::count("RETCD_INTERRUPTIONS", 12) {
+        let name = format!("round{round}");
+        let mut command = Command::new(binaries::etcdutl());
+        command.arg("import").arg(&from).arg("--data-dir").arg(place.path(&name));
+        let mut running =
+            command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it runs");
+        std::thread::sleep(Duration::from_millis(round * 15));
+        drop(running.kill());
+        drop(running.wait());
+        if place.path(&name).join("member/keyspace").exists() {
+            whole += 1;
+            let ours = place.start(&name);
+            assert_eq!(ask::keys(&ours).len(), 128);
+            continue;
+        }
+        interrupted += 1;
+        let start = Start::new().data_dir(&place.path(&name)).flag("--force-new-cluster");
+        let mut member = start.spawn();
+        member.allow("there is no member in");
+        member.allow("the log");
+        assert!(!member.reap(Duration::from_secs(30)).success(), "round {round}");
+    }
+    println!("{whole} whole, {interrupted} interrupted");
+    assert!(interrupted > 0);
 }
 
 #[test]
