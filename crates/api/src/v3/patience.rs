@@ -9,7 +9,7 @@ use std::{
 use base::{Refused, chance};
 use http::HeaderMap;
 use server::Handle;
-use tokio::time::{Instant, Interval, interval_at};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tonic::metadata::MetadataMap;
 
 use crate::context::Context;
@@ -81,7 +81,10 @@ impl Ticks {
         let nanos = context.handle.clock().monotonic().subsec_nanos();
         let [share, ..] = chance::mix(nanos.into()).to_be_bytes();
         let every = every + every / 10 * u32::from(share) / 256;
-        Self(Some(interval_at(Instant::now() + every, every)))
+        let mut ticks = interval_at(Instant::now() + every, every);
+        // What a client was too slow to be told is not told many times at once.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self(Some(ticks))
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Cx<'_>) -> Poll<()> {

@@ -340,6 +340,8 @@ impl Stream for WatchStream {
             }
             if this.progress.poll(cx).is_ready() {
                 this.tick();
+                // It wakes only whoever has heard that it is not time yet.
+                continue;
             }
             match this.wakes.take() {
                 Some(watch_id) => this.ask(watch_id),

@@ -108,3 +108,30 @@ fn an_answer_that_its_client_gives_up_holds_compaction_no_longer() {
     drop(stream);
     eventually("compaction goes on", || !store.is_compacting());
 }
+
+#[test]
+fn progress_is_told_again_once_all_events_are() {
+    let mut config = api::Config::default();
+    config.grpc.progress_interval = Duration::from_millis(20);
+    let member = Member::start_with(config);
+    let client = Client::connect(&member);
+    let mut stream: Stream<WatchRequest, WatchResponse> = client.open(WATCH);
+    let create =
+        WatchCreateRequest { key: "k".into(), progress_notify: true, ..Default::default() };
+    stream.send(&WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) });
+    assert!(stream.next().unwrap().unwrap().created);
+    for expected in 2..6 {
+        let put = PutRequest { key: "k".into(), ..PutRequest::default() };
+        drop::<PutResponse>(client.call("/etcdserverpb.KV/Put", &put).unwrap());
+        let mut is_told = false;
+        loop {
+            let answer = stream.next().unwrap().unwrap();
+            is_told |= !answer.events.is_empty();
+            // An interval with an event in it needs no progress; the next one does.
+            if is_told && answer.events.is_empty() {
+                assert_eq!(answer.header.unwrap().revision, expected);
+                break;
+            }
+        }
+    }
+}
