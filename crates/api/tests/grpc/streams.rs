@@ -82,7 +82,7 @@ fn a_large_answer_is_one_message_and_the_same_as_in_many() {
         pairs.append(&mut last.kvs);
         messages += 1;
     }
-    assert!(messages > KEYS / 2, "{messages}");
+    assert!(messages >= KEYS / 2, "{messages}");
     assert_eq!((pairs, last.count), (whole.kvs, 40));
     // A limit counts.
     let some = RangeRequest { limit: 30, ..all() };
