@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// How often it is said that others take this member for removed.
-const DISPUTE_EVERY: Duration = Duration::from_secs(60);
+const DISPUTE_EVERY: Duration = Duration::from_mins(1);
 
 /// What the threads of a member and its callers share.
 #[derive(Debug)]
@@ -89,7 +89,9 @@ pub(crate) struct Standing {
     leader_since: AtomicI64,
     /// The same, by the clock that never goes back.
     elected_at: AtomicU64,
-    /// When it was last said that a peer takes this member for removed while a leader does not.
+    /// Since when peers take this member for removed while a leader does not; none if 0. And when
+    /// that was last said.
+    disputed_since: AtomicU64,
     disputed_at: AtomicU64,
     pub(crate) committed: AtomicU64,
     pub(crate) applied: AtomicU64,
@@ -194,9 +196,14 @@ impl Shared {
             self.leave(&format!("as member {by} says"));
             return;
         }
+        // One that was really removed hears of that from its leader in a moment.
         let now = self.nanos();
+        let unset = standing.disputed_since.compare_exchange(0, now, Relaxed, Relaxed);
+        let since = unset.map_or_else(|since| since, |_| now);
         let last = standing.disputed_at.load(Relaxed);
-        if last == 0 || Duration::from_nanos(now.saturating_sub(last)) > DISPUTE_EVERY {
+        let over =
+            |from: u64, time: Duration| Duration::from_nanos(now.saturating_sub(from)) > time;
+        if over(since, self.config.election * 3) && (last == 0 || over(last, DISPUTE_EVERY)) {
             standing.disputed_at.store(now, Relaxed);
             tracing::error!(
                 peer = %by,

@@ -116,7 +116,7 @@ fn serve(shared: &Arc<Shared>, raft: &SharedRaft) -> Result<(), Failure> {
         let (can_propose, patience) = turned;
         shared.inbox.wait(can_propose, patience);
         if gathers && shared.waiters.waiting() >= GATHER_FROM {
-            thread::sleep(GATHER);
+            thread::park_timeout(GATHER);
         }
         let mut raft = lock(shared, raft);
         let work = shared.inbox.take(raft.core.can_propose());
