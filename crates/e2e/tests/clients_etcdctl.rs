@@ -455,8 +455,12 @@ fn mask(line: &str, how: How) -> String {
     masked + rest
 }
 
-/// The rows of `ETCD_INITIAL_CLUSTER` come in order of ids.
+/// The rows of `ETCD_INITIAL_CLUSTER` come in order of ids; an id that begins with a zero is shorter, and
+/// has more room in a table.
 fn sorted_rows(line: &str) -> String {
+    if line.starts_with('|') {
+        return line.split_whitespace().collect::<Vec<_>>().join(" ");
+    }
     let Some(rows) = line.strip_prefix("ETCD_INITIAL_CLUSTER=") else { return line.to_owned() };
     let mut rows: Vec<_> = rows.trim_matches('"').split(',').collect();
     rows.sort_unstable();
