@@ -52,8 +52,8 @@ fn member(name: &str, client: u16, peer: u16, rows: &str) -> Command {
     etcd
 }
 
-/// The members. They get Ctrl-C from the terminal themselves, as this process does; if it ends in
-/// another way, it takes them along.
+/// The members. They get Ctrl-C from the terminal themselves, as this process does. If one of them
+/// fails to start, the others are taken along; if this process alone is killed, they go on.
 struct Running(Vec<(&'static str, Child)>);
 
 impl Running {

@@ -300,8 +300,11 @@ fn state(member: &Member) -> Option<String> {
     Some(answer.json()["state"].as_str()?.to_owned())
 }
 
-/// All keys of this member as it has them, and its index.
+/// All keys of this member as it has them, its index, and the hash of all history that API 3 sees.
 fn tree(member: &Member) -> Option<Value> {
     let answer = try_ask(member, &Request::get("/v2/keys/?recursive=true&sorted=true"))?;
-    Some(serde_json::json!([answer.index(), answer.json()["node"]]))
+    let hash = try_ask(member, &Request::json("POST", "/v3/maintenance/hashkv", "{}"))?;
+    let mut hash = (hash.status == 200).then(|| hash.json())?;
+    hash.as_object_mut()?.remove("header");
+    Some(serde_json::json!([answer.index(), answer.json()["node"], hash]))
 }

@@ -106,7 +106,9 @@ pub struct Core {
     lags: bool,
     /// What it would have acknowledged meanwhile, to each leader most.
     withheld: BTreeMap<u64, Message>,
-    /// This leader was removed, and stays until the others know.
+    /// Who leads, or could, has committed so much, as they said themselves.
+    heard_commit: u64,
+    /// This member was removed, and stays until the others know.
     farewell: Option<farewell::Farewell>,
     /// This member was removed from its cluster: it answers those who have not heard of that, and
     /// never leads again.
@@ -155,6 +157,7 @@ impl Core {
             holds: BTreeMap::new(),
             lags: false,
             withheld: BTreeMap::new(),
+            heard_commit: 0,
             farewell: None,
             removed: false,
         };

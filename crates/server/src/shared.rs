@@ -33,6 +33,10 @@ use crate::{
     waiters::Waiters,
 };
 
+/// For so many election timeouts a member that has lost its leader does not believe that it was
+/// removed; and for so long after its start it believes that at once.
+const REMOVAL_TIMEOUTS: u32 = 4;
+
 /// How often it is said that others take this member for removed.
 const DISPUTE_EVERY: Duration = Duration::from_mins(1);
 
@@ -89,6 +93,8 @@ pub(crate) struct Standing {
     leader_since: AtomicI64,
     /// The same, by the clock that never goes back.
     elected_at: AtomicU64,
+    /// Since when there is no leader, by the same clock.
+    leaderless_since: AtomicU64,
     /// Since when peers take this member for removed while a leader does not; none if 0. And when
     /// that was last said.
     disputed_since: AtomicU64,
@@ -187,24 +193,28 @@ impl Shared {
         u64::try_from(self.now().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// A peer says that this member was removed. Whoever was removed hears no leader any more: one
-    /// that has a leader stays, with what its quorum has acknowledged. The peer was forced to go on
-    /// alone then (`--force-new-cluster`), while this cluster was out of its reach.
+    /// A peer says that this member was removed. Whoever was removed hears no leader any more, nor
+    /// finds one: a member that has a leader, or had one a moment ago, stays with what its quorum has
+    /// acknowledged. The peer was forced to go on alone then (`--force-new-cluster`), while this
+    /// cluster was out of its reach. A member that has just started has nothing to set against it.
     pub(crate) fn hear_of_removal(&self, by: MemberId) {
         let standing = &self.standing;
-        if standing.leader.load(Relaxed) == 0 {
+        let (now, patience) = (self.now(), self.config.election * REMOVAL_TIMEOUTS);
+        let over = |from: u64, time| now.saturating_sub(Duration::from_nanos(from)) > time;
+        let has_leader = standing.leader.load(Relaxed) != 0;
+        let is_lost = !has_leader && over(standing.leaderless_since.load(Relaxed), patience);
+        if is_lost || now < patience {
             self.leave(&format!("as member {by} says"));
             return;
         }
-        // One that was really removed hears of that from its leader in a moment.
-        let now = self.nanos();
-        let unset = standing.disputed_since.compare_exchange(0, now, Relaxed, Relaxed);
-        let since = unset.map_or_else(|since| since, |_| now);
+        let first = standing.disputed_since.compare_exchange(0, self.nanos(), Relaxed, Relaxed);
         let last = standing.disputed_at.load(Relaxed);
-        let over =
-            |from: u64, time: Duration| Duration::from_nanos(now.saturating_sub(from)) > time;
-        if over(since, self.config.election * 3) && (last == 0 || over(last, DISPUTE_EVERY)) {
-            standing.disputed_at.store(now, Relaxed);
+        // One that was really removed loses its leader in a moment.
+        if has_leader
+            && first.is_err_and(|since| over(since, patience))
+            && (last == 0 || over(last, DISPUTE_EVERY))
+        {
+            standing.disputed_at.store(self.nanos(), Relaxed);
             tracing::error!(
                 peer = %by,
                 "a peer says that this member was removed, but it has a leader, and stays: if the \
@@ -227,7 +237,11 @@ impl Shared {
     pub(crate) fn set_role(&self, role: Role) {
         let standing = &self.standing;
         let leader = role.leader.map_or(0, |id| id.0);
-        if standing.leader.swap(leader, Relaxed) != leader && leader != 0 {
+        let before = standing.leader.swap(leader, Relaxed);
+        if before != 0 && leader == 0 {
+            standing.leaderless_since.store(self.nanos(), Relaxed);
+        }
+        if before != leader && leader != 0 {
             self.counters.leader_changes.fetch_add(1, Relaxed);
             standing.leader_since.store(self.clock.wall().0, Relaxed);
             standing.elected_at.store(self.nanos(), Relaxed);

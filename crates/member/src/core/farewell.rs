@@ -16,13 +16,11 @@ pub(super) struct Farewell {
     index: u64,
     /// What raft has not heard of.
     progress: Progress,
-    /// Another leader knows.
-    is_known: bool,
 }
 
 impl Core {
-    /// Keeps back what was applied if it removes this leader, or comes after that. Returns it
-    /// otherwise.
+    /// Keeps back what was applied if it removes this leader, or one of two voters who knows that from
+    /// its own disk alone; or comes after that. Returns it otherwise.
     pub(super) fn hold_farewell(&mut self, progress: Progress) -> Option<Progress> {
         if let Some(farewell) = &mut self.farewell {
             farewell.progress.extend(progress);
@@ -33,10 +31,13 @@ impl Core {
             switched.change.change_type() == ConfChangeType::RemoveNode
                 && switched.change.node_id == own
         });
-        let index = removes.filter(|_| self.leads()).map(|(index, _)| index.0);
+        let voters = self.node.raft.prs().conf().voters().ids().len();
+        let alone_knows = |index: u64| voters == 2 && self.heard_commit < index;
+        let index = removes.map(|(index, _)| index.0);
+        let index = index.filter(|index| self.leads() || alone_knows(*index));
         let Some(index) = index else { return Some(progress) };
-        tracing::info!("this leader was removed, and goes once the others know");
-        self.farewell = Some(Farewell { index, progress, is_known: false });
+        tracing::info!("this member was removed, and goes once the others know");
+        self.farewell = Some(Farewell { index, progress });
         None
     }
 
@@ -46,15 +47,15 @@ impl Core {
             message.msg_type(),
             MessageType::MsgAppendResponse | MessageType::MsgHeartbeatResponse
         );
-        if let Some(farewell) = &mut self.farewell {
-            farewell.is_known |= !follows && message.commit >= farewell.index;
+        if !follows {
+            self.heard_commit = self.heard_commit.max(message.commit);
         }
     }
 
     /// What was kept back, once it can be told.
     pub(super) fn end_farewell(&mut self) -> Option<Progress> {
         let farewell = self.farewell.as_ref()?;
-        if !farewell.is_known && !self.is_committed_by_others(farewell.index) {
+        if self.heard_commit < farewell.index && !self.is_committed_by_others(farewell.index) {
             return None;
         }
         self.farewell.take().map(|farewell| farewell.progress)
