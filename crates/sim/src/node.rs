@@ -187,7 +187,9 @@ impl Node {
         let fails = failed_syncs > self.condition.failed_syncs;
         self.condition.failed_syncs = failed_syncs;
         common.report.failed_syncs += u64::from(fails);
-        invariants::failed_sync::stops(self.id(), fails, done.is_err())?;
+        // Whoever has left has stopped; its files are closed with a last sync.
+        let stopped = done.is_err() || self.gone;
+        invariants::failed_sync::stops(self.id(), fails, stopped)?;
         match done {
             Ok(()) => Ok(()),
             Err(_) if self.disk.failed() => self.crash(common),
