@@ -106,6 +106,8 @@ pub struct Core {
     lags: bool,
     /// What it would have acknowledged meanwhile, to each leader most.
     withheld: BTreeMap<u64, Message>,
+    /// Those who were members until the last change may have heard that so much is committed.
+    told_until: u64,
     /// Who leads, or could, has committed so much, as they said themselves.
     heard_commit: u64,
     /// This member was removed, and stays until the others know.
@@ -158,6 +160,7 @@ impl Core {
             lags: false,
             withheld: BTreeMap::new(),
             heard_commit: 0,
+            told_until: 0,
             farewell: None,
             removed: false,
         };
@@ -185,9 +188,15 @@ impl Core {
 
     /// Whether a read may be served here at once: what was acknowledged before it is applied
     /// here, since nobody else acknowledges anything, and what this member acknowledged in a
-    /// former run is applied too.
+    /// former run, or others before they were removed, is applied too. A learner does acknowledge:
+    /// what it has applied, perhaps before this member has.
     pub fn reads_at_once(&self) -> bool {
-        self.is_alone() && self.leads() && self.duties.settled
+        let has_others = self.node.raft.prs().iter().count() > 1;
+        self.is_alone()
+            && self.leads()
+            && self.duties.settled
+            && !has_others
+            && self.applied_index() >= self.told_until
     }
 
     /// Whether everything is applied here that was acknowledged before this member began to lead,
@@ -341,6 +350,7 @@ impl Core {
                 return Err(CoreError::Configuration { index });
             }
             self.node.mut_store().set_conf_state(state);
+            self.told_until = self.node.raft.raft_log.committed;
             if switched.change.change_type() == ConfChangeType::RemoveNode {
                 gone.push(switched.change.node_id);
             }
