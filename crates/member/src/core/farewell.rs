@@ -8,6 +8,9 @@
 
 use raft::eraftpb::{ConfChangeType, Message, MessageType};
 
+use backend::Applied;
+use base::Index;
+
 use super::Core;
 use crate::applier::Progress;
 
@@ -21,24 +24,33 @@ pub(super) struct Farewell {
 impl Core {
     /// Keeps back what was applied if it removes this leader, or one of two voters who knows that from
     /// its own disk alone; or comes after that. Returns it otherwise.
-    pub(super) fn hold_farewell(&mut self, progress: Progress) -> Option<Progress> {
+    pub(super) fn hold_farewell(&mut self, mut progress: Progress) -> Option<Progress> {
         if let Some(farewell) = &mut self.farewell {
             farewell.progress.extend(progress);
             return None;
         }
         let own = self.node.raft.id;
-        let removes = progress.switched.iter().find(|(_, switched)| {
+        let removal = progress.switched.iter().position(|(_, switched)| {
             switched.change.change_type() == ConfChangeType::RemoveNode
                 && switched.change.node_id == own
         });
-        let voters = self.node.raft.prs().conf().voters().ids().len();
-        let alone_knows = |index: u64| voters == 2 && self.heard_commit < index;
-        let index = removes.map(|(index, _)| index.0);
-        let index = index.filter(|index| self.leads() || alone_knows(*index));
-        let Some(index) = index else { return Some(progress) };
+        let Some((at, (index, switched))) =
+            removal.and_then(|at| Some((at, progress.switched.get(at)?)))
+        else {
+            return Some(progress);
+        };
+        let (index, of_two) = (index.0, switched.state.voters.len() == 1);
+        if !self.leads() && !(of_two && self.heard_commit < index) {
+            return Some(progress);
+        }
         tracing::info!("this member was removed, and goes once the others know");
+        // Raft hears of what came before: it must know who votes meanwhile.
+        let kept = progress.switched.split_off(at);
+        let applied = Applied { index: Index(index - 1), ..progress.applied };
+        let before = Progress { applied, switched: progress.switched };
+        let progress = Progress { applied: progress.applied, switched: kept };
         self.farewell = Some(Farewell { index, progress });
-        None
+        Some(before)
     }
 
     /// Another who leads, or could, says how far it has committed. Followers are counted apart.
