@@ -40,7 +40,8 @@ impl Core {
             return Some(progress);
         };
         let (index, of_two) = (index.0, switched.state.voters.len() == 1);
-        if !self.leads() && !(of_two && self.heard_commit < index) {
+        let alone_knows = of_two && self.heard_commit < index;
+        if !self.leads() && !alone_knows {
             return Some(progress);
         }
         tracing::info!("this member was removed, and goes once the others know");
