@@ -412,7 +412,8 @@ impl Side {
 
     /// The text without what differs from cluster to cluster and from run to run.
     fn masked(&self, how: How, line: &str, text: &str) -> String {
-        let masked = self.words.iter().fold(text.to_owned(), |text, (word, stands_for)| {
+        let text = text.lines().map(unpadded).collect::<Vec<_>>().join("\n");
+        let masked = self.words.iter().fold(text, |text, (word, stands_for)| {
             let text = text.replace(stands_for.as_str(), word);
             // The same id in JSON and in fields.
             match u64::from_str_radix(stands_for, 16) {
@@ -455,21 +456,51 @@ fn mask(line: &str, how: How) -> String {
     masked + rest
 }
 
-/// The rows of `ETCD_INITIAL_CLUSTER` come in order of ids; and etcdctl pads an id that begins with a zero,
-/// which is chance. The recorded runs hold every blank against the original's.
+/// The rows of `ETCD_INITIAL_CLUSTER` come in order of ids.
 fn sorted_rows(line: &str) -> String {
-    let line = &padding_of_one(line);
-    let Some(rows) = line.strip_prefix("ETCD_INITIAL_CLUSTER=") else { return line.clone() };
+    let Some(rows) = line.strip_prefix("ETCD_INITIAL_CLUSTER=") else { return line.to_owned() };
     let mut rows: Vec<_> = rows.trim_matches('"').split(',').collect();
     rows.sort_unstable();
     format!("ETCD_INITIAL_CLUSTER=\"{}\"", rows.join(","))
 }
 
-/// The line with one blank where there are several.
-fn padding_of_one(line: &str) -> String {
-    let mut letters: Vec<char> = line.chars().collect();
-    letters.dedup_by(|next, before| *next == ' ' && *before == ' ');
-    letters.into_iter().collect()
+/// The line without the blanks in the place of zeros that an id begins with: whether it does is chance.
+fn unpadded(line: &str) -> String {
+    let missing = |word: &str| {
+        let digits = word.trim_end_matches([',', ':']);
+        let is_id = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if is_id && (14..16).contains(&digits.len()) { 16 - digits.len() } else { 0 }
+    };
+    if line.starts_with('|') {
+        let cell = |cell: &str| match missing(cell.trim()) {
+            0 => cell.to_owned(),
+            _ => format!(" {} ", cell.trim()),
+        };
+        return line.split('|').map(cell).collect::<Vec<_>>().join("|");
+    }
+    let mut words: Vec<&str> = Vec::new();
+    for word in line.split(' ') {
+        for _ in 0..missing(word) {
+            words.pop_if(|before| before.is_empty());
+        }
+        words.push(word);
+    }
+    words.join(" ")
+}
+
+#[test]
+fn only_the_padding_of_an_id_is_chance() {
+    let id = "abcdef012345678";
+    for (line, same) in [
+        (format!("Member  {id} added"), format!("Member {id} added")),
+        (format!("  {id}, started"), format!(" {id}, started")),
+        (format!("|  {id} |  m0 |"), format!("| {id} |  m0 |")),
+        (format!("a, {id}, b"), format!("a, {id}, b")),
+        (format!("Member  {id}0  added"), format!("Member  {id}0  added")),
+        ("OK  2".to_owned(), "OK  2".to_owned()),
+    ] {
+        assert_eq!(unpadded(&line), same);
+    }
 }
 
 /// Words at spaces; what is within single quotes is one.
