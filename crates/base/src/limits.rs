@@ -30,7 +30,7 @@ pub const UNCOMMITTED_BYTES_MAX: u64 = 64 << 20;
 pub const UNAPPLIED_BYTES_MAX: usize = 64 << 20;
 /// Bytes of committed entries that one step hands to apply.
 pub const COMMITTED_BYTES_PER_STEP_MAX: u64 = 4 << 20;
-/// A follower acknowledges nothing while so much of what is committed has not reached its keyspace's
+/// A follower acknowledges no entries while so much of what is committed has not reached its keyspace's
 /// file: then the leader sends it no more.
 pub const FOLLOWER_BACKLOG_BYTES_MAX: usize = 16 << 20;
 /// Table changes that wait in memory for the flusher.
