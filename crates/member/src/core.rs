@@ -565,7 +565,8 @@ impl Core {
         self.duties.role_changed(own);
     }
 
-    fn leads(&self) -> bool {
+    /// Whether this member leads, as far as it knows.
+    pub fn leads(&self) -> bool {
         self.node.raft.state == StateRole::Leader
     }
 

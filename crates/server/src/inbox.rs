@@ -31,6 +31,8 @@ struct Queue {
     work: Work,
     /// Something waits besides proposals that is worth a wake-up.
     urgent: bool,
+    /// The raft thread is to be woken for proposals too.
+    can_propose: bool,
     stopping: bool,
 }
 
@@ -70,7 +72,7 @@ impl Inbox {
         queue.proposal_bytes = bytes;
         queue.proposals.push(proposal);
         // The others of a batch find the raft thread woken.
-        if queue.proposals.len() == 1 {
+        if queue.proposals.len() == 1 && queue.can_propose {
             self.wake.notify_one();
         }
         Ok(())
@@ -174,6 +176,7 @@ impl Inbox {
     /// on otherwise.
     pub(crate) fn wait(&self, can_propose: bool, patience: Duration) {
         let mut queue = self.queue.lock();
+        queue.can_propose = can_propose;
         let has_work = queue.urgent || (can_propose && !queue.proposals.is_empty());
         if !has_work && !patience.is_zero() {
             self.wake.wait_for(&mut queue, patience);
@@ -276,6 +279,15 @@ mod tests {
         let inbox = Inbox::default();
         inbox.propose(proposal(1, 1)).unwrap();
         assert!(inbox.take(false).proposals.is_empty());
+        assert_eq!(ids(&inbox.take(true)), [1]);
+    }
+    #[test]
+    fn a_proposal_that_woke_nobody_is_found_by_the_next_wait() {
+        let inbox = Inbox::default();
+        inbox.wait(false, Duration::ZERO);
+        inbox.propose(proposal(1, 1)).unwrap();
+        let asleep = Duration::from_secs(3600);
+        inbox.wait(true, asleep);
         assert_eq!(ids(&inbox.take(true)), [1]);
     }
 }

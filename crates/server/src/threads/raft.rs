@@ -9,7 +9,7 @@ use std::{
         Arc,
         atomic::Ordering::{Acquire, Relaxed, Release},
     },
-    thread::{self, JoinHandle},
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -41,11 +41,11 @@ const BACKLOG_LOOK: Duration = Duration::from_millis(2);
 /// would keep the others from the disk.
 const CROWD: Duration = Duration::from_millis(10);
 
-/// With so many writes under way in a cluster of several, the raft thread lets more gather for so
-/// long before it looks again: each look costs a message to every follower, and wakes threads there.
-/// Nobody notices, since the writes before take longer.
+/// With so many writes under way, a leader of several lets further ones gather until those before
+/// are committed, but no longer than this: each batch costs every member a message, a sync, and the
+/// wake-ups of its threads. Nobody notices, since the writes before take longer.
 const GATHER_FROM: usize = 16;
-const GATHER: Duration = Duration::from_micros(100);
+const GATHER: Duration = Duration::from_millis(1);
 
 /// How long a lone write may keep a thread of the network from the others, past the next tick.
 const LONE_WRITE_PATIENCE: Duration = Duration::from_millis(5);
@@ -66,6 +66,8 @@ pub(crate) struct Raft {
     has_progress: bool,
     /// Until then writes are expected to come in crowds, which share a sync.
     crowded_until: Duration,
+    /// Since when writes gather behind those that are not committed yet.
+    gathers_since: Option<Duration>,
     next_tick: Duration,
     stop_by: Option<Duration>,
     /// Until when a stopping leader waits for another to take over.
@@ -105,21 +107,18 @@ pub(crate) fn run(shared: &Arc<Shared>, raft: &SharedRaft, others: Others) {
 
 fn serve(shared: &Arc<Shared>, raft: &SharedRaft) -> Result<(), Failure> {
     loop {
-        let (turned, snapshots, gathers) = {
+        let (turned, snapshots) = {
             let mut raft = raft.lock();
             let turned = raft.turn()?;
-            (turned, mem::take(&mut raft.snapshots), !raft.core.is_alone())
+            (turned, mem::take(&mut raft.snapshots))
         };
         for message in snapshots {
             snapshots::send(shared, raft, message);
         }
         let (can_propose, patience) = turned;
         shared.inbox.wait(can_propose, patience);
-        if gathers && shared.waiters.waiting() >= GATHER_FROM {
-            thread::park_timeout(GATHER);
-        }
         let mut raft = lock(shared, raft);
-        let work = shared.inbox.take(raft.core.can_propose());
+        let work = raft.take_work();
         if shared.has_failed() || (work.stopping && raft.may_stop(&work)) {
             return Ok(());
         }
@@ -154,6 +153,7 @@ impl Raft {
             lags: false,
             has_progress: false,
             crowded_until: Duration::ZERO,
+            gathers_since: None,
             next_tick: shared.now() + shared.config.heartbeat,
             stop_by: None,
             hands_over_by: None,
@@ -175,11 +175,36 @@ impl Raft {
             self.restore()?;
             has_applied |= self.carry_out()?;
         }
-        let wake_at = self.plan(due);
+        let gathers = self.gathers_until();
+        let wake_at = self.plan(due).min(gathers.unwrap_or(Duration::MAX));
         // What was applied may bring new duties.
         let patience =
             if has_applied { Duration::ZERO } else { wake_at.saturating_sub(self.shared.now()) };
-        Ok((self.core.can_propose(), patience))
+        Ok((self.core.can_propose() && gathers.is_none(), patience))
+    }
+
+    /// Until when writes that come now wait for those before, if they do.
+    fn gathers_until(&mut self) -> Option<Duration> {
+        let core = &self.core;
+        if core.is_alone()
+            || !core.leads()
+            || core.committed() == core.last_index()
+            || self.shared.waiters.waiting() < GATHER_FROM
+        {
+            return None;
+        }
+        let now = self.shared.now();
+        let until = *self.gathers_since.get_or_insert(now) + GATHER;
+        (now < until).then_some(until)
+    }
+
+    /// What has come; writes only if they need not wait.
+    fn take_work(&mut self) -> Work {
+        let can_propose = self.core.can_propose() && self.gathers_until().is_none();
+        if can_propose {
+            self.gathers_since = None;
+        }
+        self.shared.inbox.take(can_propose)
     }
 
     /// Whether nothing is under way, in a member that is alone and leads.
