@@ -72,10 +72,14 @@ pub enum BackupError {
     )]
     Nothing { data_dir: PathBuf },
     #[error(
-        "{path} is not empty: choose another directory for the backup, or remove what is there, \
-         perhaps of a backup that was cut off"
+        "{path} is not empty: choose another directory for the backup, or remove what is there"
     )]
     NotEmpty { path: PathBuf },
+    #[error(
+        "{path} is in use by another process, which writes there or serves: wait for it, or choose \
+         another directory"
+    )]
+    InUse { path: PathBuf },
     #[error(
         "the keyspace {path} cannot be copied: {source}. If the member runs, stop it and try \
          again; if it does not, take the backup at another one"

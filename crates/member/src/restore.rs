@@ -151,19 +151,22 @@ pub fn restore(disk: &Arc<dyn Disk>, what: &Restore<'_>) -> Result<Restored, Res
 /// every member the same keyspace, and the same members in `as_whom` (see [`Bootstrap::of_all`]). With
 /// a bump other than 0 the revision is so much higher, and all before is compacted.
 ///
-/// What a failure leaves is removed.
+/// What a failure leaves is removed; what an attempt left that was killed, is removed by the next one.
 pub fn found<E: From<RestoreError>>(
     disk: &Arc<dyn Disk>,
     to: &Place,
     (as_whom, bump): (&Bootstrap, u64),
     make: impl FnOnce(&Path) -> Result<(), E>,
 ) -> Result<Restored, E> {
+    let target = Target::new(disk, to).map_err(RestoreError::from);
+    let has_rest = target.as_ref().is_ok_and(Target::has_rest);
     if let Some(wal_dir) = &to.wal_dir
+        && !has_rest
         && !matches!(disk.exists(wal_dir), Ok(false))
     {
         return Err(RestoreError::WalDirExists { path: wal_dir.clone() }.into());
     }
-    let mut target = Target::new(disk, to).map_err(RestoreError::from)?;
+    let mut target = target?;
     let path = target.copy.clone();
     let made = target.make_home().map_err(|error| RestoreError::from(error).into());
     let made = made.and_then(|()| make(&path));

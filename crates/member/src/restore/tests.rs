@@ -139,7 +139,8 @@ fn a_bump_raises_the_revision_and_has_a_bound() {
     }
 }
 
-/// The power fails in each operation in turn: what is left is the whole member, or none.
+/// The power fails in each operation in turn: what is left is the whole member, or none; and then the
+/// next attempt succeeds, whatever there is.
 #[test]
 fn a_restoring_that_was_cut_off_is_no_member() {
     let clean = mem_disk();
@@ -167,10 +168,82 @@ fn a_restoring_that_was_cut_off_is_no_member() {
             Err(error) => {
                 assert!(!done, "cut at {cut}: it was said to be done: {error}");
                 none += 1;
+                restored(&shared, "/r", (&as_whom, 0))
+                    .unwrap_or_else(|error| panic!("again, when cut at {cut}: {error}"));
+                let mut member = opened(&shared, "/r").unwrap();
+                run(&mut member);
+                assert!((1..=40).all(|id| holds(&member, id)), "again, when cut at {cut}");
             }
         }
     }
     assert!(whole > 0 && none > 10, "{whole} whole, {none} none");
+}
+
+/// Of two attempts the second waits for nobody, and takes nothing away; nor does one where somebody
+/// else has something.
+#[test]
+fn only_the_rest_of_an_attempt_is_removed() {
+    let mem = mem_disk();
+    let disk: Arc<dyn Disk> = Arc::new(mem.clone());
+    drop(saved(&mem, 5));
+    let as_whom = founding(&[2], 77);
+    let put = |path: &str| {
+        let path = Path::new(path);
+        disk.create_dir_all(path.parent().unwrap()).unwrap();
+        disk.open(path, base::Open::Create).unwrap().write_at(b"x", 0).unwrap();
+    };
+    let is_there = |path: &str| disk.exists(path.as_ref()).unwrap();
+    // A rest, with the copy that an import makes beside it, and half a segment.
+    for name in ["keyspace.copy.unfinished", "nodes.copy", "lock", "wal/0000000000000001.log.tmp"] {
+        put(&format!("/r/member/{name}"));
+    }
+    let held = disk.lock("/r/member/lock".as_ref()).unwrap();
+    let error = restored(&disk, "/r", (&as_whom, 0)).unwrap_err().to_string();
+    assert!(error.contains("in use by another process"), "{error}");
+    assert!(is_there("/r/member/nodes.copy"), "the other attempt goes on");
+    drop(held);
+    restored(&disk, "/r", (&as_whom, 0)).unwrap();
+    assert!(!is_there("/r/member/nodes.copy"));
+    run(&mut opened(&disk, "/r").unwrap());
+    for (dir, name) in [
+        ("/a", "member/keyspace"),
+        ("/b", "member/snap/db"),
+        ("/c", "other"),
+        ("/d", "member/wal/0000000000000000-0000000000000000.wal"),
+        ("/e", "member/wal/syslog.log"),
+        ("/f", "member/other.copy/x"),
+    ] {
+        put(&format!("{dir}/member/keyspace.copy"));
+        put(&format!("{dir}/{name}"));
+        let refused = restored(&disk, dir, (&as_whom, 0)).unwrap_err();
+        let is_told = matches!(refused, RestoreError::NotEmpty { .. } | RestoreError::Write(_));
+        assert!(is_told, "{name}: {refused}");
+        assert!(is_there(&format!("{dir}/{name}")), "{name}");
+    }
+    // A log that holds something is no rest.
+    put("/g/member/keyspace.copy");
+    let from = mem.open("/m/member/wal/0000000000000001.log".as_ref(), base::Open::Read).unwrap();
+    let mut log = vec![0; usize::try_from(from.len().unwrap()).unwrap()];
+    from.read_exact_at(&mut log, 0).unwrap();
+    put("/g/member/wal/0000000000000001.log");
+    let to = disk.open("/g/member/wal/0000000000000001.log".as_ref(), base::Open::Write).unwrap();
+    to.write_at(&log, 0).unwrap();
+    let refused = restored(&disk, "/g", (&as_whom, 0)).unwrap_err();
+    assert!(matches!(refused, RestoreError::NotEmpty { .. }), "{refused}");
+}
+
+/// Between the look and the lock another attempt has come to its end.
+#[test]
+fn who_comes_late_takes_nothing_away() {
+    let mem = mem_disk();
+    let disk: Arc<dyn Disk> = Arc::new(mem.clone());
+    drop(saved(&mem, 5));
+    let mut late = Target::new(&disk, &place("/r")).unwrap();
+    restored(&disk, "/r", (&founding(&[2], 77), 0)).unwrap();
+    let refused = late.make_home().unwrap_err();
+    assert!(matches!(refused, BackupError::NotEmpty { .. }), "{refused}");
+    late.remove();
+    run(&mut opened(&disk, "/r").unwrap());
 }
 
 /// What `import` does: a keyspace of any origin.
