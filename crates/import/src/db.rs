@@ -24,8 +24,14 @@ use crate::{
 /// A snapshot's pages are a multiple of this; a checksum behind them shows by the length.
 const ALIGNMENT: u64 = 512;
 const SHA256_BYTES: u64 = 32;
+/// No revision of the original is higher; behind it there is room for whatever may come.
+const REVISION_MAX: i64 = i64::MAX / 2;
 /// What is read at once for the checksum.
 const READ_BYTES: usize = 1 << 20;
+
+/// The rows of its own that are read.
+const NUMBERS: [&[u8]; 5] =
+    [b"consistent_index", b"scheduledCompactRev", b"finishedCompactRev", b"authEnabled", b"term"];
 
 /// The file, open.
 #[derive(Debug)]
@@ -39,6 +45,10 @@ pub(crate) struct Db {
     /// That has been removed up to here.
     swept: i64,
     pub(crate) auth: bool,
+    /// It is of a member, and not of a backup that etcdctl made up to 3.4.
+    pub(crate) has_members: bool,
+    /// It was written by 3.5 or later.
+    pub(crate) has_term: bool,
 }
 
 impl Db {
@@ -52,8 +62,11 @@ impl Db {
             compacted: -1,
             swept: -1,
             auth: false,
+            has_members: false,
+            has_term: false,
         };
         db.read_numbers()?;
+        db.has_members = db.bolt.bucket(b"members").map_err(damage)?.is_some();
         Ok(db)
     }
 
@@ -63,7 +76,9 @@ impl Db {
         let mut rows = Vec::new();
         for bucket in [b"meta".as_slice(), b"auth"] {
             self.each(bucket, &mut |row| {
-                rows.push(row);
+                if NUMBERS.contains(&&row.key[..]) {
+                    rows.push(row);
+                }
                 Ok(())
             })?;
         }
@@ -77,6 +92,7 @@ impl Db {
             };
             match &row.key[..] {
                 b"consistent_index" => self.consistent_index = named(number)?,
+                b"term" => self.has_term = true,
                 b"scheduledCompactRev" => scheduled = revision.unwrap_or(scheduled),
                 b"finishedCompactRev" => finished = revision.unwrap_or(finished),
                 b"authEnabled" => self.auth = row.value.first() == Some(&1),
@@ -85,7 +101,15 @@ impl Db {
         }
         self.compacted = scheduled.max(finished);
         self.swept = finished;
+        if self.compacted > REVISION_MAX {
+            let what = format!("it was compacted at {}, which cannot be", self.compacted);
+            return Err(Damage::new(self.path.clone(), what));
+        }
         Ok(())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// How many pages it has.
@@ -204,7 +228,7 @@ fn record(row: &Row) -> Result<Record, &'static str> {
     let [_, _, _, _, _, _, _, _, between, sub @ ..] = revision;
     let (main, sub) = (i64::from_be_bytes(*main), i64::from_be_bytes(*sub));
     let sub = u32::try_from(sub).map_err(|_| "a revision cannot be")?;
-    if *between != b'_' || main < 2 {
+    if *between != b'_' || !(2..=REVISION_MAX).contains(&main) {
         return Err("a revision cannot be");
     }
     let pair = KeyValue::decode(row.value.clone()).map_err(|_| "a pair cannot be decoded")?;

@@ -69,6 +69,15 @@ pub enum ImportError {
     )]
     Judgement(u64),
     #[error(
+        "{0} is a backup that etcdctl up to 3.4 made --with-v3: the numbers of its log are no longer \
+         those that its keys go by, so nobody can tell which of these writes they hold already. \
+         Import a snapshot (etcdctl snapshot save), or the data directory itself"
+    )]
+    Shifted(PathBuf),
+    /// The original has a lease that cannot be.
+    #[error("{path}: lease {id:x} with a time to live of {ttl} s cannot be: {why}")]
+    Lease { path: PathBuf, id: i64, ttl: i64, why: String },
+    #[error(
         "{count} names are both keys of v3 and nodes of v2: {names}. Say which are to stay: \
          --prefer v2 or --prefer v3"
     )]

@@ -21,6 +21,8 @@ mod nodes;
 mod replay;
 mod snap;
 mod source;
+#[cfg(test)]
+mod tests;
 
 use std::{
     path::{Path, PathBuf},
@@ -94,6 +96,8 @@ pub struct Imported {
     pub left_out: u64,
     /// What clients have written according to the log, and the files did not have yet.
     pub entries: u64,
+    /// Of these, the last ones, which nobody knows to be committed.
+    pub uncommitted: u64,
     /// The highest revision.
     pub revision: i64,
     /// The oldest revision that can be read; -1: all.
@@ -210,6 +214,9 @@ impl Making<'_> {
         let db = if exists { Some(self.db(&file, snap_dir, before)?) } else { None };
         if let Some(db) = &db {
             self.check_auth(db.auth)?;
+            if db.consistent_index > log.last() && !db.has_members {
+                return Err(ImportError::Shifted(wal.to_path_buf()));
+            }
             if db.consistent_index > log.last() {
                 let what = format!(
                     "it has entry {}, but the log ends at {}: they are not of one member, or the \
@@ -226,14 +233,22 @@ impl Making<'_> {
         }
         let mut nodes = Nodes::open(disk, self.aside, snap.as_ref(), snap_dir)?;
         let from = before + 1..=log.last();
+        nodes.refuses_updates_of_dirs = db.as_ref().is_some_and(|db| db.has_term);
+        // What the keys hold was committed, whether the log says so or not.
+        let committed = log.commit.max(db.as_ref().map_or(0, |db| db.consistent_index));
         let mut replay = replay::Replay::new(db.as_ref(), &mut building, &mut nodes)?;
+        let mut certain = 0;
         for index in from {
             self.tell(Stage::Log, index - before, log.last() - before);
             if let Some(entry) = log.entry(index)? {
                 replay.carry_out(&entry, wal)?;
             }
+            if index <= committed {
+                certain = replay.entries;
+            }
         }
         imported.entries = replay.entries;
+        imported.uncommitted = replay.entries - certain;
         let auth = replay.auth;
         self.check_auth(auth || nodes.auth()?)?;
         self.merge((&mut building, db.is_some()), &mut nodes, imported)?;

@@ -11,7 +11,7 @@
 
 mod segment;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{
     path::{Path, PathBuf},
@@ -43,6 +43,8 @@ pub(crate) struct Log {
     /// The entry before the first one.
     before: u64,
     places: Vec<Place>,
+    /// The last entry that is known to be committed.
+    pub(crate) commit: u64,
     /// A record at the end that was never written whole, and what is behind it.
     pub(crate) torn: bool,
 }
@@ -70,8 +72,8 @@ impl Log {
                 ),
             ));
         }
-        let Reading { segments, before, places, torn, .. } = reading;
-        Ok(Self { segments, before, places, torn })
+        let Reading { segments, before, places, state, torn, .. } = reading;
+        Ok(Self { segments, before, places, commit: state.commit, torn })
     }
 
     /// The last entry's index.

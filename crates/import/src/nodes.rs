@@ -14,6 +14,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use base::Disk;
 use bytes::Bytes;
 use mvcc::{Kind, Record};
+use proto::command::KeysMethod;
 use state::apply::Standing;
 
 use self::requests::Step;
@@ -26,6 +27,8 @@ use crate::{
 
 /// Where the nodes are that clients see.
 const CLIENTS: &[u8] = b"/1";
+/// What the original keeps of its members, and its version.
+const MEMBERS: &str = "/0/";
 /// There and `true` if permissions are asked for.
 const AUTH: &[u8] = b"/2/enabled";
 
@@ -40,6 +43,8 @@ pub(crate) struct Nodes {
     is_fresh: bool,
     /// What was there before that, in order.
     base: Vec<(i64, Kind, Bytes)>,
+    /// From 3.5 on an update of a directory is refused, even of its time to live.
+    pub(crate) refuses_updates_of_dirs: bool,
 }
 
 impl Nodes {
@@ -64,13 +69,25 @@ impl Nodes {
             }
             building.stand(Standing { revision: store.index, compacted: since, swept: since })?;
         }
-        Ok(Self { building, since, has_base, is_fresh: !has_base, base })
+        let (is_fresh, refuses_updates_of_dirs) = (!has_base, false);
+        Ok(Self { building, since, has_base, is_fresh, base, refuses_updates_of_dirs })
     }
 
     /// Carries out a request of the log.
     pub(crate) fn apply(&mut self, request: &Request) -> Result<(), ImportError> {
+        if self.is_fresh && request.method == "PUT" && request.path.starts_with(MEMBERS) {
+            // The first number of all, which no write of ours has: of the original's own, in a log out
+            // of which `etcdctl backup` took the changes of members.
+            return self.count(1);
+        }
         match requests::step(request) {
             Some(Step::Keys(write)) => {
+                let is_dir =
+                    || self.building.state().reader().store().get(Kind::Dir, &write.path, 0);
+                let is_update = write.method == i32::from(KeysMethod::Update);
+                if self.refuses_updates_of_dirs && is_update && is_dir()?.is_some() {
+                    return Ok(());
+                }
                 self.building.apply(proto::command::Op::Keys(write))?;
             }
             Some(Step::Expire(up_to)) => loop {

@@ -1,7 +1,7 @@
 //! What the log holds behind the files, carried out on what they hold.
 //!
 //! All of it: an entry that was not known to be committed may have been acknowledged, and of what was
-//! not, nobody knows that it did not happen.
+//! not, nobody knows that it did not happen. How many those were is told.
 
 use std::path::Path;
 
@@ -10,6 +10,7 @@ use proto::{
     command::{Compact, LeaseCheckpoint, LeaseNote, LeaseRevoke, Op},
     etcdserverpb::{AlarmRequest, LeaseGrantRequest, alarm_request::AlarmAction},
 };
+use state::Response;
 
 use crate::{
     Damage, ImportError,
@@ -27,7 +28,10 @@ const ROOT: &str = "root";
 /// The leases of etcd 3, and what is left of them.
 pub(crate) fn leases(db: &Db, into: &mut Building) -> Result<(), ImportError> {
     for Lease { id, ttl, remaining } in db.leases()? {
-        into.apply(Op::LeaseGrant(LeaseGrantRequest { id, ttl }))?;
+        if let Response::V3(Err(why)) = into.apply(Op::LeaseGrant(LeaseGrantRequest { id, ttl }))? {
+            let (path, why) = (db.path().to_path_buf(), why.to_string());
+            return Err(ImportError::Lease { path, id, ttl, why });
+        }
         if remaining > 0 {
             let notes = vec![LeaseNote { id, remaining, granted: into.granted(id) }];
             into.apply(Op::LeaseCheckpoint(LeaseCheckpoint { notes }))?;
@@ -42,6 +46,8 @@ pub(crate) struct Replay<'a> {
     nodes: &'a mut Nodes,
     /// The keys have all up to here; `None`: there is no etcd 3.
     applied: Option<u64>,
+    /// Whether the numbers of the log are those that the keys go by.
+    is_aligned: bool,
     /// Whether permissions are asked for.
     pub(crate) auth: bool,
     /// How many entries of clients were carried out.
@@ -62,7 +68,8 @@ impl<'a> Replay<'a> {
         }
         let applied = db.map(|db| db.consistent_index);
         let auth = db.is_some_and(|db| db.auth);
-        Ok(Self { keys, nodes, applied, auth, entries: 0 })
+        let is_aligned = db.is_none_or(|db| db.has_members);
+        Ok(Self { keys, nodes, applied, is_aligned, auth, entries: 0 })
     }
 
     pub(crate) fn carry_out(&mut self, entry: &Entry, log: &Path) -> Result<(), ImportError> {
@@ -77,7 +84,7 @@ impl<'a> Replay<'a> {
             REQUEST if entry.data.is_empty() => Ok(()),
             REQUEST => {
                 if let Ok(request) = RaftRequest::decode(entry.data.clone()) {
-                    return self.request(request, entry.index);
+                    return self.request(request, entry.index, log);
                 }
                 // As etcd 2 wrote them.
                 let request = Request::decode(entry.data.clone()).map_err(|_| damage())?;
@@ -96,12 +103,15 @@ impl<'a> Replay<'a> {
         self.nodes.apply(request)
     }
 
-    fn request(&mut self, request: RaftRequest, index: u64) -> Result<(), ImportError> {
+    fn request(&mut self, request: RaftRequest, index: u64, log: &Path) -> Result<(), ImportError> {
         if let Some(request) = &request.v2 {
             return self.v2(request);
         }
         if request.cluster_version_set.is_some() || request.cluster_member_attr_set.is_some() {
             return self.nodes.count(1);
+        }
+        if !self.is_aligned {
+            return Err(ImportError::Shifted(log.to_path_buf()));
         }
         if self.applied.is_some_and(|applied| index <= applied) {
             return Ok(());

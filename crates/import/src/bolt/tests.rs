@@ -152,6 +152,11 @@ fn meta_page(page_bytes: usize, id: u64, (root, pages, transaction): (u64, u64, 
     page
 }
 
+/// What a meta ends with.
+pub(crate) fn sum(meta: &[u8]) -> u64 {
+    fnv1a(meta)
+}
+
 /// A file with these buckets.
 pub(crate) fn file(page_bytes: usize, buckets: &[(&'static str, Content)]) -> Vec<u8> {
     let mut maker = Maker::new(page_bytes);

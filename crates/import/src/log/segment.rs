@@ -18,6 +18,8 @@ const READ_BYTES: usize = 256 << 10;
 
 /// Kind, checksum, and no data.
 const RECORD_BYTES_MIN: u64 = 4;
+/// More than any record of etcd takes: what is longer is no memory of ours to spend.
+const RECORD_BYTES_MAX: u64 = 1 << 30;
 /// Behind so many nothing is looked for any more.
 const ZEROS_AT_THE_END: u64 = 1 << 20;
 
@@ -97,6 +99,9 @@ impl Segment {
         // A segment's room is made in advance: no crash leaves less of a record than its place.
         if length + padding > self.length - from {
             return Err(self.damage(at, CUT));
+        }
+        if length > RECORD_BYTES_MAX {
+            return Err(self.damage(at, "it is longer than any record of etcd"));
         }
         let bytes = self.bytes(from, length)?;
         let next = from + length + padding;

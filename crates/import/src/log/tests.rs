@@ -15,14 +15,14 @@ use crate::{
 const DIR: &str = "/wal";
 
 /// Segments in the making.
-struct Maker {
+pub(crate) struct Maker {
     crc: u32,
     bytes: Vec<u8>,
     segments: Vec<(String, Vec<u8>)>,
 }
 
 impl Maker {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut maker = Self { crc: 0, bytes: Vec::new(), segments: Vec::new() };
         maker.begin();
         maker
@@ -53,15 +53,19 @@ impl Maker {
 
     fn entry(&mut self, index: u64, term: u64, data: &[u8]) {
         let data = Bytes::copy_from_slice(data);
-        self.record(kind::ENTRY, Entry { kind: 0, term, index, data }.encode_to_vec());
+        self.add(&Entry { kind: 0, term, index, data });
     }
 
-    fn commit(&mut self, commit: u64) {
+    pub(crate) fn add(&mut self, entry: &Entry) {
+        self.record(kind::ENTRY, entry.encode_to_vec());
+    }
+
+    pub(crate) fn commit(&mut self, commit: u64) {
         self.record(kind::STATE, HardState { term: 1, commit }.encode_to_vec());
     }
 
     /// Another segment begins behind this entry.
-    fn cut(&mut self, index: u64) {
+    pub(crate) fn cut(&mut self, index: u64) {
         self.end(0);
         let name = format!("{:016x}-{index:016x}.wal", self.segments.len());
         self.segments.push((name, Vec::new()));
@@ -77,7 +81,7 @@ impl Maker {
         self.segments.last_mut().unwrap().1 = bytes;
     }
 
-    fn finish(mut self) -> Vec<(String, Vec<u8>)> {
+    pub(crate) fn finish(mut self) -> Vec<(String, Vec<u8>)> {
         self.end(4_096);
         self.segments
     }

@@ -11,6 +11,9 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::history::History;
 
+/// Behind it there is room for whatever may come.
+const INDEX_MAX: i64 = i64::MAX / 2;
+
 /// What the store held.
 #[derive(Debug)]
 pub(super) struct Store {
@@ -137,7 +140,8 @@ pub(super) fn record(
 }
 
 pub(super) fn number(of: u64) -> Result<i64, String> {
-    i64::try_from(of).map_err(|_| format!("{of} is no index"))
+    let index = i64::try_from(of).ok().filter(|index| *index <= INDEX_MAX);
+    index.ok_or_else(|| format!("{of} is no index"))
 }
 
 /// `None`: it stays for ever, which Go writes as the year 1.

@@ -201,3 +201,41 @@ fn times_to_live_are_points_in_time() {
     assert_eq!(record.expiry.map(|expiry| expiry.0), Some(2_000_000_000_500_000_000));
     assert_eq!(record.action, Action::Set);
 }
+
+/// Out of a backup's log the changes of members were taken, so that it begins with the version.
+#[test]
+fn the_first_number_can_be_of_the_original_itself() {
+    for changes in [0, 1, 3] {
+        let mut nodes = open(None);
+        for _ in 0..changes {
+            nodes.apply_change(&ConfChange { kind: 0, context: Bytes::new() }).unwrap();
+        }
+        nodes.apply(&request("PUT", "/0/version", "3.4.0")).unwrap();
+        nodes.apply(&request("PUT", "/1/a", "x")).unwrap();
+        assert_eq!(history(&nodes).0, [format!("{} /a=x", changes + 2)], "{changes}");
+        assert_eq!(nodes.index(), changes + 2);
+    }
+}
+
+#[test]
+fn from_3_5_on_no_directory_is_updated() {
+    for refuses in [false, true] {
+        let mut nodes = open(None);
+        nodes.refuses_updates_of_dirs = refuses;
+        nodes.apply_change(&ConfChange { kind: 0, context: Bytes::new() }).unwrap();
+        nodes.apply(&Request { dir: true, ..request("PUT", "/1/d", "") }).unwrap();
+        nodes.apply(&request("PUT", "/1/f", "")).unwrap();
+        for (path, dir) in [("/1/d", true), ("/1/f", false)] {
+            let update = request("PUT", path, "");
+            let prev_exist = Some(true);
+            nodes.apply(&Request { dir, prev_exist, expiration: 1 << 62, ..update }).unwrap();
+        }
+        let expiry = |kind, name: &[u8]| {
+            let store = nodes.building.state().reader().store().get(kind, name, 0);
+            store.unwrap().unwrap().expiry.is_some()
+        };
+        assert_eq!(expiry(Kind::Dir, b"/1/d"), !refuses);
+        assert!(expiry(Kind::Key, b"/1/f"));
+        assert_eq!(nodes.index(), if refuses { 4 } else { 5 });
+    }
+}
