@@ -72,15 +72,22 @@ impl Import {
             without_auth: self.without_auth,
         };
         let disk: Arc<dyn Disk> = Arc::new(OsDisk);
-        let bar = Bar::new();
+        let mut bar = Bar::default();
         let imported = ::import::import(&disk, &what, &mut |progress| bar.show(progress));
-        bar.0.finish_and_clear();
+        bar.clear();
         let imported = imported.map_err(|error| Failure::new(Exit::Error, error))?;
         if imported.torn {
             output::note(
                 "warning: the log ended in a record that was never written whole, as a crash leaves \
                  it; that record was left out",
             );
+        }
+        if imported.uncommitted > 0 {
+            output::note(format_args!(
+                "warning: the last {} writes of the log are not known to be committed; they count, \
+                 since they may have been acknowledged",
+                imported.uncommitted
+            ));
         }
         if imported.left_out > 0 {
             output::note(format_args!(
@@ -111,29 +118,39 @@ fn summary(imported: &Imported) -> String {
     )
 }
 
-/// Shows on a terminal how far it is.
-struct Bar(ProgressBar);
+/// Shows on a terminal how far it is: each stage has a bar of its own.
+#[derive(Default)]
+struct Bar(Option<(Stage, ProgressBar)>);
 
 impl Bar {
-    /// indicatif draws nothing where stderr is no terminal.
-    fn new() -> Self {
-        let bar = ProgressBar::new(0);
-        let style = ProgressStyle::with_template("{msg} [{bar:40}] {percent}% {eta}");
-        Self(bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())))
+    fn show(&mut self, Progress { stage, done, total }: Progress) {
+        if !matches!(&self.0, Some((shown, _)) if *shown == stage) {
+            self.clear();
+            let bar = Self::of(stage, total);
+            // However soon it is over: whoever waits sees it begin.
+            bar.tick();
+            self.0 = Some((stage, bar));
+        }
+        if let Some((_, bar)) = &self.0 {
+            bar.set_position(done);
+        }
     }
 
-    fn show(&self, Progress { stage, done, total }: Progress) {
-        let name = match stage {
+    /// indicatif draws nothing where stderr is no terminal.
+    fn of(stage: Stage, total: u64) -> ProgressBar {
+        let style = ProgressStyle::with_template("{msg} [{bar:40}] {percent}% {eta}");
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+        ProgressBar::new(total).with_style(style).with_message(match stage {
             Stage::Checking => "checksum",
             Stage::Keys => "keys",
             Stage::Log => "log",
             Stage::Nodes => "v2 nodes",
-        };
-        if self.0.message() != name {
-            self.0.set_message(name);
-            self.0.reset();
+        })
+    }
+
+    fn clear(&mut self) {
+        if let Some((_, bar)) = self.0.take() {
+            bar.finish_and_clear();
         }
-        self.0.set_length(total);
-        self.0.set_position(done);
     }
 }
