@@ -4,6 +4,7 @@
 //! with hashes, into `target/clients/`. Their tests run in the network namespace of a member, who is
 //! at `localhost:2379` there.
 
+pub mod etcd35;
 mod install;
 mod left_out;
 pub mod node;

@@ -1,143 +1,34 @@
 //! `etcdutl import`: what the original left is what a cluster of ours begins with.
 //!
 //! Real etcd is filled, asked everything, and stopped or killed; its data is imported; ours is asked
-//! the same and answers the same.
+//! the same and answers the same. Here it is 3.4; `versions` has 3.5, `clusters` those of three
+//! members, `backups` what `etcdctl backup` makes and logs of several parts, `attempts` what is cut
+//! off and what is shown meanwhile.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::fs;
 
-use e2e::{
-    Answer, Member, Request, Start, binaries, ports, rings,
-    run::{self, Output, run},
-};
-use serde_json::{Value, json};
-use tempfile::TempDir;
+use e2e::Member;
+use serde_json::json;
 
 mod import {
     pub(super) mod ask;
+    mod attempts;
+    mod backups;
+    mod clusters;
     pub(super) mod fill;
+    pub(super) mod place;
+    mod versions;
 }
 
-use import::{ask, fill};
-
-/// A place for real etcd, and for what becomes of its data.
-struct Place {
-    dir: TempDir,
-    original: PathBuf,
-}
-
-impl Place {
-    /// `None`: real etcd is not there.
-    fn new() -> Option<Self> {
-        let original = binaries::real_etcd();
-        let why_not = "/usr/bin/etcd 3.4 is not installed: apt-get install etcd-server";
-        if !rings::can_run("real-etcd", original.is_some(), why_not) || binaries::is_original() {
-            return None;
-        }
-        let dir = tempfile::tempdir().expect("/tmp can be written");
-        Some(Self { dir, original: original? })
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    /// Real etcd, with its data in `original`.
-    fn original(&self, flags: &[&str]) -> Member {
-        let start = Start::original(self.original.clone()).data_dir(&self.path("original"));
-        let start = start.peer_url(&format!("http://127.0.0.1:{}", ports::free()));
-        flags.iter().fold(start, |start, flag| start.flag(flag)).start()
-    }
-
-    /// Imports `from` into `to`.
-    fn import(&self, from: &Path, to: &str, flags: &[&str]) -> Output {
-        let mut command = Command::new(binaries::etcdutl());
-        command.arg("import").arg(from).arg("--data-dir").arg(self.path(to)).args(flags);
-        run(&mut command, "")
-    }
-
-    /// Imports `from`, and starts a member on that.
-    fn imported(&self, from: &Path, to: &str, flags: &[&str]) -> (Member, BTreeMap<String, i64>) {
-        let output = self.import(from, to, flags);
-        assert_eq!(output.exit, Some(0), "{output:?}");
-        (self.start(to), summary(&output))
-    }
-
-    fn start(&self, data_dir: &str) -> Member {
-        let start = Start::new().data_dir(&self.path(data_dir));
-        start.peer_url(&format!("http://127.0.0.1:{}", ports::free())).start()
-    }
-
-    /// The import is refused with this text, and leaves nothing.
-    #[track_caller]
-    fn refused(&self, from: &Path, flags: &[&str], why: &str) {
-        let output = self.import(from, "refused", flags);
-        assert_eq!(output.exit, Some(1), "{output:?}");
-        assert!(output.stderr.starts_with("Error: "), "{output:?}");
-        assert!(output.stderr.contains(why), "{output:?}");
-        assert!(!self.path("refused").exists(), "something is left");
-    }
-}
-
-/// The line on stdout, `name=number` by `name=number`.
-fn summary(output: &Output) -> BTreeMap<String, i64> {
-    let line = output.stdout.strip_suffix('\n').expect("a line");
-    line.split(' ')
-        .map(|pair| {
-            let (name, number) = pair.split_once('=').expect("a pair");
-            (name.to_owned(), number.parse().expect("a number"))
-        })
-        .collect()
-}
-
-fn json_of(member: &Member, path: &str, body: &Value) -> Answer {
-    member.ask(&Request::json("POST", path, &body.to_string()))
-}
+use import::{
+    ask, fill,
+    place::{self, Place, json_of},
+};
 
 #[test]
 fn v3_data_answers_as_it_did_from_a_snapshot_a_stopped_and_a_killed_member() {
     let Some(place) = Place::new() else { return };
-    let mut original = place.original(&[]);
-    fill::v3(&original);
-    let save = place.path("saved.db");
-    let etcdctl = binaries::real_etcdctl().expect("it comes with real etcd");
-    let mut command = run::etcdctl_v3(&etcdctl, &original.url());
-    let saved = run(command.args(["snapshot", "save"]).arg(&save), "");
-    assert_eq!(saved.exit, Some(0), "{saved:?}");
-    let expected = ask::v3(&original);
-    original.kill();
-    let from = place.path("original");
-    let (killed, summary) = place.imported(&from, "killed", &[]);
-    let same = |member: &Member, what: &str| {
-        let found = ask::v3(member);
-        for (question, answer) in &expected {
-            assert_eq!(found.get(question), Some(answer), "{what}: {question}");
-        }
-        assert_eq!(found.len(), expected.len());
-    };
-    same(&killed, "killed");
-    assert_eq!(summary["leases"], 3, "{summary:?}");
-    assert_eq!(summary["v2-nodes"], 0, "{summary:?}");
-    // It goes on from there.
-    let put = json_of(&killed, "/v3/kv/put", &json!({"key": "YQ==", "value": "Yg=="})).json();
-    assert_eq!(put["header"]["revision"], (summary["revision"] + 1).to_string());
-    drop(killed);
-    original.restart();
-    original.stop();
-    let (stopped, summary) = place.imported(&from, "stopped", &[]);
-    same(&stopped, "stopped");
-    assert_eq!(summary["log-entries"], 0, "all was in the file: {summary:?}");
-    drop(stopped);
-    same(&place.imported(&save, "saved", &[]).0, "saved");
-    // As somebody copied it, without a checksum.
-    let copy = place.path("copy.db");
-    fs::copy(from.join("member/snap/db"), &copy).expect("it can be copied");
-    same(&place.imported(&copy, "copied", &[]).0, "copied");
+    place::v3_answers_as_it_did(&place);
 }
 
 #[test]
@@ -157,73 +48,10 @@ fn what_the_file_lacks_is_taken_from_the_log() {
     }
 }
 
-/// Wherever it is interrupted: there is no member, or a whole one.
-#[test]
-fn an_import_that_was_interrupted_left_no_member() {
-    let Some(place) = Place::new() else { return };
-    let mut original = place.original(&[]);
-    fill::v3(&original);
-    original.stop();
-    let from = place.path("original");
-    let (mut whole, mut interrupted) = (0, 0);
-    for round in 0..e2e::count("RETCD_INTERRUPTIONS", 12) {
-        let name = format!("round{round}");
-        let mut command = Command::new(binaries::etcdutl());
-        command.arg("import").arg(&from).arg("--data-dir").arg(place.path(&name));
-        let mut running =
-            command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it runs");
-        std::thread::sleep(Duration::from_millis(round * 15));
-        drop(running.kill());
-        drop(running.wait());
-        if place.path(&name).join("member/keyspace").exists() {
-            whole += 1;
-            let ours = place.start(&name);
-            assert_eq!(ask::keys(&ours).len(), 128);
-            continue;
-        }
-        interrupted += 1;
-        let start = Start::new().data_dir(&place.path(&name)).flag("--force-new-cluster");
-        let mut member = start.spawn();
-        member.allow("there is no member in");
-        member.allow("the log");
-        assert!(!member.reap(Duration::from_secs(30)).success(), "round {round}");
-    }
-    println!("{whole} whole, {interrupted} interrupted");
-    assert!(interrupted > 0);
-}
-
 #[test]
 fn v2_data_keeps_its_indexes_with_and_without_a_snapshot() {
     let Some(place) = Place::new() else { return };
-    for (name, snapshots) in [("log", "--snapshot-count=100000"), ("snap", "--snapshot-count=25")] {
-        let mut original = place.original(&[snapshots]);
-        fill::v2(&original);
-        let expected = ask::v2(&original);
-        let since = 6;
-        let events = ask::v2_events(&original, since);
-        original.kill();
-        drop(original);
-        let files = fs::read_dir(place.path("original/member/snap")).expect("it is there");
-        let is_snap = |file: &fs::DirEntry| file.path().extension().is_some_and(|is| is == "snap");
-        let has_snap = files.map(|file| file.expect("it is listed")).any(|file| is_snap(&file));
-        assert_eq!(has_snap, name == "snap");
-        let (ours, summary) = place.imported(&place.path("original"), name, &[]);
-        let found = ask::v2(&ours);
-        for (question, answer) in expected.as_object().expect("answers") {
-            assert_eq!(found.get(question), Some(answer), "{name}: {question}");
-        }
-        assert_eq!(
-            summary["revision"].unsigned_abs(),
-            expected["index"].as_u64().expect("a number")
-        );
-        assert!(summary["log-entries"] > 0, "{summary:?}");
-        // In the log, and in what the store keeps of its events.
-        assert_eq!(ask::v2_events(&ours, since), events, "{name}");
-        let put = ours.put("/next", "1");
-        assert_eq!(put, expected["index"].as_u64().expect("a number") + 1);
-        drop(ours);
-        fs::remove_dir_all(place.path("original")).expect("it is there");
-    }
+    place::v2_keeps_its_indexes(&place);
 }
 
 #[test]
@@ -372,12 +200,8 @@ fn damaged_data_is_refused() {
     }
     assert!(refused > 20, "{refused}");
     // Behind its checksum nothing is let pass.
-    let etcdctl = binaries::real_etcdctl().expect("it comes with real etcd");
     original.restart();
-    let save = place.path("saved.db");
-    let mut command = run::etcdctl_v3(&etcdctl, &original.url());
-    let saved = run(command.args(["snapshot", "save"]).arg(&save), "");
-    assert_eq!(saved.exit, Some(0), "{saved:?}");
+    let save = place.save(&original, "saved.db");
     let mut bytes = fs::read(&save).expect("it is there");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;

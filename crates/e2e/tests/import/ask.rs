@@ -56,6 +56,7 @@ pub(crate) fn v3(member: &Member) -> Answers {
         answers.insert(name.to_owned(), range(member, &body));
     }
     answers.insert("revision".to_owned(), now.into());
+    answers.insert("all by gRPC".to_owned(), all_by_grpc(member));
     answers.insert("hash".to_owned(), hash(member));
     let leases = post(member, "/v3/lease/leases", &json!({}));
     let mut ids: Vec<i64> = leases["leases"]
@@ -75,6 +76,17 @@ pub(crate) fn v3(member: &Member) -> Answers {
     }
     answers.insert("leases".to_owned(), ids.into());
     answers
+}
+
+/// Every key with its value, its revisions, its version and its lease, as real `etcdctl` gets it.
+fn all_by_grpc(member: &Member) -> Value {
+    let etcdctl = binaries::real_etcdctl().expect("it comes with real etcd");
+    let mut command = run::etcdctl_v3(&etcdctl, &member.url());
+    let output = run::run(command.args(["get", "", "--from-key", "--write-out", "json"]), "");
+    let mut found: Value = serde_json::from_str(&output.stdout).expect("JSON");
+    assert!(found["kvs"][0]["mod_revision"].is_number(), "{output:?}");
+    found["header"] = json!({"revision": found["header"]["revision"]});
+    found
 }
 
 /// Of all history, as etcd computes it.
