@@ -108,9 +108,8 @@ impl Drop for Load {
 
 impl Record {
     fn acknowledged(&self) -> impl Iterator<Item = &Operation> {
-        let is_done = |one: &&Operation| {
-            matches!(one.action, Action::Change(_, Outcome::Done { .. }))
-        };
+        let is_done =
+            |one: &&Operation| matches!(one.action, Action::Change(_, Outcome::Done { .. }));
         self.history.iter().filter(is_done)
     }
 
