@@ -33,9 +33,9 @@ async fn turn_away(ports: &[Bound]) {
         for port in ports {
             while let Poll::Ready(Ok(_)) = port.listener.poll_accept(context) {}
         }
-        Poll::Pending
+        Poll::<()>::Pending
     })
-    .await
+    .await;
 }
 
 #[cfg(test)]
