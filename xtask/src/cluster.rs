@@ -1,12 +1,21 @@
 //! Three members on this machine, to try things on.
 
 use std::{
+    os::unix::process::CommandExt as _,
     process::{Child, Command},
+    sync::mpsc::{self, Receiver},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::{
+    sys::{
+        prctl,
+        signal::{SigSet, Signal, kill},
+    },
+    unistd::{Pid, getppid},
+};
 
 use crate::cargo::{cargo, run};
 
@@ -14,18 +23,32 @@ use crate::cargo::{cargo, run};
 const MEMBERS: [(&str, u16, u16); 3] =
     [("infra1", 2379, 2380), ("infra2", 22379, 22380), ("infra3", 32379, 32380)];
 const DIR: &str = "target/cluster";
+/// The signals that end the members.
+const ENDING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+/// A member needs no longer to end in order.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Of how many members have ended.
+const LOOK: Duration = Duration::from_millis(50);
+/// The chore that becomes a member: see [`become_member`].
+pub(crate) const MEMBER: &str = "cluster-member";
 
-/// Starts the members; Ctrl-C ends all of them. Their data stays for the next time.
+/// Starts the members, of the server at the path that is given or else of our own; a signal ends all
+/// of them. Their data stays for the next time.
 pub(crate) fn start(rest: &[String]) -> Result<()> {
-    if !rest.is_empty() {
-        bail!("it takes no arguments");
-    }
-    run(cargo(["build", "--release", "--package", "etcd", "--package", "etcdctl"]))?;
+    let etcd = match rest {
+        [] => {
+            run(cargo(["build", "--release", "--package", "etcd", "--package", "etcdctl"]))?;
+            "target/release/etcd"
+        }
+        [path] => path,
+        _ => bail!("it takes the path of a server, or nothing"),
+    };
     let rows = MEMBERS.map(|(name, _, peer)| format!("{name}=http://127.0.0.1:{peer}")).join(",");
     let endpoints = MEMBERS.map(|(_, client, _)| format!("http://127.0.0.1:{client}")).join(",");
+    let signals = signals()?;
     let mut running = Running(Vec::new());
     for (name, client, peer) in MEMBERS {
-        let child = member(name, client, peer, &rows).spawn();
+        let child = member(etcd, (name, client, peer), &rows)?.spawn();
         let child = child.with_context(|| format!("start {name}"))?;
         println!("{name}: http://127.0.0.1:{client}, process {}, data in {DIR}", child.id());
         running.0.push((name, child));
@@ -33,13 +56,31 @@ pub(crate) fn start(rest: &[String]) -> Result<()> {
     println!("Ctrl-C ends all. Try:");
     println!("  curl http://127.0.0.1:2379/v2/keys/message -XPUT -d value=Hello");
     println!("  target/release/etcdctl --endpoints {endpoints} cluster-health");
-    running.wait()
+    running.wait(&signals)
 }
 
-fn member(name: &str, client: u16, peer: u16, rows: &str) -> Command {
-    let mut etcd = Command::new("target/release/etcd");
+/// The signals that are to end the members, as they come; from now on they end nothing by
+/// themselves.
+fn signals() -> Result<Receiver<Signal>> {
+    let awaited = SigSet::from_iter(ENDING);
+    awaited.thread_block().context("block signals")?;
+    let (give, signals) = mpsc::channel();
+    thread::spawn(move || {
+        while let Ok(signal) = awaited.wait() {
+            if give.send(signal).is_err() {
+                return;
+            }
+        }
+    });
+    Ok(signals)
+}
+
+/// It is this program first, which becomes the member: see [`become_member`].
+fn member(etcd: &str, (name, client, peer): (&str, u16, u16), rows: &str) -> Result<Command> {
+    let this = std::env::current_exe().context("find this program")?;
     let [client, peer] = [client, peer].map(|port| format!("http://127.0.0.1:{port}"));
-    etcd.args([
+    let mut command = Command::new(this);
+    command.args([MEMBER, &std::process::id().to_string(), etcd]).args([
         format!("--name={name}"),
         format!("--data-dir={DIR}/{name}.etcd"),
         format!("--listen-client-urls={client}"),
@@ -49,16 +90,30 @@ fn member(name: &str, client: u16, peer: u16, rows: &str) -> Command {
         format!("--initial-cluster={rows}"),
         "--initial-cluster-token=xtask-cluster".to_owned(),
     ]);
-    etcd
+    // Ctrl-C is for this process, which passes it on: a second signal would end a member at once.
+    command.process_group(0);
+    Ok(command)
 }
 
-/// The members. They get Ctrl-C from the terminal themselves, as this process does. If one of them
-/// fails to start, the others are taken along; if this process alone is killed, they go on.
+/// Becomes a member that dies with the process that started it, however that ends. `rest` has that
+/// process, the server and its flags.
+pub(crate) fn become_member(rest: &[String]) -> Result<()> {
+    let [parent, etcd, flags @ ..] = rest else { bail!("it is only for the chore `cluster`") };
+    prctl::set_pdeathsig(Signal::SIGKILL).context("ask to die with the parent")?;
+    // It may be gone already.
+    ensure!(*parent == getppid().to_string(), "whoever started this member is gone");
+    SigSet::from_iter(ENDING).thread_unblock().context("unblock signals")?;
+    // Returns only if it fails.
+    Err(Command::new(etcd).args(flags).exec()).with_context(|| format!("start {etcd}"))
+}
+
+/// The members. If one of them fails to start, the others are taken along.
 struct Running(Vec<(&'static str, Child)>);
 
 impl Running {
-    /// Returns when all have ended; says so when one does.
-    fn wait(&mut self) -> Result<()> {
+    /// Returns when all have ended, by themselves or for a signal; says so when one does.
+    fn wait(&mut self, signals: &Receiver<Signal>) -> Result<()> {
+        let mut ends_by = None;
         while !self.0.is_empty() {
             let mut ended = None;
             for (at, (_, child)) in self.0.iter_mut().enumerate() {
@@ -66,10 +121,27 @@ impl Running {
                     ended = Some((at, status));
                 }
             }
-            match ended {
-                Some((at, status)) => println!("{} ended: {status}", self.0.remove(at).0),
-                None => thread::sleep(Duration::from_millis(200)),
+            if let Some((at, status)) = ended {
+                println!("{} ended: {status}", self.0.remove(at).0);
+                continue;
             }
+            if let Ok(signal) = signals.recv_timeout(LOOK) {
+                ensure!(ends_by.is_none(), "a second signal: the members are killed");
+                println!("{signal}: the members end");
+                self.end()?;
+                ends_by = Some(Instant::now() + PATIENCE);
+            }
+            let is_late = ends_by.is_some_and(|by| by < Instant::now());
+            ensure!(!is_late, "the members do not end, and are killed");
+        }
+        Ok(())
+    }
+
+    fn end(&self) -> Result<()> {
+        for (name, child) in &self.0 {
+            // It has not been waited for, so its id is its own.
+            let pid = Pid::from_raw(child.id().cast_signed());
+            kill(pid, Signal::SIGTERM).with_context(|| format!("end {name}"))?;
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ cargo xtask <chore>
   sim [SEED]           simulates many seeds, or one with every step printed
   bench [--against PATH] [ARGS]
                        measures ours, the etcd at PATH and a no-op service in turn
-  cluster              starts three members on this machine, until Ctrl-C
+  cluster [ETCD]       starts three members on this machine, until Ctrl-C
   image [--dev] [NAME] builds static binaries, and a container image of them
   ci                   verify and test; a test that cannot run fails
 ";
@@ -51,6 +51,7 @@ fn carry_out(chore: &str, rest: &[String]) -> Result<()> {
         "sim" => sim(rest),
         "bench" => bench(rest),
         "cluster" => cluster::start(rest),
+        cluster::MEMBER => cluster::become_member(rest),
         "image" => image::build(rest),
         "ci" => verify().and_then(|()| suite::test(rest, true)),
         "help" | "--help" | "-h" => {

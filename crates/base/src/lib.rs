@@ -6,6 +6,7 @@
 pub mod chance;
 pub mod clock;
 pub mod code;
+pub mod complaints;
 pub mod disk;
 pub mod duration;
 pub mod ids;
@@ -18,6 +19,7 @@ pub mod version;
 pub use chance::mix;
 pub use clock::{Clock, Now, OsClock, UnixNanos};
 pub use code::{Code, Grpc, Refused};
+pub use complaints::Complaints;
 pub use disk::{Disk, File, Open, OsDisk, UnsyncedDisk};
 pub use ids::{ClusterId, Index, MemberId, Term};
 pub use revision::Revision;

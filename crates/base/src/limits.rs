@@ -70,3 +70,6 @@ pub const SNAPSHOTS_SAVED_MAX: usize = 4;
 
 /// Changes of the members that wait to be proposed: raft carries out one at a time.
 pub const CHANGES_WAITING_MAX: usize = 16;
+
+/// Different things that are said in the log within a minute; of the same there is one line.
+pub const COMPLAINTS_MAX: usize = 256;

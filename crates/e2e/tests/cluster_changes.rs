@@ -5,6 +5,7 @@ use std::time::Duration;
 use e2e::{
     Member, Request,
     cluster::{Cluster, account::Account},
+    eventually,
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -48,7 +49,7 @@ fn a_leader_removed_under_load_hands_over_and_leaves() {
     let mut removed = cluster.forget(leader);
     removed.allow("permanently removed");
     assert_eq!(removed.reap(PATIENCE).code(), Some(0), "it leaves by itself");
-    println!("writes go on {:?} after the leader has left", account.load.goes_on(1));
+    account.load.recovers("the leader has left");
     account.close(&cluster);
 }
 
@@ -67,4 +68,39 @@ fn a_member_that_lost_its_disk_is_replaced_by_a_new_one() {
     account.watch(joined);
     account.load.goes_on(50);
     account.close(&cluster);
+}
+
+/// It was out of reach of the others when it started, so nobody could tell it who it is.
+#[test]
+fn a_member_that_begins_anew_under_its_id_is_refused_in_one_line_and_not_ten_a_second() {
+    let Some(mut cluster) = Cluster::start_apart(3) else { return };
+    for number in 0..20 {
+        cluster.put(&format!("/k/{number}"), "x");
+    }
+    cluster.agree();
+    let lost = (cluster.leader() + 1) % 3;
+    cluster.isolate(lost);
+    cluster.members[lost].kill();
+    std::fs::remove_dir_all(cluster.members[lost].data_dir()).expect("it is there");
+    let said = |cluster: &Cluster| {
+        let log = cluster.members[lost].log().text();
+        log.lines().filter(|line| line.contains("its log was lost, remove the member")).count()
+    };
+    cluster.members[lost].launch();
+    // It asks the others for two seconds.
+    std::thread::sleep(Duration::from_secs(5));
+    cluster.heal();
+    eventually(PATIENCE, "it says what is wrong", || (said(&cluster) > 0).then_some(()));
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(said(&cluster), 1, "{}", cluster.members[lost].log().text());
+    // It is replaced, as it says.
+    let told = cluster.members[(lost + 1) % 3].get("/v2/members").json();
+    let peer_url = cluster.members[lost].peer_url().to_owned();
+    let all = told["members"].as_array().expect("a list");
+    let own = all.iter().find(|one| one["peerURLs"][0] == peer_url).expect("it is a member");
+    remove(&cluster.members[(lost + 1) % 3], own["id"].as_str().expect("a member has an id"));
+    cluster.members[lost].allow("permanently removed");
+    drop(cluster.forget(lost));
+    cluster.add();
+    cluster.agree();
 }

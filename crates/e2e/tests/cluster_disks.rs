@@ -1,10 +1,11 @@
-//! Disks that stop and disks that are full, each of one member only, under load and under watch.
+//! Disks that stop and disks that are full, under load and under watch.
 
 use std::time::Duration;
 
 use e2e::{
-    Request,
+    Member, Request,
     cluster::{Cluster, account::Account},
+    eventually,
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -47,21 +48,63 @@ fn while_the_leaders_disk_stands_still_the_others_acknowledge_and_the_leader_doe
     account.close(&cluster);
 }
 
+/// A member whose disk is full notices at its next flush, and says what is to be done.
+fn stops_with_advice(member: &mut Member) {
+    assert_eq!(member.reap(PATIENCE).code(), Some(1));
+    let log = member.log();
+    assert!(log.contains("free space on this disk, then start the member again"), "{}", log.text());
+}
+
+fn fill(cluster: &mut Cluster, at: usize) {
+    cluster.members[at].allow("No space left on device");
+    cluster.disks[at].fill();
+}
+
 #[test]
 fn a_member_whose_disk_is_full_stops_with_a_reason_and_goes_on_once_there_is_room() {
     let Some(mut cluster) = Cluster::start_apart_on_disks(3, DISK_MEBIBYTES) else { return };
     let account = Account::open(&cluster);
     let full = (cluster.leader() + 1) % 3;
-    cluster.members[full].allow("No space left on device");
-    cluster.disks[full].fill();
+    fill(&mut cluster, full);
     println!("200 writes beside a full disk: {:?}", account.load.goes_on(200));
-    // It notices at its next flush.
-    let status = cluster.members[full].reap(PATIENCE);
-    assert_eq!(status.code(), Some(1));
-    let log = cluster.members[full].log();
-    assert!(log.contains("free space on this disk, then start the member again"), "{}", log.text());
+    stops_with_advice(&mut cluster.members[full]);
     account.load.goes_on(50);
     cluster.disks[full].clear();
     cluster.members[full].restart();
+    account.close(&cluster);
+}
+
+#[test]
+fn a_leader_whose_disk_is_full_stops_with_a_reason_and_the_others_go_on() {
+    let Some(mut cluster) = Cluster::start_apart_on_disks(3, DISK_MEBIBYTES) else { return };
+    let account = Account::open(&cluster);
+    let full = cluster.leader();
+    fill(&mut cluster, full);
+    stops_with_advice(&mut cluster.members[full]);
+    account.load.recovers("the leader's disk was full");
+    account.load.goes_on(100);
+    cluster.disks[full].clear();
+    cluster.members[full].restart();
+    account.close(&cluster);
+}
+
+#[test]
+fn members_whose_disks_are_all_full_lose_nothing_and_go_on_once_there_is_room() {
+    let Some(mut cluster) = Cluster::start_apart_on_disks(3, DISK_MEBIBYTES) else { return };
+    let account = Account::open(&cluster);
+    (0..3).for_each(|at| fill(&mut cluster, at));
+    let ended = |cluster: &mut Cluster| -> Vec<usize> {
+        (0..3).filter(|at| cluster.members[*at].has_ended()).collect()
+    };
+    let have_stopped = || Some(ended(&mut cluster)).filter(|ended| ended.len() >= 2);
+    eventually(PATIENCE, "two members stop", have_stopped);
+    // What the third had not flushed before the others stopped it tries to flush within a second; if
+    // there was nothing, it waits for the others.
+    std::thread::sleep(Duration::from_secs(4));
+    let stopped = ended(&mut cluster);
+    stopped.iter().for_each(|at| stops_with_advice(&mut cluster.members[*at]));
+    (0..3).for_each(|at| cluster.disks[at].clear());
+    stopped.iter().for_each(|at| cluster.members[*at].launch());
+    cluster.members.iter_mut().for_each(Member::wait_until_ready);
     account.close(&cluster);
 }

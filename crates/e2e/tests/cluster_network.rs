@@ -21,7 +21,7 @@ fn a_leader_that_is_heard_but_does_not_hear_gives_way() {
     for other in (0..3).filter(|at| *at != leader) {
         cluster.cut_one_way(other, leader);
     }
-    println!("writes go on {:?} after the leader went deaf", account.load.goes_on(1));
+    account.load.recovers("the leader went deaf");
     account.load.goes_on(100);
     cluster.heal();
     account.close(&cluster);
@@ -49,7 +49,7 @@ fn a_member_that_both_halves_see_keeps_the_cluster_going() {
     let account = Account::open(&cluster);
     // Member 2 sees all, 0 and 1 do not see 3 and 4.
     cluster.cut(&[0, 1], &[3, 4]);
-    println!("writes go on after {:?}", account.load.goes_on(1));
+    account.load.recovers("the halves were parted");
     account.load.goes_on(100);
     cluster.heal();
     account.close(&cluster);

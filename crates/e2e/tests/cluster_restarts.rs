@@ -1,9 +1,12 @@
 //! Members stop and come back, all at once or one after the other, under load and under watch.
 
+use std::time::{Duration, Instant};
+
 use e2e::{
     Member,
     cluster::{Cluster, account::Account},
 };
+use nix::sys::signal::Signal;
 
 #[test]
 fn all_members_killed_at_once_under_load_lose_nothing() {
@@ -38,6 +41,24 @@ fn members_killed_again_and_again_lose_nothing() {
         cluster.members[at].kill();
         account.load.goes_on(20);
         cluster.members[at].restart();
+    }
+    account.close(&cluster);
+}
+
+#[test]
+fn a_follower_that_sleeps_is_not_missed_and_catches_up() {
+    let Some(mut cluster) = Cluster::start_apart(3) else { return };
+    let account = Account::open(&cluster);
+    // For so long nobody minds; for so long the others give up the streams to it.
+    for seconds in [1, 7] {
+        let sleeps = (cluster.leader() + 1) % 3;
+        cluster.members[sleeps].signal(Signal::SIGSTOP);
+        let asleep = Instant::now();
+        while asleep.elapsed() < Duration::from_secs(seconds) {
+            account.load.goes_on(50);
+        }
+        cluster.members[sleeps].signal(Signal::SIGCONT);
+        account.load.goes_on(50);
     }
     account.close(&cluster);
 }

@@ -6,6 +6,7 @@ mod config;
 mod descriptors;
 mod discovery;
 mod flags;
+mod founding;
 mod gateway;
 mod image;
 mod listen;

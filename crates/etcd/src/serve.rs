@@ -12,6 +12,7 @@ use crate::{
     config::{Bootstrap, Config, Members},
     descriptors,
     discovery::{self, NotFound},
+    founding,
     listen::{self, Bound},
     proxy, records,
     role::{self, Role},
@@ -86,7 +87,11 @@ fn run_member(
             return runtime.block_on(proxy::serve(config, clients, signals, connections_max));
         }
     }
-    let handle = start(&config)?;
+    let handle = if is_founded(&config) {
+        founding::turning_away(runtime, &listeners.peers, || start(&config))?
+    } else {
+        start(&config)?
+    };
     discovery::forget(&config.member.data_dir);
     let api_config = api::Config {
         cors: config.cors,
@@ -111,6 +116,13 @@ fn run_proxy(opening: Opening, runtime: &Runtime) -> Result<Ended, String> {
     let signals = install_signals()?;
     greet(&config, role);
     runtime.block_on(proxy::serve(config, clients, signals, connections_max))
+}
+
+/// Whether it is a member of a new cluster, and there is nothing of it yet.
+fn is_founded(config: &Config) -> bool {
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    // What is wrong with the data is for the start to say.
+    config.member.new_cluster && server::has_member(&config.member, &disk).is_ok_and(|has| !has)
 }
 
 fn install_signals() -> Result<Signals, String> {

@@ -23,7 +23,9 @@ use state::{Reader, apply::membership_change::Change};
 
 use crate::{applier::Progress, conf, logger::raft_logger, window::Window};
 pub use duties::Due;
-pub use effects::{Append, Effects, Install, PeerMessage, Proposal, Read, Role, Ticket};
+pub use effects::{
+    Append, Effects, Install, PeerMessage, Proposal, RaftState, Read, Refusal, Role, Ticket,
+};
 pub(crate) use effects::{from_wal, to_wal};
 pub use peers::Follower;
 
@@ -259,19 +261,20 @@ impl Core {
         self.step_entries(vec![entry]).map_err(|_| Unproposed::NotNow)
     }
 
-    /// A message from a peer. What no peer sends is dropped here: raft would panic on some of it.
-    pub fn receive(&mut self, message: PeerMessage) {
+    /// A message from a peer. What no peer sends is refused here: raft would panic on some of it.
+    pub fn receive(&mut self, message: PeerMessage) -> Result<(), Refusal> {
         let PeerMessage(message) = message;
-        if let Err(reason) = peers::check(&message, &self.node.raft) {
-            let (kind, from) = (message.msg_type(), MemberId(message.from));
-            tracing::warn!(?kind, %from, reason, "drop a peer's message");
-            return;
-        }
+        peers::check(&message, &self.node.raft).map_err(|reason| Refusal {
+            from: MemberId(message.from),
+            kind: format!("{:?}", message.msg_type()),
+            reason,
+        })?;
         self.hear_farewell(&message);
         // Raft refuses messages of those who are not members.
         if let Err(error) = self.node.step(message) {
             tracing::debug!(%error, "raft refuses a peer's message");
         }
+        Ok(())
     }
 
     /// Messages to this member were lost: what follows is sent more carefully.
@@ -554,6 +557,7 @@ impl Core {
         Role {
             leader: (leader != raft::INVALID_ID).then_some(MemberId(leader)),
             leads: self.leads(),
+            state: self.node.raft.state.into(),
             term: Term(self.node.raft.term),
         }
     }

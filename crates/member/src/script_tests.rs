@@ -296,7 +296,9 @@ impl Stage {
         }
         let kinds = (0..=18).map(|number| MessageType::try_from(number).unwrap());
         message.set_msg_type(kinds.into_iter().find(|one| format!("{one:?}") == kind).unwrap());
-        self.core().receive(PeerMessage(message));
+        if let Err(refusal) = self.core().receive(PeerMessage(message)) {
+            writeln!(self.trace, "refused: {refusal}").unwrap();
+        }
     }
 
     fn state(&mut self) {

@@ -35,7 +35,11 @@ pub(crate) fn answer(inner: &Arc<Inner>, request: Request<Incoming>) -> Response
     match accept(inner, request) {
         Ok(response) => response,
         Err(Refusal { status, text }) => {
-            tracing::warn!(status = status.as_u16(), "refused a stream of a peer: {text}");
+            let now = inner.clock.monotonic();
+            if let Some(times) = inner.refused.lock().note(text.clone(), now) {
+                let status = status.as_u16();
+                tracing::warn!(status, times, "refused a stream of a peer: {text}");
+            }
             plain(status, format!("{text}\n").into())
         }
     }

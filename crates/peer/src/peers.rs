@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use base::{Clock, MemberId, UnixNanos};
+use base::{Clock, Complaints, MemberId, UnixNanos};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
@@ -103,6 +103,8 @@ pub(crate) struct Inner {
     peers: RwLock<BTreeMap<MemberId, Arc<Peer>>>,
     /// The streams that are open to this member; a newer one of the same lane ends the older.
     pub(crate) incoming: Mutex<BTreeMap<(MemberId, Option<Lane>), AbortHandle>>,
+    /// What was said of streams that are refused, which are tried again every second.
+    pub(crate) refused: Mutex<Complaints<String>>,
 }
 
 /// One of the others.
@@ -142,8 +144,9 @@ impl Peers {
         clock: Arc<dyn Clock>,
         runtime: runtime::Handle,
     ) -> Self {
-        let (peers, incoming) = (RwLock::default(), Mutex::default());
-        Self(Arc::new(Inner { identity, inbound, dialer, clock, runtime, peers, incoming }))
+        let (peers, incoming, refused) = (RwLock::default(), Mutex::default(), Mutex::default());
+        let inner = Inner { identity, inbound, dialer, clock, runtime, peers, incoming, refused };
+        Self(Arc::new(inner))
     }
 
     /// Who the others are now, with their peer URLs; this member may be among them. Those that are

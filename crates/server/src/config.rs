@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use member::Unproposed;
+use member::{RaftState, Unproposed};
 use peer::Dialer;
 
 use base::{Index, MemberId, Term, UnixNanos};
@@ -126,6 +126,8 @@ pub struct Done {
 pub struct Status {
     pub leader: Option<MemberId>,
     pub is_leader: bool,
+    /// The same in raft's own terms.
+    pub state: RaftState,
     pub term: Term,
     /// Raft's committed index.
     pub committed: Index,

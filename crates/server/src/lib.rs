@@ -32,6 +32,7 @@ pub use config::{Config, Done, StartError, Status, Unserved};
 pub use figures::{AppendFigures, Figures, Histogram, WriteFigures};
 pub use handle::{Connected, Handle};
 pub use leases::{KEEP_PATH, LeaseError, TIME_TO_LIVE_PATH};
+pub use member::RaftState;
 pub use peer::Dialer;
 pub use promotion::{PROMOTE_PATH, PromotionError};
 pub use start::{founding_id, has_member, knows_nobody, start};

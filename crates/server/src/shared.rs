@@ -4,7 +4,7 @@ use std::{
     sync::{
         Arc, OnceLock,
         atomic::{
-            AtomicBool, AtomicI64, AtomicU64, AtomicUsize,
+            AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize,
             Ordering::{Acquire, Relaxed, Release},
         },
     },
@@ -13,10 +13,10 @@ use std::{
 
 use backend::Backend;
 use base::{
-    Clock, Index, MemberId, Term, UnixNanos,
+    Clock, Complaints, Index, MemberId, Term, UnixNanos,
     version::{self, Minor},
 };
-use member::Role;
+use member::{RaftState, Role};
 use parking_lot::Mutex;
 use peer::Peers;
 use state::Reader;
@@ -68,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) flush: FlushSignal,
     pub(crate) standing: Standing,
     pub(crate) counters: Counters,
+    /// What was said of members in the log.
+    pub(crate) complaints: Mutex<Complaints<(MemberId, String)>>,
     /// Connections that clients and peers have open here.
     pub(crate) connections: AtomicUsize,
     /// The network between members; missing in a cluster of one that was started outside of it.
@@ -88,7 +90,8 @@ pub(crate) struct Shared {
 #[derive(Debug, Default)]
 pub(crate) struct Standing {
     leader: AtomicU64,
-    leads: AtomicBool,
+    /// A [`RaftState`].
+    state: AtomicU8,
     term: AtomicU64,
     leader_since: AtomicI64,
     /// The same, by the clock that never goes back.
@@ -189,6 +192,12 @@ impl Shared {
         peers.set(&urls.collect::<Vec<_>>());
     }
 
+    /// Something about a member has gone wrong. If it is to be said in the log now: how often it
+    /// has since it was last said.
+    pub(crate) fn complain(&self, of: MemberId, what: impl Into<String>) -> Option<u64> {
+        self.complaints.lock().note((of, what.into()), self.now())
+    }
+
     fn nanos(&self) -> u64 {
         u64::try_from(self.now().as_nanos()).unwrap_or(u64::MAX)
     }
@@ -249,7 +258,7 @@ impl Shared {
         } else if leader == 0 && standing.term.load(Relaxed) != 0 {
             tracing::warn!(term = role.term.0, "no leader");
         }
-        standing.leads.store(role.leads, Relaxed);
+        standing.state.store(role.state as u8, Relaxed);
         standing.term.store(role.term.0, Relaxed);
     }
 
@@ -258,11 +267,14 @@ impl Shared {
         let leader = standing.leader.load(Relaxed);
         let leader = (leader != 0).then_some(MemberId(leader));
         let since = UnixNanos(standing.leader_since.load(Relaxed));
+        let state = standing.state.load(Relaxed);
+        let state = RaftState::ALL.into_iter().find(|one| *one as u8 == state).unwrap_or_default();
         // Applied first: it must not seem to be ahead of what is committed.
         let applied = Index(standing.applied.load(Acquire));
         Status {
             leader,
-            is_leader: standing.leads.load(Relaxed),
+            is_leader: state == RaftState::Leader,
+            state,
             term: Term(standing.term.load(Relaxed)),
             committed: Index(standing.committed.load(Acquire)).max(applied),
             applied,

@@ -253,6 +253,7 @@ fn run(
         flush: FlushSignal::default(),
         standing: Standing::default(),
         counters: Counters::default(),
+        complaints: Mutex::default(),
         connections: AtomicUsize::new(0),
         network: OnceLock::new(),
         peers: OnceLock::new(),

@@ -71,7 +71,7 @@ fn check(branch: &mut World) -> Result<(), Violation> {
 fn only(world: &mut World) -> Option<(Who, MemDisk)> {
     let (id, disk) = world.disks().into_iter().next()?;
     let run = world.common.rng.u64(..) >> 8;
-    Some((Who { id, of: 1, run, forced: false }, disk))
+    Some((Who { id, of: 1, run, forced: false, next: false }, disk))
 }
 
 fn open(world: &mut World, disk: &MemDisk) -> Result<World, Violation> {

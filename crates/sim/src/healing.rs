@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use base::MemberId;
+use base::{MemberId, version::NEXT};
 
 use crate::{
     Violation,
@@ -54,10 +54,27 @@ impl World {
         let Self { common, nodes } = self;
         nodes.iter_mut().try_for_each(|node| node.restart(common))?;
         self.settle()?;
+        if self.common.rolls {
+            self.is_upgraded()?;
+        }
         self.check_all()?;
         self.read_registers()?;
         let Common { history, report, .. } = &mut self.common;
         invariants::linearizability::holds(&mut history.registers, report)
+    }
+
+    /// All members have told that they can do more, so the cluster can, and does.
+    fn is_upgraded(&mut self) -> Result<(), Violation> {
+        for _ in 0..HEALING_TICKS_MAX {
+            let versions = self.common.mirror.applier.state().reader().versions();
+            if versions.cluster == Some(NEXT.cluster) {
+                return self.everybody_serves();
+            }
+            self.tick()?;
+            self.deliver_all()?;
+            self.settle()?;
+        }
+        Err(Violation::new(NAME, "all members are upgraded, and the cluster's version is not"))
     }
 
     /// Nobody keeps any lease, so all of them end; a change of leaders gives them another time.

@@ -36,8 +36,9 @@ impl Mirror {
         shared
             .create_dir_all(Path::new(running::HOME))
             .map_err(|error| Violation::new(NAME, error))?;
-        let opened = running::open(&shared, Who { id: MemberId(1), of, run: 0, forced: false })
-            .map_err(|error| Violation::new(NAME, error))?;
+        // It knows all that any member may know.
+        let who = Who { id: MemberId(1), of, run: 0, forced: false, next: true };
+        let opened = running::open(&shared, who).map_err(|error| Violation::new(NAME, error))?;
         let mut mirror = Self { applier: opened.applier, disk };
         for entry in history.entries.values() {
             mirror.apply(entry)?;

@@ -250,6 +250,10 @@ impl Node {
         };
         let mut proposals = Vec::new();
         let now = self.condition.wall(common);
+        let cluster = member.applier.state().reader().cluster_version();
+        let permitted = self.who.build().format_permitted(cluster);
+        let is_early = self.who.next && common.options.sabotage == Some(Sabotage::UseNewEarly);
+        let may_be_new = common.rolls && (permitted == running::new_format() || is_early);
         for _ in 0..count {
             let (id, op) = if common.rng.u8(..3) == 0 {
                 let op = clients::v3::request(&mut common.rng, &common.history);
@@ -259,8 +263,11 @@ impl Node {
                 common.history.send(write)
             };
             common.trace.step("propose", format!("{id} at {}: {op:?}", self.who.id));
-            let data = Command::new(id, op).encode_to_vec().into();
-            proposals.push(Proposal { id, data });
+            let mut command = Command::new(id, op);
+            if may_be_new && common.rng.bool() {
+                command.format = running::new_format();
+            }
+            proposals.push(Proposal { id, data: command.encode_to_vec().into() });
         }
         let ids: Vec<u64> = proposals.iter().map(|proposal| proposal.id).collect();
         member.propose(proposals);
@@ -289,7 +296,9 @@ impl Node {
     pub(crate) fn receive(&mut self, common: &Common, message: PeerMessage) {
         let Some(member) = &mut self.member else { return };
         common.trace.step("receive", format!("at {}: {}", self.who.id, message.show()));
-        member.core.receive(message);
+        if let Err(refusal) = member.core.receive(message) {
+            common.trace.step("refuse", format!("at {}: {refusal}", self.who.id));
+        }
         member.step();
     }
 

@@ -71,6 +71,9 @@ report! {
     removed: "members removed",
     promoted: "learners promoted",
     moved: "members moved",
+    /// To a build that is a version on; and what only such a one knows.
+    upgraded: "members upgraded",
+    new: "commands of the next version",
     /// Of the log.
     cuts: "cuts of the log",
     compactions: "compactions",

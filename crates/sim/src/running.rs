@@ -3,12 +3,18 @@
 use std::{collections::VecDeque, path::Path, sync::Arc, time::Duration};
 
 use backend::Backend;
-use base::{ClusterId, Disk, Index, MemberId, Term, limits, version};
+use base::{
+    ClusterId, Disk, Index, MemberId, Term, limits,
+    version::{self, Build},
+};
 use member::{
     Append, Applier, Batch, Bootstrap, Core, Effects, Install, OpenError, Opened, Options, Paths,
     PeerMessage, Progress, Proposal, Read, Ticket, upkeep::Cutter,
 };
-use proto::command::Member;
+use proto::{
+    Message as _,
+    command::{Command, Member},
+};
 use wal::{Entry, Identity, Wal};
 
 use crate::{Sabotage, sabotage, weather::Event};
@@ -67,6 +73,26 @@ pub(crate) struct Who {
     pub(crate) run: u64,
     /// It is to go on as the only member.
     pub(crate) forced: bool,
+    /// Its build is a version on.
+    pub(crate) next: bool,
+}
+
+impl Who {
+    pub(crate) fn build(self) -> Build {
+        if self.next { version::NEXT } else { version::THIS }
+    }
+}
+
+/// The format of commands that only the next version knows. What such a command does is nothing
+/// new; but an older build that meets one stops.
+pub(crate) fn new_format() -> u32 {
+    version::NEXT.format_permitted(Some(version::NEXT.cluster))
+}
+
+/// Whether an entry is a command of that format.
+pub(crate) fn is_new(entry: &Entry) -> bool {
+    let command = Command::decode(&*entry.data);
+    entry.kind == 0 && command.is_ok_and(|command| command.format == new_format())
 }
 
 pub(crate) fn paths() -> Paths {
@@ -81,7 +107,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, who: Who) -> Result<Opened, OpenError> 
         wal: wal::Options { segment_bytes: SEGMENT_BYTES },
         backend: backend::Options { cache_bytes: 1 << 20 },
         core: member::Config {
-            build: version::THIS,
+            build: who.build(),
             name: format!("member {}", who.id.0),
             client_urls: vec![format!("http://{}:2379", who.id.0)],
             election_ticks: ELECTION_TICKS,

@@ -69,6 +69,8 @@ pub enum Sabotage {
     ForgetCreation,
     /// Tell what was not to be told.
     ForgetFilters,
+    /// Use what is new before all members have it.
+    UseNewEarly,
     /// Do not hear that one was removed.
     StayRemoved,
     /// Do not tell the leader that a snapshot broke off.
@@ -78,7 +80,7 @@ pub enum Sabotage {
 }
 
 impl Sabotage {
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::AcknowledgeBeforeSync,
         Self::AnswerEarly,
         Self::HandOutAltered,
@@ -108,6 +110,7 @@ impl Sabotage {
         Self::ForgetBefore,
         Self::ForgetCreation,
         Self::ForgetFilters,
+        Self::UseNewEarly,
         Self::StayRemoved,
         Self::ForgetBrokenSnapshots,
         Self::SwitchBeforeLog,

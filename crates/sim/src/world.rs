@@ -49,6 +49,8 @@ pub(crate) struct Common {
     pub(crate) mirror: Mirror,
     /// So many founded the cluster.
     pub(crate) of: u64,
+    /// Whoever starts again is of a build that is a version on.
+    pub(crate) rolls: bool,
 }
 
 /// What a world begins with.
@@ -94,10 +96,11 @@ impl World {
             weather,
             history,
             of,
+            rolls: false,
         };
         let mut nodes = Vec::new();
         for (id, disk) in members {
-            nodes.push(begin(&mut common, disk, Who { id, of, run: 0, forced })?);
+            nodes.push(begin(&mut common, disk, Who { id, of, run: 0, forced, next: false })?);
         }
         Ok(Self { common, nodes })
     }
@@ -290,7 +293,8 @@ impl World {
                 };
                 if node.change(common, &change) {
                     let disk = MemDisk::new(common.rng.u64(..));
-                    let who = Who { id: MemberId(newest), of: common.of, run: 0, forced: false };
+                    let (id, next) = (MemberId(newest), common.rolls);
+                    let who = Who { id, of: common.of, run: 0, forced: false, next };
                     nodes.push(begin(common, disk, who)?);
                 }
             }
@@ -359,13 +363,14 @@ impl Common {
 
     /// A member has applied this entry, while it was in this term.
     pub(crate) fn applied(&mut self, entry: &Entry, term: Term) -> Result<(), Violation> {
-        let Self { history, mirror, report, of, .. } = self;
+        let Self { history, mirror, report, of, rolls, .. } = self;
         invariants::apply_agreement::is_as_before(history, entry)?;
         let first = history.applied_in.entry(entry.index.0).or_insert(term);
         *first = term.min(*first);
         if history.outcomes.contains_key(&entry.index.0) {
             return Ok(());
         }
+        report.new += u64::from(*rolls && running::is_new(entry));
         invariants::leases::apply(history, entry)?;
         let before = mirror.applier.state().reader().members();
         let commits = mirror.apply(entry)?;

@@ -66,6 +66,7 @@ faults! {
     a_watch_that_forgets_what_was_before: ForgetBefore is found as "watch prev kv",
     a_watch_that_forgets_creation: ForgetCreation is found as "watch is create",
     a_watch_without_its_filters: ForgetFilters is found as "watch filter",
+    a_command_that_not_all_members_know: UseNewEarly is found as "faultless",
     a_removal_that_is_not_heard: StayRemoved is found as "membership",
     a_snapshot_whose_end_is_not_told: ForgetBrokenSnapshots is found as "healing",
 }

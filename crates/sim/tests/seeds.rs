@@ -7,7 +7,7 @@ use sim::{Options, Report, run, run_snapshots};
 const SEEDS: u64 = 200;
 
 /// What happens less than once in every seed, and how often it does at least.
-const RARE: [(&str, u64); 18] = [
+const RARE: [(&str, u64); 20] = [
     ("cuts of one direction", 50),
     ("files with unsynced bytes lost", 100),
     ("files with torn writes", 50),
@@ -21,6 +21,8 @@ const RARE: [(&str, u64); 18] = [
     ("members removed", 10),
     ("learners promoted", 2),
     ("members moved", 10),
+    ("members upgraded", 30),
+    ("commands of the next version", 20),
     ("snapshots sent", 100),
     ("snapshots broken off", 30),
     ("snapshots installed", 50),

@@ -1,6 +1,7 @@
 //! `/debug/vars`: what Go's expvar shows, as far as it means something here.
 
 use http::{HeaderValue, Method, StatusCode};
+use server::RaftState;
 
 use super::process;
 use crate::{
@@ -22,7 +23,12 @@ pub(crate) fn answer(context: &Context, method: &Method) -> Reply {
         }
         json::write_string(&mut body, argument.as_encoded_bytes());
     }
-    let state = if status.is_leader { "StateLeader" } else { "StateFollower" };
+    let state = match status.state {
+        RaftState::Follower => "StateFollower",
+        RaftState::PreCandidate => "StatePreCandidate",
+        RaftState::Candidate => "StateCandidate",
+        RaftState::Leader => "StateLeader",
+    };
     let leader = status.leader.map_or(0, |id| id.0);
     let rest = format!(
         "],\n\"file_descriptor_limit\": {},\n\"memstats\": {{\"Sys\":{},\"Alloc\":{}}},\n\

@@ -2,7 +2,6 @@
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
-use base::UnixNanos;
 use http::{Method, StatusCode};
 use peer::{PeerStatus, Peers};
 use server::AppendFigures;
@@ -53,6 +52,7 @@ pub(crate) fn of_self(context: &Context, method: &Method) -> Reply {
     }
     let handle = &context.handle;
     let status = handle.status();
+    // As in 2.3.8, which never says here that a member is a candidate: `/debug/vars` does.
     let state = if status.is_leader { "StateLeader" } else { "StateFollower" };
     let leader = status.leader.map(|id| id.to_string()).unwrap_or_default();
     let since = status.leader_since.unwrap_or(handle.started_at());
@@ -66,7 +66,7 @@ pub(crate) fn of_self(context: &Context, method: &Method) -> Reply {
     let info = format!("\",\"leaderInfo\":{{\"leader\":\"{leader}\",\"uptime\":\"{uptime}\"");
     body.extend_from_slice(info.as_bytes());
     body.extend_from_slice(b",\"startTime\":\"");
-    json::write_time(&mut body, status.leader_since.unwrap_or(UnixNanos(0)));
+    json::write_time(&mut body, since);
     body.extend_from_slice(b"\"}");
     let (sent, received) = handle.appends();
     for (way, figures) in [("recv", received), ("send", sent)] {

@@ -19,6 +19,9 @@ use crate::{Answer, Connection, Request, eventually};
 
 /// How long a client waits for an answer before it asks somebody else.
 const PATIENCE: Duration = Duration::from_millis(1_500);
+/// With the default timers an election is over within two seconds. Whatever takes so much longer is
+/// not the machine's fault.
+const RECOVERY_MAX: Duration = Duration::from_secs(10);
 /// Between the operations of one client: the machine has other things to do.
 const PAUSE: Duration = Duration::from_millis(2);
 const REGISTERS: usize = 6;
@@ -80,6 +83,14 @@ impl Load {
         started.elapsed()
     }
 
+    /// Waits until a change is acknowledged after something that costs the cluster its leader, which
+    /// must not take many elections.
+    pub fn recovers(&self, after: &str) {
+        let took = self.goes_on(1);
+        println!("writes go on {took:?} after {after}");
+        assert!(took < RECOVERY_MAX, "writes go on {took:?} after {after}");
+    }
+
     pub fn stop(mut self) -> Record {
         self.shared.stops.store(true, SeqCst);
         let clients = self.clients.drain(..);
@@ -96,13 +107,23 @@ impl Drop for Load {
 }
 
 impl Record {
+    fn acknowledged(&self) -> impl Iterator<Item = &Operation> {
+        let is_done =
+            |one: &&Operation| matches!(one.action, Action::Change(_, Outcome::Done { .. }));
+        self.history.iter().filter(is_done)
+    }
+
+    /// How long after this moment the first change was acknowledged that was asked for after it:
+    /// whoever had asked before may have been answered before.
+    pub fn resumed_after(&self, moment: u64) -> Duration {
+        let later = self.acknowledged().filter(|one| moment <= one.invoked);
+        let first = later.map(|one| one.returned).min().expect("writes went on");
+        Duration::from_micros(first - moment)
+    }
+
     /// The longest time in which no change was acknowledged.
     pub fn longest_gap(&self) -> Duration {
-        let done = self
-            .history
-            .iter()
-            .filter(|one| matches!(one.action, Action::Change(_, Outcome::Done { .. })));
-        let mut times: Vec<_> = done.map(|one| one.returned).collect();
+        let mut times: Vec<_> = self.acknowledged().map(|one| one.returned).collect();
         times.sort_unstable();
         let gaps = times.windows(2).map(|two| two[1] - two[0]);
         Duration::from_micros(gaps.max().unwrap_or_default())

@@ -4,7 +4,10 @@ use backend::Applied;
 use base::{Index, MemberId, Term};
 use bytes::Bytes;
 use proto::Message as _;
-use raft::eraftpb::{Message, MessageType};
+use raft::{
+    StateRole,
+    eraftpb::{Message, MessageType},
+};
 use wal::{Entry, HardState};
 
 /// A batch that must reach the disk; later ones have higher tickets.
@@ -61,7 +64,43 @@ pub struct Install {
 pub struct Role {
     pub leader: Option<MemberId>,
     pub leads: bool,
+    pub state: RaftState,
     pub term: Term,
+}
+
+/// What a member is, in raft's own terms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RaftState {
+    #[default]
+    Follower,
+    /// It asks whether an election could be won.
+    PreCandidate,
+    Candidate,
+    Leader,
+}
+
+impl RaftState {
+    pub const ALL: [Self; 4] = [Self::Follower, Self::PreCandidate, Self::Candidate, Self::Leader];
+}
+
+impl From<StateRole> for RaftState {
+    fn from(role: StateRole) -> Self {
+        match role {
+            StateRole::Follower => Self::Follower,
+            StateRole::PreCandidate => Self::PreCandidate,
+            StateRole::Candidate => Self::Candidate,
+            StateRole::Leader => Self::Leader,
+        }
+    }
+}
+
+/// A message that no member of the cluster sends, or that this one must not hear.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{kind} from {from}: {reason}")]
+pub struct Refusal {
+    pub from: MemberId,
+    pub kind: String,
+    pub reason: &'static str,
 }
 
 /// An encoded command on its way into the log.

@@ -192,12 +192,12 @@ fn member(id: u64) -> Member {
 fn a_member_that_joins_may_stop_before_it_has_heard_of_itself() {
     let disk = disk();
     let mut joins = open_as(&disk, &joining()).unwrap();
-    joins.core.receive(sent(&[(1, changes(&Change::Add(member(1)))), (2, writes(7))]));
+    joins.core.receive(sent(&[(1, changes(&Change::Add(member(1)))), (2, writes(7))])).unwrap();
     run(&mut joins);
     assert!(holds(&joins, 7));
     drop(joins);
     let mut again = open(&disk, &paths(), &options(), &refuse).unwrap();
-    again.core.receive(sent(&[(3, changes(&Change::Add(member(2))))]));
+    again.core.receive(sent(&[(3, changes(&Change::Add(member(2))))])).unwrap();
     run(&mut again);
     assert_eq!(voters(&again), [1, 2]);
     drop(again);
@@ -206,7 +206,7 @@ fn a_member_that_joins_may_stop_before_it_has_heard_of_itself() {
         let disk = stage::disk();
         let mut joins = open_as(&disk, &joining()).unwrap();
         if !entries.is_empty() {
-            joins.core.receive(sent(entries));
+            joins.core.receive(sent(entries)).unwrap();
         }
         run(&mut joins);
         drop(joins);
@@ -222,7 +222,7 @@ fn a_learner_can_go_on_alone_and_then_it_votes() {
     let mut learner = open_as(&disk, &joining()).unwrap();
     let (first, third) = (changes(&Change::Add(member(1))), changes(&Change::Add(member(3))));
     let learns = changes(&Change::AddLearner(member(2), 1));
-    learner.core.receive(sent(&[(1, first), (2, learns), (3, third), (4, writes(7))]));
+    learner.core.receive(sent(&[(1, first), (2, learns), (3, third), (4, writes(7))])).unwrap();
     run(&mut learner);
     assert_eq!(voters(&learner), [1, 3]);
     drop(learner);
@@ -241,7 +241,7 @@ fn a_member_that_was_removed_does_not_go_on_alone() {
     let mut gone = open_as(&disk, &joining()).unwrap();
     let (first, second) = (changes(&Change::Add(member(1))), changes(&Change::Add(member(2))));
     let removal = changes(&Change::Remove(MemberId(2)));
-    gone.core.receive(sent(&[(1, first), (2, second), (3, removal)]));
+    gone.core.receive(sent(&[(1, first), (2, second), (3, removal)])).unwrap();
     run(&mut gone);
     drop(gone);
     let refused = force(&disk, &paths());
@@ -259,7 +259,7 @@ fn only_changes_that_were_carried_out_count_for_who_is_there() {
         .zip(1..)
         .map(|(change, index)| (index, changes(change)))
         .collect();
-    second.core.receive(sent(&changes));
+    second.core.receive(sent(&changes)).unwrap();
     carry_out(&mut second);
     drop(second);
     disk.remove(&paths().keyspace).unwrap();
@@ -279,12 +279,12 @@ fn the_others_are_known_before_anything_is_changed() {
     assert_eq!(others(&disk, &paths(), &options()).unwrap(), None);
     let mut second = open_as(&disk, &joining()).unwrap();
     let (first, own) = (changes(&Change::Add(member(1))), changes(&Change::Add(member(2))));
-    second.core.receive(sent(&[(1, first), (2, own)]));
+    second.core.receive(sent(&[(1, first), (2, own)])).unwrap();
     run(&mut second);
     // Committed or not: it may be.
     let mut message = sent(&[(3, changes(&Change::Add(member(3))))]);
     message.0.commit = 2;
-    second.core.receive(message);
+    second.core.receive(message).unwrap();
     carry_out(&mut second);
     drop(second);
     let (identity, urls) = others(&disk, &paths(), &options()).unwrap().unwrap();

@@ -26,9 +26,16 @@ impl Inbound for ToInbox {
             }
             Some(message) => {
                 let said = message.from();
-                tracing::warn!(%from, %said, "drop a message that a peer sends for another");
+                if let Some(times) = shared.complain(from, format!("says to be {said}")) {
+                    let what = "drop a message that a peer sends for another";
+                    tracing::warn!(%from, %said, times, "{what}");
+                }
             }
-            None => tracing::warn!(%from, bytes, "drop what a peer sends: it is no message"),
+            None => {
+                if let Some(times) = shared.complain(from, "no message") {
+                    tracing::warn!(%from, bytes, times, "drop what a peer sends: it is no message");
+                }
+            }
         }
     }
 
@@ -43,9 +50,11 @@ impl Inbound for ToInbox {
         let cluster = shared.reader.cluster_version();
         if cluster > Minor::parse(version)
             && let Some(cluster) = cluster
+            && let Some(times) = shared.complain(from, format!("of version {version}"))
         {
             tracing::warn!(
                 %from,
+                times,
                 "a member of version {version} speaks, which is older than the cluster's, \
                  {cluster}: it cannot go on. Start a build of {cluster} there again; to go back, \
                  lower the cluster's version first (POST /v3/maintenance/downgrade)"

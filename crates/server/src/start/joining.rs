@@ -18,8 +18,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(500);
 /// How long one may take to answer.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
-/// And where all members of a new cluster start at once: none of them can answer yet.
-const FOUNDING_PATIENCE: Duration = Duration::from_millis(400);
 
 /// A member that joins takes the ids that the cluster has given out.
 pub(super) fn bootstrap(config: &Config) -> Result<Bootstrap, String> {
@@ -60,7 +58,7 @@ fn check_version(cluster: Option<Minor>) -> Result<(), String> {
 
 /// Where the members of a cluster are that this one joins, before its own log says so.
 pub(super) fn others(config: &Config) -> Vec<(MemberId, Vec<String>)> {
-    let told = on_the_network(ask_all(config, ANSWER_PATIENCE)).unwrap_or_default();
+    let told = on_the_network(ask_all(config)).unwrap_or_default();
     let members = told.into_iter().take(1).flat_map(|told| told.members);
     members.map(|member| (member.id, member.peer_urls)).collect()
 }
@@ -71,7 +69,9 @@ pub(super) fn check_is_new(config: &Config, identity: Identity) -> Result<(), St
     if config.initial_cluster.len() == 1 {
         return Ok(());
     }
-    let told = on_the_network(ask_all(config, FOUNDING_PATIENCE))?;
+    // Those who are founded at the same time turn the question away; whoever is silent runs, or will
+    // in a moment, and may know.
+    let told = on_the_network(ask_all(config))?;
     let has_started =
         |member: &ToldMember| member.id == identity.member && !member.client_urls.is_empty();
     let knows =
@@ -149,7 +149,7 @@ fn urls_of_others(config: &Config) -> Vec<&str> {
 async fn ask_until_told(config: &Config) -> Option<Told> {
     let deadline = time::Instant::now() + PATIENCE;
     loop {
-        if let Some(told) = ask_all(config, ANSWER_PATIENCE).await.into_iter().next() {
+        if let Some(told) = ask_all(config).await.into_iter().next() {
             return Some(told);
         }
         if time::Instant::now() >= deadline {
@@ -162,21 +162,21 @@ async fn ask_until_told(config: &Config) -> Option<Told> {
 
 /// What those say at these peer URLs that answer.
 pub(super) fn ask_at(config: &Config, urls: Vec<String>) -> Vec<Told> {
-    on_the_network(ask_these(config, urls, ANSWER_PATIENCE)).unwrap_or_default()
+    on_the_network(ask_these(config, urls)).unwrap_or_default()
 }
 
 /// What those say that answer, in the order of the flags.
-async fn ask_all(config: &Config, patience: Duration) -> Vec<Told> {
+async fn ask_all(config: &Config) -> Vec<Told> {
     let urls = urls_of_others(config).into_iter().map(str::to_owned).collect();
-    ask_these(config, urls, patience).await
+    ask_these(config, urls).await
 }
 
-async fn ask_these(config: &Config, urls: Vec<String>, patience: Duration) -> Vec<Told> {
+async fn ask_these(config: &Config, urls: Vec<String>) -> Vec<Told> {
     let asked: Vec<_> = urls
         .into_iter()
         .map(|url| {
             let dialer = config.dialer.clone();
-            tokio::spawn(async move { ask::members(&dialer, &url, patience).await })
+            tokio::spawn(async move { ask::members(&dialer, &url, ANSWER_PATIENCE).await })
         })
         .collect();
     let mut told = Vec::new();

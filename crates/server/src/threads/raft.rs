@@ -14,7 +14,9 @@ use std::{
 };
 
 use base::{UnixNanos, limits};
-use member::{Append, Core, Due, Effects, Install, PeerMessage, Progress, Proposal, Ticket};
+use member::{
+    Append, Core, Due, Effects, Install, PeerMessage, Progress, Proposal, Refusal, Ticket,
+};
 use parking_lot::{Mutex, MutexGuard};
 use peer::Lane;
 use wal::Entry;
@@ -363,7 +365,11 @@ impl Raft {
     }
 
     fn receive(&mut self, message: PeerMessage) {
-        self.core.receive(message);
+        if let Err(Refusal { from, kind, reason }) = self.core.receive(message)
+            && let Some(times) = self.shared.complain(from, reason)
+        {
+            tracing::warn!(kind, %from, reason, times, "drop a peer's message");
+        }
     }
 
     fn applied(&mut self, progress: Progress) -> Result<(), Failure> {

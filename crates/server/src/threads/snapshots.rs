@@ -27,6 +27,8 @@ use crate::{failure::Failure, shared::Shared, threads::raft::SharedRaft};
 const CHUNK_BYTES: usize = 256 << 10;
 /// How long taking one in may pause after a chunk.
 const BREAK_MAX: Duration = Duration::from_millis(200);
+/// Between two tries to send one: each reads and flushes.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// As `nice` has it.
 const NICE: i32 = 15;
 /// Chunks on their way to the network.
@@ -68,7 +70,12 @@ pub(crate) fn send(shared: &Arc<Shared>, raft: &SharedRaft, message: PeerMessage
         let took = by_thread.now().saturating_sub(began);
         match &sent {
             Ok(index) => tracing::info!(%to, index = index.0, ?took, "sent a snapshot"),
-            Err(why) => tracing::warn!(%to, ?took, "could not send a snapshot: {why}"),
+            Err(why) => {
+                if let Some(times) = by_thread.complain(to, why) {
+                    tracing::warn!(%to, ?took, times, "could not send a snapshot: {why}");
+                }
+                thread::park_timeout(RETRY_PAUSE);
+            }
         }
         by_thread.inbox.snapshot_sent(to, sent.is_ok());
         Ok(())
@@ -125,7 +132,9 @@ fn read_all(shared: &Shared, mut export: Export, give: &mpsc::Sender<Piece>) -> 
 pub(crate) fn receive(shared: &Arc<Shared>, arriving: Arriving) {
     let from = arriving.from;
     if shared.receiving.swap(true, AcqRel) {
-        tracing::warn!(%from, "refuse a snapshot: another one is being taken in");
+        if let Some(times) = shared.complain(from, "another snapshot is being taken in") {
+            tracing::warn!(%from, times, "refuse a snapshot: another one is being taken in");
+        }
         return;
     }
     let by_thread = Arc::clone(shared);
@@ -152,7 +161,9 @@ fn receive_now(shared: &Shared, arriving: Arriving) {
             Ok(())
         }
         Err(why) => {
-            tracing::warn!(%from, ?took, "could not take in a snapshot: {why}");
+            if let Some(times) = shared.complain(from, &why) {
+                tracing::warn!(%from, ?took, times, "could not take in a snapshot: {why}");
+            }
             shared.place.discard();
             shared.receiving.store(false, Release);
             Err(why)

@@ -44,7 +44,7 @@ fn force(world: &mut World, id: MemberId, operations: u64) -> Result<bool, Viola
     disk.fail_after(operations);
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
     let run = world.common.rng.u64(..) >> 8;
-    let who = Who { id, of: world.common.of, run, forced: true };
+    let who = Who { id, of: world.common.of, run, forced: true, next: false };
     let opened = Running::open(&shared, who, world.common.options.sabotage);
     let is_over = !disk.failed();
     disk.crash();

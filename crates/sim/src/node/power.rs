@@ -125,6 +125,13 @@ impl Node {
         self.forget(common);
     }
 
+    /// From its next start on its build is a version on.
+    pub(crate) fn upgrade(&mut self, common: &mut Common) {
+        common.trace.step("upgrade", self.id());
+        common.report.upgraded += 1;
+        self.who.next = true;
+    }
+
     pub(super) fn forget(&mut self, common: &mut Common) {
         (self.arrived, self.receiving) = (None, false);
         self.condition.is_paused = false;
@@ -153,6 +160,9 @@ impl Node {
             client.disconnect();
         }
         self.who.run += 1;
+        if common.rolls && !self.who.next {
+            self.upgrade(common);
+        }
         let member = self.member.insert(open(&self.disk, self.who, common)?);
         let applied = member.backend.durable().index;
         common.trace.step("open", format!("{}: keyspace at {applied}", self.who.id));

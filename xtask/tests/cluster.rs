@@ -1,0 +1,138 @@
+//! `cargo xtask cluster` leaves no member behind, however it ends.
+
+#![allow(clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "a test")]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::{
+        fs::PermissionsExt as _,
+        process::{CommandExt as _, ExitStatusExt as _},
+    },
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill, killpg},
+    unistd::Pid,
+};
+use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// In the place of a server: says who it is, and what it hears.
+const MEMBER: &str = r#"#!/bin/sh
+dir=$(dirname "$0")
+trap 'echo $$ >> "$dir/ended"; exit 0' TERM
+trap 'echo $$ >> "$dir/interrupted"' INT HUP
+echo $$ >> "$dir/started"
+while :; do sleep 0.05; done
+"#;
+
+struct Cluster {
+    xtask: Child,
+    dir: TempDir,
+    members: BTreeSet<i32>,
+}
+
+impl Cluster {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let etcd = dir.path().join("etcd");
+        fs::write(&etcd, MEMBER).unwrap();
+        fs::set_permissions(&etcd, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut xtask = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        xtask.arg("cluster").arg(&etcd).stdout(Stdio::null()).process_group(0);
+        let xtask = xtask.spawn().unwrap();
+        let mut cluster = Self { xtask, dir, members: BTreeSet::new() };
+        eventually("three members start", || cluster.noted("started").len() == 3);
+        cluster.members = cluster.noted("started");
+        cluster
+    }
+
+    /// The processes that have put themselves into this file.
+    fn noted(&self, name: &str) -> BTreeSet<i32> {
+        let text = fs::read_to_string(self.dir.path().join(name)).unwrap_or_default();
+        text.lines().map(|pid| pid.parse().unwrap()).collect()
+    }
+
+    fn signal(&self, signal: Signal) {
+        let xtask = Pid::from_raw(self.xtask.id().cast_signed());
+        match signal {
+            // A terminal sends these to all that run in it.
+            Signal::SIGINT | Signal::SIGHUP => killpg(xtask, signal).unwrap(),
+            _ => kill(xtask, signal).unwrap(),
+        }
+    }
+
+    fn reap(&mut self) -> ExitStatus {
+        let mut ended = None;
+        eventually("xtask ends", || {
+            ended = self.xtask.try_wait().unwrap();
+            ended.is_some()
+        });
+        ended.unwrap()
+    }
+
+    fn is_gone(&self) -> bool {
+        !self.members.iter().any(|pid| runs(*pid))
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.xtask.kill().ok();
+        self.xtask.wait().ok();
+        for pid in self.members.iter().filter(|pid| runs(**pid)) {
+            kill(Pid::from_raw(*pid), Signal::SIGKILL).ok();
+        }
+    }
+}
+
+/// Who is dead, and nobody has waited for, does not run.
+fn runs(pid: i32) -> bool {
+    let stat = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
+    stat.is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_signal_ends_all_members_in_order() {
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        let mut cluster = Cluster::start();
+        cluster.signal(signal);
+        assert!(cluster.reap().success(), "{signal}");
+        assert_eq!(cluster.noted("ended"), cluster.members, "{signal}");
+        assert!(cluster.is_gone(), "{signal}");
+        let twice = cluster.noted("interrupted");
+        assert!(twice.is_empty(), "a second signal would end a server at once");
+    }
+}
+
+#[test]
+fn who_is_killed_takes_the_members_along() {
+    let mut cluster = Cluster::start();
+    cluster.signal(Signal::SIGKILL);
+    assert_eq!(cluster.reap().signal(), Some(9));
+    eventually("all members are gone", || cluster.is_gone());
+    assert_eq!(cluster.noted("ended"), BTreeSet::new(), "they had no time to say so");
+}
+
+#[test]
+fn members_that_end_by_themselves_end_it() {
+    let mut cluster = Cluster::start();
+    for pid in &cluster.members {
+        kill(Pid::from_raw(*pid), Signal::SIGTERM).unwrap();
+    }
+    assert!(cluster.reap().success());
+}
