@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -111,6 +111,8 @@ pub(crate) struct Inner {
 pub(crate) struct Peer {
     pub(crate) id: MemberId,
     pub(crate) urls: RwLock<Vec<Uri>>,
+    /// How often a URL has failed for a snapshot: then it is the next one's turn.
+    pub(crate) snapshot_failures: AtomicUsize,
     queues: [Queue; 2],
     pub(crate) calls: Calls,
     tasks: Mutex<Vec<AbortHandle>>,
@@ -182,6 +184,7 @@ impl Peers {
         let peer = Arc::new(Peer {
             id,
             urls: RwLock::new(urls),
+            snapshot_failures: AtomicUsize::new(0),
             queues: Default::default(),
             calls: Calls::default(),
             tasks: Mutex::default(),

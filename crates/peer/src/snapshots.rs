@@ -4,7 +4,11 @@
 //! chunks, then a ping with their checksum; the receiver answers it with a pong once all of it is
 //! durable. A stream that ends otherwise has failed.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use base::MemberId;
 use bytes::{Bytes, BytesMut};
@@ -16,7 +20,7 @@ use tokio::{
 
 use crate::{
     frame::Frame,
-    outgoing,
+    outgoing::{self, Stream},
     peers::{Inner, Peer},
 };
 
@@ -62,15 +66,40 @@ impl Sum {
     }
 }
 
-/// Sends a snapshot; returns once the peer has it.
+/// Sends a snapshot; returns once the peer has it. What has begun at one of its URLs and fails is not
+/// begun again: raft asks for another one, which goes to the next.
 pub(crate) async fn send(
     inner: Arc<Inner>,
     peer: Arc<Peer>,
     header: Bytes,
+    pieces: mpsc::Receiver<Piece>,
+) -> Result<(), String> {
+    let stream = open(&inner, &peer).await?;
+    let sent = send_over(stream, header, pieces).await;
+    peer.snapshot_failures.fetch_add(usize::from(sent.is_err()), Relaxed);
+    sent
+}
+
+/// At the first of its URLs that takes a snapshot, beginning with the one that did last.
+async fn open(inner: &Arc<Inner>, peer: &Peer) -> Result<Stream, String> {
+    let urls = peer.urls.read().clone();
+    let mut failed = Vec::new();
+    for _ in 0..urls.len().max(1) {
+        let at = peer.snapshot_failures.load(Relaxed) % urls.len().max(1);
+        match outgoing::open(inner, peer, urls.get(at).cloned(), "snapshot").await {
+            Ok(stream) => return Ok(stream),
+            Err(why) => failed.push(why),
+        }
+        peer.snapshot_failures.fetch_add(1, Relaxed);
+    }
+    Err(failed.join("; "))
+}
+
+async fn send_over(
+    mut stream: Stream,
+    header: Bytes,
     mut pieces: mpsc::Receiver<Piece>,
 ) -> Result<(), String> {
-    let url = peer.urls.read().first().cloned();
-    let mut stream = outgoing::open(&inner, &peer, url, "snapshot").await?;
     let text = |error: io::Error| error.to_string();
     write(&mut stream, &Frame::Message(header)).await.map_err(text)?;
     let mut sum = Sum::default();

@@ -8,7 +8,14 @@ use http_body_util::Full;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use tokio::{net::TcpListener, runtime, sync::mpsc, task::JoinHandle, time};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+    runtime,
+    sync::mpsc,
+    task::JoinHandle,
+    time,
+};
 
 use crate::{Arriving, Dialer, Identity, Inbound, Lane, Peers, Piece};
 
@@ -241,4 +248,48 @@ async fn a_snapshot_arrives_whole_or_its_sender_knows_that_it_did_not() {
     assert_eq!(two.heard.snapshots.lock().len(), 2, "what has no end is not taken for whole");
     two.stop();
     assert!(send_snapshot(&one, "nobody there", true).await.is_err());
+}
+
+/// Accepts streams and ends each at once.
+async fn break_streams(listener: TcpListener) {
+    let answer = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
+                  upgrade: retcd-raft/1\r\n\r\n";
+    loop {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while let Ok(byte) = stream.read_u8().await {
+            head.push(byte);
+            if head.ends_with(b"\r\n\r\n") {
+                break;
+            }
+        }
+        stream.write_all(answer.as_bytes()).await.ok();
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_goes_to_the_next_url_where_one_fails() {
+    let (one, two) =
+        (Member::start(1, 9, "127.0.0.1:0").await, Member::start(2, 9, "127.0.0.1:0").await);
+    // Nobody is there.
+    one.knows(2, &["127.0.0.1:1", &two.address]);
+    send_snapshot(&one, "whole", true).await.unwrap();
+    // Which is remembered.
+    send_snapshot(&one, "again", true).await.unwrap();
+    // Somebody is there who breaks off: what has begun is lost, and the next one finds its way.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let broken = listener.local_addr().unwrap().to_string();
+    one.knows(2, &[&two.address, &broken, "127.0.0.1:1", &two.address]);
+    let breaks = tokio::spawn(break_streams(listener));
+    let mut failed = 0;
+    while two.heard.snapshots.lock().len() < 4 {
+        failed += usize::from(send_snapshot(&one, "some", true).await.is_err());
+        assert!(failed < 2, "it goes to the broken one again and again");
+    }
+    assert_eq!(failed, 1);
+    breaks.abort();
+    breaks.await.unwrap_err();
+    one.knows(2, &["127.0.0.1:1", &broken]);
+    let why = send_snapshot(&one, "nobody there", true).await.unwrap_err();
+    assert!(why.contains("127.0.0.1:1/") && why.contains(&broken), "{why}");
 }
