@@ -17,7 +17,7 @@ const LOOKS_MAX: u32 = 200;
 /// HTTP/2. With TLS, what was agreed on in the handshake counts.
 pub(crate) async fn is_http2(wire: &Wire) -> bool {
     let tcp = match wire {
-        Wire::Tls(stream) => return stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+        Wire::Tls(stream) => return stream.protocol() == Some(b"h2"),
         Wire::Plain(tcp) => tcp,
     };
     let mut first = [0; PREFACE.len()];

@@ -11,7 +11,7 @@ use e2e::{
     authority::{Authority, put},
     binaries,
     cluster::Cluster,
-    ports,
+    eventually, ports,
     run::{self, Output},
 };
 use tempfile::TempDir;
@@ -141,6 +141,78 @@ fn a_certificate_that_is_revoked_is_refused_without_a_restart() {
     let said = secure.cluster.members[0].log().text();
     assert!(said.contains("certificate serial 02 revoked (CN=client)"), "{said}");
     secure.until(true, "other");
+}
+
+/// Whether a write is carried out soon: by a quorum.
+fn writes(member: &Member) -> bool {
+    let mut connection = member.connect();
+    connection.set_patience(Duration::from_secs(2));
+    let answered = connection.ask(&Request::put("/v2/keys/a", "1"));
+    answered.is_ok_and(|answer| [200, 201].contains(&answer.status))
+}
+
+#[test]
+fn members_part_when_their_certificate_is_revoked_and_meet_again_when_it_is_not() {
+    let mut secure = Secure::start(3);
+    for member in &mut secure.cluster.members {
+        member.allow("closed the connection");
+    }
+    secure.cluster.put("/a", "0");
+    let log = |at: usize| secure.cluster.members[at].log().text();
+    let parted = |at: usize| log(at).matches("is not accepted any more").count();
+    // Another one is revoked: nobody minds.
+    put(secure.dir.path(), "crl", secure.authority.revoke(&[77]));
+    eventually(PATIENCE, "all have seen it", || {
+        (0..3).all(|at| log(at).contains("took the files of TLS anew")).then_some(())
+    });
+    assert!((0..3).all(|at| writes(&secure.cluster.members[at]) && parted(at) == 0));
+    // All members show the same one.
+    put(secure.dir.path(), "crl", secure.authority.revoke(&[1]));
+    eventually(PATIENCE, "they part", || {
+        (0..3).all(|at| !writes(&secure.cluster.members[at])).then_some(())
+    });
+    assert!((0..3).all(|at| parted(at) > 0 && log(at).contains("serial 01 revoked")));
+    put(secure.dir.path(), "crl", secure.authority.revoke(&[]));
+    eventually(PATIENCE, "they meet again", || {
+        (0..3).all(|at| writes(&secure.cluster.members[at])).then_some(())
+    });
+    secure.cluster.agree();
+}
+
+#[test]
+fn a_client_that_is_connected_is_cut_off_when_its_certificate_is_revoked() {
+    let mut secure = Secure::start(1);
+    secure.cluster.members[0].allow("closed the connection");
+    secure.authority.issue(secure.dir.path(), "other", 3);
+    let etcdctl = |who: &str, arguments: &[&str]| {
+        let file = |name: &str| secure.dir.path().join(name).display().to_string();
+        let (cert, key) = (file(&format!("{who}.pem")), file(&format!("{who}.key")));
+        let mut command = run::etcdctl_v3(&binaries::etcdctl(), &secure.cluster.https[0]);
+        let files = ["--cacert", &file("ca.pem"), "--cert", &cert, "--key", &key];
+        command.args(files).args(arguments);
+        command
+    };
+    let watch = run::start(&mut etcdctl("other", &["watch", "/w"]), "");
+    let puts = |value: &str| {
+        let output = run::run(&mut etcdctl("client", &["put", "/w", value]), "");
+        assert_eq!(output.stdout, "OK\n", "{output:?}");
+    };
+    let hears = |value: &str| watch.stdout().iter().any(|line| line == value);
+    eventually(PATIENCE, "it watches", || {
+        puts("before");
+        hears("before").then_some(())
+    });
+    put(secure.dir.path(), "crl", secure.authority.revoke(&[3]));
+    let said = || secure.cluster.members[0].log().text();
+    eventually(PATIENCE, "it is cut off", || {
+        puts("meanwhile");
+        said().contains("closed the connection").then_some(())
+    });
+    assert!(said().contains("serial 03 revoked (CN=other)"), "{}", said());
+    puts("after");
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(!hears("after"), "{:?}", watch.stdout());
+    watch.interrupt();
 }
 
 #[test]

@@ -2,12 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rustls::{ServerConfig, server::ResolvesServerCert};
-use rustls::{server::ClientHello, sign::CertifiedKey};
+use rustls::{
+    ServerConfig,
+    pki_types::{CertificateDer, UnixTime},
+    server::{ClientHello, ResolvesServerCert, danger::ClientCertVerifier},
+    sign::CertifiedKey,
+};
 use tokio::{io::AsyncWriteExt, net::TcpStream, time};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use crate::{Error, Settings, admit::Rules, files, live::Live, trust::Trusted, versions};
+use crate::{
+    Error, Settings, admit::Rules, files, live::Live, standing::Standing, trust::Trusted, versions,
+};
 
 /// A handshake that takes longer is cut off.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -17,18 +23,27 @@ const NOT_TLS: &[u8] =
 /// The first byte of a TLS handshake.
 const HANDSHAKE_RECORD: u8 = 22;
 
-/// A connection with TLS on it.
-pub type ServerStream = tokio_rustls::server::TlsStream<TcpStream>;
+/// A connection that a client has made, with TLS on it.
+pub type ServerStream = Standing<TlsStream<TcpStream>>;
+
+impl ServerStream {
+    /// The protocol that was agreed on.
+    pub fn protocol(&self) -> Option<&[u8]> {
+        self.stream().get_ref().1.alpn_protocol()
+    }
+}
 
 /// Makes TLS connections of accepted ones.
 #[derive(Debug)]
 pub struct Acceptor {
-    live: Live<Side>,
+    live: Arc<Live<Side>>,
 }
 
 #[derive(Debug)]
 struct Side {
     config: Arc<ServerConfig>,
+    /// `None`: clients are not asked for certificates.
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
     rules: Rules,
 }
 
@@ -45,7 +60,7 @@ impl Acceptor {
         let named = [&settings.cert_file, &settings.key_file, &settings.trusted_ca_file];
         let files = named.into_iter().chain([&settings.crl_file]).flatten().cloned().collect();
         let make = move || Side::load(&settings, &alpn);
-        Ok(Self { live: Live::new(files, Box::new(make))? })
+        Ok(Self { live: Arc::new(Live::new(files, Box::new(make))?) })
     }
 
     /// The handshake, and whether the client may come in. The error is one line for the log.
@@ -57,10 +72,19 @@ impl Acceptor {
         let from = stream.get_ref().0.peer_addr().map_err(|error| error.to_string())?;
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
         side.rules.admit_client(chain, from).await?;
-        Ok(stream)
+        let shown = UnixTime::now();
+        Ok(Standing::new(stream, &self.live, side, move |stream, side: &Side| {
+            let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+            side.believes(chain, shown).inspect_err(|why| {
+                tracing::warn!("closed the connection from \"{from}\": {why}");
+            })
+        }))
     }
 
-    async fn handshake(&self, mut tcp: TcpStream) -> Result<(ServerStream, Arc<Side>), String> {
+    async fn handshake(
+        &self,
+        mut tcp: TcpStream,
+    ) -> Result<(TlsStream<TcpStream>, Arc<Side>), String> {
         let mut first = [0];
         let peeked = tcp.peek(&mut first).await.map_err(|error| error.to_string())?;
         if peeked == 0 {
@@ -94,11 +118,15 @@ impl Side {
                 &settings.max_version,
             )?)
             .map_err(|error| Error::Settings(format!("TLS cannot be set up: {error}")))?;
-        let builder = if settings.asks_clients() {
+        let verifier = if settings.asks_clients() {
             let trusted = Trusted::load(settings.trusted_ca_file.as_deref())?;
-            builder.with_client_cert_verifier(trusted.of_clients(&provider)?)
+            Some(trusted.of_clients(&provider)?)
         } else {
-            builder.with_no_client_auth()
+            None
+        };
+        let builder = match &verifier {
+            Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier)),
+            None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_cert_resolver(Arc::new(Always(identity)));
         config.alpn_protocols = alpn.to_vec();
@@ -106,7 +134,16 @@ impl Side {
         // changed: each connection shows it anew.
         config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Self { config: Arc::new(config), rules: Rules::load(settings)? })
+        Ok(Self { config: Arc::new(config), verifier, rules: Rules::load(settings)? })
+    }
+
+    /// Whether a client that showed these certificates then, and was let in, would be by these files.
+    fn believes(&self, chain: &[CertificateDer<'_>], shown: UnixTime) -> Result<(), String> {
+        if let (Some(verifier), Some((end, between))) = (&self.verifier, chain.split_first()) {
+            let judged = verifier.verify_client_cert(end, between, shown);
+            judged.map_err(|error| error.to_string())?;
+        }
+        self.rules.admit(chain)
     }
 }
 

@@ -4,31 +4,35 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use rustls::{
     ClientConfig, SignatureScheme,
-    client::{ResolvesClientCert, Resumption},
-    pki_types::ServerName,
+    client::{ResolvesClientCert, Resumption, danger::ServerCertVerifier},
+    pki_types::{CertificateDer, ServerName, UnixTime},
     sign::CertifiedKey,
 };
 use tokio::{net::TcpStream, time};
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::{Error, Settings, admit::Rules, files, live::Live, trust, trust::Trusted, versions};
+use crate::{
+    Error, Settings, admit::Rules, files, live::Live, standing::Standing, trust, trust::Trusted,
+    versions,
+};
 
 /// A server that takes longer to answer is given up.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// A connection with TLS on it.
-pub type ClientStream = tokio_rustls::client::TlsStream<TcpStream>;
+/// A connection to a server, with TLS on it.
+pub type ClientStream = Standing<TlsStream<TcpStream>>;
 
 /// Makes TLS connections of plain ones.
 #[derive(Debug)]
 pub struct Connector {
-    live: Live<Side>,
+    live: Arc<Live<Side>>,
     server_name: Option<String>,
 }
 
 #[derive(Debug)]
 struct Side {
     config: Arc<ClientConfig>,
+    verifier: Arc<dyn ServerCertVerifier>,
     rules: Rules,
 }
 
@@ -42,7 +46,7 @@ impl Connector {
         let files = own.into_iter().flatten().chain(named).collect();
         let server_name = settings.server_name.clone();
         let make = move || Side::load(&settings, &alpn);
-        Ok(Self { live: Live::new(files, Box::new(make))?, server_name })
+        Ok(Self { live: Arc::new(Live::new(files, Box::new(make))?), server_name })
     }
 
     /// The handshake with the server of that name or IP, as in its URL.
@@ -54,8 +58,9 @@ impl Connector {
         })?;
         let side = self.live.get();
         let connector = TlsConnector::from(Arc::clone(&side.config));
-        let stream =
-            time::timeout(HANDSHAKE, connector.connect(name, tcp)).await.map_err(|_| {
+        let stream = time::timeout(HANDSHAKE, connector.connect(name.clone(), tcp))
+            .await
+            .map_err(|_| {
                 let limit = HANDSHAKE.as_secs();
                 io::Error::new(
                     io::ErrorKind::TimedOut,
@@ -64,7 +69,11 @@ impl Connector {
             })??;
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
         side.rules.admit(chain).map_err(io::Error::other)?;
-        Ok(stream)
+        let shown = UnixTime::now();
+        Ok(Standing::new(stream, &self.live, side, move |stream, side: &Side| {
+            let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+            side.believes(chain, &name, shown)
+        }))
     }
 }
 
@@ -89,7 +98,7 @@ impl Side {
             )?)
             .map_err(|error| Error::Settings(format!("TLS cannot be set up: {error}")))?
             .dangerous()
-            .with_custom_certificate_verifier(verifier);
+            .with_custom_certificate_verifier(Arc::clone(&verifier));
         let mut config = match identity_files(settings) {
             Some((cert, key)) => {
                 let identity = files::identity(cert, key, &provider)?;
@@ -100,7 +109,21 @@ impl Side {
         config.alpn_protocols = alpn.to_vec();
         // Certificates are shown at each connection: see the other side.
         config.resumption = Resumption::disabled();
-        Ok(Self { config: Arc::new(config), rules: Rules::load(settings)? })
+        Ok(Self { config: Arc::new(config), verifier, rules: Rules::load(settings)? })
+    }
+
+    /// Whether a server that showed these certificates then would be taken for this one by these files.
+    fn believes(
+        &self,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        shown: UnixTime,
+    ) -> Result<(), String> {
+        if let Some((end, between)) = chain.split_first() {
+            let judged = self.verifier.verify_server_cert(end, between, name, &[], shown);
+            judged.map_err(|error| error.to_string())?;
+        }
+        self.rules.admit(chain)
     }
 }
 

@@ -4,7 +4,8 @@
 //! at the files again when a handshake begins, at most once a second: a certificate, key, CA or CRL
 //! that was exchanged counts from then on. What is broken leaves the old in force, with one line in
 //! the log. Checks of who the other is (revoked, name not allowed) are made after the handshake, in
-//! one place for both directions.
+//! one place for both directions. A connection that stands is judged anew when CAs or CRLs have
+//! changed, and something is to go over it.
 
 mod accept;
 mod admit;
@@ -15,6 +16,7 @@ mod files;
 mod live;
 mod names;
 mod settings;
+mod standing;
 mod trust;
 mod versions;
 mod wire;
@@ -28,6 +30,7 @@ pub use accept::{Acceptor, ServerStream};
 pub use auto::self_signed;
 pub use connect::{ClientStream, Connector};
 pub use settings::Settings;
+pub use standing::Standing;
 pub use wire::Wire;
 
 /// Why TLS cannot be set up. One line, for operators.

@@ -10,11 +10,11 @@ use rcgen::{
 };
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
 
-use crate::{Acceptor, Connector, Settings, self_signed};
+use crate::{Acceptor, ClientStream, Connector, ServerStream, Settings, self_signed};
 
 /// An authority that writes certificates into a directory.
 struct Authority {
@@ -239,6 +239,108 @@ async fn an_exchanged_authority_counts_at_the_next_handshake() {
     old.put("ca.pem", format!("{}{}", old.pem, new.pem));
     pass_a_look().await;
     meet(&server, &client, "127.0.0.1").await.unwrap();
+}
+
+/// Two ends of a connection that stands.
+async fn stand(server: &Acceptor, client: &Connector) -> (ServerStream, ClientStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serve = async { server.accept(listener.accept().await.unwrap().0).await.unwrap() };
+    let ask = async {
+        let tcp = TcpStream::connect(address).await.unwrap();
+        client.connect("127.0.0.1", tcp).await.unwrap()
+    };
+    tokio::join!(serve, ask)
+}
+
+/// Sends a byte and reads it.
+async fn goes(
+    from: &mut (impl AsyncWrite + Unpin),
+    to: &mut (impl AsyncRead + Unpin),
+) -> std::io::Result<()> {
+    from.write_all(&[1]).await?;
+    from.flush().await?;
+    to.read_exact(&mut [0]).await.map(drop)
+}
+
+fn ended(result: std::io::Result<()>, why: &str) {
+    let error = result.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied, "{error}");
+    assert!(error.to_string().contains(why), "{why:?} is not in {error}");
+}
+
+#[tokio::test]
+async fn a_connection_ends_once_a_crl_names_the_certificate_of_either_side() {
+    let authority = Authority::new();
+    let settings = |serial, crl: &str| {
+        let crl_file = Some(authority.put(crl, authority.revoke(&[99]).der()));
+        Settings { crl_file, ..authority.settings(Says { serial, ..USUAL }) }
+    };
+    let server = server(settings(7, "crl of the server"));
+    let client = client(settings(8, "crl of the client"));
+    for (list, revoked) in [("crl of the server", 8), ("crl of the client", 7)] {
+        let (mut one, mut other) = stand(&server, &client).await;
+        authority.put(list, authority.revoke(&[98]).der());
+        pass_a_look().await;
+        goes(&mut one, &mut other).await.unwrap();
+        goes(&mut other, &mut one).await.unwrap();
+        authority.put(list, authority.revoke(&[revoked]).der());
+        pass_a_look().await;
+        let why = format!("serial 0{revoked} revoked");
+        // What was sent after the change is not read, nor is anything sent.
+        if revoked == 8 {
+            ended(goes(&mut other, &mut one).await, &why);
+            ended(goes(&mut one, &mut other).await, &why);
+        } else {
+            ended(goes(&mut one, &mut other).await, &why);
+            ended(goes(&mut other, &mut one).await, &why);
+        }
+        authority.put(list, authority.revoke(&[]).der());
+        pass_a_look().await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_ends_once_the_authority_of_either_side_is_trusted_no_more() {
+    let (authority, next) = (Authority::new(), Authority::named("the next"));
+    let settings = |serial, ca: &str| Settings {
+        trusted_ca_file: Some(authority.put(ca, &authority.pem)),
+        ..authority.settings(Says { serial, ..USUAL })
+    };
+    let server = server(settings(7, "ca of the server"));
+    let client = client(settings(8, "ca of the client"));
+    for at_server in [true, false] {
+        let ca = if at_server { "ca of the server" } else { "ca of the client" };
+        let (mut one, mut other) = stand(&server, &client).await;
+        authority.put(ca, format!("{}{}", authority.pem, next.pem));
+        pass_a_look().await;
+        goes(&mut one, &mut other).await.unwrap();
+        goes(&mut other, &mut one).await.unwrap();
+        authority.put(ca, &next.pem);
+        pass_a_look().await;
+        if at_server {
+            ended(goes(&mut one, &mut other).await, "UnknownIssuer");
+        } else {
+            ended(goes(&mut other, &mut one).await, "UnknownIssuer");
+        }
+        authority.put(ca, &authority.pem);
+        pass_a_look().await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_outlives_a_new_certificate_of_either_side() {
+    let authority = Authority::new();
+    let (server, client) = (
+        server(authority.settings(USUAL)),
+        client(authority.settings(Says { serial: 8, ..USUAL })),
+    );
+    let (mut one, mut other) = stand(&server, &client).await;
+    authority.settings(USUAL);
+    authority.settings(Says { serial: 8, ..USUAL });
+    pass_a_look().await;
+    goes(&mut one, &mut other).await.unwrap();
+    goes(&mut other, &mut one).await.unwrap();
 }
 
 #[tokio::test]
