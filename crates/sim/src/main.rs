@@ -1,7 +1,7 @@
 //! Runs seeds: `sim [--seeds N] [--from SEED] [--seed SEED] [--jobs N] [--sabotage NAME]`.
 //!
 //! `--seed` runs one with every step printed. A violation ends the run with the command that
-//! replays it.
+//! replays it; and it fails if too many histories could not be judged.
 
 use std::{
     process::ExitCode,
@@ -33,8 +33,18 @@ fn main() -> ExitCode {
     for (name, count) in total.counts() {
         println!("{count:>12} {name}");
     }
+    let undecided_max = arguments.seeds / UNDECIDED_ONE_IN;
+    if total.undecided > undecided_max {
+        let undecided = total.undecided;
+        eprintln!("{undecided} histories were left undecided, at most {undecided_max} may be");
+        return ExitCode::FAILURE;
+    }
     ExitCode::SUCCESS
 }
+
+/// Of so many histories one may be left undecided by the judge of linearizability: what was not judged
+/// might be anything.
+const UNDECIDED_ONE_IN: u64 = 1_000;
 
 /// Runs all seeds on several threads, each of which takes the next one. Returns what was done, and
 /// the lowest seed that failed of those that were run.

@@ -38,7 +38,9 @@ report! {
     judged: "operations judged",
     /// Of those, changes of which nobody was told what became of them.
     unknown: "of unknown outcome",
-    /// Seeds whose history was not judged within the bound.
+    /// Seeds whose history was not judged within the bound by what clients were told alone, and of
+    /// those the ones that were not with what the log says either.
+    hard: "histories that clients leave undecided",
     undecided: "histories left undecided",
     /// Commits that watchers were handed.
     told: "commits told to watchers",
