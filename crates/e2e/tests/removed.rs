@@ -107,6 +107,27 @@ fn a_removed_member_with_its_data_wiped_does_not_come_back_by_its_old_flags() {
 }
 
 #[test]
+fn one_of_two_stays_at_its_next_start_until_the_other_says_that_it_was_removed() {
+    let mut cluster = Cluster::start(2);
+    let gone = (cluster.leader() + 1) % 2;
+    let old = id(&cluster.members[gone]);
+    assert_eq!(remove(&cluster.members[1 - gone], &old), 204);
+    let mut removed = cluster.forget(gone);
+    removed.allow("permanently removed");
+    assert_eq!(removed.reap(PATIENCE).code(), Some(0), "it leaves by itself");
+    // For all that it knows the other one has not heard that this is committed.
+    cluster.members[0].signal(nix::sys::signal::Signal::SIGSTOP);
+    removed.allow("cannot talk to a peer");
+    removed.launch();
+    eventually(PATIENCE, "it says why it stays", || {
+        removed.log().contains("It runs until the member that is left knows of that").then_some(())
+    });
+    cluster.members[0].signal(nix::sys::signal::Signal::SIGCONT);
+    assert_eq!(removed.reap(PATIENCE).code(), Some(0), "{}", removed.log().text());
+    cluster.put("/after", "1");
+}
+
+#[test]
 fn a_member_is_removed_while_it_lags_and_leaves_all_the_same() {
     let flags = ["--snapshot-catchup-entries=20", "--snapshot-count=50"];
     let mut cluster = Cluster::start_with(3, &flags);

@@ -177,6 +177,11 @@ impl Core {
         MemberId(self.node.raft.id)
     }
 
+    /// Whether this member was removed from its cluster, and nobody needs it any more.
+    pub fn has_left(&self) -> bool {
+        self.removed
+    }
+
     /// Whether this member is the only voter.
     pub fn is_alone(&self) -> bool {
         let tracker = self.node.raft.prs();
@@ -329,17 +334,6 @@ impl Core {
             Some(progress) => self.switch(progress),
             None => self.farewell(),
         }
-    }
-
-    /// Lets this leader go, if it was removed and the others know that; to be called after any
-    /// event, before [`Core::step`].
-    pub fn farewell(&mut self) -> Result<(), CoreError> {
-        self.end_farewell().map_or(Ok(()), |progress| self.switch(progress))
-    }
-
-    /// Whether this leader was removed, and waits until the others know.
-    pub fn says_farewell(&self) -> bool {
-        self.farewell.is_some()
     }
 
     /// Raft hears of what was applied.

@@ -204,7 +204,10 @@ pub fn open(
     let path = paths.catch_up();
     let spool = Spool::new(Arc::clone(disk), &path);
     window.spool_to(spool.map_err(|source| OpenError::Io { path, source })?);
-    let core = Core::new(identity.member, options.core.clone(), window, applied)?;
+    let mut core = Core::new(identity.member, options.core.clone(), window, applied)?;
+    if applier.state().reader().is_removed(identity.member) {
+        core.was_removed(applier.configuration().state().voters.len());
+    }
     Ok(Opened { identity, wal, backend, applier, core })
 }
 

@@ -226,8 +226,11 @@ fn run(
     locks: Vec<Box<dyn Send + Sync>>,
 ) -> Result<Handle, StartError> {
     let Opened { identity, wal, backend, applier, core } = opened;
-    if applier.state().reader().is_removed(identity.member) {
-        return Err(gone(&config));
+    if core.has_left() {
+        return Err(StartError::Other(gone(&config)));
+    }
+    if core.says_farewell() {
+        tracing::warn!("{}. It runs until the member that is left knows of that", gone(&config));
     }
     let applied = applier.state().applied().index;
     let started_at = clock.wall();
@@ -280,13 +283,13 @@ fn run(
     Ok(handle)
 }
 
-fn gone(config: &Config) -> StartError {
-    StartError::Other(format!(
+fn gone(config: &Config) -> String {
+    format!(
         "the member has been permanently removed from the cluster: remove its data directory \
          {}, add it again (etcdctl member add), and start it with --initial-cluster-state \
          existing",
         config.data_dir.display()
-    ))
+    )
 }
 
 /// Lets history be compacted as `--auto-compaction-mode` says.

@@ -1,6 +1,7 @@
 //! Stories of one fault each, without chance: what a cluster does about it, and how soon.
 
 mod regressions;
+mod removals;
 
 use base::{MemberId, Term};
 

@@ -5,20 +5,24 @@
 //! ever. So raft is told of the removal only once a majority of those who stay has committed it, or
 //! somebody who leads, or asks for votes or refuses one, has. Until then the old configuration counts, which is safe: the new one
 //! differs by one member, and no further change is proposed.
+//!
+//! The same goes for one of two whose keyspace says that it was removed when it is opened. It does not
+//! vote any more by its own configuration, and never leads; but it grants the other one its vote, or
+//! tells it in a refusal how far it has committed.
 
 use raft::eraftpb::{ConfChangeType, Message, MessageType};
 
 use backend::Applied;
 use base::Index;
 
-use super::Core;
+use super::{Core, CoreError};
 use crate::applier::Progress;
 
 pub(super) struct Farewell {
     /// The entry that removes this member.
     index: u64,
-    /// What raft has not heard of.
-    progress: Progress,
+    /// What raft has not heard of; `None` if raft has known of the removal since it was started.
+    kept: Option<Progress>,
 }
 
 impl Core {
@@ -26,7 +30,8 @@ impl Core {
     /// its own disk alone; or comes after that. Returns it otherwise.
     pub(super) fn hold_farewell(&mut self, mut progress: Progress) -> Option<Progress> {
         if let Some(farewell) = &mut self.farewell {
-            farewell.progress.extend(progress);
+            let Some(kept) = &mut farewell.kept else { return Some(progress) };
+            kept.extend(progress);
             return None;
         }
         let own = self.node.raft.id;
@@ -49,8 +54,8 @@ impl Core {
         let kept = progress.switched.split_off(at);
         let applied = Applied { index: Index(index - 1), ..progress.applied };
         let before = Progress { applied, switched: progress.switched };
-        let progress = Progress { applied: progress.applied, switched: kept };
-        self.farewell = Some(Farewell { index, progress });
+        let kept = Some(Progress { applied: progress.applied, switched: kept });
+        self.farewell = Some(Farewell { index, kept });
         Some(before)
     }
 
@@ -65,13 +70,38 @@ impl Core {
         }
     }
 
-    /// What was kept back, once it can be told.
-    pub(super) fn end_farewell(&mut self) -> Option<Progress> {
-        let farewell = self.farewell.as_ref()?;
-        if self.heard_commit < farewell.index && !self.is_committed_by_others(farewell.index) {
-            return None;
+    /// The keyspace said that this member was removed when it was opened, and that so many vote now.
+    /// Of several who are left a majority has the entry in its log, and needs nobody. One that is left
+    /// alone has it too, and may not know that it is committed: this member stays until it does, or
+    /// until it says that this member was removed.
+    pub(crate) fn was_removed(&mut self, voters: usize) {
+        if voters == 1 {
+            tracing::info!("this member was removed, and goes once the other one knows");
+            self.farewell = Some(Farewell { index: self.applied_index(), kept: None });
+        } else {
+            self.leave();
         }
-        self.farewell.take().map(|farewell| farewell.progress)
+    }
+
+    /// Lets this member go, if it was removed and the others know that; to be called after any
+    /// event, before [`Core::step`].
+    pub fn farewell(&mut self) -> Result<(), CoreError> {
+        let Some(Farewell { index, .. }) = self.farewell else { return Ok(()) };
+        if self.heard_commit < index && !self.is_committed_by_others(index) {
+            return Ok(());
+        }
+        match self.farewell.take().and_then(|farewell| farewell.kept) {
+            Some(kept) => self.switch(kept),
+            None => {
+                self.leave();
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether this member was removed, and waits until the others know.
+    pub fn says_farewell(&self) -> bool {
+        self.farewell.is_some()
     }
 
     /// Whether this member leads, and a majority of the other voters has committed this entry.

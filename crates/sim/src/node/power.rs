@@ -169,6 +169,11 @@ impl Node {
         invariants::durable::stays(&common.history, self.who.id, applied)?;
         let is_known = common.history.outcomes.contains_key(&applied.0);
         invariants::durable::was_applied(is_known, applied)?;
+        if member.core.has_left() {
+            // It says so, and ends.
+            self.leave(common);
+            return Ok(());
+        }
         self.duties(common);
         self.look(common)
     }
