@@ -4,8 +4,8 @@
 //! "applied up to N") and says what to do (append, send, apply, answer). [`Applier`] carries
 //! committed entries into the replicated state. [`open`](open()) brings both up from disk,
 //! [`backup`](backup()) and [`restore`](restore()) make data for a new cluster of what is there, and [`upkeep`] decides when
-//! to flush and when to cut the log. `server` drives them with threads, `sim` with a seeded schedule:
-//! it is the same code.
+//! to flush and when to cut the log. [`shell`] carries out what the core wants; `server` does that with
+//! threads, `sim` with a seeded schedule: it is the same code.
 //!
 //! Sole user of the `raft` crate. Invariants:
 //! - nothing is applied that this member's own log has not synced;
@@ -22,6 +22,7 @@ mod kept;
 mod logger;
 mod open;
 mod restore;
+pub mod shell;
 mod spool;
 mod target;
 pub mod upkeep;
@@ -39,6 +40,7 @@ pub use kept::{Kept, KeptError, Status};
 pub use mvcc::KeysHash;
 pub use open::{OpenError, Opened, Options, Paths, exists, knows_nobody, open, others};
 pub use restore::{Restore, RestoreError, Restored, found, restore};
+pub use shell::Shell;
 pub use wal::Identity;
 
 #[cfg(test)]

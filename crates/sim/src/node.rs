@@ -7,7 +7,7 @@ mod power;
 use std::time::Duration;
 
 use base::{Index, MemberId, Now, Term, UnixNanos, disk::MemDisk};
-use member::{PeerMessage, Proposal, Read};
+use member::{PeerMessage, Proposal, Read, shell};
 use proto::{
     Message as _,
     command::{Command, Compact, Op},
@@ -174,6 +174,7 @@ impl Node {
     ) -> Result<(), Violation> {
         let Some(member) = &mut self.member else { return Ok(()) };
         let done = step(member, common);
+        let done = done.and_then(|()| member.ends_well());
         self.look(common)?;
         self.unless_disk_failed(common, done)
     }
@@ -231,6 +232,7 @@ impl Node {
         Ok(())
     }
 
+    /// It ends, and is not started again.
     fn leave(&mut self, common: &mut Common) {
         common.trace.step("leave", self.id());
         self.forget(common);
@@ -315,7 +317,7 @@ impl Node {
         let id = self.id();
         let mut is_installed = false;
         self.run(common, |member, common| {
-            let installed = member.restore(message)?;
+            let installed = shell::restore(member, message)?;
             common.trace.step("install", format!("at {id}: {installed}"));
             let known = common.history.durable.entry(id).or_default();
             *known = member.backend.durable().index.max(*known);

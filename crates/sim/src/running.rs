@@ -8,8 +8,8 @@ use base::{
     version::{self, Build},
 };
 use member::{
-    Append, Applier, Batch, Bootstrap, Core, Effects, Install, OpenError, Opened, Options, Paths,
-    PeerMessage, Progress, Proposal, Read, Ticket, upkeep::Cutter,
+    Append, Applier, Batch, Bootstrap, Core, Install, OpenError, Opened, Options, Paths,
+    PeerMessage, Progress, Proposal, Read, Role, Shell, Ticket, shell, upkeep::Cutter,
 };
 use proto::{
     Message as _,
@@ -45,7 +45,6 @@ pub(crate) struct Running {
     /// To the others.
     pub(crate) to_send: Vec<PeerMessage>,
     pub(crate) snapshots: Vec<PeerMessage>,
-    to_install: Option<Install>,
     /// Entries of `to_log` and those that are synced, with the term of the one before each.
     to_write: VecDeque<(Entry, Option<Term>)>,
     pub(crate) written: Vec<(Entry, Option<Term>)>,
@@ -58,6 +57,8 @@ pub(crate) struct Running {
     pub(crate) synced_term: Term,
     /// It was removed from the cluster, and has just learnt that.
     pub(crate) removed: bool,
+    /// What went wrong in a step of which nobody waited for the end.
+    failed: Option<Failed>,
     sabotage: Option<Sabotage>,
 }
 
@@ -157,7 +158,7 @@ impl Running {
             progress: None,
             to_send: Vec::new(),
             snapshots: Vec::new(),
-            to_install: None,
+            failed: None,
             to_write: VecDeque::new(),
             written: Vec::new(),
             reads: Vec::new(),
@@ -179,25 +180,16 @@ impl Running {
         self.dropped.contains(&id)
     }
 
-    /// Takes up what the core wants.
+    /// Takes up what the core wants. What goes wrong is told by [`Running::ends_well`].
     pub(crate) fn step(&mut self) {
-        while let Some(effects) = self.core.step() {
-            let Effects { append, apply, reads, dropped, role, send, snapshots, install, removed } =
-                effects;
-            for entry in append.iter().flat_map(|append| &append.entries) {
-                let before = self.core.term_of(Index(entry.index.0 - 1));
-                self.to_write.push_back((entry.clone(), before));
-            }
-            self.snapshots.extend(snapshots);
-            self.to_install = install.or(self.to_install);
-            self.to_apply.extend(apply);
-            self.to_log.extend(append);
-            self.to_send.extend(send);
-            self.removed |= removed && self.sabotage != Some(Sabotage::StayRemoved);
-            self.reads.extend(reads);
-            self.dropped.extend(dropped);
-            self.led.extend(role.filter(|role| role.leads).map(|role| role.term));
+        if let Err(error) = shell::carry_out(self) {
+            self.failed.get_or_insert(error);
         }
+    }
+
+    /// Whether all steps have gone well since this was last asked.
+    pub(crate) fn ends_well(&mut self) -> Result<(), Failed> {
+        self.failed.take().map_or(Ok(()), Err)
     }
 
     /// Writes the first `count` batches that wait, if all that was written before is synced.
@@ -250,7 +242,6 @@ impl Running {
         if let Some(ticket) = self.persisted.take() {
             self.core.persisted(ticket)?;
         }
-        self.core.farewell()?;
         self.step();
         Ok(())
     }
@@ -275,7 +266,7 @@ impl Running {
     /// Tells the core what is applied.
     pub(crate) fn tell_applied(&mut self) -> Result<(), Failed> {
         if let Some(progress) = self.progress.take() {
-            self.core.applied(progress)?;
+            shell::applied(self, progress)?;
             self.step();
         }
         Ok(())
@@ -301,33 +292,6 @@ impl Running {
         self.to_log.is_empty() && self.appended.is_none() && self.persisted.is_none()
     }
 
-    /// Takes over a whole snapshot, if it is wanted; returns whether it was.
-    pub(crate) fn restore(&mut self, message: PeerMessage) -> Result<bool, Failed> {
-        if !self.core.restore(message) {
-            return Ok(false);
-        }
-        self.step();
-        let Some(install) = self.to_install.take() else {
-            return Err("a snapshot that is wanted is not to be installed".into());
-        };
-        self.to_apply.clear();
-        self.progress = None;
-        let Install { applied, hard_state, .. } = install;
-        if self.sabotage == Some(Sabotage::SwitchBeforeLog) {
-            self.applier.replace(&paths().incoming())?;
-            self.wal.restart((applied.index, applied.term), hard_state)?;
-        } else {
-            self.wal.restart((applied.index, applied.term), hard_state)?;
-            self.applier.replace(&paths().incoming())?;
-        }
-        if self.applier.state().applied() != applied {
-            return Err("the snapshot is not of the entry that it was said to be".into());
-        }
-        self.core.installed(install)?;
-        self.step();
-        Ok(true)
-    }
-
     /// Whether there is anything of this to do.
     pub(crate) fn waits_for(&self, event: Event) -> bool {
         (event == Event::Log && !self.to_log.is_empty() && self.appended.is_none())
@@ -342,4 +306,71 @@ impl Running {
         let steps = [Log, Sync, TellPersisted, Apply, TellApplied];
         !steps.into_iter().any(|step| self.waits_for(step))
     }
+}
+
+/// All that is to be done waits for its turn.
+impl Shell for Running {
+    type Error = Failed;
+
+    fn core(&mut self) -> &mut Core {
+        &mut self.core
+    }
+
+    fn send(&mut self, messages: Vec<PeerMessage>) {
+        self.to_send.extend(messages);
+    }
+
+    fn send_snapshots(&mut self, wanted: Vec<PeerMessage>) {
+        self.snapshots.extend(wanted);
+    }
+
+    fn install(&mut self, install: &Install) -> Result<bool, Failed> {
+        self.to_apply.clear();
+        self.progress = None;
+        let incoming = paths().incoming();
+        if self.sabotage == Some(Sabotage::SwitchBeforeLog) {
+            self.applier.replace(&incoming)?;
+            let applied = install.applied;
+            self.wal.restart((applied.index, applied.term), install.hard_state)?;
+        } else {
+            shell::install(&mut self.wal, &mut self.applier, &incoming, install)?;
+        }
+        Ok(self.applier.state().reader().is_removed(self.core.id()))
+    }
+
+    fn stands(&mut self, _: Index, role: Option<Role>) {
+        self.led.extend(role.filter(|role| role.leads).map(|role| role.term));
+    }
+
+    fn leave(&mut self, _: &'static str) {
+        self.removed = self.sabotage != Some(Sabotage::StayRemoved);
+    }
+
+    fn refuse(&mut self, ids: Vec<u64>) {
+        self.dropped.extend(ids);
+    }
+
+    fn serve_reads(&mut self, index: Index, reads: Vec<Read>) {
+        self.reads.push((index, reads));
+    }
+
+    fn apply(&mut self, entries: Vec<Entry>, _: bool) -> Result<(), Failed> {
+        self.to_apply.extend(entries);
+        Ok(())
+    }
+
+    fn append(&mut self, append: Append) -> Result<bool, Failed> {
+        for entry in &append.entries {
+            let before = self.core.term_of(Index(entry.index.0 - 1));
+            self.to_write.push_back((entry.clone(), before));
+        }
+        self.to_log.push_back(append);
+        Ok(false)
+    }
+
+    fn progress(&mut self) -> Option<Progress> {
+        None
+    }
+
+    fn members_changed(&mut self) {}
 }

@@ -3,6 +3,8 @@
 //! A write that comes when nothing else is under way is carried out by its own thread instead, and
 //! so waits for the disk alone: two hand-overs would cost it as much again.
 
+mod effects;
+
 use std::{
     fmt, mem,
     sync::{
@@ -14,19 +16,10 @@ use std::{
 };
 
 use base::{UnixNanos, limits};
-use member::{
-    Append, Core, Due, Effects, Install, PeerMessage, Progress, Proposal, Refusal, Ticket,
-};
+use member::{Core, Due, PeerMessage, Proposal, Refusal, Ticket, shell};
 use parking_lot::{Mutex, MutexGuard};
-use peer::Lane;
-use wal::Entry;
 
-use super::{
-    Guard,
-    apply::{self, SharedApplier},
-    log::{self, LogQueue},
-    snapshots,
-};
+use super::{Guard, apply::SharedApplier, log::LogQueue, snapshots};
 use crate::{Unserved, failure::Failure, inbox::Work, shared::Shared};
 
 /// How long a stopping member waits for what it has accepted.
@@ -295,7 +288,7 @@ impl Raft {
             self.persisted(ticket)?;
         }
         if let Some(progress) = work.progress {
-            self.applied(progress)?;
+            shell::applied(self, progress)?;
         }
         for read in work.reads {
             self.core.read(read);
@@ -309,7 +302,7 @@ impl Raft {
         self.arrived = work.arrived.or(self.arrived.take());
         for (id, change) in work.changes {
             if let Err(why) = self.core.propose_change(id, &change) {
-                self.refuse(vec![id], why.into());
+                self.refuse_for(vec![id], why.into());
             }
         }
         if let Some(heir) = work.heir {
@@ -322,45 +315,11 @@ impl Raft {
     /// Takes over a snapshot that has come, if raft wants it.
     fn restore(&mut self) -> Result<(), Failure> {
         let Some(message) = self.arrived.take() else { return Ok(()) };
-        if self.core.restore(message) {
-            self.carry_out()?;
-        } else {
+        if !shell::restore(self, message)? {
             tracing::info!("the snapshot that has come is not wanted any more");
             self.shared.place.discard();
         }
         self.shared.receiving.store(false, Release);
-        Ok(())
-    }
-
-    /// Puts a snapshot in the place of all that is here: first the log starts anew behind it, then
-    /// its keyspace takes the place of ours. Opening finishes what a crash interrupts.
-    fn install(&mut self, install: Install) -> Result<(), Failure> {
-        let shared = Arc::clone(&self.shared);
-        {
-            let mut applier = self.applier.lock();
-            shared.apply.clear();
-            // Older than the snapshot.
-            drop(shared.inbox.take_progress());
-            self.has_progress = false;
-            let applied = install.applied;
-            let mut wal = shared.wal.lock();
-            wal.restart((applied.index, applied.term), install.hard_state)?;
-            shared.note_wal_bytes(&wal);
-            drop(wal);
-            applier.replace(&shared.place.path)?;
-            if applier.state().applied() != applied {
-                let text = "the snapshot's keyspace is not of the entry that it was said to be";
-                return Err(Failure(text.to_owned()));
-            }
-            shared.set_applied(applied.index);
-            shared.barriers.applied(applied.index);
-            tracing::info!(index = applied.index.0, "the keyspace is that of the snapshot now");
-        }
-        self.core.installed(install)?;
-        shared.set_peers();
-        if shared.reader.is_removed(shared.identity.member) {
-            shared.leave("as the snapshot says");
-        }
         Ok(())
     }
 
@@ -372,32 +331,9 @@ impl Raft {
         }
     }
 
-    fn applied(&mut self, progress: Progress) -> Result<(), Failure> {
-        let has_changed = progress.is_urgent();
-        self.core.applied(progress)?;
-        if has_changed {
-            self.shared.set_peers();
-        }
-        Ok(())
-    }
-
-    fn refuse(&self, ids: Vec<u64>, why: Unserved) {
+    fn refuse_for(&self, ids: Vec<u64>, why: Unserved) {
         let refused = self.shared.waiters.refuse(ids, why);
         self.shared.counters.proposals_failed.fetch_add(refused, Relaxed);
-    }
-
-    fn send(&self, messages: &[PeerMessage]) {
-        let Some(peers) = self.shared.peers.get().filter(|_| !messages.is_empty()) else { return };
-        for message in messages {
-            let bytes = message.to_bytes();
-            let lane = if message.is_append() {
-                self.shared.appends_sent.note(bytes.len(), self.shared.now());
-                Lane::Append
-            } else {
-                Lane::Message
-            };
-            peers.send(message.to(), lane, bytes.into());
-        }
     }
 
     fn persisted(&mut self, ticket: Ticket) -> Result<(), Failure> {
@@ -421,80 +357,14 @@ impl Raft {
 
     /// Returns whether something was applied, right here.
     fn carry_out(&mut self) -> Result<bool, Failure> {
-        let mut has_applied = false;
-        loop {
-            self.core.farewell()?;
-            while let Some(effects) = self.core.step() {
-                self.carry_out_step(effects)?;
-            }
-            if !mem::take(&mut self.has_progress) {
-                break;
-            }
-            has_applied = true;
-            if let Some(progress) = self.shared.inbox.take_progress() {
-                self.applied(progress)?;
-            }
-        }
+        let has_applied = shell::carry_out(self)?;
         if self.core.is_settled() {
             self.shared.check_published();
         }
+        self.shared.standing.says_farewell.store(self.core.says_farewell(), Relaxed);
         let at_once = self.core.reads_at_once() && !self.shared.has_failed();
         self.shared.standing.reads_at_once.store(at_once, Release);
         Ok(has_applied)
-    }
-
-    fn carry_out_step(&mut self, effects: Effects) -> Result<(), Failure> {
-        let Effects { send, append, apply, reads, dropped, role, removed, snapshots, install } =
-            effects;
-        // First of all: the others write while this member does.
-        self.send(&send);
-        self.snapshots.extend(snapshots);
-        if let Some(install) = install {
-            self.install(install)?;
-        }
-        self.shared.standing.committed.store(self.core.committed().0, Release);
-        if let Some(role) = role {
-            self.shared.set_role(role);
-        }
-        if removed {
-            self.shared.leave("as agreed");
-        }
-        self.refuse(dropped, Unserved::TooManyRequests);
-        for (index, reads) in reads {
-            self.shared.barriers.known(index, reads);
-            self.shared.barriers.applied(self.shared.status().applied);
-        }
-        if !apply.is_empty() {
-            self.apply(apply, append.is_none())?;
-        }
-        append.map_or(Ok(()), |append| self.append(append))
-    }
-
-    /// `quiet`: this thread has no batch to sync.
-    fn apply(&mut self, entries: Vec<Entry>, quiet: bool) -> Result<(), Failure> {
-        let quiet = quiet && !self.shared.inbox.has_proposals();
-        let progress: Option<Progress> =
-            apply::hand_over(&self.shared, &self.applier, entries, quiet)?;
-        if let Some(progress) = progress {
-            // What the apply thread did before may still lie in the inbox.
-            self.shared.inbox.progress(progress, false);
-            self.has_progress = true;
-        }
-        Ok(())
-    }
-
-    /// A cluster of one has no network to serve while it syncs: then the hand-over to the log
-    /// writer and back would only cost time.
-    fn append(&mut self, append: Append) -> Result<(), Failure> {
-        let ticket = append.ticket;
-        if self.core.is_alone() && self.at_log_writer.is_none() {
-            log::write(&self.shared, &mut self.shared.wal.lock(), &[append])?;
-            self.core.persisted(ticket)?;
-        } else {
-            self.at_log_writer = Some(ticket);
-            self.log.push(append);
-        }
-        Ok(())
     }
 
     /// Whether a stopping member is done with what it has accepted, or cannot be; and has handed

@@ -1,0 +1,113 @@
+//! How the raft thread does each thing that the core wants.
+
+use std::{
+    mem,
+    sync::{Arc, atomic::Ordering::Release},
+};
+
+use base::Index;
+use member::{
+    Append, Core, Install, PeerMessage, Progress, Read, Role,
+    shell::{self, Shell},
+};
+use peer::Lane;
+use wal::Entry;
+
+use super::Raft;
+use crate::{
+    Unserved,
+    failure::Failure,
+    threads::{apply, log},
+};
+
+impl Shell for Raft {
+    type Error = Failure;
+
+    fn core(&mut self) -> &mut Core {
+        &mut self.core
+    }
+
+    fn send(&mut self, messages: Vec<PeerMessage>) {
+        let Some(peers) = self.shared.peers.get().filter(|_| !messages.is_empty()) else { return };
+        for message in messages {
+            let bytes = message.to_bytes();
+            let lane = if message.is_append() {
+                self.shared.appends_sent.note(bytes.len(), self.shared.now());
+                Lane::Append
+            } else {
+                Lane::Message
+            };
+            peers.send(message.to(), lane, bytes.into());
+        }
+    }
+
+    fn send_snapshots(&mut self, wanted: Vec<PeerMessage>) {
+        self.snapshots.extend(wanted);
+    }
+
+    fn install(&mut self, install: &Install) -> Result<bool, Failure> {
+        let shared = Arc::clone(&self.shared);
+        let mut applier = self.applier.lock();
+        shared.apply.clear();
+        drop(shared.inbox.take_progress());
+        self.has_progress = false;
+        shell::install(shared.wal.lock(), &mut applier, &shared.place.path, install)?;
+        shared.note_wal_bytes(&shared.wal.lock());
+        let index = install.applied.index;
+        shared.set_applied(index);
+        shared.barriers.applied(index);
+        tracing::info!(index = index.0, "the keyspace is that of the snapshot now");
+        Ok(shared.reader.is_removed(shared.identity.member))
+    }
+
+    fn stands(&mut self, committed: Index, role: Option<Role>) {
+        self.shared.standing.committed.store(committed.0, Release);
+        if let Some(role) = role {
+            self.shared.set_role(role);
+        }
+    }
+
+    fn leave(&mut self, why: &'static str) {
+        self.shared.leave(why);
+    }
+
+    fn refuse(&mut self, ids: Vec<u64>) {
+        self.refuse_for(ids, Unserved::TooManyRequests);
+    }
+
+    fn serve_reads(&mut self, index: Index, reads: Vec<Read>) {
+        self.shared.barriers.known(index, reads);
+        self.shared.barriers.applied(self.shared.status().applied);
+    }
+
+    fn apply(&mut self, entries: Vec<Entry>, is_idle: bool) -> Result<(), Failure> {
+        let quiet = is_idle && !self.shared.inbox.has_proposals();
+        if let Some(progress) = apply::hand_over(&self.shared, &self.applier, entries, quiet)? {
+            // What the apply thread did before may still lie in the inbox.
+            self.shared.inbox.progress(progress, false);
+            self.has_progress = true;
+        }
+        Ok(())
+    }
+
+    /// A cluster of one has no network to serve while it syncs: then the hand-over to the log
+    /// writer and back would only cost time.
+    fn append(&mut self, append: Append) -> Result<bool, Failure> {
+        let is_here = self.core.is_alone() && self.at_log_writer.is_none();
+        if is_here {
+            log::write(&self.shared, &mut self.shared.wal.lock(), &[append])?;
+        } else {
+            self.at_log_writer = Some(append.ticket);
+            self.log.push(append);
+        }
+        Ok(is_here)
+    }
+
+    fn progress(&mut self) -> Option<Progress> {
+        if mem::take(&mut self.has_progress) { self.shared.inbox.take_progress() } else { None }
+    }
+
+    fn members_changed(&mut self) {
+        self.shared.set_peers();
+    }
+}
