@@ -19,8 +19,9 @@ use tempfile::TempDir;
 /// Files are looked at once a second; generous, since tests share the machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What members say of clients that are turned away, and of the plain port of the harness.
-const COMPLAINTS: [&str; 2] = ["rejected connection", "The scheme of client url"];
+/// What members say of who is turned away, or cut off, and of the plain port of the harness.
+const COMPLAINTS: [&str; 3] =
+    ["rejected connection", "closed the connection", "The scheme of client url"];
 
 fn allow(member: &mut Member) {
     for complaint in COMPLAINTS {
@@ -153,10 +154,7 @@ fn writes(member: &Member) -> bool {
 
 #[test]
 fn members_part_when_their_certificate_is_revoked_and_meet_again_when_it_is_not() {
-    let mut secure = Secure::start(3);
-    for member in &mut secure.cluster.members {
-        member.allow("closed the connection");
-    }
+    let secure = Secure::start(3);
     secure.cluster.put("/a", "0");
     let log = |at: usize| secure.cluster.members[at].log().text();
     let parted = |at: usize| log(at).matches("is not accepted any more").count();
@@ -181,8 +179,7 @@ fn members_part_when_their_certificate_is_revoked_and_meet_again_when_it_is_not(
 
 #[test]
 fn a_client_that_is_connected_is_cut_off_when_its_certificate_is_revoked() {
-    let mut secure = Secure::start(1);
-    secure.cluster.members[0].allow("closed the connection");
+    let secure = Secure::start(1);
     secure.authority.issue(secure.dir.path(), "other", 3);
     let etcdctl = |who: &str, arguments: &[&str]| {
         let file = |name: &str| secure.dir.path().join(name).display().to_string();

@@ -379,3 +379,49 @@ fn differing(change: &Change, cause: &str) -> Option<String> {
 fn text(value: &[u8]) -> String {
     String::from_utf8_lossy(value).into_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Three changes of which nobody was told: one that was carried out, one that was refused, and one
+    /// that was lost. And a read of what the first one wrote.
+    #[test]
+    fn what_nobody_was_told_of_is_known_from_the_log() {
+        let mut registers = Registers::default();
+        let until = UnixNanos(1);
+        let swap =
+            Change::Swap(Expected { value: Some("x".to_owned()), index: None }, "b".to_owned());
+        let changes = [Change::Write("a".to_owned()), swap, Change::Delete];
+        for (caller, change) in changes.into_iter().enumerate() {
+            registers.changes(Caller(caller), 0, until, (caller as u64 + 1, change));
+        }
+        registers.end();
+        let done = Outcome::Done { index: Some(7), before: Before::Absent };
+        registers.outcomes.insert(1, done.clone());
+        registers.outcomes.insert(2, Outcome::Refused(Refusal::Compare { found: None }));
+        registers.reads(Caller(3), 0, until);
+        let asked = registers.clients[3].asked.take().unwrap();
+        let found = Found { value: "a".to_owned(), index: Some(7) };
+        registers.record(Caller(3), &asked, Action::Read(Some(found)));
+        let known = registers.as_carried_out();
+        let actions: Vec<_> = known.iter().map(|one| &one.action).collect();
+        let write = Action::Change(Change::Write("a".to_owned()), done);
+        assert!(actions.len() == 2 && *actions[0] == write, "{actions:?}");
+        assert_eq!(linearizable::check(&known), Verdict::Linearizable);
+        assert!(matches!(
+            linearizable::check_within(&registers.history, 0),
+            Verdict::Undecided { .. }
+        ));
+        // Whoever was told since that there is nothing was told wrong.
+        registers.reads(Caller(3), 0, until);
+        let asked = registers.clients[3].asked.take().unwrap();
+        registers.record(Caller(3), &asked, Action::Read(None));
+        assert!(matches!(linearizable::check(&registers.as_carried_out()), Verdict::Violated(_)));
+        assert_eq!(
+            linearizable::check(&registers.history),
+            Verdict::Linearizable,
+            "a deletion is lost"
+        );
+    }
+}
