@@ -90,13 +90,11 @@ impl Core {
         if self.heard_commit < index && !self.is_committed_by_others(index) {
             return Ok(());
         }
-        match self.farewell.take().and_then(|farewell| farewell.kept) {
-            Some(kept) => self.switch(kept),
-            None => {
-                self.leave();
-                Ok(())
-            }
+        if let Some(kept) = self.farewell.take().and_then(|farewell| farewell.kept) {
+            return self.switch(kept);
         }
+        self.leave();
+        Ok(())
     }
 
     /// Whether this member was removed, and waits until the others know.

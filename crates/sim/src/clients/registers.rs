@@ -273,13 +273,12 @@ impl Registers {
     pub(crate) fn judge(&self, report: &mut Report) -> Verdict {
         report.judged += self.history.len() as u64;
         report.unknown += self.unheard.len() as u64;
-        match linearizable::check_within(&self.history, JUDGE_STEPS_MAX) {
-            Verdict::Undecided { .. } => {
-                report.hard += 1;
-                linearizable::check_within(&self.as_carried_out(), JUDGE_STEPS_MAX)
-            }
-            verdict => verdict,
+        let verdict = linearizable::check_within(&self.history, JUDGE_STEPS_MAX);
+        if !matches!(verdict, Verdict::Undecided { .. }) {
+            return verdict;
         }
+        report.hard += 1;
+        linearizable::check_within(&self.as_carried_out(), JUDGE_STEPS_MAX)
     }
 
     /// The history with what really became of the changes that nobody was told of. If this can have

@@ -31,8 +31,7 @@ impl Two {
         let mut two = Self { world, removed: MemberId(0), stays: MemberId(0) };
         two.world.settle().unwrap();
         two.removed = leader(&two.world).unwrap();
-        let others = two.world.members().into_iter().filter(|id| *id != two.removed);
-        two.stays = others.last().unwrap();
+        two.stays = two.world.members().into_iter().find(|id| *id != two.removed).unwrap();
         let (removed, stays) = (two.removed, two.stays);
         assert!(two.at(removed, |node, common| node.change(common, &Change::Remove(removed))));
         two.world.look().unwrap();
@@ -59,7 +58,7 @@ impl Two {
         };
         two.at(removed, |node, _| knows(node, true));
         two.at(stays, |node, _| knows(node, false));
-        two.at(removed, |node, common| node.lose_power(common));
+        two.at(removed, Node::lose_power);
         two
     }
 
