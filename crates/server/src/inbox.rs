@@ -286,7 +286,7 @@ mod tests {
         let inbox = Inbox::default();
         inbox.wait(false, Duration::ZERO);
         inbox.propose(proposal(1, 1)).unwrap();
-        let asleep = Duration::from_secs(3600);
+        let asleep = Duration::from_hours(1);
         inbox.wait(true, asleep);
         assert_eq!(ids(&inbox.take(true)), [1]);
     }
