@@ -113,9 +113,13 @@ fn members_whose_disks_are_all_full_lose_nothing_and_go_on_once_there_is_room() 
     // there was nothing, it waits for the others.
     std::thread::sleep(Duration::from_secs(4));
     let stopped = ended(&mut cluster);
-    stopped.iter().for_each(|at| stops_with_advice(&mut cluster.members[*at]));
+    for at in &stopped {
+        stops_with_advice(&mut cluster.members[*at]);
+    }
     (0..3).for_each(|at| cluster.disks[at].clear());
-    stopped.iter().for_each(|at| cluster.members[*at].launch());
+    for at in &stopped {
+        cluster.members[*at].launch();
+    }
     cluster.members.iter_mut().for_each(Member::wait_until_ready);
     (0..3).for_each(|at| stays(&mut cluster, &account, at));
     account.close(&cluster);
