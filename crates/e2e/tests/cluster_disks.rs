@@ -1,6 +1,6 @@
 //! Disks that stop and disks that are full, under load and under watch.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use e2e::{
     Member, Request,
@@ -55,6 +55,15 @@ fn stops_with_advice(member: &mut Member) {
     assert!(log.contains("free space on this disk, then start the member again"), "{}", log.text());
 }
 
+/// It goes on past its next flushes, which a full disk would end again.
+fn stays(cluster: &mut Cluster, account: &Account, at: usize) {
+    let back = Instant::now();
+    while back.elapsed() < Duration::from_secs(4) {
+        account.load.goes_on(20);
+    }
+    assert!(!cluster.members[at].has_ended(), "{}", cluster.members[at].log().text());
+}
+
 fn fill(cluster: &mut Cluster, at: usize) {
     cluster.members[at].allow("No space left on device");
     cluster.disks[at].fill();
@@ -71,6 +80,7 @@ fn a_member_whose_disk_is_full_stops_with_a_reason_and_goes_on_once_there_is_roo
     account.load.goes_on(50);
     cluster.disks[full].clear();
     cluster.members[full].restart();
+    stays(&mut cluster, &account, full);
     account.close(&cluster);
 }
 
@@ -85,6 +95,7 @@ fn a_leader_whose_disk_is_full_stops_with_a_reason_and_the_others_go_on() {
     account.load.goes_on(100);
     cluster.disks[full].clear();
     cluster.members[full].restart();
+    stays(&mut cluster, &account, full);
     account.close(&cluster);
 }
 
@@ -102,9 +113,14 @@ fn members_whose_disks_are_all_full_lose_nothing_and_go_on_once_there_is_room() 
     // there was nothing, it waits for the others.
     std::thread::sleep(Duration::from_secs(4));
     let stopped = ended(&mut cluster);
-    stopped.iter().for_each(|at| stops_with_advice(&mut cluster.members[*at]));
+    for at in &stopped {
+        stops_with_advice(&mut cluster.members[*at]);
+    }
     (0..3).for_each(|at| cluster.disks[at].clear());
-    stopped.iter().for_each(|at| cluster.members[*at].launch());
+    for at in &stopped {
+        cluster.members[*at].launch();
+    }
     cluster.members.iter_mut().for_each(Member::wait_until_ready);
+    (0..3).for_each(|at| stays(&mut cluster, &account, at));
     account.close(&cluster);
 }

@@ -64,11 +64,7 @@ fn an_isolated_leader_acknowledges_nothing_that_is_lost_and_tells_nothing_stale(
 #[test]
 fn leaders_isolated_from_clients_too_are_replaced_within_two_seconds() {
     let Some(cluster) = Cluster::start_apart(3) else { return };
-    lose_leaders(
-        cluster,
-        |cluster, leader| cluster.isolate_from_all(leader),
-        |cluster, _| cluster.heal(),
-    );
+    lose_leaders(cluster, Cluster::isolate_from_all, |cluster, _| cluster.heal());
 }
 
 #[test]
