@@ -4,21 +4,26 @@ use std::{sync::Arc, time::Duration};
 
 use rustls::{ServerConfig, server::ResolvesServerCert};
 use rustls::{server::ClientHello, sign::CertifiedKey};
-use tokio::{io::AsyncWriteExt, net::TcpStream, time};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time,
+};
 use tokio_rustls::TlsAcceptor;
 
-use crate::{Error, Settings, admit::Rules, files, live::Live, trust::Trusted, versions};
+use crate::{Error, Settings, Socket, admit::Rules, files, live::Live, trust::Trusted, versions};
 
 /// A handshake that takes longer is cut off.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Go's answer, word for word.
 const NOT_TLS: &[u8] =
     b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+/// What is read of a request that is refused so.
+const NOT_TLS_BYTES: usize = 4096;
 /// The first byte of a TLS handshake.
 const HANDSHAKE_RECORD: u8 = 22;
 
 /// A connection with TLS on it.
-pub type ServerStream = tokio_rustls::server::TlsStream<TcpStream>;
+pub type ServerStream = tokio_rustls::server::TlsStream<Socket>;
 
 /// Makes TLS connections of accepted ones.
 #[derive(Debug)]
@@ -49,8 +54,8 @@ impl Acceptor {
     }
 
     /// The handshake, and whether the client may come in. The error is one line for the log.
-    pub async fn accept(&self, tcp: TcpStream) -> Result<ServerStream, String> {
-        let handshake = time::timeout(HANDSHAKE, self.handshake(tcp)).await;
+    pub async fn accept(&self, socket: Socket) -> Result<ServerStream, String> {
+        let handshake = time::timeout(HANDSHAKE, self.handshake(socket)).await;
         let (stream, side) = handshake.map_err(|_| {
             format!("the TLS handshake took longer than {} s", HANDSHAKE.as_secs())
         })??;
@@ -60,15 +65,17 @@ impl Acceptor {
         Ok(stream)
     }
 
-    async fn handshake(&self, mut tcp: TcpStream) -> Result<(ServerStream, Arc<Side>), String> {
+    async fn handshake(&self, mut socket: Socket) -> Result<(ServerStream, Arc<Side>), String> {
         let mut first = [0];
-        let peeked = tcp.peek(&mut first).await.map_err(|error| error.to_string())?;
+        let peeked = socket.peek(&mut first).await.map_err(|error| error.to_string())?;
         if peeked == 0 {
             return Err("the client went away before the TLS handshake".to_owned());
         }
         if first.first().is_some_and(u8::is_ascii_uppercase) {
             // It is refused anyhow: whether it reads why is its own affair.
-            drop(tcp.write_all(NOT_TLS).await);
+            // What is not read when a socket is closed would take the answer away.
+            drop(socket.read(&mut [0; NOT_TLS_BYTES]).await);
+            drop(socket.write_all(NOT_TLS).await);
             return Err("client sent an HTTP request to an HTTPS server".to_owned());
         }
         if first != [HANDSHAKE_RECORD] {
@@ -76,7 +83,7 @@ impl Acceptor {
         }
         let side = self.live.get();
         let acceptor = TlsAcceptor::from(Arc::clone(&side.config));
-        let stream = acceptor.accept(tcp).await;
+        let stream = acceptor.accept(socket).await;
         Ok((stream.map_err(|error| format!("TLS handshake failed: {error}"))?, side))
     }
 }

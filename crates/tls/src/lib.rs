@@ -15,6 +15,7 @@ mod files;
 mod live;
 mod names;
 mod settings;
+mod socket;
 mod trust;
 mod versions;
 mod wire;
@@ -28,6 +29,7 @@ pub use accept::{Acceptor, ServerStream};
 pub use auto::self_signed;
 pub use connect::{ClientStream, Connector};
 pub use settings::Settings;
+pub use socket::Socket;
 pub use wire::Wire;
 
 /// Why TLS cannot be set up. One line, for operators.
