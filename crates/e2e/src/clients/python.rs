@@ -90,7 +90,7 @@ fn fetch(client: &str, dir: &Path) -> Result<(), String> {
     step(make.args(["-m", "venv"]).arg(&environment), GET_PYTHON)?;
     let pip = || {
         let mut pip = Command::new(environment.join("bin/python"));
-        pip.args(["-m", "pip", "--disable-pip-version-check", "--retries", "2"]);
+        pip.args(["-m", "pip", "--disable-pip-version-check", "--retries", "2", "--timeout", "30"]);
         pip
     };
     let mut install = pip();
