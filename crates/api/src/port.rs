@@ -1,11 +1,12 @@
 //! A bound listener, and what protects its connections.
 
 use std::{
-    fs, io,
+    fs, future, io,
     net::SocketAddr,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
+    task::{Context, Poll, ready},
 };
 
 use tls::{Acceptor, ServerStream, Socket};
@@ -56,14 +57,23 @@ impl Listener {
     }
 
     /// The next connection, and from where: `None`, if it comes by a file.
-    pub(crate) async fn accept(&self) -> io::Result<(Socket, Option<SocketAddr>)> {
-        match self {
+    pub fn poll_accept(
+        &self,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<(Socket, Option<SocketAddr>)>> {
+        Poll::Ready(match self {
             Self::Tcp(listener) => {
-                let (stream, from) = listener.accept().await?;
-                Ok((stream.into(), Some(from)))
+                ready!(listener.poll_accept(cx)).map(|(stream, from)| (stream.into(), Some(from)))
             }
-            Self::Unix(file) => Ok((file.listener.accept().await?.0.into(), None)),
-        }
+            Self::Unix(file) => {
+                ready!(file.listener.poll_accept(cx)).map(|(stream, _)| (stream.into(), None))
+            }
+        })
+    }
+
+    /// As [`Listener::poll_accept`].
+    pub(crate) async fn accept(&self) -> io::Result<(Socket, Option<SocketAddr>)> {
+        future::poll_fn(|cx| self.poll_accept(cx)).await
     }
 }
 
