@@ -1,6 +1,7 @@
 //! Clients of etcd 3.4 and before send a whole URL where a host belongs, when they ask one member
 //! (`endpoint status`, `move-leader`): our library for HTTP/2 refuses it. So what comes in is looked
-//! through for such an authority, and its scheme is left out.
+//! through for such an authority, and its scheme is left out. Those that come by a socket in the file
+//! system call us by its path, which is no host either: at one, all authorities become another.
 //!
 //! An entry of HPACK's table that is smaller here than its sender reckons is no harm: the sender
 //! refers to none that it has dropped, and counts them from the newest.
@@ -21,6 +22,10 @@ const FRAME_BYTES_MAX: usize = 16 << 10;
 /// `:authority` in HPACK's static table.
 const AUTHORITY: usize = 1;
 const SCHEMES: [&[u8]; 2] = [b"http://", b"https://"];
+/// What a member is called that is reached by a file.
+const AT_A_FILE: &[u8] = b"localhost";
+/// What HPACK's longest code of a letter takes.
+const CODE_BITS_MAX: usize = 30;
 
 /// Looks through what a client sends.
 #[derive(Debug)]
@@ -28,6 +33,8 @@ pub(crate) struct Authorities {
     state: State,
     /// Of the head, or of a frame with headers, what has come of it.
     gathered: BytesMut,
+    /// The client has come by a socket in the file system.
+    at_a_file: bool,
 }
 
 #[derive(Debug)]
@@ -40,13 +47,11 @@ enum State {
     Headers(usize),
 }
 
-impl Default for Authorities {
-    fn default() -> Self {
-        Self { state: State::Pass(PREFACE_BYTES), gathered: BytesMut::new() }
-    }
-}
-
 impl Authorities {
+    pub(crate) fn new(at_a_file: bool) -> Self {
+        Self { state: State::Pass(PREFACE_BYTES), gathered: BytesMut::new(), at_a_file }
+    }
+
     /// Adds to `out` what is to be read in place of `input`, perhaps later. Calls `begun` for each
     /// frame whose head has come.
     pub(crate) fn pass(
@@ -78,7 +83,7 @@ impl Authorities {
                 State::Headers(_) => {
                     self.gathered.put_slice(now);
                     if is_whole {
-                        mend(&mut self.gathered);
+                        mend(&mut self.gathered, self.at_a_file);
                         out.unsplit(self.gathered.split());
                         self.state = State::Head;
                     }
@@ -100,8 +105,8 @@ impl Authorities {
 }
 
 /// Mends a frame with headers, if there is something to be mended.
-fn mend(frame: &mut BytesMut) {
-    let Some((value, text)) = find(frame) else { return };
+fn mend(frame: &mut BytesMut, at_a_file: bool) {
+    let Some((value, text)) = find(frame, at_a_file) else { return };
     let mut mended = BytesMut::with_capacity(frame.len() + 8);
     mended.put_slice(frame.get(..value.start).unwrap_or_default());
     put_length(&mut mended, text.len());
@@ -114,8 +119,8 @@ fn mend(frame: &mut BytesMut) {
     *frame = mended;
 }
 
-/// Where an authority stands that has a scheme, its length included, and what it should be.
-fn find(frame: &[u8]) -> Option<(std::ops::Range<usize>, Vec<u8>)> {
+/// Where an authority stands that is none, its length included, and what it should be.
+fn find(frame: &[u8], at_a_file: bool) -> Option<(std::ops::Range<usize>, Vec<u8>)> {
     let flags = *frame.get(4)?;
     let (mut at, mut end) = (FRAME_HEAD_BYTES, frame.len());
     if flags & PADDED != 0 {
@@ -145,10 +150,25 @@ fn find(frame: &[u8]) -> Option<(std::ops::Range<usize>, Vec<u8>)> {
         let begin = at;
         let (is_coded, value) = string(block, &mut at)?;
         if name == AUTHORITY {
-            return without_scheme(is_coded, value).map(|text| (begin..at, text));
+            let text = if at_a_file {
+                Some(no_longer_than(is_coded, value).to_vec())
+            } else {
+                without_scheme(is_coded, value)
+            };
+            return text.map(|text| (begin..at, text));
         }
     }
     None
+}
+
+/// As much of our name as cannot be longer than what came: see the file's head.
+fn no_longer_than(is_coded: bool, value: &[u8]) -> &'static [u8] {
+    let least = if is_coded {
+        (value.len() * 8).saturating_sub(7).div_ceil(CODE_BITS_MAX)
+    } else {
+        value.len()
+    };
+    AT_A_FILE.get(..least).unwrap_or(AT_A_FILE)
 }
 
 fn without_scheme(is_coded: bool, value: &[u8]) -> Option<Vec<u8>> {

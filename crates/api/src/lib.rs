@@ -39,6 +39,6 @@ mod v3;
 mod watchdog;
 
 pub use context::{Config, Grpc, SetLogLevel};
-pub use port::Port;
+pub use port::{Listener, Port, SocketFile};
 pub use proxy::{Proxy, ProxyConfig};
 pub use serve::{Clients, Offer, serve_peers, serve_proxy};

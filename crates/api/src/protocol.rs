@@ -16,14 +16,14 @@ const LOOKS_MAX: u32 = 200;
 /// Waits for the first bytes of a connection, leaves them there, and says whether they are those of
 /// HTTP/2. With TLS, what was agreed on in the handshake counts.
 pub(crate) async fn is_http2(wire: &Wire) -> bool {
-    let tcp = match wire {
+    let socket = match wire {
         Wire::Tls(stream) => return stream.protocol() == Some(b"h2"),
-        Wire::Plain(tcp) => tcp,
+        Wire::Plain(socket) => socket,
     };
     let mut first = [0; PREFACE.len()];
     for _ in 0..LOOKS_MAX {
         // One that ends or fails will say so again to whoever serves it.
-        let Ok(length) = tcp.peek(&mut first).await else { return false };
+        let Ok(length) = socket.peek(&mut first).await else { return false };
         let came = first.get(..length).unwrap_or_default();
         if !PREFACE.starts_with(came) || came.is_empty() {
             return false;

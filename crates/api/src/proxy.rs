@@ -87,11 +87,11 @@ impl Proxy {
         self.endpoints.available().iter().map(ToString::to_string).collect()
     }
 
-    /// Answers a request of the client at this address. Once `stop` is true, watches end.
+    /// Answers a request of the client at this address; one that came by a file has none. Once `stop` is true, watches end.
     pub(crate) async fn answer(
         &self,
         request: Request<Incoming>,
-        from: SocketAddr,
+        from: Option<SocketAddr>,
         stop: watch::Receiver<bool>,
     ) -> Reply {
         let path = request.uri().path();

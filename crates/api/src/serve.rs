@@ -20,9 +20,9 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use server::Handle;
 use socket2::{SockRef, TcpKeepalive};
-use tls::Acceptor;
+use tls::{Acceptor, Socket};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::{Semaphore, watch},
     time,
 };
@@ -33,7 +33,7 @@ use crate::{
     at_once::AtOnce,
     context::Context,
     gateway, peers,
-    port::{self, Port, Wire},
+    port::{self, Listener, Port, Wire},
     protocol,
     proxy::Proxy,
     route,
@@ -165,7 +165,7 @@ async fn accept<M, A>(
     (mut stop, grpc): (watch::Receiver<bool>, Option<Grpc>),
     meet: M,
 ) where
-    M: Fn(SocketAddr) -> A,
+    M: Fn(Option<SocketAddr>) -> A,
     A: Fn(Request<Incoming>) -> Answering + Send + Sync + 'static,
 {
     let Port { listener, tls } = port;
@@ -183,7 +183,7 @@ async fn accept<M, A>(
             }
             accepted = next(&listener, &places) => accepted,
         };
-        let (stream, from, place) = match accepted {
+        let (socket, from, place) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
@@ -196,7 +196,7 @@ async fn accept<M, A>(
         let grpc = grpc.clone();
         tokio::spawn(async move {
             let activity = &connection.activity;
-            if let Some(wire) = begin(stream, from, tls.as_deref()).await {
+            if let Some(wire) = begin(socket, from, tls.as_deref()).await {
                 match grpc {
                     Some(grpc) if speaks_http2(&wire, activity).await => {
                         serve_http2(wire, activity, &answer, grpc).await;
@@ -219,24 +219,28 @@ async fn accept<M, A>(
 type Place = tokio::sync::OwnedSemaphorePermit;
 
 async fn next(
-    listener: &TcpListener,
+    listener: &Listener,
     places: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, SocketAddr, Place)> {
+) -> std::io::Result<(Socket, Option<SocketAddr>, Place)> {
     // The semaphore is never closed.
     let place =
         Arc::clone(places).acquire_owned().await.map_err(|_| std::io::ErrorKind::NotConnected)?;
-    let (stream, from) = listener.accept().await?;
-    Ok((stream, from, place))
+    let (socket, from) = listener.accept().await?;
+    Ok((socket, from, place))
 }
 
 /// A connection that may ask; `None`: it may not, and the log says why.
-async fn begin(stream: TcpStream, from: SocketAddr, tls: Option<&Acceptor>) -> Option<Wire> {
-    if let Err(error) = set_options(&stream) {
+async fn begin(socket: Socket, from: Option<SocketAddr>, tls: Option<&Acceptor>) -> Option<Wire> {
+    if let Socket::Tcp(stream) = &socket
+        && let Err(error) = set_options(stream)
+    {
         tracing::debug!(%error, "cannot set a connection's options");
     }
-    match port::begin(stream, tls).await {
+    match port::begin(socket, tls).await {
         Ok(wire) => Some(wire),
         Err(why) => {
+            // Go's word for those without an address.
+            let from = from.map_or_else(|| "@".to_owned(), |from| from.to_string());
             tracing::warn!("rejected connection from \"{from}\": {why}");
             None
         }

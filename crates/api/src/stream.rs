@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::{Buf as _, Bytes, BytesMut};
+use tls::Socket;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep, sleep},
@@ -120,7 +121,7 @@ impl Stream {
     pub(crate) fn multiplexed(self, traffic: Arc<Traffic>, min_time: Duration) -> Self {
         let multiplexed = Multiplexed {
             traffic,
-            authorities: Authorities::default(),
+            authorities: Authorities::new(is_of_a_file(&self.wire)),
             ready: BytesMut::new(),
             calm: Calm::new(min_time),
             outgoing: Frames::default(),
@@ -142,11 +143,18 @@ impl Stream {
     /// Whether the client has closed its half of a plain connection; what it sent before must have
     /// been read. With TLS nobody goes on listening who has said good-bye: there hyper looks.
     fn is_abandoned(&self, cx: &mut Context<'_>) -> bool {
-        let Wire::Plain(tcp) = &self.wire else { return false };
-        let mut byte = [0];
-        let peeked = tcp.poll_peek(cx, &mut ReadBuf::new(&mut byte));
+        let Wire::Plain(socket) = &self.wire else { return false };
+        let peeked = socket.poll_peek(cx, &mut [0]);
         matches!(peeked, Poll::Ready(Ok(0) | Err(_)))
     }
+}
+
+fn is_of_a_file(wire: &Wire) -> bool {
+    let socket = match wire {
+        Wire::Plain(socket) => socket,
+        Wire::Tls(stream) => stream.socket(),
+    };
+    matches!(socket, Socket::Unix(_))
 }
 
 /// Throws away what still comes, for a while. A socket that is closed with unread bytes resets the

@@ -1,16 +1,31 @@
-//! URLs of members: a scheme, a host, a port, and nothing else.
+//! URLs of members: a scheme, a host, a port, and nothing else; or a socket in the file system.
 
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
 };
 
-/// `http://host:port` or `https://host:port`, as it was written.
+/// `http://host:port` or `https://host:port`, or for clients `unix://path` or `unixs://path`, as it
+/// was written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Url {
     text: String,
-    host: String,
-    port: u16,
+    place: Place,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Network { host: String, port: u16 },
+    File(PathBuf),
+}
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bind<'a> {
+    Tcp(SocketAddr),
+    /// A file that is a socket.
+    Unix(&'a Path),
 }
 
 impl Url {
@@ -19,33 +34,67 @@ impl Url {
         &self.text
     }
 
-    /// A name or an IP, without brackets; empty for all addresses.
+    /// What a certificate for it must be good for: a name or an IP, without brackets; empty for all
+    /// addresses; the name of a file.
     pub fn host(&self) -> &str {
-        &self.host
+        match &self.place {
+            Place::Network { host, .. } => host,
+            Place::File(path) => server_name(path),
+        }
     }
 
-    /// Never left out.
-    pub fn port(&self) -> u16 {
-        self.port
+    /// Never left out of an URL of the network.
+    pub fn port(&self) -> Option<u16> {
+        match &self.place {
+            Place::Network { port, .. } => Some(*port),
+            Place::File(_) => None,
+        }
     }
 
-    pub fn is_https(&self) -> bool {
-        self.text.starts_with("https:")
+    /// Whether it asks for TLS: `https` or `unixs`.
+    pub fn is_secure(&self) -> bool {
+        self.text.starts_with("https:") || self.text.starts_with("unixs:")
     }
 
     /// Where to listen: the host must be an IP or `localhost`, which is 127.0.0.1.
-    pub fn bind_address(&self) -> Option<SocketAddr> {
-        let ip = match self.host.as_str() {
+    pub fn bind(&self) -> Option<Bind<'_>> {
+        let (host, port) = match &self.place {
+            Place::Network { host, port } => (host.as_str(), *port),
+            Place::File(path) => return Some(Bind::Unix(path)),
+        };
+        let ip = match host {
             "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
             // Go's listener takes `http://:2379` for all addresses of both kinds.
             "" => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
             host => host.parse().ok()?,
         };
-        Some(SocketAddr::new(ip, self.port))
+        Some(Bind::Tcp(SocketAddr::new(ip, port)))
     }
 
-    /// The error is a reason, in the original's words where it has some.
+    /// A URL for clients, which may name a socket in the file system (etcd 3.1; to be told to clients
+    /// 3.7): `unix:///absolute`, `unix://relative`, `unix:either`; `unixs` with TLS.
+    pub fn parse_for_clients(text: &str) -> Result<Self, String> {
+        if let Some(path) = socket_path(text) {
+            if path.as_os_str().is_empty() || path.as_os_str().as_encoded_bytes().contains(&0) {
+                return Err(format!("URL must name a file, as in unix:///run/etcd.sock: {text}"));
+            }
+            return Ok(Self { text: text.to_owned(), place: Place::File(path.to_owned()) });
+        }
+        match text.split_once("://") {
+            Some((scheme, _)) if !matches!(scheme, "http" | "https") => {
+                Err(format!("URL scheme must be http, https, unix, or unixs: {text}"))
+            }
+            _ => Self::parse(text),
+        }
+    }
+
+    /// A URL for members. The error is a reason, in the original's words where it has some.
     pub fn parse(text: &str) -> Result<Self, String> {
+        if socket_path(text).is_some() {
+            return Err(format!(
+                "URL scheme must be http or https, sockets are for clients: {text}"
+            ));
+        }
         let Some((scheme, rest)) = text.split_once("://") else {
             return Err(format!("\"{text}\" has no scheme: write http://{text}"));
         };
@@ -68,8 +117,22 @@ impl Url {
         let digits = port.bytes().all(|byte| byte.is_ascii_digit());
         let number = port.parse().ok().filter(|_| digits);
         let port = number.ok_or_else(|| format!("\"{port}\" is no port: {text}"))?;
-        Ok(Self { text: text.to_owned(), host: host.to_owned(), port })
+        let place = Place::Network { host: host.to_owned(), port };
+        Ok(Self { text: text.to_owned(), place })
     }
+}
+
+/// The file of a `unix` or `unixs` URL, which is taken as it is written.
+pub fn socket_path(url: &str) -> Option<&Path> {
+    let rest = url.strip_prefix("unix:").or_else(|| url.strip_prefix("unixs:"))?;
+    Some(Path::new(rest.strip_prefix("//").unwrap_or(rest)))
+}
+
+/// What a certificate must be good for at a socket in the file system: its file's name, without what
+/// looks like a port.
+pub fn server_name(socket: &Path) -> &str {
+    let name = socket.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.split_once(':').map_or(name, |(host, _)| host)
 }
 
 impl fmt::Display for Url {
@@ -83,7 +146,16 @@ impl fmt::Display for Url {
 /// Sorted, because the ids of members and clusters are computed from them, and because the
 /// original shows them so.
 pub fn parse_list(text: &str) -> Result<Vec<Url>, String> {
-    let urls: Result<Vec<_>, _> = text.split(',').map(|url| Url::parse(url.trim())).collect();
+    list(text, Url::parse)
+}
+
+/// As [`parse_list`], with URLs for clients.
+pub fn parse_list_for_clients(text: &str) -> Result<Vec<Url>, String> {
+    list(text, Url::parse_for_clients)
+}
+
+fn list(text: &str, parse: fn(&str) -> Result<Url, String>) -> Result<Vec<Url>, String> {
+    let urls: Result<Vec<_>, _> = text.split(',').map(|url| parse(url.trim())).collect();
     let mut urls = urls?;
     urls.sort_unstable();
     urls.dedup();
@@ -130,8 +202,9 @@ mod tests {
     #[test]
     fn a_url_is_scheme_host_and_port() {
         let check = |text: &str, expected: Option<&str>| {
-            let address = Url::parse(text).unwrap().bind_address().map(|at| at.to_string());
-            assert_eq!(address.as_deref(), expected, "{text}");
+            let url = Url::parse(text).unwrap();
+            let expected = expected.map(|at| Bind::Tcp(at.parse().unwrap()));
+            assert_eq!(url.bind(), expected, "{text}");
         };
         check("http://127.0.0.1:2379", Some("127.0.0.1:2379"));
         check("http://localhost:4001", Some("127.0.0.1:4001"));
@@ -144,6 +217,34 @@ mod tests {
     }
 
     #[test]
+    fn clients_may_come_by_a_file() {
+        let check = |text: &str, path: &str, is_secure: bool, name: &str| {
+            let url = Url::parse_for_clients(text).unwrap();
+            assert_eq!(url.bind(), Some(Bind::Unix(Path::new(path))), "{text}");
+            assert_eq!(
+                (url.is_secure(), url.host(), url.port()),
+                (is_secure, name, None),
+                "{text}"
+            );
+            assert_eq!(url.as_str(), text);
+        };
+        check("unix:///run/etcd.sock", "/run/etcd.sock", false, "etcd.sock");
+        check("unixs:///run/etcd.sock", "/run/etcd.sock", true, "etcd.sock");
+        check("unix://localhost:2379", "localhost:2379", false, "localhost");
+        check("unixs:run/localhost:1", "run/localhost:1", true, "localhost");
+        check("unix:/run/a#1 b?c", "/run/a#1 b?c", false, "a#1 b?c");
+        let refused = |text: &str, reason: &str| {
+            let error = parse_list_for_clients(text).unwrap_err();
+            assert!(error.contains(reason), "{text}: {error}");
+        };
+        refused("unix://", "must name a file");
+        refused("unix:", "must name a file");
+        refused("ftp://a:1", "URL scheme must be http, https, unix, or unixs: ftp://a:1");
+        refused("http://a", "host:port");
+        refused("a:1", "no scheme");
+    }
+
+    #[test]
     fn what_is_no_url_is_refused_with_a_reason() {
         let check = |text: &str, reason: &str| {
             let error = parse_list(text).unwrap_err();
@@ -152,7 +253,7 @@ mod tests {
         check("", "no scheme");
         check("127.0.0.1:2379", "write http://127.0.0.1:2379");
         check("ftp://127.0.0.1:2379", "must be http or https");
-        check("unix://localhost:2379", "must be http or https");
+        check("unix://localhost:2379", "must be http or https, sockets are for clients");
         check("http://127.0.0.1", "host:port");
         check("http://::1:2379", "host:port");
         check("http://[::1", "host:port");

@@ -3,6 +3,7 @@
 use std::{
     error::Error as StdError,
     io,
+    path::{Path, PathBuf},
     pin::Pin,
     sync::{Arc, OnceLock},
     task::{Context, Poll, ready},
@@ -14,7 +15,8 @@ use hyper_util::{
     client::legacy::connect::{Connected, Connection, HttpConnector},
     rt::TokioIo,
 };
-use tls::{ClientStream, Connector, Settings, Wire};
+use tls::{ClientStream, Connector, Settings, Socket, Wire};
+use tokio::net::UnixStream;
 use tower_service::Service;
 
 use crate::proxy::Proxy;
@@ -27,6 +29,14 @@ pub(crate) struct Dialer {
     http: HttpConnector,
     tls: Arc<Tls>,
     proxy: Option<Proxy>,
+}
+
+/// Makes connections to a socket in the file system.
+#[derive(Clone, Debug)]
+pub(crate) struct FileDialer {
+    path: PathBuf,
+    /// `None`: without TLS.
+    tls: Option<Arc<Tls>>,
 }
 
 #[derive(Debug)]
@@ -47,14 +57,43 @@ impl Dialer {
         proxy: Option<Proxy>,
     ) -> Result<Self, tls::Error> {
         http.enforce_http(false);
-        let is_plain = settings == Settings::default();
-        let made = || Connector::new(settings.clone(), alpn);
-        let connector = if is_plain { OnceLock::new() } else { Ok(made()?).into() };
-        Ok(Self { http, tls: Arc::new(Tls { settings, alpn, connector }), proxy })
+        Ok(Self { http, tls: Arc::new(Tls::new(settings, alpn)?), proxy })
+    }
+}
+
+impl FileDialer {
+    /// As [`Dialer::new`]; `secure`: whether to speak TLS there.
+    pub(crate) fn new(
+        path: &Path,
+        settings: Settings,
+        alpn: &'static [&'static str],
+        secure: bool,
+    ) -> Result<Self, tls::Error> {
+        let tls = Tls::new(settings, alpn)?;
+        Ok(Self { path: path.to_owned(), tls: secure.then(|| Arc::new(tls)) })
+    }
+
+    pub(crate) async fn dial(&self) -> io::Result<Dialed> {
+        let socket = Socket::from(UnixStream::connect(&self.path).await?);
+        let wire = match &self.tls {
+            None => Wire::Plain(socket),
+            Some(tls) => {
+                let name = base::url::server_name(&self.path);
+                Wire::Tls(Box::new(tls.connector()?.connect(name, socket).await?))
+            }
+        };
+        Ok(Dialed { wire: TokioIo::new(wire), by_proxy: false })
     }
 }
 
 impl Tls {
+    fn new(settings: Settings, alpn: &'static [&'static str]) -> Result<Self, tls::Error> {
+        let is_plain = settings == Settings::default();
+        let made = || Connector::new(settings.clone(), alpn);
+        let connector = if is_plain { OnceLock::new() } else { Ok(made()?).into() };
+        Ok(Self { settings, alpn, connector })
+    }
+
     fn connector(&self) -> Result<&Connector, io::Error> {
         let make = || Connector::new(self.settings.clone(), self.alpn);
         let made = self.connector.get_or_init(|| make().map_err(|error| error.to_string()));
@@ -81,14 +120,15 @@ impl Service<Uri> for Dialer {
                 (Err(error), None) => return Err(error.into()),
             };
             if url.scheme_str() != Some("https") {
-                let wire = TokioIo::new(Wire::Plain(tcp));
+                let wire = TokioIo::new(Wire::Plain(tcp.into()));
                 return Ok(Dialed { wire, by_proxy: proxy.is_some() });
             }
             let tcp = match &proxy {
                 Some(proxy) => proxy.tunnel(tcp, &url).await?,
                 None => tcp,
             };
-            let stream = tls.connector()?.connect(url.host().unwrap_or_default(), tcp).await?;
+            let host = url.host().unwrap_or_default();
+            let stream = tls.connector()?.connect(host, tcp.into()).await?;
             let wire = TokioIo::new(Wire::Tls(Box::new(stream)));
             Ok(Dialed { wire, by_proxy: false })
         })

@@ -1,7 +1,11 @@
 //! One place where a cluster is reached: `http://host:port` or `https://host:port`, with a path in front if a proxy
-//! wants one.
+//! wants one; for API 3 also a socket in the file system.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use http::Uri;
 
@@ -22,26 +26,41 @@ pub enum BadEndpoint {
 /// A member's client URL. Shown as the user wrote it, without a slash at its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Invariant: `http://` or `https://` + authority + path, where the path is empty or starts with a slash
-    /// and does not end in one.
+    /// Invariant, without a socket: `http://` or `https://` + authority + path, where the path is empty or starts
+    /// with a slash and does not end in one.
     url: String,
+    socket: Option<PathBuf>,
 }
 
 impl Endpoint {
-    pub(crate) fn is_https(&self) -> bool {
-        self.url.starts_with(HTTPS)
+    /// `unix:path`, `unixs:path` with TLS, either with two slashes in front of the path.
+    pub(crate) fn of_socket(url: &str) -> Option<Self> {
+        let path = base::url::socket_path(url).filter(|path| !path.as_os_str().is_empty())?;
+        Some(Self { url: url.to_owned(), socket: Some(path.to_owned()) })
     }
 
-    /// Host and port, as a connection error names them.
+    /// The file by which it is reached, if it is by one.
+    pub(crate) fn socket(&self) -> Option<&Path> {
+        self.socket.as_deref()
+    }
+
+    pub(crate) fn is_https(&self) -> bool {
+        self.url.starts_with(HTTPS) || self.url.starts_with("unixs:")
+    }
+
+    /// Network and address, as a connection error names them: `tcp host:port`.
     pub(crate) fn address(&self) -> String {
+        if let Some(path) = &self.socket {
+            return format!("unix {}", path.display());
+        }
         let (rest, port) = match self.url.strip_prefix(HTTPS) {
             Some(rest) => (rest, 443),
             None => (self.url.strip_prefix(HTTP).unwrap_or(&self.url), 80),
         };
         let authority = rest.split('/').next().unwrap_or(rest);
         match authority.parse::<http::uri::Authority>() {
-            Ok(parsed) if parsed.port().is_none() => format!("{authority}:{port}"),
-            Ok(_) | Err(_) => authority.to_owned(),
+            Ok(parsed) if parsed.port().is_none() => format!("tcp {authority}:{port}"),
+            Ok(_) | Err(_) => format!("tcp {authority}"),
         }
     }
 
@@ -76,7 +95,7 @@ impl FromStr for Endpoint {
         if host.is_empty() || port_is_wrong || uri.query().is_some() {
             return Err(bad());
         }
-        Ok(Self { url: url.to_owned() })
+        Ok(Self { url: url.to_owned(), socket: None })
     }
 }
 
@@ -113,10 +132,27 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_has_a_path() {
+        let of = |url: &str| {
+            let endpoint = Endpoint::of_socket(url)?;
+            Some((endpoint.address(), endpoint.is_https(), endpoint.to_string()))
+        };
+        for (url, address, is_https) in [
+            ("unix:///run/a.sock", "unix /run/a.sock", false),
+            ("unixs:///run/a.sock", "unix /run/a.sock", true),
+            ("unix://localhost:2379", "unix localhost:2379", false),
+            ("unixs:a", "unix a", true),
+        ] {
+            assert_eq!(of(url), Some((address.to_owned(), is_https, url.to_owned())));
+        }
+        assert_eq!((of("unix:"), of("unix://"), of("http://unix:1")), (None, None, None));
+    }
+
+    #[test]
     fn the_address_always_has_a_port() {
         let address = |text: &str| text.parse::<Endpoint>().map(|endpoint| endpoint.address());
-        assert_eq!(address("http://a.example/etcd").as_deref(), Ok("a.example:80"));
-        assert_eq!(address("https://a.example").as_deref(), Ok("a.example:443"));
-        assert_eq!(address("http://[::1]:4001").as_deref(), Ok("[::1]:4001"));
+        assert_eq!(address("http://a.example/etcd").as_deref(), Ok("tcp a.example:80"));
+        assert_eq!(address("https://a.example").as_deref(), Ok("tcp a.example:443"));
+        assert_eq!(address("http://[::1]:4001").as_deref(), Ok("tcp [::1]:4001"));
     }
 }

@@ -170,7 +170,7 @@ impl fmt::Display for Attempt {
         let endpoint = &self.endpoint;
         match &self.kind {
             AttemptKind::Connect(source) => {
-                write!(f, "dial tcp {}: {}", endpoint.address(), cause(source))
+                write!(f, "dial {}: {}", endpoint.address(), cause(source))
             }
             AttemptKind::Broken(reason) => f.write_str(reason),
             AttemptKind::HeaderTimeout => {

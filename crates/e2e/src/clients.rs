@@ -37,6 +37,22 @@ pub struct Tally {
     pub failed_as_listed: usize,
     /// Of those that are listed so; any other that skips itself fails its suite.
     pub not_run: usize,
+    /// Of those that are listed so: they pass whatever the server does.
+    pub prove_nothing: usize,
+}
+
+impl std::ops::Add for Tally {
+    type Output = Self;
+
+    /// Of two parts of a suite.
+    fn add(self, other: Self) -> Self {
+        Self {
+            passed: self.passed + other.passed,
+            failed_as_listed: self.failed_as_listed + other.failed_as_listed,
+            not_run: self.not_run + other.not_run,
+            prove_nothing: self.prove_nothing + other.prove_nothing,
+        }
+    }
 }
 
 /// The folder of a client in the sources: what is pinned, and what is left out.

@@ -268,7 +268,7 @@ const STATUS: &[(&str, &str)] = &[
     ("\"StorageVersion\" : \"3.6.0\"", "\"StorageVersion\" : \"<word>\""),
     (
         "\"DBSize\" : 24576\n\"DBSizeInUse\" : 16384",
-        "\"DBSize\" : <word>\n\"DBSizeInUse\" : <word>",
+        "\"DBSize\" : <word>\n\"DBSizeInUse\" : <word>\n\"DBSizeQuota\" : <word>",
     ),
     ("\"RaftIndex\" : 41", "\"RaftIndex\" : <word>"),
     ("\"RaftAppliedIndex\" : 41", "\"RaftAppliedIndex\" : <word>"),

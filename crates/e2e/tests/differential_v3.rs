@@ -61,6 +61,26 @@ fn random_requests_of_v3_are_answered_as_by_real_etcd() {
     assert!(differences.is_empty(), "{count} scenarios differ:\n{}", differences.join("\n\n"));
 }
 
+/// The document has a table of these, of which nothing else is a row.
+#[test]
+fn the_differences_that_are_meant_are_those_of_the_document() {
+    let document = include_str!("../../../docs/differences.md");
+    let section =
+        document.split("\n## ").find(|one| one.starts_with("The gateway of 3.4 and of 3.6"));
+    let section = section.expect("the document has that section");
+    let rows: Vec<Vec<&str>> = section
+        .lines()
+        .filter(|line| line.starts_with("| **"))
+        .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
+        .collect();
+    let named: Vec<_> = rows.iter().map(|row| row[0].trim_matches('*')).collect();
+    let meant: Vec<_> = compare::MEANT.iter().map(|meant| meant.name).collect();
+    assert_eq!(named, meant);
+    for row in rows {
+        assert!(row.len() == 4 && row.iter().all(|cell| !cell.is_empty()), "{row:?}");
+    }
+}
+
 /// One server, and where its revision stood when the scenario began.
 struct Side<'a> {
     member: &'a Member,

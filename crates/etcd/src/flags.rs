@@ -37,7 +37,10 @@ pub(crate) enum Kind {
     /// May be negative.
     Number,
     OneOf(&'static [&'static str]),
+    /// URLs of members.
     Urls,
+    /// URLs for clients, which may come by a socket in the file system too.
+    ClientUrls,
     /// Origins of pages, as browsers send them, or `*`.
     Origins,
     /// `IP:port`, as etcd 0.4 had it.

@@ -55,7 +55,7 @@ mod tests {
         let entered = runtime.enter();
         let listener = listen::bind("127.0.0.1:0".parse().unwrap(), false).unwrap();
         let address = listener.local_addr().unwrap();
-        let ports = [Bound { listener, is_https: false }];
+        let ports = [Bound { listener: listener.into(), is_secure: false }];
         let ask = |patience| {
             let mut stream = TcpStream::connect(address).unwrap();
             stream.set_read_timeout(Some(patience)).unwrap();

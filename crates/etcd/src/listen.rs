@@ -1,8 +1,15 @@
 //! Opening the ports, before anything else is touched.
 
-use std::{io, net::SocketAddr};
+use std::{
+    fs, io,
+    net::SocketAddr,
+    os::unix::{fs::FileTypeExt as _, net::UnixStream},
+    path::Path,
+};
 
-use tokio::net::{TcpListener, TcpSocket};
+use api::{Listener, SocketFile};
+use base::url::Bind;
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
 use crate::config::{Config, Listen};
 
@@ -30,9 +37,9 @@ impl Listeners {
 /// An open port.
 #[derive(Debug)]
 pub(crate) struct Bound {
-    pub(crate) listener: TcpListener,
+    pub(crate) listener: Listener,
     /// It is to speak TLS.
-    pub(crate) is_https: bool,
+    pub(crate) is_secure: bool,
 }
 
 /// Opens all ports of the configuration, or none. A legacy default port that is taken is left out
@@ -53,18 +60,27 @@ pub(crate) fn open_clients(config: &mut Config) -> Result<Vec<Bound>, String> {
 fn open_all(config: &mut Config, listens: &[Listen]) -> Result<Vec<Bound>, String> {
     let mut listeners = Vec::new();
     for listen in listens {
-        let Some(address) = listen.url.bind_address() else {
-            return Err(format!("--{} {} names no IP", listen.flag, listen.url));
+        let is_secure = listen.url.is_secure();
+        let address = match listen.url.bind() {
+            Some(Bind::Tcp(address)) => address,
+            Some(Bind::Unix(path)) => {
+                let file = bind_file(path).map_err(|why| {
+                    format!("cannot listen on {}: {why} (--{})", listen.url, listen.flag)
+                })?;
+                listeners.push(Bound { listener: Listener::Unix(file), is_secure });
+                continue;
+            }
+            None => return Err(format!("--{} {} names no IP", listen.flag, listen.url)),
         };
         match bind(address, config.reuse_port) {
             Ok(listener) => {
-                listeners.push(Bound { listener, is_https: listen.url.is_https() });
+                listeners.push(Bound { listener: listener.into(), is_secure });
             }
             Err(error) if listen.is_legacy_default && error.kind() == io::ErrorKind::AddrInUse => {
                 config.warnings.push(format!(
                     "port {} is in use: going on without it, since only clients of etcd 0.4 ask \
                      there; give --{} to choose the ports",
-                    listen.url.port(),
+                    address.port(),
                     listen.flag
                 ));
                 config.leave_out(&listen.url);
@@ -85,6 +101,37 @@ pub(crate) fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListe
     socket.set_reuseport(reuse_port)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+/// A socket that a former process has left is taken away; one at which somebody listens is not (etcd
+/// removes whatever is there), and nothing else either.
+fn bind_file(path: &Path) -> Result<SocketFile, String> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err("there is something that is no socket: remove it".to_owned());
+        }
+        Ok(_) => match UnixStream::connect(path) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                fs::remove_file(path).map_err(|error| {
+                    format!("the socket of a former process cannot be removed: {error}")
+                })?;
+            }
+            Ok(_) | Err(_) => {
+                return Err(
+                    "another process listens there: stop it, or give another path".to_owned()
+                );
+            }
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error.to_string()),
+    }
+    match UnixListener::bind(path) {
+        Ok(listener) => Ok(SocketFile::new(listener, path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err("its directory does not exist".to_owned())
+        }
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn explain(listen: &Listen, address: SocketAddr, error: &io::Error) -> String {
@@ -152,11 +199,36 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_socket_is_taken_over_from_the_dead_alone_and_goes_with_its_listener() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("etcd.sock");
+        let held = bind_file(&path).unwrap();
+        let refused = bind_file(&path).unwrap_err();
+        assert!(refused.contains("another process listens there"), "{refused}");
+        drop(held);
+        assert!(!path.exists());
+        // A process that is killed takes nothing away.
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        let held = bind_file(&path).unwrap();
+        // Somebody else is there by now.
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+        drop(held);
+        let refused = bind_file(&path).unwrap_err();
+        assert!(refused.contains("no socket"), "{refused}");
+        assert!(path.is_symlink());
+        let refused = bind_file(&dir.path().join("absent/etcd.sock")).unwrap_err();
+        assert!(refused.contains("directory does not exist"), "{refused}");
+    }
+
+    #[tokio::test]
     async fn a_port_can_be_shared_on_request() {
         let mut first = configured(&on(0));
         first.reuse_port = true;
         let held = open(&mut first).unwrap();
-        let port = held.clients[0].listener.local_addr().unwrap().port();
+        let port = held.clients[0].listener.local_address().unwrap();
+        let port = port.rsplit_once(':').unwrap().1.parse().unwrap();
         assert!(open(&mut configured(&on(port))).is_err());
         let mut second = configured(&[on(port), vec!["--socket-reuse-port".to_owned()]].concat());
         assert!(open(&mut second).is_ok());

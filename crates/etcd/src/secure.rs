@@ -49,8 +49,8 @@ impl Secured {
 }
 
 fn ports(bound: Vec<Bound>, acceptor: Option<&Arc<Acceptor>>) -> Vec<Port> {
-    let port = |Bound { listener, is_https }| match acceptor {
-        Some(acceptor) if is_https => Port::with_tls(listener, Arc::clone(acceptor)),
+    let port = |Bound { listener, is_secure }| match acceptor {
+        Some(acceptor) if is_secure => Port::with_tls(listener, Arc::clone(acceptor)),
         Some(_) | None => Port::plain(listener),
     };
     bound.into_iter().map(port).collect()
@@ -138,7 +138,7 @@ fn settings(
     listens: &[Listen],
     dir: &Path,
 ) -> Result<Settings, String> {
-    if !side.auto || listens.iter().all(|listen| !listen.url.is_https()) {
+    if !side.auto || listens.iter().all(|listen| !listen.url.is_secure()) {
         return Ok(side.settings.clone());
     }
     let mut hosts: Vec<String> =
@@ -158,7 +158,7 @@ fn acceptor(
     listens: &[Listen],
     alpn: &[&str],
 ) -> Result<Option<Arc<Acceptor>>, tls::Error> {
-    if listens.iter().all(|listen| !listen.url.is_https()) {
+    if listens.iter().all(|listen| !listen.url.is_secure()) {
         return Ok(None);
     }
     Acceptor::new(settings.clone(), alpn).map(|acceptor| Some(Arc::new(acceptor)))

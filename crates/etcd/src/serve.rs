@@ -136,8 +136,7 @@ pub(crate) fn runtime() -> std::io::Result<Runtime> {
 }
 
 fn served(bound: &Bound) -> Option<(String, bool)> {
-    let address = bound.listener.local_addr().ok()?;
-    Some((address.to_string(), bound.is_https))
+    Some((bound.listener.local_address()?, bound.is_secure))
 }
 
 /// Says what there is to say about version and flags.

@@ -155,7 +155,7 @@ impl Domain {
         }
         if taken.is_empty() {
             return Err(format!(
-                "etcdctl: {} names no endpoint with TLS (_etcd-client-ssl._tcp), and without TLS none \
+                "{} names no endpoint with TLS (_etcd-client-ssl._tcp), and without TLS none \
                  is taken: leave out --insecure-discovery=false, or use --endpoints",
                 self.name
             ));

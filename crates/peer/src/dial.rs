@@ -66,11 +66,11 @@ impl Dialer {
     /// A connection to the host and port of this URL, with TLS where it says https.
     pub async fn dial(&self, url: &Uri) -> io::Result<Wire<ClientStream>> {
         if url.scheme_str() != Some("https") {
-            return Ok(Wire::Plain(self.tcp(url, 80).await?));
+            return Ok(Wire::Plain(self.tcp(url, 80).await?.into()));
         }
         let connector = self.connector()?;
         let stream = self.tcp(url, 443).await?;
-        let stream = connector.connect(url.host().unwrap_or_default(), stream).await?;
+        let stream = connector.connect(url.host().unwrap_or_default(), stream.into()).await?;
         Ok(Wire::Tls(Box::new(stream)))
     }
 

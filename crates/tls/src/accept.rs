@@ -8,11 +8,15 @@ use rustls::{
     server::{ClientHello, ResolvesServerCert, danger::ClientCertVerifier},
     sign::CertifiedKey,
 };
-use tokio::{io::AsyncWriteExt, net::TcpStream, time};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time,
+};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::{
-    Error, Settings, admit::Rules, files, live::Live, standing::Standing, trust::Trusted, versions,
+    Error, Settings, Socket, admit::Rules, files, live::Live, standing::Standing, trust::Trusted,
+    versions,
 };
 
 /// A handshake that takes longer is cut off.
@@ -20,16 +24,23 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Go's answer, word for word.
 const NOT_TLS: &[u8] =
     b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+/// What is read of a request that is refused so.
+const NOT_TLS_BYTES: usize = 4096;
 /// The first byte of a TLS handshake.
 const HANDSHAKE_RECORD: u8 = 22;
 
 /// A connection that a client has made, with TLS on it.
-pub type ServerStream = Standing<TlsStream<TcpStream>>;
+pub type ServerStream = Standing<TlsStream<Socket>>;
 
 impl ServerStream {
     /// The protocol that was agreed on.
     pub fn protocol(&self) -> Option<&[u8]> {
         self.stream().get_ref().1.alpn_protocol()
+    }
+
+    /// What lies below.
+    pub fn socket(&self) -> &Socket {
+        self.stream().get_ref().0
     }
 }
 
@@ -64,8 +75,8 @@ impl Acceptor {
     }
 
     /// The handshake, and whether the client may come in. The error is one line for the log.
-    pub async fn accept(&self, tcp: TcpStream) -> Result<ServerStream, String> {
-        let handshake = time::timeout(HANDSHAKE, self.handshake(tcp)).await;
+    pub async fn accept(&self, socket: Socket) -> Result<ServerStream, String> {
+        let handshake = time::timeout(HANDSHAKE, self.handshake(socket)).await;
         let (stream, side) = handshake.map_err(|_| {
             format!("the TLS handshake took longer than {} s", HANDSHAKE.as_secs())
         })??;
@@ -76,6 +87,7 @@ impl Acceptor {
         Ok(Standing::new(stream, &self.live, side, move |stream, side: &Side| {
             let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
             side.believes(chain, shown).inspect_err(|why| {
+                let from = from.map_or_else(|| "a socket file".to_owned(), |from| from.to_string());
                 tracing::warn!("closed the connection from \"{from}\": {why}");
             })
         }))
@@ -83,16 +95,18 @@ impl Acceptor {
 
     async fn handshake(
         &self,
-        mut tcp: TcpStream,
-    ) -> Result<(TlsStream<TcpStream>, Arc<Side>), String> {
+        mut socket: Socket,
+    ) -> Result<(TlsStream<Socket>, Arc<Side>), String> {
         let mut first = [0];
-        let peeked = tcp.peek(&mut first).await.map_err(|error| error.to_string())?;
+        let peeked = socket.peek(&mut first).await.map_err(|error| error.to_string())?;
         if peeked == 0 {
             return Err("the client went away before the TLS handshake".to_owned());
         }
         if first.first().is_some_and(u8::is_ascii_uppercase) {
             // It is refused anyhow: whether it reads why is its own affair.
-            drop(tcp.write_all(NOT_TLS).await);
+            // What is not read when a socket is closed would take the answer away.
+            drop(socket.read(&mut [0; NOT_TLS_BYTES]).await);
+            drop(socket.write_all(NOT_TLS).await);
             return Err("client sent an HTTP request to an HTTPS server".to_owned());
         }
         if first != [HANDSHAKE_RECORD] {
@@ -100,7 +114,7 @@ impl Acceptor {
         }
         let side = self.live.get();
         let acceptor = TlsAcceptor::from(Arc::clone(&side.config));
-        let stream = acceptor.accept(tcp).await;
+        let stream = acceptor.accept(socket).await;
         Ok((stream.map_err(|error| format!("TLS handshake failed: {error}"))?, side))
     }
 }

@@ -40,15 +40,16 @@ impl Rules {
         })
     }
 
-    /// Judges a client that came from this address. The error says why it may not come in.
+    /// Judges a client that came from this address, or from this machine through a file: what its
+    /// certificate says of addresses cannot be asked then. The error says why it may not come in.
     pub(crate) async fn admit_client(
         &self,
         chain: &[CertificateDer<'_>],
-        from: SocketAddr,
+        from: Option<SocketAddr>,
     ) -> Result<(), String> {
         self.admit(chain)?;
-        match chain.first() {
-            Some(certificate) if self.check_client_san => {
+        match chain.first().zip(from) {
+            Some((certificate, from)) if self.check_client_san => {
                 comes_from(&Names::of(certificate)?, from.ip().to_canonical()).await
             }
             Some(_) | None => Ok(()),

@@ -8,19 +8,19 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
     sign::CertifiedKey,
 };
-use tokio::{net::TcpStream, time};
+use tokio::time;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
-    Error, Settings, admit::Rules, files, live::Live, standing::Standing, trust, trust::Trusted,
-    versions,
+    Error, Settings, Socket, admit::Rules, files, live::Live, standing::Standing, trust,
+    trust::Trusted, versions,
 };
 
 /// A server that takes longer to answer is given up.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// A connection to a server, with TLS on it.
-pub type ClientStream = Standing<TlsStream<TcpStream>>;
+pub type ClientStream = Standing<TlsStream<Socket>>;
 
 /// Makes TLS connections of plain ones.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl Connector {
     }
 
     /// The handshake with the server of that name or IP, as in its URL.
-    pub async fn connect(&self, host: &str, tcp: TcpStream) -> io::Result<ClientStream> {
+    pub async fn connect(&self, host: &str, socket: Socket) -> io::Result<ClientStream> {
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let host = self.server_name.as_deref().unwrap_or(host);
         let name = ServerName::try_from(host.to_owned()).map_err(|_| {
@@ -58,7 +58,7 @@ impl Connector {
         })?;
         let side = self.live.get();
         let connector = TlsConnector::from(Arc::clone(&side.config));
-        let stream = time::timeout(HANDSHAKE, connector.connect(name.clone(), tcp))
+        let stream = time::timeout(HANDSHAKE, connector.connect(name.clone(), socket))
             .await
             .map_err(|_| {
                 let limit = HANDSHAKE.as_secs();

@@ -16,6 +16,7 @@ mod files;
 mod live;
 mod names;
 mod settings;
+mod socket;
 mod standing;
 mod trust;
 mod versions;
@@ -30,6 +31,7 @@ pub use accept::{Acceptor, ServerStream};
 pub use auto::self_signed;
 pub use connect::{ClientStream, Connector};
 pub use settings::Settings;
+pub use socket::Socket;
 pub use standing::Standing;
 pub use wire::Wire;
 

@@ -117,7 +117,7 @@ async fn meet(server: &Acceptor, client: &Connector, host: &str) -> Result<(), S
     let address = listener.local_addr().unwrap();
     let serve = async {
         let (tcp, _) = listener.accept().await.unwrap();
-        let mut stream = server.accept(tcp).await.map_err(|why| format!("server: {why}"))?;
+        let mut stream = server.accept(tcp.into()).await.map_err(|why| format!("server: {why}"))?;
         let mut byte = [0];
         stream.read_exact(&mut byte).await.map_err(|error| format!("server: {error}"))?;
         stream.write_all(&byte).await.map_err(|error| format!("server: {error}"))
@@ -125,7 +125,7 @@ async fn meet(server: &Acceptor, client: &Connector, host: &str) -> Result<(), S
     let ask = async {
         let tcp = TcpStream::connect(address).await.unwrap();
         let mut stream =
-            client.connect(host, tcp).await.map_err(|error| format!("client: {error}"))?;
+            client.connect(host, tcp.into()).await.map_err(|error| format!("client: {error}"))?;
         let mut byte = [1];
         stream.write_all(&byte).await.map_err(|error| format!("client: {error}"))?;
         let read = stream.read_exact(&mut byte).await;
@@ -576,7 +576,7 @@ async fn a_handshake_that_takes_too_long_is_cut_off() {
     let mut silent = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (tcp, _) = listener.accept().await.unwrap();
     silent.write_all(&[22, 3]).await.unwrap();
-    let error = server.accept(tcp).await.unwrap_err();
+    let error = server.accept(tcp.into()).await.unwrap_err();
     assert!(error.contains("took longer than 10 s"), "{error}");
     assert_eq!(silent.read(&mut [0]).await.unwrap(), 0);
 }
@@ -589,7 +589,7 @@ async fn whoever_speaks_plain_http_is_told() {
     let mut plain = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (tcp, _) = listener.accept().await.unwrap();
     plain.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
-    server.accept(tcp).await.unwrap_err();
+    server.accept(tcp.into()).await.unwrap_err();
     let mut answer = vec![0; 25];
     plain.read_exact(&mut answer).await.unwrap();
     assert_eq!(answer, b"HTTP/1.0 400 Bad Request\r");

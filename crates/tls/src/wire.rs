@@ -6,15 +6,14 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::Socket;
 
 /// A connection, with TLS (`S`) or without.
 #[derive(Debug)]
 pub enum Wire<S> {
-    Plain(TcpStream),
+    Plain(Socket),
     Tls(Box<S>),
 }
 

@@ -37,8 +37,8 @@ fn check(sent: &[u8], expected: &[u8]) {
     let sent = [PREFACE, sent].concat();
     let expected = [PREFACE, expected].concat();
     let (mut at_once, mut in_bytes) = (BytesMut::new(), BytesMut::new());
-    Authorities::default().pass(&sent, &mut at_once, |_| {});
-    let mut authorities = Authorities::default();
+    Authorities::new(false).pass(&sent, &mut at_once, |_| {});
+    let mut authorities = Authorities::new(false);
     for byte in &sent {
         authorities.pass(&[*byte], &mut in_bytes, |_| {});
     }
@@ -114,4 +114,23 @@ fn a_long_authority_keeps_its_length() {
         let sent = frame(HEADERS, 4, &block(&format!("http://{host}")));
         check(&sent, &frame(HEADERS, 4, &block(&host)));
     }
+}
+
+#[test]
+fn at_a_file_nobody_is_called_by_its_path() {
+    let check = |authority: &[u8], is_coded: bool, expected: &[u8]| {
+        let sent = [PREFACE, &frame(HEADERS, 4, &block(authority, is_coded))].concat();
+        let expected = [PREFACE, &frame(HEADERS, 4, &block(expected, false))].concat();
+        let mut read = BytesMut::new();
+        Authorities::new(true).pass(&sent, &mut read, |_| {});
+        assert_eq!(read, expected, "{authority:?}");
+    };
+    check(b"/run/etcd.sock", false, b"localhost");
+    check(b"unix:///run/etcd.sock", false, b"localhost");
+    check(b"%2Frun%2Fetcd.sock", false, b"localhost");
+    check(b"localhost", false, b"localhost");
+    // Never longer than what came: the table of those who sent it has no room for more.
+    check(b"/a", false, b"lo");
+    // `/run/etcd.sock`, coded; its letters are not looked at.
+    check(&bytes("63b16a50b12c84a2e4475f"), true, b"loc");
 }

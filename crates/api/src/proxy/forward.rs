@@ -22,7 +22,7 @@ impl Proxy {
     pub(super) async fn forward(
         &self,
         request: Request<Incoming>,
-        from: SocketAddr,
+        from: Option<SocketAddr>,
         stop: watch::Receiver<bool>,
     ) -> Reply {
         let began = Instant::now();
@@ -37,7 +37,7 @@ impl Proxy {
         // The body is here already, and its length is what it is.
         parts.headers.remove(header::EXPECT);
         parts.headers.remove(header::CONTENT_LENGTH);
-        if !headers::add_forwarded_for(&mut parts.headers, from) {
+        if from.is_some_and(|from| !headers::add_forwarded_for(&mut parts.headers, from)) {
             return circling(&parts);
         }
         match self.ask_around(&parts, &body).await {

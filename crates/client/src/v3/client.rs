@@ -132,6 +132,9 @@ impl Client {
 /// What has no scheme is https exactly if there is something for TLS.
 fn endpoint(text: &str, with_tls: bool) -> Result<Endpoint, Error> {
     let text = text.trim();
+    if let Some(endpoint) = Endpoint::of_socket(text) {
+        return Ok(endpoint);
+    }
     if with_tls && !text.contains("://") {
         return Ok(format!("https://{text}").parse()?);
     }
@@ -148,7 +151,9 @@ mod tests {
         assert_eq!(url("a:1", false).as_deref(), Some("http://a:1"));
         assert_eq!(url("a:1", true).as_deref(), Some("https://a:1"));
         assert_eq!(url("http://a:1", true).as_deref(), Some("http://a:1"));
-        assert_eq!(url("unix:///a", false), None);
+        assert_eq!(url("unix:///a", true).as_deref(), Some("unix:///a"));
+        assert_eq!(url("unix://", false), None);
+        assert_eq!(url("ftp://a:1", false), None);
     }
 
     #[test]

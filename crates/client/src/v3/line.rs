@@ -18,7 +18,7 @@ use super::{
     error::{Error, innermost},
 };
 use crate::{
-    dial::Dialer,
+    dial::{Dialed, Dialer, FileDialer},
     endpoint::Endpoint,
     error::{Attempt, AttemptKind},
 };
@@ -28,6 +28,10 @@ const PINGS_APART: Duration = Duration::from_secs(10);
 /// What a server may send ahead on one stream, and on all of a connection.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// The protocols spoken over TLS.
+const ALPN: [&str; 1] = ["h2"];
+/// What servers are called that are reached by a file, as grpc-go does.
+const AT_A_FILE: &str = "http://localhost/";
 /// An endpoint that failed is asked after the others for so long.
 const AVOIDED: Duration = Duration::from_secs(5);
 
@@ -36,13 +40,20 @@ const AVOIDED: Duration = Duration::from_secs(5);
 pub(super) struct Line {
     pub(super) endpoint: Endpoint,
     pub(super) origin: Uri,
-    dialer: Dialer,
+    dialer: AnyDialer,
     dial_timeout: Duration,
     keepalive_time: Duration,
     keepalive_timeout: Duration,
     notice: Option<Notice>,
     open: tokio::sync::Mutex<Option<SendRequest<Body>>>,
     trouble: Mutex<Option<Trouble>>,
+}
+
+/// How the endpoint is reached.
+#[derive(Debug)]
+enum AnyDialer {
+    Network(Dialer),
+    File(FileDialer),
 }
 
 /// Why an endpoint does not serve, and since when.
@@ -54,16 +65,15 @@ struct Trouble {
 
 impl Line {
     pub(super) fn new(endpoint: Endpoint, config: &Config) -> Result<Self, Error> {
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(config.dial_timeout));
-        connector.set_nodelay(true);
-        let settings = config.tls.clone().unwrap_or_default();
-        let dialer = Dialer::new(connector, settings, &["h2"], None);
-        let origin = endpoint.join("/").parse();
+        let bad = |_| crate::BadEndpoint::Address(endpoint.to_string());
+        let origin = match endpoint.socket() {
+            Some(_) => Uri::from_static(AT_A_FILE),
+            None => endpoint.join("/").parse().map_err(bad)?,
+        };
         Ok(Self {
-            origin: origin.map_err(|_| crate::BadEndpoint::Address(endpoint.to_string()))?,
+            origin,
+            dialer: dialer(&endpoint, config).map_err(|problem| Error::Tls(problem.to_string()))?,
             endpoint,
-            dialer: dialer.map_err(|problem| Error::Tls(problem.to_string()))?,
             dial_timeout: config.dial_timeout,
             keepalive_time: config.keepalive_time,
             keepalive_timeout: config.keepalive_timeout,
@@ -107,11 +117,7 @@ impl Line {
     }
 
     async fn dial(&self) -> io::Result<SendRequest<Body>> {
-        let mut dialer = self.dialer.clone();
-        let wire = dialer.call(self.origin.clone()).await.map_err(|problem| {
-            let problem: &(dyn std::error::Error + 'static) = &*problem;
-            system_error(problem).unwrap_or_else(|| io::Error::other(innermost(problem)))
-        })?;
+        let wire = self.connect().await?;
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
@@ -123,6 +129,17 @@ impl Line {
         // It ends with its last sender. How is told to each call that was on it.
         tokio::spawn(async move { drop(connection.await) });
         Ok(sender)
+    }
+
+    async fn connect(&self) -> io::Result<Dialed> {
+        let mut dialer = match &self.dialer {
+            AnyDialer::Network(dialer) => dialer.clone(),
+            AnyDialer::File(dialer) => return dialer.dial().await,
+        };
+        dialer.call(self.origin.clone()).await.map_err(|problem| {
+            let problem: &(dyn std::error::Error + 'static) = &*problem;
+            system_error(problem).unwrap_or_else(|| io::Error::other(innermost(problem)))
+        })
     }
 
     /// Notes that the endpoint does not serve, and tells of it if that is new.
@@ -149,6 +166,20 @@ impl Line {
     pub(super) fn is_avoided(&self) -> bool {
         self.trouble.lock().as_ref().is_some_and(|trouble| trouble.at.elapsed() < AVOIDED)
     }
+}
+
+fn dialer(endpoint: &Endpoint, config: &Config) -> Result<AnyDialer, tls::Error> {
+    let settings = config.tls.clone().unwrap_or_default();
+    if let Some(path) = endpoint.socket() {
+        // As in etcd, what there is for TLS is for `unix` as well.
+        let secure = endpoint.is_https() || config.tls.is_some();
+        let dialer = FileDialer::new(path, settings, &ALPN, secure);
+        return dialer.map(AnyDialer::File);
+    }
+    let mut connector = HttpConnector::new();
+    connector.set_connect_timeout(Some(config.dial_timeout));
+    connector.set_nodelay(true);
+    Dialer::new(connector, settings, &ALPN, None).map(AnyDialer::Network)
 }
 
 /// How often to ask; never for zero. Servers send away who asks more often than once in five seconds,

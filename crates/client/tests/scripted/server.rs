@@ -66,7 +66,7 @@ impl Server {
             let request = read_request(&mut connection).await;
             log.lock().push(request);
             connection.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").await.unwrap();
-            answer(acceptor.accept(connection).await.unwrap(), reply, &log).await;
+            answer(acceptor.accept(connection.into()).await.unwrap(), reply, &log).await;
         });
         Self { url, seen }
     }

@@ -1,4 +1,4 @@
-"""A plugin for pytest: which tests of a suite must fail and which are not run, as `left-out.txt` has
+"""A plugin for pytest: which tests of a suite must fail, are not run or prove nothing, as `left-out.txt` has
 it; and what old suites miss in a Python of today.
 """
 
@@ -23,14 +23,18 @@ def pytest_collection_modifyitems(items):
     marks = {
         "LEFT_OUT_FAIL": pytest.mark.xfail(reason="left out", strict=True),
         "LEFT_OUT_NOT_RUN": pytest.mark.skip(reason="left out"),
+        "LEFT_OUT_PROVE_NOTHING": None,
     }
     for variable, mark in marks.items():
         for test in listed(variable):
             found = [item for item in items if is_of(item, test)]
             if not found:
                 raise pytest.UsageError(f"left-out.txt names a test that is not there: {test}")
+            if mark is None and len(found) != 1:
+                raise pytest.UsageError(f"left-out.txt counts them one by one: {test}")
             for item in found:
-                item.add_marker(mark)
+                if mark is not None:
+                    item.add_marker(mark)
 
 
 # `nose` ended with Python 3.9; of it, suites want a decorator. What it marks is run here as well.

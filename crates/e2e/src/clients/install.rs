@@ -71,9 +71,9 @@ pub(super) fn step(command: &mut Command, to_get_it: &str) -> Result<String, Str
         return Ok(output.stdout);
     }
     let said = format!("{}{}", output.stdout, output.stderr);
-    let offline = said.lines().find(|line| OFFLINE.iter().any(|sign| line.contains(sign)));
-    match offline {
-        Some(line) => Err(format!("no registry: {}", line.trim())),
+    // The sign alone: what stands beside it is another each time, and a ring is counted once.
+    match OFFLINE.iter().find(|sign| said.contains(*sign)) {
+        Some(sign) => Err(format!("no registry: {sign}")),
         None => panic!("{shown}: {said}"),
     }
 }

@@ -87,6 +87,8 @@ fn object(fields: Map<String, Value>, base: i64) -> Map<String, Value> {
 
 /// A difference that is meant: what it is, and whether this is it.
 pub(crate) struct Meant {
+    /// As `docs/differences.md` calls it.
+    pub(crate) name: &'static str,
     pub(crate) why: &'static str,
     is: fn(&Asked, theirs: &Outcome, ours: &Outcome) -> bool,
 }
@@ -94,6 +96,7 @@ pub(crate) struct Meant {
 /// All of them. We follow 3.6, and this is 3.4.23.
 pub(crate) const MEANT: &[Meant] = &[
     Meant {
+        name: "open deletion",
         why: "3.4 does not see that an open deletion meets a put of the same transaction, and may die \
               of it; here it is a duplicate key",
         is: |asked, _, ours| {
@@ -101,18 +104,21 @@ pub(crate) const MEANT: &[Meant] = &[
         },
     },
     Meant {
+        name: "failed precondition",
         why: "a condition that does not hold (FailedPrecondition) is 412 in 3.4's gateway, 400 in 3.6's",
         is: |_, theirs, ours| {
             (theirs.status, ours.status) == (412, 400) && theirs.body == ours.body
         },
     },
     Meant {
+        name: "unknown path",
         why: "a path that there is not is text in 3.4's gateway, JSON in 3.6's",
         is: |asked, theirs, ours| {
             asked.path == "kv/nonsense" && (theirs.status, ours.status) == (404, 404)
         },
     },
     Meant {
+        name: "several faults",
         why: "of several parts that cannot be done 3.4 tells of puts before ranges, 3.6 of the first",
         is: |asked, theirs, ours| {
             let is_of_a_put =
@@ -123,6 +129,7 @@ pub(crate) const MEANT: &[Meant] = &[
         },
     },
     Meant {
+        name: "malformed JSON",
         why: "what is wrong with JSON is said in other words",
         is: |_, theirs, ours| {
             theirs.status == 400

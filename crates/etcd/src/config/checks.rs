@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use base::url::{self, Url};
+use base::url::{self, Bind, Url};
 
 use super::{
     Bootstrap, Config, Defaults, Listen, Refusal, bootstrap, cluster, gates,
@@ -11,7 +11,10 @@ use super::{
     proxy::{self, Mode, Proxy},
     security, value,
 };
-use crate::logging;
+use crate::{
+    flags::{self, Kind},
+    logging,
+};
 
 const ELECTION_MILLIS_MAX: u64 = 50_000;
 /// The ports of etcd 0.4, on which etcd 2 still listens when it is not told otherwise.
@@ -192,13 +195,14 @@ fn listen(given: &Given, flag: &'static str) -> Result<Vec<Listen>, Refusal> {
     }
     for url in parsed(given, flag)? {
         let shown = given.show(flag);
-        if url.bind_address().is_none() {
+        if url.bind().is_none() {
             return Err(conflict(format!(
                 "{shown}: expected IP in URL for binding ({url}): give an IP of this machine, \
                  0.0.0.0 or localhost"
             )));
         }
-        let is_legacy_default = is_default && LEGACY_PORTS.contains(&url.port());
+        let is_legacy_default =
+            is_default && url.port().is_some_and(|port| LEGACY_PORTS.contains(&port));
         listens.push(Listen { url, flag, is_legacy_default });
     }
     Ok(listens)
@@ -208,12 +212,13 @@ fn listen(given: &Given, flag: &'static str) -> Result<Vec<Listen>, Refusal> {
 fn distinct(clients: &[Listen], peers: &[Listen]) -> Result<(), Refusal> {
     let all: Vec<&Listen> = clients.iter().chain(peers).collect();
     for (at, one) in all.iter().enumerate() {
-        let same = |other: &&&Listen| other.url.bind_address() == one.url.bind_address();
+        let same = |other: &&&Listen| other.url.bind() == one.url.bind();
         if let Some(other) = all.iter().skip(at + 1).find(same)
-            && one.url.port() != 0
+            && one.url.port() != Some(0)
         {
+            let own = if let Some(Bind::Unix(_)) = one.url.bind() { "file" } else { "port" };
             return Err(conflict(format!(
-                "--{} {} and --{} {} are the same address: give each its own port",
+                "--{} {} and --{} {} are the same address: give each its own {own}",
                 one.flag, one.url, other.flag, other.url
             )));
         }
@@ -222,8 +227,9 @@ fn distinct(clients: &[Listen], peers: &[Listen]) -> Result<(), Refusal> {
 }
 
 fn parsed(given: &Given, flag: &'static str) -> Result<Vec<Url>, Refusal> {
-    url::parse_list(given.text(flag))
-        .map_err(|reason| conflict(format!("{}: {reason}", given.show(flag))))
+    let for_clients = flags::find(flag).is_some_and(|flag| flag.kind == Kind::ClientUrls);
+    let parse = if for_clients { url::parse_list_for_clients } else { url::parse_list };
+    parse(given.text(flag)).map_err(|reason| conflict(format!("{}: {reason}", given.show(flag))))
 }
 
 fn conflict(text: String) -> Refusal {

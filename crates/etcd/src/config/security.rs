@@ -117,14 +117,14 @@ pub(super) fn fits(
         let (prefix, what) = (names.prefix, names.what);
         for listen in listens {
             let has_identity = side.auto || side.settings.has_identity();
-            if listen.url.is_https() && !has_identity {
+            if listen.url.is_secure() && !has_identity {
                 return Err(Refusal::Conflict(format!(
                     "TLS key/cert (--{prefix}cert-file, --{prefix}key-file) must be provided for \
                      {what} url {} with HTTPS scheme",
                     listen.url
                 )));
             }
-            if listen.url.is_https() {
+            if listen.url.is_secure() {
                 continue;
             }
             let url = &listen.url;

@@ -15,6 +15,7 @@ pub(crate) fn check(flag: &Flag, value: &str) -> Result<(), String> {
             well_formed(words.contains(&value), &format!("give one of {}", words.join(", ")))
         }
         Kind::Urls => url::parse_list(value).map(drop),
+        Kind::ClientUrls => url::parse_list_for_clients(value).map(drop),
         Kind::Origins => origins(value).map(drop),
         Kind::Duration => base::duration::parse(value).map(drop),
         Kind::Gates => gates::parse(value).map(drop),
@@ -68,6 +69,7 @@ pub(crate) fn same(flag: &Flag, value: &str) -> bool {
         | Kind::Number
         | Kind::OneOf(_)
         | Kind::Urls
+        | Kind::ClientUrls
         | Kind::Origins
         | Kind::Gates
         | Kind::List

@@ -10,7 +10,7 @@ const ROLLING: &str = "members of neighbouring versions always work together";
 pub(super) const FLAGS: &[Flag] = &[
     used(
         "advertise-client-urls",
-        Kind::Urls,
+        Kind::ClientUrls,
         "http://localhost:2379,http://localhost:4001",
         "URLs that clients are told to use.",
     ),

@@ -13,9 +13,9 @@ pub(super) const FLAGS: &[Flag] = &[
     ),
     used(
         "listen-client-urls",
-        Kind::Urls,
+        Kind::ClientUrls,
         "http://localhost:2379,http://localhost:4001",
-        "URLs to serve clients on: an IP or localhost, and a port.",
+        "URLs to serve clients on: an IP or localhost, and a port; or a socket, unix:///path.",
     ),
     used(
         "listen-peer-urls",
@@ -44,13 +44,13 @@ pub(super) const FLAGS: &[Flag] = &[
     ),
     used(
         "listen-client-http-urls",
-        Kind::Urls,
+        Kind::ClientUrls,
         "",
         "URLs to serve HTTP on; those of --listen-client-urls then serve gRPC alone.",
     ),
     used(
         "listen-metrics-urls",
-        Kind::Urls,
+        Kind::ClientUrls,
         "",
         "URLs to serve /metrics and /health on, besides where clients are.",
     ),

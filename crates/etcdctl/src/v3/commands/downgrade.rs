@@ -3,8 +3,9 @@
 use std::ffi::OsString;
 
 use clap::{Args, Subcommand};
-use proto::etcdserverpb::{
-    DowngradeRequest, DowngradeResponse, downgrade_request::DowngradeAction,
+use proto::{
+    Message as _,
+    etcdserverpb::{DowngradeRequest, DowngradeResponse, downgrade_request::DowngradeAction},
 };
 
 use super::text;
@@ -15,7 +16,7 @@ use crate::{
         cli::Globals,
         connect::connect,
         failed,
-        output::{Done, Printer},
+        output::{Answer, Printer, Text},
     },
 };
 
@@ -56,13 +57,33 @@ impl Downgrade {
             Self::Enable(version) => ("enable", DowngradeAction::Enable, version.read()?),
             Self::Cancel(_) => ("cancel", DowngradeAction::Cancel, ""),
         };
-        let printer = Printer::new::<Done<DowngradeResponse>>(globals)?;
+        let printer = Printer::new::<Told>(globals)?;
         let client = connect(globals).await?;
         let request = DowngradeRequest { action: action.into(), version: version.to_owned() };
         let answer = client.downgrade(request).await.map_err(failed(Exit::Error))?;
-        let said = format!("Downgrade {name} success, cluster version {}", answer.version);
-        let message = "etcdserverpb.DowngradeResponse";
-        Ok(printer.print(&Done::new(message, answer, |answer| answer.header, said))?)
+        Ok(printer.print(&Told { name, answer })?)
+    }
+}
+
+/// What came of an action.
+struct Told {
+    name: &'static str,
+    answer: DowngradeResponse,
+}
+
+impl Answer for Told {
+    fn message(&self) -> (&'static str, Vec<u8>) {
+        ("etcdserverpb.DowngradeResponse", self.answer.encode_to_vec())
+    }
+
+    fn simple(&self, to: &mut Text) {
+        let Self { name, answer } = self;
+        to.line(format_args!("Downgrade {name} success, cluster version {}", answer.version));
+    }
+
+    fn fields(&self, to: &mut Text) {
+        to.header(self.answer.header.as_ref());
+        to.quoted("Version", self.answer.version.as_bytes());
     }
 }
 

@@ -136,6 +136,7 @@ impl Answer for All {
             to.quoted("StorageVersion", status.storage_version.as_bytes());
             to.field("DBSize", status.db_size);
             to.field("DBSizeInUse", status.db_size_in_use);
+            to.field("DBSizeQuota", status.db_size_quota);
             to.field("Leader", status.leader);
             to.field("IsLearner", status.is_learner);
             to.field("RaftIndex", status.raft_index);
