@@ -40,6 +40,7 @@ pub(super) struct Line {
     dial_timeout: Duration,
     keepalive_time: Duration,
     keepalive_timeout: Duration,
+    keepalive_while_idle: bool,
     notice: Option<Notice>,
     open: tokio::sync::Mutex<Option<SendRequest<Body>>>,
     trouble: Mutex<Option<Trouble>>,
@@ -67,6 +68,7 @@ impl Line {
             dial_timeout: config.dial_timeout,
             keepalive_time: config.keepalive_time,
             keepalive_timeout: config.keepalive_timeout,
+            keepalive_while_idle: config.keepalive_while_idle,
             notice: config.notice.clone(),
             open: tokio::sync::Mutex::new(None),
             trouble: Mutex::new(None),
@@ -118,7 +120,8 @@ impl Line {
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .keep_alive_interval(pings(self.keepalive_time))
-            .keep_alive_timeout(self.keepalive_timeout);
+            .keep_alive_timeout(self.keepalive_timeout)
+            .keep_alive_while_idle(self.keepalive_while_idle);
         let (sender, connection) = builder.handshake(wire).await.map_err(io::Error::other)?;
         // It ends with its last sender. How is told to each call that was on it.
         tokio::spawn(async move { drop(connection.await) });

@@ -63,7 +63,12 @@ fn flags_that_make_no_sense_together() {
 #[test]
 fn what_does_not_exist_yet() {
     check(&["--auth-token=jwt,pub-key=x"], 1, "this kind of token is not supported yet");
-    check(&["grpc-proxy", "start"], 1, "etcd grpc-proxy is not supported yet");
+    check(
+        &["grpc-proxy", "start", "--experimental-leasing-prefix=l"],
+        1,
+        "--experimental-leasing-prefix: leasing of keys to proxies is not supported yet: leave it out",
+    );
+    check(&["grpc-proxy", "stop"], 1, "unknown command \"stop\" for \"etcd grpc-proxy\"");
 }
 
 #[test]

@@ -1,0 +1,141 @@
+//! A proxy under test, and whom it stands before.
+
+use std::{
+    net::SocketAddr,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use client::v3::{Client, Config};
+use e2e::{
+    Answer, Connection, Member, Request, Start, binaries, eventually, ports, rings,
+    run::{self, Running},
+};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+pub struct Proxy {
+    pub address: SocketAddr,
+    pub running: Running,
+}
+
+impl Proxy {
+    /// Before one member.
+    pub fn before(member: &Member, flags: &[&str]) -> Self {
+        Self::start(&member.address().to_string(), flags)
+    }
+
+    /// Before these endpoints, serving.
+    pub fn start(endpoints: &str, flags: &[&str]) -> Self {
+        let address = SocketAddr::from(([127, 0, 0, 1], ports::free()));
+        let running = Self::command(&binaries::etcd(), address, endpoints, flags);
+        let proxy = Self { address, running };
+        proxy.says(|message| message == "started gRPC proxy");
+        proxy
+    }
+
+    /// The original's, which has no advertised address but the one that it is given.
+    pub fn original(etcd: &Path, member: &Member, flags: &[&str]) -> Self {
+        let address = SocketAddr::from(([127, 0, 0, 1], ports::free()));
+        let endpoint = member.address().to_string();
+        let proxy = Self { address, running: Self::command(etcd, address, &endpoint, flags) };
+        eventually(PATIENCE, "the original's proxy serves", || Connection::open(address).ok());
+        proxy
+    }
+
+    /// Waits for nothing.
+    pub fn run(endpoints: &str, flags: &[&str]) -> Running {
+        let address = SocketAddr::from(([127, 0, 0, 1], ports::free()));
+        Self::command(&binaries::etcd(), address, endpoints, flags)
+    }
+
+    fn command(etcd: &Path, address: SocketAddr, endpoints: &str, flags: &[&str]) -> Running {
+        let address = address.to_string();
+        let mut command = Command::new(etcd);
+        command.args(["grpc-proxy", "start", "--listen-addr", &address]);
+        command.args(["--advertise-client-url", &address, "--endpoints", endpoints]);
+        run::start(command.args(flags), "")
+    }
+
+    /// Waits for a line whose message is such a one.
+    pub fn says(&self, is_it: impl Fn(&str) -> bool) -> Value {
+        let message = |line: &Value| line["msg"].as_str().is_some_and(&is_it);
+        eventually(PATIENCE, "the proxy says so", || {
+            let lines = self.running.stderr();
+            let mut lines = lines.iter().filter_map(|line| serde_json::from_str(line).ok());
+            lines.find(message)
+        })
+    }
+
+    pub fn endpoint(&self) -> String {
+        self.address.to_string()
+    }
+
+    pub fn client(&self) -> Client {
+        Client::new(&[self.endpoint()], Config::default()).expect("a client")
+    }
+
+    /// A number of its own metrics.
+    pub fn figure(&self, name: &str) -> u64 {
+        number(&get(self.address, "/proxy/metrics").text(), name)
+    }
+}
+
+pub fn runtime() -> Runtime {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(2).enable_all().build().expect("a runtime")
+}
+
+pub fn get(address: SocketAddr, path: &str) -> Answer {
+    let mut connection = Connection::open(address).expect("it accepts");
+    connection.ask(&Request::get(path)).expect("an answer")
+}
+
+pub fn client_of(member: &Member) -> Client {
+    Client::new(&[member.address().to_string()], Config::default()).expect("a client")
+}
+
+/// A member of ours, and one of real etcd.
+pub fn upstreams() -> Vec<(&'static str, Member)> {
+    let mut all = vec![("ours", Member::start())];
+    let real = binaries::real_etcd();
+    if rings::can_run("a grpc-proxy of real etcd", real.is_some(), "no /usr/bin/etcd 3.4") {
+        all.extend(real.map(|etcd| ("real etcd", Start::original(etcd).start())));
+    }
+    all
+}
+
+/// A number of a member's metrics.
+pub fn figure(member: &Member, name: &str) -> u64 {
+    number(&member.get("/metrics").text(), name)
+}
+
+fn number(metrics: &str, name: &str) -> u64 {
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let number: f64 = line.unwrap_or_else(|| panic!("no {name}")).parse().expect("a number");
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is a count")]
+    let count = number as u64;
+    count
+}
+
+/// Waits until a member's number is this one.
+pub async fn settles(member: &Member, name: &str, expected: u64, who: &str) {
+    let since = Instant::now();
+    loop {
+        let found = figure(member, name);
+        if found == expected {
+            return;
+        }
+        assert!(since.elapsed() < PATIENCE, "{who}: {name} is {found}, and not {expected}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// What stands between two texts.
+pub fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(before)?;
+    rest.split_once(after).map(|(between, _)| between)
+}
