@@ -19,8 +19,7 @@ use crate::{
     reply::{self, Reply},
     serve::{Grpc, Rules, accept},
     v3::{
-        Body, Calls, check_encoding, deadline_exceeded, in_words_of_go,
-        methods::Method,
+        Body, Calls, check_encoding, deadline_exceeded, in_words_of_go, methods::Method,
         patience_of, refuse,
     },
 };
@@ -31,10 +30,7 @@ pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// Who answers, in the end.
 pub trait Passes: Send + Sync + 'static {
     /// Answers a call of a method that the v3 API has; it may be a stream.
-    fn call(
-        &self,
-        request: Request<tonic::body::Body>,
-    ) -> Later<Response<tonic::body::Body>>;
+    fn call(&self, request: Request<tonic::body::Body>) -> Later<Response<tonic::body::Body>>;
 
     /// The members' `/metrics`; the error is for the log.
     fn metrics(&self) -> Later<Result<String, String>>;

@@ -189,7 +189,10 @@ fn many_watchers_of_the_same_keys_are_one_to_the_members() {
                 watchers.push(watcher);
             }
             harness::settles(&member, OPEN, 1, server).await;
-            assert_eq!(proxy.figure("etcd_grpc_proxy_watchers_coalescing_total"), WATCHERS as u64 - 1);
+            assert_eq!(
+                proxy.figure("etcd_grpc_proxy_watchers_coalescing_total"),
+                WATCHERS as u64 - 1
+            );
             let before = proxy.figure("etcd_grpc_proxy_events_coalescing_total");
             let mut expected = Vec::new();
             for at in 0..20 {
@@ -354,7 +357,8 @@ fn clients_of_a_namespace_see_nothing_else() {
         runtime().block_on(async {
             let (inside, outside) = (proxy.client(), harness::client_of(&member));
             let keys = |answer: proto::etcdserverpb::RangeResponse| {
-                let keys = answer.kvs.iter().map(|kv| String::from_utf8_lossy(&kv.key).into_owned());
+                let keys =
+                    answer.kvs.iter().map(|kv| String::from_utf8_lossy(&kv.key).into_owned());
                 keys.collect::<Vec<_>>()
             };
             for key in ["ns", "ns.", "ns0", "a", "z"] {
@@ -370,7 +374,11 @@ fn clients_of_a_namespace_see_nothing_else() {
             let lease = inside.lease_grant(LeaseGrantRequest { ttl: 60, id: 0 }).await.unwrap().id;
             inside.put(PutRequest { lease, ..put_of("a", "1") }).await.unwrap();
             outside.put(PutRequest { lease, ..put_of("z", "outside") }).await.unwrap();
-            let all = RangeRequest { key: vec![0].into(), range_end: vec![0].into(), ..Default::default() };
+            let all = RangeRequest {
+                key: vec![0].into(),
+                range_end: vec![0].into(),
+                ..Default::default()
+            };
             assert_eq!(keys(inside.range(all.clone()).await.unwrap()), ["a"], "{server}");
             let found = keys(outside.range(all.clone()).await.unwrap());
             assert_eq!(found, ["a", "ns", "ns.", "ns/a", "ns0", "z"], "{server}");
@@ -704,7 +712,10 @@ impl Secure {
     fn etcdctl(&self, proxy: &Proxy, tls: &[&str], arguments: &[&str]) -> Output {
         let endpoint = format!("https://{}", proxy.address);
         let mut command = run::etcdctl_v3(&binaries::etcdctl(), &endpoint);
-        run::run(command.args(["--command-timeout=3s", "--dial-timeout=2s"]).args(tls).args(arguments), "")
+        run::run(
+            command.args(["--command-timeout=3s", "--dial-timeout=2s"]).args(tls).args(arguments),
+            "",
+        )
     }
 }
 
@@ -933,9 +944,7 @@ fn the_end_comes_soon_and_watches_hear_of_it() {
     assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
     assert!(output.stderr.contains("received SIGTERM, shutting down..."), "{output:?}");
     assert!(!output.stderr.contains("not all requests ended"), "{output:?}");
-    eventually(PATIENCE, "nobody watches any more", || {
-        (figure(&member, OPEN) == 0).then_some(())
-    });
+    eventually(PATIENCE, "nobody watches any more", || (figure(&member, OPEN) == 0).then_some(()));
     drop(watching);
 }
 

@@ -89,7 +89,8 @@ async fn start(
     bound: Vec<(Bound, Offer)>,
     stop: watch::Receiver<bool>,
 ) -> Result<Started, String> {
-    let settings = proxy.listen_tls.as_ref().map(|tls| listening(tls, &proxy.listen.0)).transpose()?;
+    let settings =
+        proxy.listen_tls.as_ref().map(|tls| listening(tls, &proxy.listen.0)).transpose()?;
     let acceptor = settings.clone().map(|settings| Acceptor::new(settings, &CLIENTS_ALPN));
     let acceptor = acceptor.transpose().map_err(|why| format!("TLS for clients: {why}"))?;
     let acceptor = acceptor.map(Arc::new);

@@ -31,8 +31,18 @@ const WRITES_KEPT: usize = 512;
 const TO_THE_END: &[u8] = &[0];
 
 /// Answers by what was asked, and by whom: what one client may read, another may not.
-#[derive(Debug, Default)]
-pub(crate) struct Cache(Mutex<Answers>);
+#[derive(Debug)]
+pub(crate) struct Cache {
+    answers: Mutex<Answers>,
+    /// How old an answer may be.
+    age: Duration,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self::new(AGE_MAX)
+    }
+}
 
 #[derive(Debug, Default)]
 struct Answers {
@@ -73,9 +83,13 @@ struct Answer {
 pub(crate) struct Began(u64);
 
 impl Cache {
+    fn new(age: Duration) -> Self {
+        Self { answers: Mutex::default(), age }
+    }
+
     /// Before the members are asked.
     pub(crate) fn begin(&self) -> Began {
-        Began(self.0.lock().writes_count)
+        Began(self.answers.lock().writes_count)
     }
 
     /// What is known; `Err`: history does not go back so far. An answer of before revision `since`
@@ -86,20 +100,26 @@ impl Cache {
         who: &Who,
         since: i64,
     ) -> Result<Option<RangeResponse>, Compacted> {
-        let mut answers = self.0.lock();
+        let mut answers = self.answers.lock();
         if request.revision > 0 && request.revision < answers.compacted {
             return Err(Compacted);
         }
-        Ok(answers.get(&asked(request, who), since))
+        Ok(answers.get(&asked(request, who), since, self.age))
     }
 
     /// Remembers an answer, unless it may be older than a write that has been answered.
-    pub(crate) fn add(&self, began: Began, request: &RangeRequest, who: &Who, answer: &RangeResponse) {
+    pub(crate) fn add(
+        &self,
+        began: Began,
+        request: &RangeRequest,
+        who: &Who,
+        answer: &RangeResponse,
+    ) {
         let bytes = answer.encoded_len();
         if bytes > ANSWER_BYTES_MAX {
             return;
         }
-        let mut answers = self.0.lock();
+        let mut answers = self.answers.lock();
         if request.revision > 0 && request.revision < answers.compacted {
             return;
         }
@@ -121,19 +141,19 @@ impl Cache {
 
     /// These keys are being written, or have just been: both times this is to be told.
     pub(crate) fn invalidate(&self, key: &Bytes, end: &Bytes) {
-        self.0.lock().invalidate(key, end);
+        self.answers.lock().invalidate(key, end);
     }
 
     /// History begins there.
     pub(crate) fn compact(&self, revision: i64) {
-        let mut answers = self.0.lock();
+        let mut answers = self.answers.lock();
         answers.compacted = answers.compacted.max(revision);
         let is_gone = |answer: &Answer| answer.revision > 0 && answer.revision < revision;
         answers.remove_if(|_, answer| is_gone(answer));
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.lock().used.len()
+        self.answers.lock().used.len()
     }
 }
 
@@ -147,12 +167,13 @@ fn asked(request: &RangeRequest, who: &Who) -> Asked {
 }
 
 impl Answers {
-    fn get(&mut self, asked: &Asked, since: i64) -> Option<RangeResponse> {
+    fn get(&mut self, asked: &Asked, since: i64, age: Duration) -> Option<RangeResponse> {
         self.now += 1;
         let now = self.now;
-        let kind = if self.points.contains_key(asked) { &mut self.points } else { &mut self.ranges };
+        let kind =
+            if self.points.contains_key(asked) { &mut self.points } else { &mut self.ranges };
         let found = kind.get_mut(asked)?;
-        if found.since.elapsed() > AGE_MAX {
+        if found.since.elapsed() > age {
             self.remove(asked);
             return None;
         }
@@ -188,8 +209,10 @@ impl Answers {
 
     fn remove_if(&mut self, is_gone: impl Fn(&Asked, &Answer) -> bool) {
         let all = self.points.iter().chain(&self.ranges);
-        let gone: Vec<_> =
-            all.filter(|(asked, answer)| is_gone(asked, answer)).map(|(asked, _)| asked.clone()).collect();
+        let gone: Vec<_> = all
+            .filter(|(asked, answer)| is_gone(asked, answer))
+            .map(|(asked, _)| asked.clone())
+            .collect();
         gone.iter().for_each(|asked| self.remove(asked));
     }
 
@@ -220,9 +243,12 @@ impl Answers {
         let since = self.writes_count - began.0;
         let since = usize::try_from(since).unwrap_or(usize::MAX);
         since <= self.writes.len()
-            && self.writes.iter().rev().take(since).all(|(_, first, last)| {
-                !overlap((first, last), (key, end))
-            })
+            && self
+                .writes
+                .iter()
+                .rev()
+                .take(since)
+                .all(|(_, first, last)| !overlap((first, last), (key, end)))
     }
 }
 
@@ -245,6 +271,11 @@ mod tests {
     use proto::etcdserverpb::ResponseHeader;
 
     use super::*;
+
+    /// However slow the machine is.
+    fn cache() -> Cache {
+        Cache::new(Duration::from_hours(1))
+    }
 
     fn bytes(text: &str) -> Bytes {
         Bytes::copy_from_slice(text.as_bytes())
@@ -270,7 +301,7 @@ mod tests {
     #[test]
     fn a_write_removes_what_it_concerns_and_nothing_else() {
         let check = |written: (&str, &str), gone: &[(&str, &str)]| {
-            let cache = Cache::default();
+            let cache = cache();
             let all = [("a", ""), ("b", ""), ("c", ""), ("a", "c"), ("b", "\0"), ("c", "d")];
             all.iter().for_each(|(key, end)| add(&cache, &range(key, end)));
             cache.invalidate(&bytes(written.0), &bytes(written.1));
@@ -292,7 +323,7 @@ mod tests {
 
     #[test]
     fn what_was_read_before_a_write_is_not_kept_after_it() {
-        let (cache, who) = (Cache::default(), Who::default());
+        let (cache, who) = (cache(), Who::default());
         let began = cache.begin();
         cache.invalidate(&bytes("a"), &Bytes::new());
         cache.add(began, &range("a", ""), &who, &at(5));
@@ -308,7 +339,7 @@ mod tests {
 
     #[test]
     fn one_client_is_not_told_what_another_has_read() {
-        let cache = Cache::default();
+        let cache = cache();
         let mut metadata = tonic::metadata::MetadataMap::new();
         metadata.insert("token", "one".parse().unwrap());
         let one = crate::behalf::who(&metadata);
@@ -319,7 +350,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_older_than_wanted_is_none() {
-        let cache = Cache::default();
+        let cache = cache();
         add(&cache, &range("a", ""));
         let since = |revision| cache.get(&range("a", ""), &Who::default(), revision).unwrap();
         assert!(since(5).is_some());
@@ -328,7 +359,7 @@ mod tests {
 
     #[test]
     fn compaction_is_known_and_the_past_is_not_written() {
-        let cache = Cache::default();
+        let cache = cache();
         let of = |revision| RangeRequest { revision, ..range("a", "") };
         add(&cache, &of(3));
         add(&cache, &of(7));
@@ -342,7 +373,7 @@ mod tests {
 
     #[test]
     fn there_are_only_so_many_and_the_one_used_last_stays() {
-        let cache = Cache::default();
+        let cache = cache();
         add(&cache, &range("first", ""));
         for at in 0..ANSWERS_MAX + 10 {
             add(&cache, &range(&format!("k{at}"), ""));
@@ -350,5 +381,15 @@ mod tests {
         }
         assert_eq!(cache.len(), ANSWERS_MAX);
         assert!(!has(&cache, &range("k0", "")));
+    }
+
+    #[test]
+    fn what_is_too_old_is_forgotten() {
+        let cache = Cache::new(Duration::ZERO);
+        add(&cache, &range("a", ""));
+        assert_eq!(cache.len(), 1);
+        std::thread::sleep(Duration::from_millis(1));
+        assert!(!has(&cache, &range("a", "")));
+        assert_eq!(cache.len(), 0);
     }
 }

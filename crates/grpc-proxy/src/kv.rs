@@ -42,7 +42,11 @@ pub(crate) struct Kv {
 
 impl Kv {
     /// Asks the members, and again if they answer from before what was told.
-    async fn ask_range(&self, client: &Client, request: RangeRequest) -> Result<RangeResponse, Status> {
+    async fn ask_range(
+        &self,
+        client: &Client,
+        request: RangeRequest,
+    ) -> Result<RangeResponse, Status> {
         let mut request = request;
         self.namespace.range(&mut request).map_err(refused)?;
         let mut wanted = self.order.wanted(self.client.endpoints().len());

@@ -170,7 +170,10 @@ mod tests {
             let mut request =
                 RangeRequest { key: bytes(key), range_end: bytes(end), ..Default::default() };
             namespace().range(&mut request).unwrap();
-            assert_eq!((&*request.key, &*request.range_end), (expected.0.as_bytes(), expected.1.as_bytes()));
+            assert_eq!(
+                (&*request.key, &*request.range_end),
+                (expected.0.as_bytes(), expected.1.as_bytes())
+            );
         };
         check("a", "", ("ns/a", ""));
         check("a", "b", ("ns/a", "ns/b"));
@@ -188,7 +191,11 @@ mod tests {
         let op = |request| RequestOp { request: Some(request) };
         let put = |key| PutRequest { key: bytes(key), ..Default::default() };
         let inner = |key| TxnRequest {
-            compare: vec![Compare { key: bytes("c"), range_end: bytes("\0"), ..Default::default() }],
+            compare: vec![Compare {
+                key: bytes("c"),
+                range_end: bytes("\0"),
+                ..Default::default()
+            }],
             success: vec![op(request_op::Request::RequestPut(put(key)))],
             failure: vec![op(request_op::Request::RequestDeleteRange(DeleteRangeRequest {
                 key: bytes("d"),
@@ -240,7 +247,8 @@ mod tests {
         let mut keys = vec![bytes("ns/a"), bytes("nsb"), bytes("n"), bytes("ns/")];
         namespace().keys(&mut keys);
         assert_eq!(keys, [bytes("a"), bytes("")]);
-        let mut events = [Event { kv: Some(kv("ns/a")), prev_kv: Some(kv("ns/a")), ..Default::default() }];
+        let mut events =
+            [Event { kv: Some(kv("ns/a")), prev_kv: Some(kv("ns/a")), ..Default::default() }];
         namespace().events(&mut events);
         assert_eq!(events[0].kv, events[0].prev_kv);
         assert_eq!(events[0].kv, Some(kv("a")));

@@ -45,7 +45,9 @@ pub(crate) async fn serves(own: Option<&Client>) -> Result<(), String> {
 
 fn troubles(error: &Error) -> String {
     match error {
-        Error::Deadline { troubles } if !troubles.is_empty() => format!(": {}", troubles.join("; ")),
+        Error::Deadline { troubles } if !troubles.is_empty() => {
+            format!(": {}", troubles.join("; "))
+        }
         Error::Deadline { .. }
         | Error::Endpoint(_)
         | Error::Tls(_)

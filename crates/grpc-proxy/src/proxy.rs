@@ -86,8 +86,7 @@ impl Proxy {
     /// Connects to nobody yet. All ends once `stop` turns true. The error is one line.
     pub fn new(config: Config, stop: watch::Receiver<bool>) -> Result<Self, String> {
         let told = |error: &dyn std::fmt::Display| error.to_string();
-        let calls =
-            client::v3::Config { reach_timeout: Some(REACH), ..config.client.clone() };
+        let calls = client::v3::Config { reach_timeout: Some(REACH), ..config.client.clone() };
         let client = Client::new(&config.endpoints, calls).map_err(|error| told(&error))?;
         let watching = Client::new(&config.endpoints, config.client.clone());
         let watching = watching.map_err(|error| told(&error))?;
@@ -175,7 +174,9 @@ impl Proxy {
             sleep(interval).await;
             let listed = self.client.member_list(MemberListRequest { linearizable: true }).await;
             let urls: Vec<String> = match listed {
-                Ok(list) => list.members.into_iter().flat_map(|member| member.client_ur_ls).collect(),
+                Ok(list) => {
+                    list.members.into_iter().flat_map(|member| member.client_ur_ls).collect()
+                }
                 Err(error) => {
                     tracing::warn!(%error, "cannot look who the members are");
                     continue;

@@ -105,7 +105,11 @@ impl Registry {
             ..PutRequest::default()
         };
         self.client.put(put).await?;
-        tracing::info!(addr = self.address, { "lease-ttl" } = self.ttl, "registered session with lease");
+        tracing::info!(
+            addr = self.address,
+            { "lease-ttl" } = self.ttl,
+            "registered session with lease"
+        );
         Ok(session)
     }
 
@@ -129,7 +133,8 @@ impl Registry {
     async fn follow_once(&self) -> Result<(), Error> {
         let key = self.namespace.key(&Bytes::from(format!("{}/", self.prefix)));
         let range_end = prefix_end(&key);
-        let all = RangeRequest { key: key.clone(), range_end: range_end.clone(), ..Default::default() };
+        let all =
+            RangeRequest { key: key.clone(), range_end: range_end.clone(), ..Default::default() };
         let all = self.client.range(all).await?;
         let found = all.kvs.iter().filter_map(member).collect();
         *self.known.lock() = found;
@@ -180,7 +185,6 @@ pub(crate) fn hostname() -> String {
 mod tests {
     use super::*;
 
-    /// Recorded from etcd 3.4.23 with `--resolver-prefix`.
     #[test]
     fn the_originals_entries_are_read() {
         let value = r#"{"Op":0,"Addr":"127.0.0.1:23790","Metadata":"{\"name\":\"host\"}"}"#;
@@ -190,7 +194,10 @@ mod tests {
             ..KeyValue::default()
         };
         let (_, found) = member(&kv).unwrap();
-        assert_eq!((found.name.as_str(), found.client_ur_ls), ("host", vec!["127.0.0.1:23790".to_owned()]));
+        assert_eq!(
+            (found.name.as_str(), found.client_ur_ls),
+            ("host", vec!["127.0.0.1:23790".to_owned()])
+        );
         let other = KeyValue { value: Bytes::from_static(b"nonsense"), ..kv };
         assert_eq!(member(&other), None);
     }

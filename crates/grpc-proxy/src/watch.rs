@@ -6,6 +6,8 @@
 mod group;
 mod hub;
 mod receiver;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::BTreeMap,
@@ -81,7 +83,11 @@ struct Session {
 }
 
 impl Session {
-    async fn serve(mut self, mut requests: Streaming<WatchRequest>, mut stop: watch::Receiver<bool>) {
+    async fn serve(
+        mut self,
+        mut requests: Streaming<WatchRequest>,
+        mut stop: watch::Receiver<bool>,
+    ) {
         let outlet = Arc::clone(&self.outlet);
         let mut has_more = true;
         loop {
@@ -188,7 +194,8 @@ impl Session {
         if !self.hub.leave(&receiver) {
             return;
         }
-        let header = Some(ResponseHeader { revision: receiver.told(), ..ResponseHeader::default() });
+        let header =
+            Some(ResponseHeader { revision: receiver.told(), ..ResponseHeader::default() });
         let answer = WatchResponse { header, watch_id: id, canceled: true, ..Default::default() };
         self.outlet.send(answer).await;
     }

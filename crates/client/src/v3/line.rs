@@ -28,6 +28,9 @@ const PINGS_APART: Duration = Duration::from_secs(10);
 /// What a server may send ahead on one stream, and on all of a connection.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// A machine that vanished without a word is noticed by this, also where there are no pings.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+const KEEPALIVE_RETRIES: u32 = 4;
 /// An endpoint that failed is asked after the others for so long.
 const AVOIDED: Duration = Duration::from_secs(5);
 
@@ -58,6 +61,9 @@ impl Line {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(config.dial_timeout));
         connector.set_nodelay(true);
+        connector.set_keepalive(Some(KEEPALIVE));
+        connector.set_keepalive_interval(Some(KEEPALIVE));
+        connector.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
         let settings = config.tls.clone().unwrap_or_default();
         let dialer = Dialer::new(connector, settings, &["h2"], None);
         let origin = endpoint.join("/").parse();

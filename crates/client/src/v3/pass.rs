@@ -7,13 +7,7 @@ use tonic::{
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
 
-use super::{
-    channel::Channel,
-    client::Client,
-    error::Error,
-    round::Policy,
-    streams::broken,
-};
+use super::{channel::Channel, client::Client, error::Error, round::Policy, streams::broken};
 
 /// Messages of gRPC that nobody reads on the way.
 #[derive(Clone, Copy, Debug, Default)]

@@ -5,11 +5,8 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use tls::Settings;
 
 use super::{
-    Command, Discovery, Refusal, Url, argv, bootstrap,
-    gateway::host_and_port,
-    given::Given,
-    limits::KEEPALIVE_MIN,
-    value,
+    Command, Discovery, Refusal, Url, argv, bootstrap, gateway::host_and_port, given::Given,
+    limits::KEEPALIVE_MIN, value,
 };
 use crate::flags::{self as all, Fate, grpc_proxy as flags};
 
@@ -113,9 +110,7 @@ fn read(given: &Flags<'_>) -> Result<GrpcProxy, Refusal> {
     let metrics = metrics(given, listen_tls.is_some())?;
     let endpoints = given.list("endpoints");
     if endpoints.is_empty() {
-        return Err(Refusal::Conflict(
-            "no endpoints found: give some with --endpoints".to_owned(),
-        ));
+        return Err(Refusal::Conflict("no endpoints found: give some with --endpoints".to_owned()));
     }
     let interval = given.duration("endpoints-auto-sync-interval");
     Ok(GrpcProxy {
@@ -357,7 +352,10 @@ mod tests {
             "start --resolver-prefix p --resolver-ttl 3 --advertise-client-url=",
             "invalid advertise-client-url",
         );
-        check("start --auto-tls --self-signed-cert-validity 0", "selfSignedCertValidity is invalid");
+        check(
+            "start --auto-tls --self-signed-cert-validity 0",
+            "selfSignedCertValidity is invalid",
+        );
         check("start --experimental-leasing-prefix l", "is not supported yet");
         check("start --cert c", "KeyFile and CertFile must both be present");
         check("start --trusted-ca-file c", "--cert-file and --key-file");

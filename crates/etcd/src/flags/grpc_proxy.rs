@@ -94,7 +94,12 @@ const RESOLVER: &[Flag] = &[
         "Where clients reach this proxy: what they are told of members. Empty: the members' own.",
     ),
     used("resolver-prefix", Kind::Text, "", "Prefix of the keys by which proxies know each other."),
-    used("resolver-ttl", Kind::Number, "0", "Seconds after which a proxy that is gone is forgotten."),
+    used(
+        "resolver-ttl",
+        Kind::Number,
+        "0",
+        "Seconds after which a proxy that is gone is forgotten.",
+    ),
 ];
 
 const TUNING: &[Flag] = &[

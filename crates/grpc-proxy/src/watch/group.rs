@@ -45,7 +45,7 @@ pub(super) enum Joined {
 pub(super) enum Led {
     /// Nobody is left.
     Over,
-    /// One is left, who has no room for this.
+    /// The founder is alone, and has no room for this.
     Alone(WatchResponse),
 }
 
@@ -91,15 +91,18 @@ impl Group {
     }
 
     /// Tells all what a member has told, but for those who have no room for it: they belong to the group
-    /// no longer. The error: there is one alone, who has none.
+    /// no longer. The error: there is none but the founder, who has none.
     pub(super) fn tell(
         &self,
         answer: &WatchResponse,
+        founder: &Arc<Receiver>,
         figures: &Figures,
     ) -> Result<Vec<Arc<Receiver>>, Slow> {
         let mut inner = self.inner.lock();
         let before = inner.receivers.len();
-        if let [only] = &*inner.receivers {
+        if let [only] = &*inner.receivers
+            && Arc::ptr_eq(only, founder)
+        {
             if let Err(slow) = only.offer(answer) {
                 inner.has_ended = true;
                 return Err(slow);

@@ -293,7 +293,7 @@ async fn lead(
             }
         };
         match outcome {
-            Ok(answer) => match group.tell(&answer, &hub.figures) {
+            Ok(answer) => match group.tell(&answer, founder, &hub.figures) {
                 Ok(slow) => open_anew(hub, slow),
                 Err(_) => {
                     hub.remove(&founder.keys, group);
