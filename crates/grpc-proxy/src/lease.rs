@@ -22,6 +22,7 @@ use crate::{
     figures::Figures,
     generated::etcdserverpb::lease_server,
     namespace::Namespace,
+    proxy::stopped,
 };
 
 /// Answers that wait for a client, which takes them before it is heard again.
@@ -113,7 +114,7 @@ async fn serve(
         let request = tokio::select! {
             request = requests.message() => request,
             () = send.closed() => return,
-            _ = stop.wait_for(|stop| *stop) => Err(refused(Refused::Stopped)),
+            () = stopped(&mut stop) => Err(refused(Refused::Stopped)),
         };
         let answer = match request {
             Ok(Some(request)) => {

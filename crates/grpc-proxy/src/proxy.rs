@@ -164,7 +164,7 @@ impl Proxy {
         let mut stop = self.stop.clone();
         match &self.registry {
             Some(registry) => Arc::clone(registry).register(stop).await,
-            None => drop(stop.wait_for(|stop| *stop).await),
+            None => stopped(&mut stop).await,
         }
     }
 
@@ -191,6 +191,11 @@ impl Proxy {
             }
         }
     }
+}
+
+/// Waits until the proxy stops.
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    drop(stop.wait_for(|stop| *stop).await);
 }
 
 fn plain(client: &Client, config: &Config) -> Result<client::Client, String> {

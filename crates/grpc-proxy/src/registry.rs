@@ -16,7 +16,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::namespace::Namespace;
+use crate::{namespace::Namespace, proxy::stopped};
 
 /// Before something is tried again that did not work.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -73,7 +73,7 @@ impl Registry {
             let entered = tokio::select! {
                 entered = self.enter() => entered,
                 // What has been granted meanwhile ends by itself.
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = stopped(&mut stop) => return,
             };
             match entered {
                 Ok(session) => tokio::select! {
@@ -81,7 +81,7 @@ impl Registry {
                         "session expired; possible network partition or server restart: creating a \
                          new session to rejoin"
                     ),
-                    _ = stop.wait_for(|stop| *stop) => {
+                    () = stopped(&mut stop) => {
                         timeout(FAREWELL, session.end()).await.ok();
                         return;
                     }
@@ -90,7 +90,7 @@ impl Registry {
             }
             tokio::select! {
                 () = sleep(PAUSE) => {}
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = stopped(&mut stop) => return,
             }
         }
     }

@@ -29,7 +29,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::{behalf, failure::refused, generated::etcdserverpb::watch_server};
+use crate::{behalf, failure::refused, generated::etcdserverpb::watch_server, proxy::stopped};
 
 pub(crate) use self::hub::Hub;
 use self::{
@@ -94,7 +94,7 @@ impl Session {
             let request = tokio::select! {
                 request = requests.message(), if has_more => request,
                 () = outlet.closed() => return,
-                _ = stop.wait_for(|stop| *stop) => {
+                () = stopped(&mut stop) => {
                     outlet.end(refused(Refused::Stopped)).await;
                     return;
                 }

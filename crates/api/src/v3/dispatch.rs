@@ -42,7 +42,7 @@ use crate::{
 };
 
 /// What gRPC's messages may be larger than the request that they carry, as in etcd.
-pub(crate) const OVERHEAD_BYTES: usize = 512 * 1024;
+pub(super) const OVERHEAD_BYTES: usize = 512 * 1024;
 /// What a client may send ahead on a stream, and on all streams of a connection.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
