@@ -786,7 +786,8 @@ fn a_proxy_makes_its_own_certificate_if_it_is_told_to() {
 }
 
 fn listed(proxy: &Proxy) -> BTreeSet<String> {
-    let asked = proxy.client().member_list(MemberListRequest::default());
+    let client = proxy.client();
+    let asked = client.member_list(MemberListRequest::default());
     let asked = async { tokio::time::timeout(PATIENCE, asked).await };
     let answer = runtime().block_on(asked).expect("it answers").expect("members");
     answer.members.into_iter().flat_map(|member| member.client_ur_ls).collect()
