@@ -32,8 +32,7 @@ pub(crate) use self::{
     body::Body,
     cluster::Cluster,
     dispatch::{
-        Calls, Services, check_encoding, deadline_exceeded, http2, in_words_of_go,
-        is_grpc, refuse,
+        Calls, Services, check_encoding, deadline_exceeded, http2, in_words_of_go, is_grpc, refuse,
     },
     election::{Election, Observe},
     failure::read,

@@ -19,7 +19,7 @@ use e2e::{
     eventually, ports, rings,
     run::{self, Output},
 };
-use harness::{PATIENCE, Proxy, between, figure, runtime, upstreams};
+use harness::{PATIENCE, Proxy, Typed, between, figure, runtime, upstreams};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -144,10 +144,9 @@ fn watches_of_one_stream_are_told_apart() {
     for (server, member) in upstreams() {
         let proxy = Proxy::before(&member, &[]);
         for binary in tools.iter().flatten() {
-            let stdin = "watch one\nwatch two\nwatch one\n";
             let mut command = run::etcdctl_v3(binary, &proxy.endpoint());
-            // Its input ends, and it goes on.
-            let watching = run::start(command.args(["watch", "-i"]), stdin);
+            let watching = Typed::start(command.args(["watch", "-i"]));
+            watching.type_in("watch one\nwatch two\nwatch one\n");
             eventually(PATIENCE, "both ranges are watched", || {
                 (figure(&member, OPEN) >= 2).then_some(())
             });

@@ -26,11 +26,11 @@ use crate::{
 };
 use given::Source;
 
+pub(crate) use self::grpc_proxy::{GrpcProxy, Listening};
 pub(crate) use bootstrap::{Bootstrap, Domain, Registry};
 pub(crate) use cluster::{DiscoveryUrl, Members};
 pub(crate) use gateway::{Discovery, Gateway, Target};
 pub(crate) use given::Given;
-pub(crate) use self::grpc_proxy::{GrpcProxy, Listening};
 pub(crate) use proxy::{Mode, Proxy};
 
 pub(crate) use base::url::{Url, parse_members as parse_cluster};

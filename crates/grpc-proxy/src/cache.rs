@@ -57,6 +57,8 @@ struct Answers {
     /// The last writes with their numbers.
     writes: VecDeque<(u64, Bytes, Bytes)>,
     writes_count: u64,
+    /// What was read before this is told nobody.
+    cleared: u64,
 }
 
 /// Ordered by the first key of the range.
@@ -120,6 +122,9 @@ impl Cache {
             return;
         }
         let mut answers = self.answers.lock();
+        if began.0 < answers.cleared {
+            return;
+        }
         if request.revision > 0 && request.revision < answers.compacted {
             return;
         }
@@ -142,6 +147,18 @@ impl Cache {
     /// These keys are being written, or have just been: both times this is to be told.
     pub(crate) fn invalidate(&self, key: &Bytes, end: &Bytes) {
         self.answers.lock().invalidate(key, end);
+    }
+
+    /// Who may read what is being changed, or has just been: nothing that was read before counts.
+    pub(crate) fn clear(&self) {
+        let mut answers = self.answers.lock();
+        answers.writes_count += 1;
+        answers.cleared = answers.writes_count;
+        answers.writes.clear();
+        answers.points.clear();
+        answers.ranges.clear();
+        answers.used.clear();
+        answers.bytes = 0;
     }
 
     /// History begins there.
@@ -335,6 +352,24 @@ mod tests {
         (0..=WRITES_KEPT).for_each(|_| cache.invalidate(&bytes("z"), &Bytes::new()));
         cache.add(began, &range("c", ""), &who, &at(5));
         assert!(!has(&cache, &range("c", "")));
+    }
+
+    #[test]
+    fn when_rights_change_nothing_is_kept() {
+        let (cache, who) = (cache(), Who::default());
+        let past = RangeRequest { revision: 3, ..range("a", "") };
+        let began = cache.begin();
+        for request in [&range("a", ""), &range("a", "b"), &past] {
+            cache.add(began, request, &who, &at(5));
+        }
+        cache.clear();
+        assert_eq!(cache.len(), 0);
+        for request in [&range("a", ""), &range("a", "b"), &past] {
+            cache.add(began, request, &who, &at(5));
+            assert!(!has(&cache, request));
+            add(&cache, request);
+            assert!(has(&cache, request));
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ use tower_service::Service;
 
 use crate::{
     behalf,
+    cache::Cache,
     cluster::Cluster,
     failure::status,
     generated::etcdserverpb::{
@@ -89,6 +90,7 @@ impl Method {
 /// All services of a proxy.
 pub(crate) struct Services {
     client: Client,
+    cache: Arc<Cache>,
     /// The largest message that is taken from a client.
     message_bytes_max: usize,
     cluster: ClusterServer<Cluster>,
@@ -99,7 +101,7 @@ pub(crate) struct Services {
 
 impl Services {
     pub(crate) fn new(
-        client: Client,
+        (client, cache): (Client, Arc<Cache>),
         message_bytes_max: usize,
         (cluster, kv, lease, watch): (Cluster, Kv, Lease, Watch),
     ) -> Self {
@@ -113,6 +115,7 @@ impl Services {
         }
         Self {
             client,
+            cache,
             message_bytes_max,
             cluster: service!(ClusterServer(cluster)),
             kv: service!(KvServer(kv)),
@@ -144,7 +147,7 @@ impl Services {
         let mut server = Server::new(AsItIs)
             .apply_max_message_size_config(Some(self.message_bytes_max), None)
             .accept_compressed(Gzip);
-        let pass = Pass { client: self.client.clone(), method };
+        let pass = Pass { client: self.client.clone(), cache: Arc::clone(&self.cache), method };
         match method.kind {
             Kind::Repeatable | Kind::Once => server.unary(pass, request).await,
             Kind::Stream => server.server_streaming(pass, request).await,
@@ -165,6 +168,7 @@ where
 /// A call that is passed on.
 struct Pass {
     client: Client,
+    cache: Arc<Cache>,
     method: Method,
 }
 
@@ -175,8 +179,17 @@ impl UnaryService<Bytes> for Pass {
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
         let client = behalf::client(&self.client, request.metadata());
         let Method { path, kind } = self.method;
+        let cache = Arc::clone(&self.cache);
+        // Users and what they may do.
+        let changes_rights = path.starts_with("/etcdserverpb.Auth/") && kind == Kind::Once;
         Box::pin(async move {
+            if changes_rights {
+                cache.clear();
+            }
             let answer = client.pass(path, request.into_inner(), kind == Kind::Repeatable).await;
+            if changes_rights {
+                cache.clear();
+            }
             answer.map(tonic::Response::new).map_err(|error| status(&error))
         })
     }

@@ -122,7 +122,8 @@ impl Proxy {
         );
         let message_bytes_max =
             MESSAGE_BYTES.max(config.client.request_bytes_max.saturating_add(OVERHEAD_BYTES));
-        let services = Arc::new(Services::new(client.clone(), message_bytes_max, parts));
+        let services =
+            Arc::new(Services::new((client.clone(), Arc::clone(&cache)), message_bytes_max, parts));
         Ok(Self {
             services,
             client,

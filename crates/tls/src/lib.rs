@@ -28,8 +28,8 @@ use std::path::PathBuf;
 
 pub use accept::{Acceptor, ServerStream};
 pub use auto::self_signed;
-pub use files::common_name;
 pub use connect::{ClientStream, Connector};
+pub use files::common_name;
 pub use settings::Settings;
 pub use standing::Standing;
 pub use wire::Wire;

@@ -1,35 +1,38 @@
 //! A proxy under test, and whom it stands before.
 
 use std::{
+    io::Write as _,
     net::SocketAddr,
     path::Path,
-    process::Command,
+    process::{Child, ChildStdin, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use client::v3::{Client, Config};
 use e2e::{
-    Answer, Connection, Member, Request, Start, binaries, eventually, ports, rings,
+    Answer, Connection, Member, Request, Start, binaries, eventually,
+    logs::Log,
+    ports, rings,
     run::{self, Running},
 };
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-pub struct Proxy {
-    pub address: SocketAddr,
-    pub running: Running,
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
+    pub(crate) running: Running,
 }
 
 impl Proxy {
     /// Before one member.
-    pub fn before(member: &Member, flags: &[&str]) -> Self {
+    pub(crate) fn before(member: &Member, flags: &[&str]) -> Self {
         Self::start(&member.address().to_string(), flags)
     }
 
     /// Before these endpoints, serving.
-    pub fn start(endpoints: &str, flags: &[&str]) -> Self {
+    pub(crate) fn start(endpoints: &str, flags: &[&str]) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], ports::free()));
         let running = Self::command(&binaries::etcd(), address, endpoints, flags);
         let proxy = Self { address, running };
@@ -38,7 +41,7 @@ impl Proxy {
     }
 
     /// The original's, which has no advertised address but the one that it is given.
-    pub fn original(etcd: &Path, member: &Member, flags: &[&str]) -> Self {
+    pub(crate) fn original(etcd: &Path, member: &Member, flags: &[&str]) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], ports::free()));
         let endpoint = member.address().to_string();
         let proxy = Self { address, running: Self::command(etcd, address, &endpoint, flags) };
@@ -47,7 +50,7 @@ impl Proxy {
     }
 
     /// Waits for nothing.
-    pub fn run(endpoints: &str, flags: &[&str]) -> Running {
+    pub(crate) fn run(endpoints: &str, flags: &[&str]) -> Running {
         let address = SocketAddr::from(([127, 0, 0, 1], ports::free()));
         Self::command(&binaries::etcd(), address, endpoints, flags)
     }
@@ -61,7 +64,7 @@ impl Proxy {
     }
 
     /// Waits for a line whose message is such a one.
-    pub fn says(&self, is_it: impl Fn(&str) -> bool) -> Value {
+    pub(crate) fn says(&self, is_it: impl Fn(&str) -> bool) -> Value {
         let message = |line: &Value| line["msg"].as_str().is_some_and(&is_it);
         eventually(PATIENCE, "the proxy says so", || {
             let lines = self.running.stderr();
@@ -70,36 +73,70 @@ impl Proxy {
         })
     }
 
-    pub fn endpoint(&self) -> String {
+    pub(crate) fn endpoint(&self) -> String {
         self.address.to_string()
     }
 
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         Client::new(&[self.endpoint()], Config::default()).expect("a client")
     }
 
     /// A number of its own metrics.
-    pub fn figure(&self, name: &str) -> u64 {
+    pub(crate) fn figure(&self, name: &str) -> u64 {
         number(&get(self.address, "/proxy/metrics").text(), name)
     }
 }
 
-pub fn runtime() -> Runtime {
+/// A command that somebody types into.
+pub(crate) struct Typed {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: Log,
+}
+
+impl Typed {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("it starts");
+        let stdin = child.stdin.take().expect("stdin is piped");
+        let stdout = Log::default();
+        drop(stdout.gather(child.stdout.take().expect("stdout is piped")));
+        Self { child, stdin, stdout }
+    }
+
+    pub(crate) fn type_in(&self, text: &str) {
+        (&self.stdin).write_all(text.as_bytes()).expect("it reads");
+    }
+
+    pub(crate) fn stdout(&self) -> Vec<String> {
+        self.stdout.lines()
+    }
+}
+
+impl Drop for Typed {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        self.child.kill().ok();
+        self.child.wait().expect("a child can be waited for");
+    }
+}
+
+pub(crate) fn runtime() -> Runtime {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.worker_threads(2).enable_all().build().expect("a runtime")
 }
 
-pub fn get(address: SocketAddr, path: &str) -> Answer {
+pub(crate) fn get(address: SocketAddr, path: &str) -> Answer {
     let mut connection = Connection::open(address).expect("it accepts");
     connection.ask(&Request::get(path)).expect("an answer")
 }
 
-pub fn client_of(member: &Member) -> Client {
+pub(crate) fn client_of(member: &Member) -> Client {
     Client::new(&[member.address().to_string()], Config::default()).expect("a client")
 }
 
 /// A member of ours, and one of real etcd.
-pub fn upstreams() -> Vec<(&'static str, Member)> {
+pub(crate) fn upstreams() -> Vec<(&'static str, Member)> {
     let mut all = vec![("ours", Member::start())];
     let real = binaries::real_etcd();
     if rings::can_run("a grpc-proxy of real etcd", real.is_some(), "no /usr/bin/etcd 3.4") {
@@ -109,7 +146,7 @@ pub fn upstreams() -> Vec<(&'static str, Member)> {
 }
 
 /// A number of a member's metrics.
-pub fn figure(member: &Member, name: &str) -> u64 {
+pub(crate) fn figure(member: &Member, name: &str) -> u64 {
     number(&member.get("/metrics").text(), name)
 }
 
@@ -122,7 +159,7 @@ fn number(metrics: &str, name: &str) -> u64 {
 }
 
 /// Waits until a member's number is this one.
-pub async fn settles(member: &Member, name: &str, expected: u64, who: &str) {
+pub(crate) async fn settles(member: &Member, name: &str, expected: u64, who: &str) {
     let since = Instant::now();
     loop {
         let found = figure(member, name);
@@ -135,7 +172,7 @@ pub async fn settles(member: &Member, name: &str, expected: u64, who: &str) {
 }
 
 /// What stands between two texts.
-pub fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+pub(crate) fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(before)?;
     rest.split_once(after).map(|(between, _)| between)
 }

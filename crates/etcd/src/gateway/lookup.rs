@@ -72,8 +72,8 @@ async fn validated(
         server_name: Some(discovery.domain.bare().to_owned()),
         ..Settings::default()
     };
-    let connector =
-        Connector::new(settings, &[]).map_err(|why| format!("--{}: {why}", discovery.trusted_ca_flag))?;
+    let connector = Connector::new(settings, &[])
+        .map_err(|why| format!("--{}: {why}", discovery.trusted_ca_flag))?;
     let dialer = Dialer::with_tls(Arc::new(connector));
     let mut judged = JoinSet::new();
     for (at, target) in found.iter().enumerate() {
