@@ -707,15 +707,16 @@ impl Secure {
             self.file("clients-ca.pem"),
         ]
     }
+}
 
-    fn etcdctl(&self, proxy: &Proxy, tls: &[&str], arguments: &[&str]) -> Output {
-        let endpoint = format!("https://{}", proxy.address);
-        let mut command = run::etcdctl_v3(&binaries::etcdctl(), &endpoint);
-        run::run(
-            command.args(["--command-timeout=3s", "--dial-timeout=2s"]).args(tls).args(arguments),
-            "",
-        )
-    }
+/// Without a certificate but those of `tls`.
+fn etcdctl(proxy: &Proxy, tls: &[&str], arguments: &[&str]) -> Output {
+    let endpoint = format!("https://{}", proxy.address);
+    let mut command = run::etcdctl_v3(&binaries::etcdctl(), &endpoint);
+    run::run(
+        command.args(["--command-timeout=3s", "--dial-timeout=2s"]).args(tls).args(arguments),
+        "",
+    )
 }
 
 #[test]
@@ -727,18 +728,17 @@ fn tls_is_spoken_on_both_sides() {
     let (cert, key, ca) =
         (secure.file("client.pem"), secure.file("client.key"), secure.file("clients-ca.pem"));
     let known = ["--cert", &cert, "--key", &key, "--cacert", &ca];
-    let output = secure.etcdctl(&proxy, &known, &["put", "a", "1"]);
+    let output = etcdctl(&proxy, &known, &["put", "a", "1"]);
     assert_eq!((output.exit, output.stdout.as_str()), (Some(0), "OK\n"), "{output:?}");
     // It has come to the member.
     let inside = harness::client_of(&secure.member);
     let found = runtime().block_on(inside.range(range_of("a"))).unwrap();
     assert_eq!(found.kvs[0].value, "1");
     // Whoever shows no certificate, or one of another authority, is not let in.
-    let output = secure.etcdctl(&proxy, &["--cacert", &ca], &["get", "a"]);
+    let output = etcdctl(&proxy, &["--cacert", &ca], &["get", "a"]);
     assert_ne!(output.exit, Some(0), "{output:?}");
     let (cert, key) = (secure.file("named.pem"), secure.file("named.key"));
-    let output =
-        secure.etcdctl(&proxy, &["--cert", &cert, "--key", &key, "--cacert", &ca], &["get", "a"]);
+    let output = etcdctl(&proxy, &["--cert", &cert, "--key", &key, "--cacert", &ca], &["get", "a"]);
     assert_ne!(output.exit, Some(0), "{output:?}");
     assert!(!output.stdout.contains('1'), "{output:?}");
     // It reaches itself the same way: that is part of its health.

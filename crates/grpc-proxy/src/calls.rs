@@ -133,13 +133,13 @@ impl Services {
             "/etcdserverpb.Watch" => call(&self.watch, request).await,
             "/etcdserverpb.Lease" => call(&self.lease, request).await,
             "/etcdserverpb.Cluster" => call(&self.cluster, request).await,
-            _ => match Method::find(path) {
-                Some(method) => self.pass(method, request).await,
-                None => {
-                    let service = service.trim_start_matches('/');
-                    Status::unimplemented(format!("unknown service {service}")).into_http()
+            _ => {
+                if let Some(method) = Method::find(path) {
+                    return self.pass(method, request).await;
                 }
-            },
+                let service = service.trim_start_matches('/');
+                Status::unimplemented(format!("unknown service {service}")).into_http()
+            }
         }
     }
 

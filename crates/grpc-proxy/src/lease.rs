@@ -2,7 +2,10 @@
 //!
 //! *Invariant: a renewal is answered by one that the members were asked for after it.*
 
-use std::{collections::HashMap, sync::Arc, sync::atomic::Ordering::Relaxed};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 use base::Refused;
 use client::v3::{Client, Error};
@@ -137,7 +140,7 @@ type Of = (i64, Who, bool);
 #[derive(Debug)]
 pub(crate) struct Renewals {
     /// One is under way of each of these, and those wait for the next.
-    waiting: Mutex<HashMap<Of, Vec<oneshot::Sender<Renewed>>>>,
+    waiting: Mutex<BTreeMap<Of, Vec<oneshot::Sender<Renewed>>>>,
     figures: Arc<Figures>,
 }
 

@@ -146,7 +146,9 @@ impl Namespace {
     /// The keys of a lease: of other namespaces nothing is told.
     pub(crate) fn keys(&self, keys: &mut Vec<Bytes>) {
         keys.retain(|key| key.starts_with(&self.0));
-        keys.iter_mut().for_each(|key| self.strip(key));
+        for key in keys {
+            self.strip(key);
+        }
     }
 }
 

@@ -114,7 +114,7 @@ impl Session {
     async fn take(&mut self, request: WatchRequest) {
         match request.request_union {
             Some(RequestUnion::CreateRequest(request)) => {
-                if let Err(why) = self.create(request) {
+                if let Err(why) = self.create(&request) {
                     self.refuse(why);
                 }
             }
@@ -124,7 +124,7 @@ impl Session {
         }
     }
 
-    fn create(&mut self, request: WatchCreateRequest) -> Result<(), String> {
+    fn create(&mut self, request: &WatchCreateRequest) -> Result<(), String> {
         self.forget_ended();
         if self.watches.len() >= WATCHES_PER_STREAM_MAX {
             return Err(format!("more than {WATCHES_PER_STREAM_MAX} watches on one stream"));

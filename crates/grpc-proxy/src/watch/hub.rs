@@ -6,7 +6,7 @@
 //! when it has caught up, and nobody waits for it.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -37,7 +37,7 @@ const PLACE_PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// What is watched, and how: who watches the same goes together.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Keys {
     pub(super) key: Bytes,
     pub(super) end: Bytes,
@@ -53,7 +53,7 @@ pub(crate) struct Hub {
     pub(crate) namespace: Namespace,
     /// How many there are of clients.
     pub(crate) watches: Arc<AtomicUsize>,
-    groups: Mutex<HashMap<Keys, Arc<Group>>>,
+    groups: Mutex<BTreeMap<Keys, Arc<Group>>>,
     /// Places for watches at the members.
     places: Semaphore,
     figures: Arc<Figures>,
@@ -86,9 +86,9 @@ impl Hub {
     fn join(&self, receiver: &Arc<Receiver>, told: i64, watcher: &Watcher) -> Joined {
         let mut groups = self.groups.lock();
         if let Some(group) = groups.get(&receiver.keys) {
-            match group.join(receiver, told, &self.figures) {
-                Joined::Ended => {}
-                joined => return joined,
+            let joined = group.join(receiver, told, &self.figures);
+            if !matches!(joined, Joined::Ended) {
+                return joined;
             }
         }
         // It may have left a moment ago, and have found no group.
@@ -293,13 +293,13 @@ async fn lead(
             }
         };
         match outcome {
-            Ok(answer) => match group.tell(&answer, founder, &hub.figures) {
-                Ok(slow) => open_anew(hub, slow),
-                Err(_) => {
+            Ok(answer) => {
+                let Ok(slow) = group.tell(&answer, founder, &hub.figures) else {
                     hub.remove(&founder.keys, group);
                     return Led::Alone(answer);
-                }
-            },
+                };
+                open_anew(hub, slow);
+            }
             Err(error) => {
                 hub.remove(&founder.keys, group);
                 let mut receivers = group.end(&hub.figures);

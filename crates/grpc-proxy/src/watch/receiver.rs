@@ -244,11 +244,10 @@ impl Receiver {
 
 /// A member's words as they are; where it had none, clients know what that means.
 fn reason(error: &Error) -> String {
-    match error {
-        Error::Refused(_) if error.is(Refused::FutureRevision) => String::new(),
-        Error::Refused(refusal) => refusal.message.clone(),
-        error => error.to_string(),
+    if error.is(Refused::FutureRevision) {
+        return String::new();
     }
+    if let Error::Refused(refusal) = error { refusal.message.clone() } else { error.to_string() }
 }
 
 fn revision(event: &Event) -> i64 {
