@@ -560,6 +560,7 @@ fn a_member_that_dies_is_gone_past_and_no_watch_misses_anything() {
     let mut expected = Vec::new();
     for round in 0..3 {
         cluster.members[round].kill();
+        let before = expected.len();
         for at in 0..20 {
             let value = format!("{round}-{at}");
             // A write that was lost on the way may have been carried out, and is not made again.
@@ -568,9 +569,10 @@ fn a_member_that_dies_is_gone_past_and_no_watch_misses_anything() {
                 expected.push((value, answer.header.unwrap().revision));
             }
         }
+        // One is enough to be lost on the way.
+        assert!(expected.len() >= before + 15, "round {round}: {} of 20", expected.len() - before);
         cluster.members[round].restart();
     }
-    assert!(expected.len() > 30, "{}", expected.len());
     runtime.block_on(async {
         let last = client.put(put_of("d/k", "last")).await.unwrap().header.unwrap().revision;
         for watcher in &mut watchers {
@@ -742,6 +744,9 @@ fn tls_is_spoken_on_both_sides() {
     assert_ne!(output.exit, Some(0), "{output:?}");
     assert!(!output.stdout.contains('1'), "{output:?}");
     // It reaches itself the same way: that is part of its health.
+    if !harness::has_curl() {
+        return;
+    }
     let (cert, key) = (secure.file("client.pem"), secure.file("client.key"));
     let mut curl = std::process::Command::new("curl");
     curl.args(["--silent", "--cert", &cert, "--key", &key, "--cacert", &ca]);
@@ -778,6 +783,9 @@ fn a_proxy_makes_its_own_certificate_if_it_is_told_to() {
     let mut command = run::etcdctl_v3(&binaries::etcdctl(), &format!("https://{}", proxy.address));
     let output = run::run(command.args(["--cacert", &cert, "put", "a", "1"]), "");
     assert_eq!((output.exit, output.stdout.as_str()), (Some(0), "OK\n"), "{output:?}");
+    if !harness::has_curl() {
+        return;
+    }
     let mut curl = std::process::Command::new("curl");
     curl.args(["--silent", "--cacert", &cert]);
     let output = run::run(curl.arg(format!("https://{}/proxy/health", proxy.address)), "");
@@ -854,29 +862,28 @@ fn reads_never_go_back_in_time_if_that_is_asked_for() {
     let ordered = Proxy::start(&endpoints, &["--experimental-serializable-ordering"]);
     let (runtime, leader) = (runtime(), cluster.leader());
     cluster.isolate((leader + 1) % 3);
-    let mut went_back = false;
-    for at in 0..60 {
-        for proxy in [&plain, &ordered] {
+    let mut went_back = [false, false];
+    for round in 0..12 {
+        for (at, proxy) in [&plain, &ordered].into_iter().enumerate() {
             let client = proxy.client();
-            let written = runtime.block_on(async {
+            runtime.block_on(async {
                 let patient = client.within(PATIENCE);
-                while patient.put(put_of("o", &at.to_string())).await.is_err() {}
-                patient.range(range_of("o")).await
+                while patient.put(put_of("o", &round.to_string())).await.is_err() {}
+                let Ok(written) = patient.range(range_of("o")).await else { return };
+                let newest = written.header.unwrap().revision;
+                // One for each member, and one more, so that each round begins at another.
+                for limit in 1..5 {
+                    // Each asks for something else: the cache is not what is looked at.
+                    let limit = round * 10 + limit;
+                    let asked = RangeRequest { serializable: true, limit, ..range_of("o") };
+                    let Ok(read) = patient.range(asked).await else { continue };
+                    went_back[at] |= read.header.unwrap().revision < newest;
+                }
             });
-            let Ok(written) = written else { continue };
-            let newest = written.header.unwrap().revision;
-            // Each asks for something else: the cache is not what is looked at.
-            let asked = RangeRequest { serializable: true, limit: at + 1, ..range_of("o") };
-            let Ok(read) = runtime.block_on(client.within(PATIENCE).range(asked)) else { continue };
-            let is_older = read.header.unwrap().revision < newest;
-            if proxy.address == ordered.address {
-                assert!(!is_older, "round {at}: went back in time");
-            } else {
-                went_back |= is_older;
-            }
         }
     }
-    assert!(went_back, "the other proxy never went back either: nothing was shown");
+    assert!(!went_back[1], "a read went back in time");
+    assert!(went_back[0], "the other proxy never went back either: nothing was shown");
 }
 
 #[test]
@@ -931,11 +938,11 @@ fn passwords_and_rights_are_the_members_affair() {
 }
 
 #[test]
-fn the_end_comes_soon_and_watches_hear_of_it() {
+fn the_end_comes_soon_and_streams_end_in_order() {
     let member = Member::start();
     let proxy = Proxy::before(&member, &[]);
-    let mut command = run::etcdctl_v3(&binaries::etcdctl(), &proxy.endpoint());
-    let watching = run::start(command.args(["watch", "e"]), "");
+    // A tool that goes nowhere else when it hears of the end.
+    let Some(watching) = harness::watch_by_curl(&proxy, watch_of("e", 0)) else { return };
     eventually(PATIENCE, "it watches", || (figure(&member, OPEN) == 1).then_some(()));
     let since = Instant::now();
     kill(Pid::from_raw(proxy.running.pid().cast_signed()), Signal::SIGTERM).unwrap();
@@ -945,7 +952,9 @@ fn the_end_comes_soon_and_watches_hear_of_it() {
     assert!(output.stderr.contains("received SIGTERM, shutting down..."), "{output:?}");
     assert!(!output.stderr.contains("not all requests ended"), "{output:?}");
     eventually(PATIENCE, "nobody watches any more", || (figure(&member, OPEN) == 0).then_some(()));
-    drop(watching);
+    let output = watching.wait(PATIENCE);
+    // Its stream has an end, and was not cut off: that would be 18.
+    assert_eq!(output.exit, Some(0), "{output:?}");
 }
 
 #[test]

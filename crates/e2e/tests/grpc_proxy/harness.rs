@@ -15,6 +15,10 @@ use e2e::{
     ports, rings,
     run::{self, Running},
 };
+use proto::{
+    Message as _,
+    etcdserverpb::{WatchCreateRequest, WatchRequest, watch_request::RequestUnion},
+};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -175,4 +179,26 @@ pub(crate) async fn settles(member: &Member, name: &str, expected: u64, who: &st
 pub(crate) fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(before)?;
     rest.split_once(after).map(|(between, _)| between)
+}
+
+pub(crate) fn has_curl() -> bool {
+    let curl = Command::new("curl").arg("--version").output();
+    rings::can_run("curl", curl.is_ok(), "curl is not installed: apt-get install curl")
+}
+
+/// A watch that nobody resumes.
+pub(crate) fn watch_by_curl(proxy: &Proxy, what: WatchCreateRequest) -> Option<Running> {
+    has_curl().then_some(())?;
+    let request_union = Some(RequestUnion::CreateRequest(what));
+    let message = WatchRequest { request_union }.encode_to_vec();
+    let length = u32::try_from(message.len()).expect("it is short").to_be_bytes();
+    let body = [&[0], &length[..], &message].concat();
+    // What comes in text goes out as bytes.
+    let body = String::from_utf8(body).expect("a short message of short texts");
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--verbose", "--http2-prior-knowledge", "--output", "/dev/null"]);
+    curl.args(["--header", "content-type: application/grpc", "--header", "te: trailers"]);
+    curl.args(["--data-binary", "@-"]);
+    let url = format!("http://{}/etcdserverpb.Watch/Watch", proxy.address);
+    Some(run::start(curl.arg(url), &body))
 }
