@@ -147,8 +147,9 @@ fn watches_of_one_stream_are_told_apart() {
             let mut command = run::etcdctl_v3(binary, &proxy.endpoint());
             let watching = Typed::start(command.args(["watch", "-i"]));
             watching.type_in("watch one\nwatch two\nwatch one\n");
-            eventually(PATIENCE, "both ranges are watched", || {
-                (figure(&member, OPEN) >= 2).then_some(())
+            eventually(PATIENCE, "two ranges are watched, and one of them twice", || {
+                let along = proxy.figure("etcd_grpc_proxy_watchers_coalescing_total");
+                (figure(&member, OPEN) == 2 && along == 1).then_some(())
             });
             let client = proxy.client();
             runtime().block_on(async {
