@@ -12,6 +12,7 @@ use crate::flags::{self as all, Fate, grpc_proxy as flags};
 
 /// All that is needed to start a gRPC proxy.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct GrpcProxy {
     /// Host and port.
     pub(crate) listen: (String, u16),
