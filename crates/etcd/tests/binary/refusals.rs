@@ -96,6 +96,26 @@ fn a_gateway_that_leads_nowhere() {
 }
 
 #[test]
+fn a_grpc_proxy_that_cannot_serve() {
+    let check = |flags: &[&str], part| {
+        let Ran { status, stderr, .. } =
+            refused(&[&["grpc-proxy", "start"], flags].concat(), |_| {});
+        assert_eq!(status.code(), Some(1), "{flags:?}: {stderr}");
+        assert!(stderr.lines().last().unwrap_or_default().contains(part), "{flags:?}: {stderr}");
+    };
+    let any = "--listen-addr=127.0.0.1:0";
+    check(&[any, "--endpoints=ftp://a:1"], "must begin with http:// or https://");
+    check(&[any, "--cert-file=missing", "--key-file=missing"], "cannot read missing: ");
+    check(&[any, "--cacert=missing", "--endpoints=a:1"], "cannot read missing: ");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("--listen-addr={}", taken.local_addr().unwrap());
+    check(
+        &[&listen],
+        "is in use: stop the process that has it, or give another one with --listen-addr",
+    );
+}
+
+#[test]
 fn a_data_directory_of_a_member_and_of_a_proxy() {
     let prepare = |dir: &Path| {
         fs::create_dir_all(dir.join("data/member")).unwrap();
