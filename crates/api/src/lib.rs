@@ -10,7 +10,8 @@
 //! - `v3`: the services of gRPC; `gateway`: the same as JSON
 //! - `v2`: keys, members and statistics; `ops`: version, health, metrics, log level
 //! - `peers`: what the peer port answers
-//! - `proxy`: members answer, and requests and answers are passed on
+//! - `proxy`: members answer, and requests and answers are passed on; `through`: the ports of a proxy that
+//!   speaks gRPC
 //! - `answering`, `reply`, `numbers`, `body`, `upload`: how requests are read, answers made and sent
 
 mod answering;
@@ -33,6 +34,7 @@ mod reply;
 mod route;
 mod serve;
 mod stream;
+mod through;
 mod upload;
 mod v2;
 mod v3;
@@ -42,3 +44,5 @@ pub use context::{Config, Grpc, SetLogLevel};
 pub use port::{Listener, Port, SocketFile};
 pub use proxy::{Proxy, ProxyConfig};
 pub use serve::{Clients, Offer, serve_peers, serve_proxy};
+pub use through::{Figure, Later, Passes, Through};
+pub use v3::cut as cut_watch_response;

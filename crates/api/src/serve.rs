@@ -76,7 +76,7 @@ impl Clients {
     pub async fn serve(self, port: Port, offer: Offer) {
         let Self { context, services } = self;
         let rules = Rules { connections_max: context.config.max_connections, half_close: true };
-        let grpc = Grpc { services, is_offered: matches!(offer, Offer::All | Offer::Grpc) };
+        let grpc = Grpc { services, is_offered: offer.has_grpc() };
         let place = route::Place { offer, is_secure: port.tls.is_some() };
         accept(port, rules, (context.stop.clone(), Some(grpc)), move |_| {
             let (context, connected) = (Arc::clone(&context), context.handle.connected());
@@ -95,6 +95,12 @@ impl Clients {
     }
 }
 
+impl Offer {
+    pub(crate) fn has_grpc(self) -> bool {
+        matches!(self, Self::All | Self::Grpc)
+    }
+}
+
 /// What a port for clients offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offer {
@@ -107,11 +113,19 @@ pub enum Offer {
 }
 
 /// The services of gRPC, on a port that offers them or not.
-#[derive(Clone)]
-struct Grpc {
-    services: Arc<v3::Services>,
-    is_offered: bool,
+pub(crate) struct Grpc<S> {
+    pub(crate) services: Arc<S>,
+    pub(crate) is_offered: bool,
 }
+
+impl<S> Clone for Grpc<S> {
+    fn clone(&self) -> Self {
+        Self { services: Arc::clone(&self.services), is_offered: self.is_offered }
+    }
+}
+
+/// On ports that speak HTTP/1.1 alone.
+const NO_GRPC: Option<Grpc<v3::Services>> = None;
 
 /// Serves clients in the members' place, on a port with so many connections at once. Ends as
 /// [`serve_clients`] does.
@@ -125,7 +139,7 @@ pub async fn serve_proxy(
     // in the original.
     let rules = Rules { connections_max, half_close: false };
     let stopping = stop.clone();
-    accept(port, rules, (stop, None), move |from| {
+    accept(port, rules, (stop, NO_GRPC), move |from| {
         let (proxy, stop) = (Arc::clone(&proxy), stopping.clone());
         move |request| {
             let (proxy, stop) = (Arc::clone(&proxy), stop.clone());
@@ -139,7 +153,7 @@ pub async fn serve_proxy(
 /// [`serve_clients`] does.
 pub async fn serve_peers(port: Port, handle: Handle, stop: watch::Receiver<bool>) {
     let rules = Rules { connections_max: PEER_CONNECTIONS_MAX, half_close: true };
-    accept(port, rules, (stop, None), move |_| {
+    accept(port, rules, (stop, NO_GRPC), move |_| {
         let (member, connected) = (handle.clone(), handle.connected());
         move |request| {
             let _ = &connected;
@@ -151,20 +165,21 @@ pub async fn serve_peers(port: Port, handle: Handle, stop: watch::Receiver<bool>
 
 /// What connections of a listener may do.
 #[derive(Clone, Copy, Debug)]
-struct Rules {
+pub(crate) struct Rules {
     /// At once.
-    connections_max: usize,
+    pub(crate) connections_max: usize,
     /// Whether a client that has closed its half of a plain connection still gets its answer.
-    half_close: bool,
+    pub(crate) half_close: bool,
 }
 
 /// `meet` gives each connection what answers it, which lives as long as the connection.
-async fn accept<M, A>(
+pub(crate) async fn accept<M, A, S>(
     port: Port,
     rules: Rules,
-    (mut stop, grpc): (watch::Receiver<bool>, Option<Grpc>),
+    (mut stop, grpc): (watch::Receiver<bool>, Option<Grpc<S>>),
     meet: M,
 ) where
+    S: v3::Calls,
     M: Fn(Option<SocketAddr>) -> A,
     A: Fn(Request<Incoming>) -> Answering + Send + Sync + 'static,
 {
@@ -279,14 +294,15 @@ async fn speaks_http2(wire: &Wire, activity: &Activity) -> bool {
 }
 
 /// Many requests at once on one connection: gRPC, and all that is served over HTTP/1.1 as well.
-async fn serve_http2<A>(stream: Wire, activity: &Arc<Activity>, answer: &Arc<A>, grpc: Grpc)
+async fn serve_http2<A, S>(stream: Wire, activity: &Arc<Activity>, answer: &Arc<A>, grpc: Grpc<S>)
 where
+    S: v3::Calls,
     A: Fn(Request<Incoming>) -> Answering + Send + Sync + 'static,
 {
     let Grpc { services, is_offered } = grpc;
     activity.multiplex();
     let stream = Stream::new(stream, Arc::clone(activity))
-        .multiplexed(services.traffic(), services.keepalive_min_time());
+        .multiplexed(services.traffic(), services.limits().keepalive_min_time);
     let io = TokioIo::new(stream);
     let service = service_fn(|request: Request<Incoming>| {
         let (services, answer, activity) =
@@ -298,7 +314,7 @@ where
             answer(request).counted(&activity).await.map(|reply| reply.map(v3::Body::plain))
         }
     });
-    let connection = services.http2().serve_connection(io, service);
+    let connection = v3::http2(services.limits()).serve_connection(io, service);
     until_told(connection, activity, http2::Connection::graceful_shutdown).await;
 }
 

@@ -26,14 +26,17 @@ pub(crate) mod range;
 mod reflection;
 mod watch;
 
+pub use self::watch::cut;
 pub(crate) use self::{
     auth::Auth,
     body::Body,
     cluster::Cluster,
-    dispatch::{Services, is_grpc},
+    dispatch::{
+        Calls, Services, check_encoding, deadline_exceeded, http2, in_words_of_go, is_grpc, refuse,
+    },
     election::{Election, Observe},
     failure::read,
-    guard::begin,
+    guard::{begin, patience_of},
     kv::Kv,
     lease::{KeepAlive, Lease},
     lock::Lock,

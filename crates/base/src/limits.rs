@@ -9,6 +9,10 @@ pub const REQUEST_BYTES_MAX: usize = 1_572_864;
 pub const REQUEST_BYTES_CEILING: usize = 16 << 20;
 /// Watches of v3 on one stream.
 pub const WATCHES_PER_STREAM_MAX: usize = 100_000;
+/// Watches of all clients of a gRPC proxy, and different ranges among them, each of which is a watch of
+/// its own at the members.
+pub const GRPC_PROXY_WATCHES_MAX: usize = 500_000;
+pub const GRPC_PROXY_UPSTREAM_WATCHES_MAX: usize = 8_192;
 /// Events of v3 that are told in one message, if they are of several revisions: a revision is never
 /// cut.
 pub const WATCH_BATCH_BYTES: usize = 64 * 1024;

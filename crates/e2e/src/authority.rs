@@ -6,8 +6,8 @@ use std::{
 };
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
     RevokedCertParams, SerialNumber, date_time_ymd,
 };
 
@@ -41,9 +41,27 @@ impl Authority {
         name: &str,
         serial: u64,
     ) -> (PathBuf, PathBuf) {
-        let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
-        let mut params = CertificateParams::new(hosts).expect("these are names");
+        let mut params = params_for(hosts);
         params.distinguished_name.push(DnType::CommonName, name);
+        self.write(params, dir, name, serial)
+    }
+
+    /// The same without a common name, good for loopback on both sides.
+    pub fn issue_nameless(&self, dir: &Path, name: &str, serial: u64) -> (PathBuf, PathBuf) {
+        let mut params = params_for(&["127.0.0.1", "localhost"]);
+        // There is one by default.
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::OrganizationName, name);
+        self.write(params, dir, name, serial)
+    }
+
+    fn write(
+        &self,
+        mut params: CertificateParams,
+        dir: &Path,
+        name: &str,
+        serial: u64,
+    ) -> (PathBuf, PathBuf) {
         params.serial_number = Some(SerialNumber::from(serial));
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
@@ -73,6 +91,11 @@ impl Authority {
         };
         params.signed_by(&self.issuer).expect("it signs").der().to_vec()
     }
+}
+
+fn params_for(hosts: &[&str]) -> CertificateParams {
+    let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+    CertificateParams::new(hosts).expect("these are names")
 }
 
 /// Puts a file in its place at once, as those do who exchange it in a running system.

@@ -42,6 +42,12 @@ pub(crate) fn gateway_ready(endpoints: &[String]) {
     notify(sd_notify::NotifyState::Ready);
 }
 
+/// The same for a gRPC proxy.
+pub(crate) fn grpc_proxy_ready(address: &str, endpoints: &[String]) {
+    tracing::info!(target: "etcdmain", address, ?endpoints, "started gRPC proxy");
+    notify(sd_notify::NotifyState::Ready);
+}
+
 /// Tells systemd that the end has begun.
 pub(crate) fn stopping(signal: i32) {
     let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");

@@ -13,6 +13,7 @@ mod file;
 mod gates;
 mod gateway;
 mod given;
+mod grpc_proxy;
 mod limits;
 mod proxy;
 mod security;
@@ -25,6 +26,7 @@ use crate::{
 };
 use given::Source;
 
+pub(crate) use self::grpc_proxy::{GrpcProxy, Listening};
 pub(crate) use bootstrap::{Bootstrap, Domain, Registry};
 pub(crate) use cluster::{DiscoveryUrl, Members};
 pub(crate) use gateway::{Discovery, Gateway, Target};
@@ -42,6 +44,8 @@ pub(crate) enum Command {
     Start(Box<Config>),
     Gateway(Gateway),
     GatewayHelp,
+    GrpcProxy(Box<GrpcProxy>),
+    GrpcProxyHelp,
 }
 
 /// All that is needed to start.
@@ -111,10 +115,10 @@ pub(crate) fn gather(
     arguments: &[OsString],
     environment: &BTreeMap<String, String>,
 ) -> Result<Command, Refusal> {
-    if let Some((first, rest)) = arguments.split_first()
-        && first == "gateway"
-    {
-        return gateway::gather(rest);
+    match arguments.split_first() {
+        Some((first, rest)) if first == "gateway" => return gateway::gather(rest),
+        Some((first, rest)) if first == "grpc-proxy" => return grpc_proxy::gather(rest),
+        Some(_) | None => {}
     }
     let line = argv::parse(arguments, flags::GROUPS)?;
     match line.asks {

@@ -7,6 +7,7 @@
 mod clustering;
 pub(crate) mod gates;
 pub(crate) mod gateway;
+pub(crate) mod grpc_proxy;
 mod help;
 mod logging;
 mod member;

@@ -3,7 +3,7 @@
 //! Nothing is looked into, and so TLS and every protocol pass. A connection that a member has ended
 //! ends for its client too: the client comes again, and another member takes it.
 
-mod lookup;
+pub(crate) mod lookup;
 mod targets;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -36,7 +36,7 @@ const RUNTIME_TIMEOUT: Duration = Duration::from_millis(50);
 /// Serves until a signal, whose number is returned. The error is one line.
 pub(crate) fn run(gateway: &Gateway) -> Result<i32, String> {
     // Nobody changes the level at run time.
-    drop(logging::start(&logging::Settings::json()?)?);
+    drop(logging::start(&logging::Settings::json("info")?)?);
     let runtime = runtime().map_err(|error| format!("start the network threads: {error}"))?;
     let signal = runtime.block_on(serve(gateway))?;
     runtime.shutdown_timeout(RUNTIME_TIMEOUT);

@@ -24,9 +24,9 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// For what exists only since etcd logs as zap does: JSON on standard error.
-    pub(crate) fn json() -> Result<Self, String> {
-        let (format, levels) = (Format::Json, Levels::all("info")?);
+    /// For what exists only since etcd logs as zap does: JSON on standard error, from this level on.
+    pub(crate) fn json(level: &str) -> Result<Self, String> {
+        let (format, levels) = (Format::Json, Levels::all(level)?);
         Ok(Self { format, levels, outputs: outputs::parse("default") })
     }
 }

@@ -8,6 +8,7 @@ mod discovery;
 mod flags;
 mod founding;
 mod gateway;
+mod grpc_proxy;
 mod image;
 mod listen;
 mod logging;
@@ -25,7 +26,7 @@ use std::{
     process::ExitCode,
 };
 
-use config::{Command, Config, Gateway, Refusal};
+use config::{Command, Config, Gateway, GrpcProxy, Refusal};
 use serve::Ended;
 
 /// The system's own keeps what the flusher frees: a member then takes half as much again.
@@ -48,6 +49,8 @@ fn main() -> ExitCode {
         Ok(Command::Start(config)) => start(*config),
         Ok(Command::Gateway(gateway)) => start_gateway(&gateway),
         Ok(Command::GatewayHelp) => print(&flags::gateway::help()),
+        Ok(Command::GrpcProxy(proxy)) => start_grpc_proxy(&proxy),
+        Ok(Command::GrpcProxyHelp) => print(&flags::grpc_proxy::help()),
         Err(refusal) => {
             complain(&refusal.to_string());
             match refusal {
@@ -112,6 +115,16 @@ fn start(config: Config) -> ExitCode {
 
 fn start_gateway(gateway: &Gateway) -> ExitCode {
     match gateway::run(gateway) {
+        Ok(signal) => signals::end_by(signal),
+        Err(reason) => {
+            complain(&reason);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_grpc_proxy(proxy: &GrpcProxy) -> ExitCode {
+    match grpc_proxy::run(proxy) {
         Ok(signal) => signals::end_by(signal),
         Err(reason) => {
             complain(&reason);

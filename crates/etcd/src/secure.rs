@@ -15,7 +15,7 @@ use crate::{
 /// The protocols that are spoken over TLS.
 const ALPN: [&str; 1] = ["http/1.1"];
 /// What clients may speak.
-const CLIENTS_ALPN: [&str; 2] = ["h2", "http/1.1"];
+pub(crate) const CLIENTS_ALPN: [&str; 2] = ["h2", "http/1.1"];
 
 /// What the ports and the members need.
 #[derive(Debug, Default)]

@@ -14,7 +14,7 @@ use rustls::{
 };
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
-use crate::Error;
+use crate::{Error, names::Names};
 
 /// Certificates and CRLs are small; whatever is larger is not one.
 const BYTES_MAX: u64 = 16 << 20;
@@ -97,6 +97,13 @@ fn is_of(identity: &CertifiedKey) -> Result<bool, rustls::Error> {
             Ok(of_key.is_none_or(|key| key.as_ref() == parsed.subject_pki.raw))
         }
     }
+}
+
+/// The common name in the first certificate of a file; empty if it has none.
+pub fn common_name(path: &Path) -> Result<String, Error> {
+    let found = certificates(path)?;
+    let names = found.first().map(Names::of).transpose().map_err(|why| bad(path, &why))?;
+    Ok(names.unwrap_or_default().common_name)
 }
 
 /// Whom a bundle of CAs trusts, and its certificates.

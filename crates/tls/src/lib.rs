@@ -30,6 +30,7 @@ use std::path::PathBuf;
 pub use accept::{Acceptor, ServerStream};
 pub use auto::self_signed;
 pub use connect::{ClientStream, Connector};
+pub use files::common_name;
 pub use settings::Settings;
 pub use socket::Socket;
 pub use standing::Standing;

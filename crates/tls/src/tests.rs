@@ -245,10 +245,10 @@ async fn an_exchanged_authority_counts_at_the_next_handshake() {
 async fn stand(server: &Acceptor, client: &Connector) -> (ServerStream, ClientStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let serve = async { server.accept(listener.accept().await.unwrap().0).await.unwrap() };
+    let serve = async { server.accept(listener.accept().await.unwrap().0.into()).await.unwrap() };
     let ask = async {
         let tcp = TcpStream::connect(address).await.unwrap();
-        client.connect("127.0.0.1", tcp).await.unwrap()
+        client.connect("127.0.0.1", tcp.into()).await.unwrap()
     };
     tokio::join!(serve, ask)
 }

@@ -5,7 +5,7 @@ use super::manifest::Crate;
 /// Top first. A crate sees only rows below its own.
 const ROWS: &[&[&str]] = &[
     &["etcd", "etcdctl", "etcdutl"],
-    &["commandline"],
+    &["commandline", "grpc-proxy"],
     &["api"],
     &["server"],
     &["peer", "client", "import"],
@@ -58,7 +58,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("slog", &["member"]),
     ("tokio-rustls", &["tls"]),
     ("tokio-tungstenite", &["api"]),
-    ("tower-service", &["api", "client"]),
+    ("tower-service", &["api", "client", "grpc-proxy"]),
     ("tracing-subscriber", &["etcd"]),
     ("x509-parser", &["tls"]),
 ];

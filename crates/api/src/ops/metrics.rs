@@ -9,7 +9,10 @@ mod v3;
 
 use std::{
     fmt::Display,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -54,7 +57,7 @@ const STATUSES: [u16; 7] = [400, 401, 403, 404, 412, 503, 500];
 pub(crate) struct Counters {
     by_kind: [Requests; 5],
     watches: AtomicU64,
-    pub(crate) grpc: GrpcCounters,
+    pub(crate) grpc: Arc<GrpcCounters>,
 }
 
 #[derive(Debug, Default)]

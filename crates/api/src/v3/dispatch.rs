@@ -1,6 +1,6 @@
 //! From a path to a service.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc};
 
 use base::code::message_too_large;
 use http::{HeaderMap, Request, Response, header};
@@ -36,7 +36,10 @@ use super::{
     reflection::Reflection,
     watch::Watch,
 };
-use crate::{context::Context, ops::metrics::grpc::Traffic};
+use crate::{
+    context::{Context, Grpc},
+    ops::metrics::grpc::Traffic,
+};
 
 /// What gRPC's messages may be larger than the request that they carry, as in etcd.
 pub(super) const OVERHEAD_BYTES: usize = 512 * 1024;
@@ -96,55 +99,6 @@ impl Services {
         }
     }
 
-    /// Where the bytes of connections are counted.
-    pub(crate) fn traffic(&self) -> Arc<Traffic> {
-        Arc::clone(&self.context.counters.grpc.traffic)
-    }
-
-    /// What a client leaves at least between two questions for a sign of life.
-    pub(crate) fn keepalive_min_time(&self) -> Duration {
-        self.context.config.grpc.keepalive_min_time
-    }
-
-    /// How connections are served.
-    pub(crate) fn http2(&self) -> http2::Builder<TokioExecutor> {
-        let limits = &self.context.config.grpc;
-        let mut builder = http2::Builder::new(TokioExecutor::new());
-        builder
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(limits.streams_max)
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .max_send_buf_size(SEND_BYTES_MAX)
-            .max_header_list_size(HEAD_BYTES_MAX)
-            .keep_alive_interval(Some(limits.keepalive_interval).filter(|_| limits.asks_for_life()))
-            .keep_alive_timeout(limits.keepalive_timeout);
-        builder
-    }
-
-    /// Answers one request, which may be a stream of them.
-    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        let (at, method) = match Method::find(request.uri().path()) {
-            Ok(found) => found,
-            Err(text) => return refuse(&Status::unimplemented(text)),
-        };
-        let headers = request.headers();
-        let begun = guard::begin(&self.context, (at, method), headers);
-        let call = match begun.and_then(|call| check_encoding(headers).map(|()| call)) {
-            Ok(call) => call,
-            Err(status) => return refuse(&status),
-        };
-        let patience = guard::patience_of(headers).filter(|_| method.is_unary());
-        let response = match patience {
-            None => self.call(method, request).await,
-            // Whoever has gone away waits for nothing, and holds nothing up.
-            Some(patience) => time::timeout(patience, self.call(method, request))
-                .await
-                .unwrap_or_else(|_| refuse(&deadline_exceeded())),
-        };
-        Body::counted(call, response)
-    }
-
     async fn call(&self, method: &Method, request: Request<Incoming>) -> Response<Body> {
         match method.service {
             "etcdserverpb.KV" if method.name == "Range" => {
@@ -167,6 +121,64 @@ impl Services {
     }
 }
 
+/// Who answers calls on a port.
+pub(crate) trait Calls: Send + Sync + 'static {
+    /// Where the bytes of connections are counted.
+    fn traffic(&self) -> Arc<Traffic>;
+
+    fn limits(&self) -> &Grpc;
+
+    /// Answers one request, which may be a stream of them.
+    fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Response<Body>> + Send;
+}
+
+/// How connections are served.
+pub(crate) fn http2(limits: &Grpc) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams_max)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(SEND_BYTES_MAX)
+        .max_header_list_size(HEAD_BYTES_MAX)
+        .keep_alive_interval(Some(limits.keepalive_interval).filter(|_| limits.asks_for_life()))
+        .keep_alive_timeout(limits.keepalive_timeout);
+    builder
+}
+
+impl Calls for Services {
+    fn traffic(&self) -> Arc<Traffic> {
+        Arc::clone(&self.context.counters.grpc.traffic)
+    }
+
+    fn limits(&self) -> &Grpc {
+        &self.context.config.grpc
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let (at, method) = match Method::find(request.uri().path()) {
+            Ok(found) => found,
+            Err(text) => return refuse(&Status::unimplemented(text)),
+        };
+        let headers = request.headers();
+        let begun = guard::begin(&self.context, (at, method), headers);
+        let call = match begun.and_then(|call| check_encoding(headers).map(|()| call)) {
+            Ok(call) => call,
+            Err(status) => return refuse(&status),
+        };
+        let patience = guard::patience_of(headers).filter(|_| method.is_unary());
+        let response = match patience {
+            None => self.call(method, request).await,
+            // Whoever has gone away waits for nothing, and holds nothing up.
+            Some(patience) => time::timeout(patience, self.call(method, request))
+                .await
+                .unwrap_or_else(|_| refuse(&deadline_exceeded())),
+        };
+        Body::counted(call, response)
+    }
+}
+
 async fn call<S>(service: &S, request: Request<Incoming>) -> Response<Body>
 where
     S: Service<Request<Incoming>, Response = Response<tonic::body::Body>, Error = Infallible>
@@ -179,7 +191,7 @@ where
 }
 
 /// What our library says of a message that is too large clients expect with another code.
-fn in_words_of_go(response: Response<tonic::body::Body>) -> Response<tonic::body::Body> {
+pub(crate) fn in_words_of_go(response: Response<tonic::body::Body>) -> Response<tonic::body::Body> {
     if !response.headers().contains_key("grpc-status") {
         return response;
     }
@@ -190,12 +202,12 @@ fn in_words_of_go(response: Response<tonic::body::Body>) -> Response<tonic::body
     }
 }
 
-fn refuse(status: &Status) -> Response<Body> {
+pub(crate) fn refuse(status: &Status) -> Response<Body> {
     status.clone().into_http().map(Body::grpc)
 }
 
 /// As the original tells it, which gives up by itself too.
-fn deadline_exceeded() -> Status {
+pub(crate) fn deadline_exceeded() -> Status {
     Status::deadline_exceeded("context deadline exceeded")
 }
 
@@ -206,7 +218,7 @@ fn encoding(headers: &HeaderMap) -> Option<&[u8]> {
 }
 
 /// etcd takes gzip.
-fn check_encoding(headers: &HeaderMap) -> Result<(), Status> {
+pub(crate) fn check_encoding(headers: &HeaderMap) -> Result<(), Status> {
     match encoding(headers) {
         None | Some(b"gzip") => Ok(()),
         Some(other) => {

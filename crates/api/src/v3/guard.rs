@@ -27,7 +27,7 @@ pub(crate) fn begin(
     metadata: &HeaderMap,
 ) -> Result<Call, Status> {
     check(context, method, metadata)?;
-    Ok(Call::begin(context, at))
+    Ok(Call::begin(&context.counters.grpc, at))
 }
 
 /// Whether a method may be called with this metadata, here and now; counts who calls. In etcd's

@@ -28,6 +28,7 @@ use state::kv::{self, watch::Next};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
+pub use self::fragments::cut;
 use self::wakes::Wakes;
 use super::{
     failure,
@@ -276,7 +277,7 @@ impl WatchStream {
                 let answer = WatchResponse { events, ..self.answer(watch_id, revision) };
                 if fragments {
                     let bytes_max = self.context.config.grpc.request_bytes_max;
-                    self.out.extend(fragments::cut(answer, bytes_max));
+                    self.out.extend(cut(answer, bytes_max));
                 } else {
                     self.out.push_back(answer);
                 }

@@ -7,6 +7,7 @@ use std::{
 
 use http::HeaderMap;
 use hyper::client::conn::http2::SendRequest;
+use parking_lot::RwLock;
 use tokio::time::Instant;
 use tonic::body::Body;
 
@@ -30,12 +31,14 @@ pub struct Client {
     pub(super) shared: Arc<Shared>,
     pub(super) deadline: Option<Instant>,
     needs_leader: bool,
+    /// Sent with every call instead of what this client has to say of itself.
+    behalf: Option<Arc<HeaderMap>>,
 }
 
 #[derive(Debug)]
 pub(super) struct Shared {
     /// Never empty.
-    pub(super) lines: Vec<Arc<Line>>,
+    lines: RwLock<Arc<[Arc<Line>]>>,
     /// Who is asked next: calls go round.
     pub(super) next: AtomicUsize,
     pub(super) config: Config,
@@ -47,18 +50,19 @@ impl Client {
     ///
     /// Files of TLS are read at once, so that what is wrong with them is told.
     pub fn new(endpoints: &[impl AsRef<str>], config: Config) -> Result<Self, Error> {
-        let line = |text: &str| -> Result<Arc<Line>, Error> {
-            let endpoint = endpoint(text, config.tls.is_some())?;
-            Ok(Arc::new(Line::new(endpoint, &config)?))
-        };
-        let lines: Result<Vec<_>, _> = endpoints.iter().map(|text| line(text.as_ref())).collect();
-        let lines = lines?;
-        if lines.is_empty() {
-            return Err(Error::NoEndpoints);
-        }
+        let lines = RwLock::new(lines(endpoints, &config, &[])?);
         let token = Token::new(&config);
         let shared = Shared { lines, next: AtomicUsize::new(0), config, token };
-        Ok(Self { shared: Arc::new(shared), deadline: None, needs_leader: false })
+        let shared = Arc::new(shared);
+        Ok(Self { shared, deadline: None, needs_leader: false, behalf: None })
+    }
+
+    /// Asks at `endpoints` from now on; connections to those that were there before are kept. After
+    /// an error all is as it was.
+    pub fn set_endpoints(&self, endpoints: &[impl AsRef<str>]) -> Result<(), Error> {
+        let lines = lines(endpoints, &self.shared.config, &self.lines())?;
+        *self.shared.lines.write() = lines;
+        Ok(())
     }
 
     /// The same client, whose calls end at `deadline` with [`Error::Deadline`].
@@ -84,14 +88,30 @@ impl Client {
         Self { needs_leader: true, ..self.clone() }
     }
 
+    /// The same client, whose calls carry these headers of gRPC and none of its own: what somebody
+    /// said for whom it asks. Without a token there it has none.
+    #[must_use]
+    pub fn on_behalf(&self, headers: HeaderMap) -> Self {
+        Self { behalf: Some(Arc::new(headers)), ..self.clone() }
+    }
+
+    /// Whether it asks for somebody else.
+    pub(super) fn is_on_behalf(&self) -> bool {
+        self.behalf.is_some()
+    }
+
     /// Where it asks.
     pub fn endpoints(&self) -> Vec<Endpoint> {
-        self.shared.lines.iter().map(|line| line.endpoint.clone()).collect()
+        self.lines().iter().map(|line| line.endpoint.clone()).collect()
+    }
+
+    pub(super) fn lines(&self) -> Arc<[Arc<Line>]> {
+        Arc::clone(&self.shared.lines.read())
     }
 
     /// One line for each endpoint that did not serve when it was asked last.
     pub(super) fn troubles(&self) -> Vec<String> {
-        self.shared.lines.iter().filter_map(|line| line.trouble()).collect()
+        self.lines().iter().filter_map(|line| line.trouble()).collect()
     }
 
     pub(super) fn out_of_time(&self) -> Error {
@@ -111,14 +131,10 @@ impl Client {
         sender: SendRequest<Body>,
         token: Option<&str>,
     ) -> Channel {
-        let mut headers = HeaderMap::new();
-        set(&mut headers, "client-api-version", API_VERSION);
-        if self.needs_leader {
-            set(&mut headers, "hasleader", "true");
-        }
-        if let Some(token) = token {
-            set(&mut headers, "token", token);
-        }
+        let mut headers = match &self.behalf {
+            Some(headers) => headers.as_ref().clone(),
+            None => self.own_headers(token),
+        };
         if let Some(deadline) = self.deadline {
             let left = deadline.saturating_duration_since(Instant::now()).as_millis();
             let left = left.clamp(1, TIMEOUT_MILLIS_MAX);
@@ -127,6 +143,35 @@ impl Client {
         let answer_bytes_max = self.shared.config.answer_bytes_max;
         Channel { sender, origin: line.origin.clone(), headers, answer_bytes_max }
     }
+
+    fn own_headers(&self, token: Option<&str>) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        set(&mut headers, "client-api-version", API_VERSION);
+        if self.needs_leader {
+            set(&mut headers, "hasleader", "true");
+        }
+        if let Some(token) = token {
+            set(&mut headers, "token", token);
+        }
+        headers
+    }
+}
+
+/// A line to each endpoint: of those that are `known`, the same.
+fn lines(
+    endpoints: &[impl AsRef<str>],
+    config: &Config,
+    known: &[Arc<Line>],
+) -> Result<Arc<[Arc<Line>]>, Error> {
+    let line = |text: &str| -> Result<Arc<Line>, Error> {
+        let endpoint = endpoint(text, config.tls.is_some())?;
+        match known.iter().find(|line| line.endpoint == endpoint) {
+            Some(line) => Ok(Arc::clone(line)),
+            None => Ok(Arc::new(Line::new(endpoint, config)?)),
+        }
+    };
+    let lines: Result<Arc<[_]>, _> = endpoints.iter().map(|text| line(text.as_ref())).collect();
+    lines.and_then(|lines| if lines.is_empty() { Err(Error::NoEndpoints) } else { Ok(lines) })
 }
 
 /// What has no scheme is https exactly if there is something for TLS.

@@ -19,6 +19,13 @@ pub struct Config {
     pub keepalive_time: Duration,
     /// How long the answer to a ping may take, before the connection is given up.
     pub keepalive_timeout: Duration,
+    /// Connections are tried also while no call is under way on them.
+    pub keepalive_while_idle: bool,
+    /// How long a call looks for an endpoint that connects, before it ends with [`Error::Lost`].
+    /// `None`: as long as its deadline lets it.
+    ///
+    /// [`Error::Lost`]: super::Error::Lost
+    pub reach_timeout: Option<Duration>,
     /// The largest request that is sent.
     pub request_bytes_max: usize,
     /// The largest message that is taken.
@@ -39,6 +46,8 @@ impl Default for Config {
             dial_timeout: Duration::from_secs(2),
             keepalive_time: Duration::from_secs(2),
             keepalive_timeout: Duration::from_secs(6),
+            keepalive_while_idle: false,
+            reach_timeout: None,
             request_bytes_max: REQUEST_BYTES_MAX,
             answer_bytes_max: ANSWER_BYTES_MAX,
             tls: None,

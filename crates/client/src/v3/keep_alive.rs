@@ -29,17 +29,20 @@ const FIRST: Duration = Duration::from_secs(10);
 impl Client {
     /// Renews a lease once.
     pub async fn keep_alive_once(&self, lease: i64) -> Result<LeaseKeepAliveResponse, Error> {
+        let answer = self.renew(lease).await?;
+        if answer.ttl > 0 { Ok(answer) } else { Err(lease_not_found().into()) }
+    }
+
+    /// The same, where a lease that is not there is no error: its time to live is zero.
+    pub async fn renew(&self, lease: i64) -> Result<LeaseKeepAliveResponse, Error> {
         let mut open = self.open_keep_alive(lease).await?;
         let answer = open.answers.message();
         let answer = match self.deadline {
             Some(deadline) => timeout_at(deadline, answer).await.map_err(|_| self.out_of_time())?,
             None => answer.await,
         };
-        match answer.map_err(|status| broken(&status))? {
-            Some(answer) if answer.ttl > 0 => Ok(answer),
-            Some(_) => Err(lease_not_found().into()),
-            None => Err(Error::Lost { why: "the stream ended without an answer".to_owned() }),
-        }
+        let ended = || Error::Lost { why: "the stream ended without an answer".to_owned() };
+        answer.map_err(|status| broken(&status))?.ok_or_else(ended)
     }
 
     /// Renews a lease for as long as [`KeepAlive::next`] is called.

@@ -32,6 +32,9 @@ const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 const ALPN: [&str; 1] = ["h2"];
 /// What servers are called that are reached by a file, as grpc-go does.
 const AT_A_FILE: &str = "http://localhost/";
+/// A machine that vanished without a word is noticed by this, also where there are no pings.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+const KEEPALIVE_RETRIES: u32 = 4;
 /// An endpoint that failed is asked after the others for so long.
 const AVOIDED: Duration = Duration::from_secs(5);
 
@@ -44,6 +47,7 @@ pub(super) struct Line {
     dial_timeout: Duration,
     keepalive_time: Duration,
     keepalive_timeout: Duration,
+    keepalive_while_idle: bool,
     notice: Option<Notice>,
     open: tokio::sync::Mutex<Option<SendRequest<Body>>>,
     trouble: Mutex<Option<Trouble>>,
@@ -77,6 +81,7 @@ impl Line {
             dial_timeout: config.dial_timeout,
             keepalive_time: config.keepalive_time,
             keepalive_timeout: config.keepalive_timeout,
+            keepalive_while_idle: config.keepalive_while_idle,
             notice: config.notice.clone(),
             open: tokio::sync::Mutex::new(None),
             trouble: Mutex::new(None),
@@ -124,7 +129,8 @@ impl Line {
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .keep_alive_interval(pings(self.keepalive_time))
-            .keep_alive_timeout(self.keepalive_timeout);
+            .keep_alive_timeout(self.keepalive_timeout)
+            .keep_alive_while_idle(self.keepalive_while_idle);
         let (sender, connection) = builder.handshake(wire).await.map_err(io::Error::other)?;
         // It ends with its last sender. How is told to each call that was on it.
         tokio::spawn(async move { drop(connection.await) });
@@ -179,6 +185,9 @@ fn dialer(endpoint: &Endpoint, config: &Config) -> Result<AnyDialer, tls::Error>
     let mut connector = HttpConnector::new();
     connector.set_connect_timeout(Some(config.dial_timeout));
     connector.set_nodelay(true);
+    connector.set_keepalive(Some(KEEPALIVE));
+    connector.set_keepalive_interval(Some(KEEPALIVE));
+    connector.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
     Dialer::new(connector, settings, &ALPN, None).map(AnyDialer::Network)
 }
 

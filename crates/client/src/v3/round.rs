@@ -9,7 +9,7 @@ use base::Refused;
 use hyper::client::conn::http2::SendRequest;
 use tokio::{
     task::JoinSet,
-    time::{sleep, timeout_at},
+    time::{sleep, timeout, timeout_at},
 };
 use tonic::{Code, Response, Status, body::Body};
 
@@ -65,7 +65,7 @@ impl Client {
     {
         let mut round = Round::new(self, policy);
         loop {
-            let (line, sender) = self.connect().await;
+            let (line, sender) = self.reach().await?;
             let token = match policy {
                 Policy::WithoutToken => None,
                 Policy::Repeatable | Policy::Once => self.token().await?,
@@ -80,12 +80,20 @@ impl Client {
         }
     }
 
+    /// As [`Self::connect`], for as long as the configuration says.
+    async fn reach(&self) -> Result<(Arc<Line>, SendRequest<Body>), Error> {
+        let Some(limit) = self.shared.config.reach_timeout else { return Ok(self.connect().await) };
+        timeout(limit, self.connect()).await.map_err(|_| Error::Lost {
+            why: format!("no endpoint can be reached: {}", self.troubles().join("; ")),
+        })
+    }
+
     /// A connection to the endpoint whose turn it is, or to the first that can be reached.
     async fn connect(&self) -> (Arc<Line>, SendRequest<Body>) {
         let mut pause = PAUSE_MIN;
         loop {
             let turn = self.shared.next.fetch_add(1, Ordering::Relaxed);
-            let order = in_order(&self.shared.lines, turn);
+            let order = in_order(&self.lines(), turn);
             if let Some(found) = first_ready(order).await {
                 return found;
             }
@@ -177,7 +185,7 @@ impl<'a> Round<'a> {
 
     /// Once every endpoint had its turn, a moment passes.
     async fn again(&mut self) -> Result<(), Error> {
-        if self.client.shared.lines.iter().all(|line| line.is_avoided()) {
+        if self.client.lines().iter().all(|line| line.is_avoided()) {
             sleep(jittered(self.pause)).await;
             self.pause = (self.pause * 2).min(PAUSE_MAX);
         }
@@ -187,7 +195,7 @@ impl<'a> Round<'a> {
     /// Whether another endpoint, or the same one a little later, may say something else.
     fn is_passing(&self, refusal: &Refusal) -> bool {
         let is_learners = refusal.message == Refused::NotSupportedForLearner.text();
-        refusal.code == Code::Unavailable || (is_learners && self.client.shared.lines.len() > 1)
+        refusal.code == Code::Unavailable || (is_learners && self.client.lines().len() > 1)
     }
 
     /// Whether the call was refused for its token alone, and is worth another one.

@@ -44,6 +44,9 @@ impl Token {
 impl Client {
     /// The token to send; credentials are exchanged for one if that has not been done.
     pub(super) async fn token(&self) -> Result<Option<String>, Error> {
+        if self.is_on_behalf() {
+            return Ok(None);
+        }
         let known = self.shared.token.known.lock().clone();
         match known {
             Known::Token(token) => Ok(Some(token)),

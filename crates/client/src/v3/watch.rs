@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base::Refused;
 use proto::etcdserverpb::{
-    WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse,
+    ResponseHeader, WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse,
     watch_request::RequestUnion,
 };
 use tokio::{sync::mpsc, time::sleep};
@@ -73,10 +73,34 @@ impl Watcher {
         Asker(self.ask.clone())
     }
 
+    /// Waits until a server has taken the watch; its header then, whose revision is the one before
+    /// what the watch tells if it has no start. To be called before [`Watcher::next`].
+    pub async fn created(&mut self) -> Result<ResponseHeader, Error> {
+        loop {
+            let answer = self.answer().await?;
+            if answer.created && !answer.canceled {
+                let header = answer.header.unwrap_or_default();
+                self.taken(answer)?;
+                return Ok(header);
+            }
+            self.taken(answer)?;
+        }
+    }
+
     /// Waits for what comes next: events, or none, which tells how far the watch has come.
     ///
     /// After an error the watch is over. Dropping the returned future loses no event.
     pub async fn next(&mut self) -> Result<WatchResponse, Error> {
+        loop {
+            let answer = self.answer().await?;
+            if let Some(told) = self.taken(answer)? {
+                return Ok(told);
+            }
+        }
+    }
+
+    /// What the server says next, on a stream that is opened anew as often as it breaks.
+    async fn answer(&mut self) -> Result<WatchResponse, Error> {
         loop {
             if self.open.is_none() {
                 let open = self.open().await?;
@@ -93,11 +117,7 @@ impl Watcher {
                 }
             };
             match answer {
-                Ok(Some(answer)) => {
-                    if let Some(told) = self.taken(answer)? {
-                        return Ok(told);
-                    }
-                }
+                Ok(Some(answer)) => return Ok(answer),
                 Ok(None) => self.broke().await,
                 Err(status) => match Failed::of(&status) {
                     Failed::Refused(refusal) if !is_passing(&refusal) => return Err(refusal.into()),

@@ -89,9 +89,6 @@ fn needs_value(name: &str) -> Refusal {
 }
 
 fn stray(argument: &str) -> Refusal {
-    if argument == "grpc-proxy" {
-        return Refusal::Conflict(format!("etcd {argument} is not supported yet"));
-    }
     Refusal::Stray(argument.to_owned())
 }
 

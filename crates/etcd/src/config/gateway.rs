@@ -41,6 +41,8 @@ pub(crate) struct Discovery {
     /// Take all that is found, without a look at certificates.
     pub(crate) insecure: bool,
     pub(crate) trusted_ca_file: Option<PathBuf>,
+    /// The flag that names it.
+    pub(crate) trusted_ca_flag: &'static str,
 }
 
 /// `arguments`: what follows `etcd gateway`.
@@ -79,6 +81,7 @@ fn read(given: &Given) -> Result<Gateway, Refusal> {
                 .map_err(|reason| Refusal::Conflict(format!("--discovery-srv {reason}")))?,
             insecure: switch("insecure-discovery"),
             trusted_ca_file: file.map(PathBuf::from),
+            trusted_ca_flag: "trusted-ca-file",
         })
     };
     let listen_text = text("listen-addr");
@@ -123,7 +126,7 @@ pub(crate) fn targets(text: &str) -> Result<Vec<Target>, Refusal> {
 }
 
 /// Of `host:port`; an IPv6 address stands in brackets.
-fn host_and_port(text: &str) -> Option<(String, u16)> {
+pub(super) fn host_and_port(text: &str) -> Option<(String, u16)> {
     let (host, port) = text.rsplit_once(':')?;
     let host = match host.strip_prefix('[') {
         Some(rest) => rest.strip_suffix(']')?,
@@ -186,6 +189,7 @@ mod tests {
             domain: Domain { name: "example.com".to_owned(), service_name: "x".to_owned() },
             insecure: true,
             trusted_ca_file: Some(PathBuf::from("ca.pem")),
+            trusted_ca_flag: "trusted-ca-file",
         };
         assert_eq!(gateway(line).discovery, Some(expected));
     }

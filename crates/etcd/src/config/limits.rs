@@ -10,7 +10,7 @@ use super::given::Given;
 /// Above it etcd warns.
 const REQUEST_BYTES_RECOMMENDED: u64 = 10 << 20;
 /// A client that stops sending is not found out in less time than a packet may take.
-const KEEPALIVE_MIN: Duration = Duration::from_secs(1);
+pub(super) const KEEPALIVE_MIN: Duration = Duration::from_secs(1);
 
 /// What is taken, but not as it was meant.
 pub(super) fn warn(given: &mut Given) {

@@ -102,7 +102,7 @@ fn a_wrong_command_line_is_refused_with_advice() {
     check(&["stray"], false, "\"stray\" is not a valid flag");
     check(&["--debug", "true"], false, "\"true\" is not a valid flag");
     check(&["--", "--name=x"], false, "\"--name=x\" is not a valid flag");
-    check(&["grpc-proxy", "start"], false, "etcd grpc-proxy is not supported yet");
+    check(&["grpc-proxy", "stop"], false, "unknown command \"stop\" for \"etcd grpc-proxy\"");
     check(&["gateway", "stop"], false, "unknown command \"stop\" for \"etcd gateway\"");
     check(&["---name"], false, "not a valid flag");
     check(&["--snapshot-count=-1"], true, "invalid value \"-1\" for --snapshot-count");

@@ -23,25 +23,34 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Where the members are. The error is one line.
 pub(super) async fn targets(gateway: &Gateway) -> Result<Vec<Target>, String> {
     let Some(discovery) = &gateway.discovery else { return Ok(gateway.targets.clone()) };
-    let found = records::client_targets(&discovery.domain).await?;
-    tell(discovery, "discovered cluster from SRV", &found);
-    let found = if discovery.insecure { found } else { validated(discovery, found).await? };
+    let found = discovered(discovery).await?;
     if found.is_empty() && gateway.has_endpoints {
         return Ok(gateway.targets.clone());
     }
     if found.is_empty() {
-        return Err(format!(
-            "no endpoints found: --discovery-srv {} leads to none whose certificate is good: see the \
-             log, give their authority with --trusted-ca-file, or --insecure-discovery where members \
-             speak no TLS",
-            discovery.domain.name
-        ));
+        return Err(nobody(discovery));
     }
     let target = |one: srv::Target| {
         let srv::Target { host, port, priority, weight, .. } = one;
         Target { host, port, priority, weight }
     };
     Ok(found.into_iter().map(target).collect())
+}
+
+/// What records say, as far as it may be believed.
+pub(crate) async fn discovered(discovery: &Discovery) -> Result<Vec<srv::Target>, String> {
+    let found = records::client_targets(&discovery.domain).await?;
+    tell(discovery, "discovered cluster from SRV", &found);
+    if discovery.insecure { Ok(found) } else { validated(discovery, found).await }
+}
+
+/// What there is to say if that is nobody.
+pub(crate) fn nobody(discovery: &Discovery) -> String {
+    format!(
+        "no endpoints found: --discovery-srv {} leads to none whose certificate is good: see the log, \
+         give their authority with --{}, or --insecure-discovery where members speak no TLS",
+        discovery.domain.name, discovery.trusted_ca_flag
+    )
 }
 
 fn tell(discovery: &Discovery, what: &str, found: &[srv::Target]) {
@@ -63,8 +72,8 @@ async fn validated(
         server_name: Some(discovery.domain.bare().to_owned()),
         ..Settings::default()
     };
-    let connector =
-        Connector::new(settings, &[]).map_err(|why| format!("--trusted-ca-file: {why}"))?;
+    let connector = Connector::new(settings, &[])
+        .map_err(|why| format!("--{}: {why}", discovery.trusted_ca_flag))?;
     let dialer = Dialer::with_tls(Arc::new(connector));
     let mut judged = JoinSet::new();
     for (at, target) in found.iter().enumerate() {

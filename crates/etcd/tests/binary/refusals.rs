@@ -63,7 +63,12 @@ fn flags_that_make_no_sense_together() {
 #[test]
 fn what_does_not_exist_yet() {
     check(&["--auth-token=jwt,pub-key=x"], 1, "this kind of token is not supported yet");
-    check(&["grpc-proxy", "start"], 1, "etcd grpc-proxy is not supported yet");
+    check(
+        &["grpc-proxy", "start", "--experimental-leasing-prefix=l"],
+        1,
+        "--experimental-leasing-prefix: leasing of keys to proxies is not supported yet: leave it out",
+    );
+    check(&["grpc-proxy", "stop"], 1, "unknown command \"stop\" for \"etcd grpc-proxy\"");
 }
 
 #[test]
@@ -82,6 +87,26 @@ fn a_gateway_that_leads_nowhere() {
                   gateway listen addr";
     check(&["--endpoints=http://127.0.0.1:23790"], itself);
     check(&["--listen-addr=0.0.0.0:23790", "--endpoints=127.0.0.1:23790"], itself);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("--listen-addr={}", taken.local_addr().unwrap());
+    check(
+        &[&listen],
+        "is in use: stop the process that has it, or give another one with --listen-addr",
+    );
+}
+
+#[test]
+fn a_grpc_proxy_that_cannot_serve() {
+    let check = |flags: &[&str], part| {
+        let Ran { status, stderr, .. } =
+            refused(&[&["grpc-proxy", "start"], flags].concat(), |_| {});
+        assert_eq!(status.code(), Some(1), "{flags:?}: {stderr}");
+        assert!(stderr.lines().last().unwrap_or_default().contains(part), "{flags:?}: {stderr}");
+    };
+    let any = "--listen-addr=127.0.0.1:0";
+    check(&[any, "--endpoints=ftp://a:1"], "must begin with http:// or https://");
+    check(&[any, "--cert-file=missing", "--key-file=missing"], "cannot read missing: ");
+    check(&[any, "--cacert=missing", "--endpoints=a:1"], "cannot read missing: ");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = format!("--listen-addr={}", taken.local_addr().unwrap());
     check(

@@ -13,10 +13,7 @@ use parking_lot::RwLock;
 use tonic::Code;
 
 use super::Page;
-use crate::{
-    context::Context,
-    v3::methods::{METHODS, Method},
-};
+use crate::v3::methods::{METHODS, Method};
 
 /// Clients choose what version they tell of: of so many there is a count each, of the others one.
 const VERSIONS_MAX: usize = 64;
@@ -123,18 +120,18 @@ impl GrpcCounters {
 
 /// A call that has begun. One that goes before it has ended was given up by its client.
 pub(crate) struct Call {
-    context: Arc<Context>,
+    counters: Arc<GrpcCounters>,
     /// The method's place in [`METHODS`].
     at: usize,
     has_ended: bool,
 }
 
 impl Call {
-    pub(crate) fn begin(context: &Arc<Context>, at: usize) -> Self {
-        if let Some(calls) = context.counters.grpc.calls(at) {
+    pub(crate) fn begin(counters: &Arc<GrpcCounters>, at: usize) -> Self {
+        if let Some(calls) = counters.calls(at) {
             calls.started.fetch_add(1, Relaxed);
         }
-        Self { context: Arc::clone(context), at, has_ended: false }
+        Self { counters: Arc::clone(counters), at, has_ended: false }
     }
 
     /// It has ended if these headers, or trailers, say how.
@@ -148,7 +145,7 @@ impl Call {
         if std::mem::replace(&mut self.has_ended, true) {
             return;
         }
-        let calls = self.context.counters.grpc.calls(self.at);
+        let calls = self.counters.calls(self.at);
         let number = usize::try_from(i32::from(code)).unwrap_or_default();
         if let Some(count) = calls.and_then(|calls| calls.handled.get(number)) {
             count.fetch_add(1, Relaxed);
@@ -162,7 +159,7 @@ impl Drop for Call {
     }
 }
 
-pub(super) fn of_grpc(page: &mut Page, counters: &GrpcCounters) {
+pub(crate) fn of_grpc(page: &mut Page, counters: &GrpcCounters) {
     let name = "etcd_server_client_requests_total";
     page.begin(name, "Calls by kind and by the version of the client.", "counter");
     for (kind, counts) in ["unary", "stream"].into_iter().zip(&counters.clients) {

@@ -4,7 +4,7 @@ use proto::{Message as _, etcdserverpb::WatchResponse};
 
 /// Cuts an answer into several of at most so many bytes each, unless a single event is larger. All
 /// but the last say that more follows.
-pub(super) fn cut(mut answer: WatchResponse, bytes_max: usize) -> Vec<WatchResponse> {
+pub fn cut(mut answer: WatchResponse, bytes_max: usize) -> Vec<WatchResponse> {
     if answer.encoded_len() < bytes_max || answer.events.len() < 2 {
         return vec![answer];
     }

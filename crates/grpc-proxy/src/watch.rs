@@ -1,0 +1,248 @@
+//! `etcdserverpb.Watch`: one client's stream, with many watches on it.
+//!
+//! - `receiver`: one watch of a client
+//! - `hub`: where watches of the same keys meet; `group`: those that go together
+
+mod group;
+mod hub;
+mod receiver;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use base::{
+    Refused,
+    limits::{GRPC_PROXY_WATCHES_MAX, WATCHES_PER_STREAM_MAX},
+};
+use proto::etcdserverpb::{
+    ResponseHeader, WatchCreateRequest, WatchRequest, WatchResponse,
+    watch_create_request::FilterType, watch_request::RequestUnion,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::{behalf, failure::refused, generated::etcdserverpb::watch_server, proxy::stopped};
+
+pub(crate) use self::hub::Hub;
+use self::{
+    hub::{Keys, Turn},
+    receiver::{Outlet, Receiver, Wants},
+};
+
+/// Answers that wait for a client. Whoever is slower is told from history.
+const ANSWERS: usize = 256;
+/// The id in an answer that is about no single watch.
+const NO_WATCH: i64 = -1;
+
+pub(crate) struct Watch {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+#[tonic::async_trait]
+impl watch_server::Watch for Watch {
+    type WatchStream = ReceiverStream<Result<WatchResponse, Status>>;
+
+    async fn watch(
+        &self,
+        request: Request<Streaming<WatchRequest>>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let (send, answers) = mpsc::channel(ANSWERS);
+        let session = Session {
+            client: behalf::client(&self.hub.client, request.metadata()),
+            needs_leader: behalf::needs_leader(request.metadata()),
+            hub: Arc::clone(&self.hub),
+            outlet: Arc::new(Outlet::new(send)),
+            watches: BTreeMap::new(),
+            next_id: 0,
+            last: None,
+        };
+        tokio::spawn(session.serve(request.into_inner(), self.stop.clone()));
+        Ok(Response::new(ReceiverStream::new(answers)))
+    }
+}
+
+/// The watches of one stream.
+struct Session {
+    client: client::v3::Client,
+    needs_leader: bool,
+    hub: Arc<Hub>,
+    outlet: Arc<Outlet>,
+    watches: BTreeMap<i64, Arc<Receiver>>,
+    next_id: i64,
+    /// Of the last creation.
+    last: Option<oneshot::Receiver<()>>,
+}
+
+impl Session {
+    async fn serve(
+        mut self,
+        mut requests: Streaming<WatchRequest>,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let outlet = Arc::clone(&self.outlet);
+        let mut has_more = true;
+        loop {
+            let request = tokio::select! {
+                request = requests.message(), if has_more => request,
+                () = outlet.closed() => return,
+                () = stopped(&mut stop) => {
+                    outlet.end(refused(Refused::Stopped)).await;
+                    return;
+                }
+            };
+            match request {
+                Ok(Some(request)) => self.take(request).await,
+                // It goes on listening.
+                Ok(None) => has_more = false,
+                Err(status) => {
+                    outlet.end(status).await;
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn take(&mut self, request: WatchRequest) {
+        match request.request_union {
+            Some(RequestUnion::CreateRequest(request)) => {
+                if let Err(why) = self.create(&request) {
+                    self.refuse(why);
+                }
+            }
+            Some(RequestUnion::CancelRequest(request)) => self.cancel(request.watch_id).await,
+            Some(RequestUnion::ProgressRequest(_)) => self.ask_all(),
+            None => {}
+        }
+    }
+
+    fn create(&mut self, request: &WatchCreateRequest) -> Result<(), String> {
+        self.forget_ended();
+        if self.watches.len() >= WATCHES_PER_STREAM_MAX {
+            return Err(format!("more than {WATCHES_PER_STREAM_MAX} watches on one stream"));
+        }
+        let id = self.id(request.watch_id)?;
+        let place = Place::take(&self.hub.watches).ok_or_else(|| {
+            format!("more than {GRPC_PROXY_WATCHES_MAX} watches through this proxy")
+        })?;
+        let namespace = &self.hub.namespace;
+        let keys = Keys {
+            key: namespace.key(&request.key),
+            end: namespace.end(&request.range_end),
+            needs_leader: self.needs_leader,
+        };
+        let has = |filter: FilterType| request.filters.contains(&filter.into());
+        let receiver = Arc::new(Receiver::new(
+            id,
+            (keys, self.client.clone()),
+            Wants {
+                progress: request.progress_notify,
+                prev_kv: request.prev_kv,
+                fragment: request.fragment,
+                puts: !has(FilterType::Noput),
+                deletes: !has(FilterType::Nodelete),
+            },
+            AtomicI64::new(request.start_revision.max(0)),
+            (Arc::clone(&self.outlet), place),
+        ));
+        self.watches.insert(id, Arc::clone(&receiver));
+        let turn = Turn::behind(&mut self.last);
+        tokio::spawn(hub::follow(Arc::clone(&self.hub), receiver, Some(turn)));
+        Ok(())
+    }
+
+    /// Says so once those before have been answered.
+    fn refuse(&mut self, why: String) {
+        let (mut turn, outlet) = (Turn::behind(&mut self.last), Arc::clone(&self.outlet));
+        tokio::spawn(async move {
+            turn.comes().await;
+            outlet.send(not_created(why)).await;
+        });
+    }
+
+    fn id(&mut self, asked: i64) -> Result<i64, String> {
+        if asked != 0 {
+            let is_taken = self.watches.contains_key(&asked);
+            let text = "mvcc: duplicate watch ID provided on the WatchStream";
+            return if is_taken { Err(text.to_owned()) } else { Ok(asked) };
+        }
+        while self.watches.contains_key(&self.next_id) {
+            self.next_id += 1;
+        }
+        self.next_id += 1;
+        Ok(self.next_id - 1)
+    }
+
+    /// Those that members have ended keep no id, and no place.
+    fn forget_ended(&mut self) {
+        if self.outlet.has_ended_some() {
+            self.watches.retain(|_, receiver| !receiver.is_gone());
+        }
+    }
+
+    async fn cancel(&mut self, id: i64) {
+        let Some(receiver) = self.watches.remove(&id) else { return };
+        // It has ended before, and its client knows.
+        if !self.hub.leave(&receiver) {
+            return;
+        }
+        let header =
+            Some(ResponseHeader { revision: receiver.told(), ..ResponseHeader::default() });
+        let answer = WatchResponse { header, watch_id: id, canceled: true, ..Default::default() };
+        self.outlet.send(answer).await;
+    }
+
+    /// Has all watches say how far they are, and the last one answer for all.
+    fn ask_all(&mut self) {
+        self.forget_ended();
+        self.outlet.await_progress(self.watches.keys().copied().collect());
+        self.watches.values().for_each(|receiver| receiver.ask());
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        for receiver in self.watches.values() {
+            self.hub.leave(receiver);
+        }
+    }
+}
+
+fn not_created(why: String) -> WatchResponse {
+    WatchResponse {
+        header: Some(ResponseHeader::default()),
+        watch_id: NO_WATCH,
+        created: true,
+        canceled: true,
+        cancel_reason: why,
+        ..WatchResponse::default()
+    }
+}
+
+/// A place among the watches that this proxy takes.
+#[derive(Debug)]
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(taken: &Arc<AtomicUsize>) -> Option<Self> {
+        if taken.fetch_add(1, Relaxed) >= GRPC_PROXY_WATCHES_MAX {
+            taken.fetch_sub(1, Relaxed);
+            return None;
+        }
+        Some(Self(Arc::clone(taken)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}

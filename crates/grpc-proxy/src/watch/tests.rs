@@ -1,0 +1,231 @@
+//! What watches are told, alone and in groups; no member is asked.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, AtomicUsize, Ordering::Relaxed},
+};
+
+use bytes::Bytes;
+use client::v3::{Client, Config};
+use proto::{
+    etcdserverpb::{ResponseHeader, WatchCreateRequest, WatchResponse},
+    mvccpb::{Event, KeyValue, event::EventType},
+};
+use tokio::sync::mpsc;
+use tonic::Status;
+
+use super::{
+    NO_WATCH, Place,
+    group::{Group, Joined},
+    hub::Keys,
+    receiver::{Outlet, Receiver, Wants},
+};
+use crate::figures::Figures;
+
+type Answers = mpsc::Receiver<Result<WatchResponse, Status>>;
+
+const ALL: Wants =
+    Wants { progress: false, prev_kv: true, fragment: false, puts: true, deletes: true };
+
+/// A stream that takes so many answers ahead.
+fn stream(room: usize) -> (Arc<Outlet>, Answers) {
+    let (send, answers) = mpsc::channel(room);
+    (Arc::new(Outlet::new(send)), answers)
+}
+
+fn client() -> Client {
+    Client::new(&["127.0.0.1:1"], Config::default()).unwrap()
+}
+
+fn watch(outlet: &Arc<Outlet>, id: i64, next: i64, wants: Wants) -> Arc<Receiver> {
+    let keys = Keys { key: Bytes::from_static(b"k"), end: Bytes::new(), needs_leader: false };
+    let place = Place::take(&Arc::new(AtomicUsize::new(0))).unwrap();
+    let (next, outlet) = (AtomicI64::new(next), Arc::clone(outlet));
+    Arc::new(Receiver::new(id, (keys, client()), wants, next, (outlet, place)))
+}
+
+fn group(founder: &Arc<Receiver>, told: i64) -> Group {
+    Group::new(founder, told, client().watch(WatchCreateRequest::default()).asker())
+}
+
+fn event(revision: i64, kind: EventType) -> Event {
+    let kv = KeyValue { mod_revision: revision, ..KeyValue::default() };
+    let prev_kv = Some(KeyValue { mod_revision: revision - 1, ..KeyValue::default() });
+    Event { r#type: kind.into(), kv: Some(kv), prev_kv }
+}
+
+fn told(revisions: &[i64]) -> WatchResponse {
+    let events = revisions.iter().map(|&revision| event(revision, EventType::Put)).collect();
+    let revision = revisions.last().copied().unwrap_or_default();
+    let header = Some(ResponseHeader { revision, ..ResponseHeader::default() });
+    WatchResponse { header, events, ..WatchResponse::default() }
+}
+
+fn progress(watch_id: i64, revision: i64) -> WatchResponse {
+    let header = Some(ResponseHeader { revision, ..ResponseHeader::default() });
+    WatchResponse { header, watch_id, ..WatchResponse::default() }
+}
+
+/// The ids and revisions of what has come.
+fn heard(answers: &mut Answers) -> Vec<(i64, Vec<i64>)> {
+    let mut heard = Vec::new();
+    while let Ok(Ok(answer)) = answers.try_recv() {
+        let revisions = answer.events.iter().map(|event| event.kv.as_ref().unwrap().mod_revision);
+        heard.push((answer.watch_id, revisions.collect()));
+    }
+    heard
+}
+
+#[test]
+fn whoever_has_been_told_less_than_a_group_does_not_go_along() {
+    let (figures, (outlet, mut answers)) = (Figures::default(), stream(8));
+    let founder = watch(&outlet, 0, 11, ALL);
+    let group = group(&founder, 10);
+    group.tell(&told(&[12]), &founder, &figures).unwrap();
+    let other = watch(&outlet, 1, 12, ALL);
+    assert!(matches!(group.join(&other, 11, &figures), Joined::Behind));
+    // It has seen 12 and 13 by itself, and the group tells it of 13 only now.
+    let ahead = watch(&outlet, 2, 14, ALL);
+    assert!(matches!(group.join(&ahead, 13, &figures), Joined::Along));
+    group.tell(&told(&[13, 14]), &founder, &figures).unwrap();
+    assert_eq!(heard(&mut answers), [(0, vec![12]), (0, vec![13, 14]), (2, vec![14])]);
+    assert_eq!(figures.watchers.load(Relaxed), 1);
+}
+
+#[test]
+fn whoever_has_no_room_leaves_and_the_others_are_told() {
+    let figures = Figures::default();
+    let ((slow, mut of_slow), (quick, mut of_quick)) = (stream(1), stream(8));
+    let founder = watch(&slow, 0, 11, ALL);
+    let other = watch(&quick, 0, 11, ALL);
+    let group = group(&founder, 10);
+    assert!(matches!(group.join(&other, 10, &figures), Joined::Along));
+    assert!(group.tell(&told(&[11]), &founder, &figures).unwrap().is_empty());
+    let left = group.tell(&told(&[12]), &founder, &figures).unwrap();
+    assert!(left.len() == 1 && Arc::ptr_eq(&left[0], &founder));
+    // It goes on where it has been told last.
+    assert_eq!((founder.next(), other.next()), (12, 13));
+    assert_eq!(figures.watchers.load(Relaxed), 0);
+    assert_eq!(heard(&mut of_quick), [(0, vec![11]), (0, vec![12])]);
+    assert_eq!(heard(&mut of_slow), [(0, vec![11])]);
+}
+
+#[test]
+fn a_founder_alone_without_room_keeps_its_watch_and_nobody_else_does() {
+    let figures = Figures::default();
+    let (outlet, mut answers) = stream(1);
+    let founder = watch(&outlet, 0, 11, ALL);
+    let alone = group(&founder, 10);
+    alone.tell(&told(&[11]), &founder, &figures).unwrap();
+    assert!(alone.tell(&told(&[12]), &founder, &figures).is_err());
+    let late = watch(&outlet, 1, 13, ALL);
+    assert!(matches!(alone.join(&late, 12, &figures), Joined::Ended));
+    // One that is not the founder is opened anew.
+    let other = watch(&outlet, 1, 11, ALL);
+    let group = group(&founder, 10);
+    assert!(matches!(group.join(&other, 10, &figures), Joined::Along));
+    founder.leave();
+    group.leave(&founder, &figures);
+    let left = group.tell(&told(&[11]), &founder, &figures).unwrap();
+    assert!(left.len() == 1 && Arc::ptr_eq(&left[0], &other));
+    assert_eq!(heard(&mut answers), [(0, vec![11])]);
+}
+
+#[test]
+fn a_watch_that_has_left_is_told_nothing() {
+    let (figures, (outlet, mut answers)) = (Figures::default(), stream(8));
+    let founder = watch(&outlet, 0, 11, ALL);
+    let other = watch(&outlet, 1, 11, ALL);
+    let group = group(&founder, 10);
+    assert!(other.leave());
+    assert!(matches!(group.join(&other, 10, &figures), Joined::Along));
+    assert!(!other.leave());
+    group.tell(&told(&[11]), &founder, &figures).unwrap();
+    assert_eq!(heard(&mut answers), [(0, vec![11])]);
+}
+
+#[tokio::test]
+async fn each_is_told_what_it_wants() {
+    let wants = |change: fn(&mut Wants)| {
+        let mut wants = ALL;
+        change(&mut wants);
+        wants
+    };
+    let mut answer = told(&[11]);
+    answer.events.push(event(12, EventType::Delete));
+    for (wants, expected) in [
+        (ALL, vec![11, 12]),
+        (wants(|wants| wants.puts = false), vec![12]),
+        (wants(|wants| wants.deletes = false), vec![11]),
+        (wants(|wants| wants.prev_kv = false), vec![11, 12]),
+    ] {
+        let (outlet, mut answers) = stream(8);
+        let receiver = watch(&outlet, 7, 11, wants);
+        receiver.tell(&answer).await;
+        let heard = answers.try_recv().unwrap().unwrap();
+        let revisions: Vec<_> =
+            heard.events.iter().map(|event| event.kv.as_ref().unwrap().mod_revision).collect();
+        assert_eq!(revisions, expected, "{wants:?}");
+        let with_prev = heard.events.iter().all(|event| event.prev_kv.is_some());
+        assert_eq!(with_prev, wants.prev_kv);
+        // What it does not want is behind it all the same.
+        assert_eq!(receiver.next(), 13);
+    }
+}
+
+#[tokio::test]
+async fn large_answers_are_cut_for_those_who_ask_for_it() {
+    let (outlet, mut answers) = stream(8);
+    let receiver = watch(&outlet, 7, 11, Wants { fragment: true, ..ALL });
+    let mut answer = told(&[11, 12, 13]);
+    for event in &mut answer.events {
+        event.kv.as_mut().unwrap().value = vec![0; 1 << 20].into();
+    }
+    receiver.tell(&answer).await;
+    let mut pieces = Vec::new();
+    while let Ok(Ok(piece)) = answers.try_recv() {
+        pieces.push((piece.fragment, piece.events.len()));
+    }
+    assert_eq!(pieces, [(true, 1), (true, 1), (false, 1)]);
+}
+
+#[tokio::test]
+async fn progress_is_told_to_those_who_want_it_and_not_before_the_beginning() {
+    let (outlet, mut answers) = stream(8);
+    let wants = Wants { progress: true, ..ALL };
+    let begun = watch(&outlet, 0, 11, wants);
+    let future = watch(&outlet, 1, 100, wants);
+    let silent = watch(&outlet, 2, 11, ALL);
+    for receiver in [&begun, &future, &silent] {
+        receiver.tell(&progress(5, 20)).await;
+        // Somebody else has asked for this.
+        receiver.tell(&progress(NO_WATCH, 20)).await;
+    }
+    assert_eq!(heard(&mut answers), [(0, vec![])]);
+}
+
+#[tokio::test]
+async fn progress_of_all_is_the_least_and_comes_when_all_have_said_theirs() {
+    let (outlet, mut answers) = stream(8);
+    let watches: Vec<_> = (0..3).map(|id| watch(&outlet, id, 11, ALL)).collect();
+    outlet.await_progress([0, 1, 2].into());
+    watches[0].tell(&progress(NO_WATCH, 30)).await;
+    watches[1].tell(&progress(NO_WATCH, 20)).await;
+    assert!(answers.try_recv().is_err());
+    // One that goes is not waited for.
+    watches[2].leave();
+    let answer = answers.try_recv().unwrap().unwrap();
+    assert_eq!((answer.watch_id, answer.header.unwrap().revision), (NO_WATCH, 20));
+    // Less than was told is no answer.
+    outlet.await_progress([0, 1].into());
+    watches[0].tell(&told(&[40])).await;
+    watches[0].tell(&progress(NO_WATCH, 41)).await;
+    watches[1].tell(&progress(NO_WATCH, 39)).await;
+    assert_eq!(heard(&mut answers), [(0, vec![40])]);
+    // Nor is there one while a watch is of the future.
+    let future = watch(&outlet, 3, 100, ALL);
+    outlet.await_progress([0, 3].into());
+    future.tell(&progress(NO_WATCH, 50)).await;
+    watches[0].tell(&progress(NO_WATCH, 50)).await;
+    assert!(answers.try_recv().is_err());
+}
