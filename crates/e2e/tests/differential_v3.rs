@@ -215,8 +215,9 @@ impl<'a> Side<'a> {
         connection.set_patience(PATIENCE);
         let mut told = Vec::new();
         // Where history begins only a refusal tells. At the compacted revision itself 3.4.23 forgets
-        // deletions (issue 18089, see the regressions in `mvcc`): it begins behind it.
-        let mut start = self.base + 1;
+        // deletions (issue 18089, see the regressions in `mvcc`): it begins behind it, unless that is
+        // where the scenario began, with a put.
+        let mut start = self.base;
         while start <= now + 1 {
             let all = json!({"key": bytes(b"\0"), "range_end": bytes(b"\0"),
                 "start_revision": start, "prev_kv": true});
