@@ -104,6 +104,22 @@ fn prefixes_of_older_versions_lead_to_the_same() {
 }
 
 #[test]
+fn a_gateway_that_is_switched_off_is_not_there() {
+    let config = api::Config { gateway: false, ..api::Config::default() };
+    let member = Member::start_with(config);
+    for path in ["/v3/kv/range", "/v3beta/kv/range", "/v3alpha/lock/lock", "/v3/none"] {
+        let answer = member.ask("POST", path, Some(r#"{"key":"YQ=="}"#)).expect(404);
+        assert_eq!(answer.text(), "404 page not found\n", "{path}");
+    }
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let mut wire = member.connect();
+    wire.send(format!("GET /v3/watch HTTP/1.1\r\nHost: x\r\n{upgrade}\r\n"));
+    wire.answer().expect(404);
+    member.get("/v2/keys/").expect(200);
+}
+
+#[test]
 fn what_is_no_question_is_refused_as_json() {
     let member = Member::start();
     for (method, path, question, status, code) in [
