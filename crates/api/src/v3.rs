@@ -32,7 +32,7 @@ pub(crate) use self::{
     cluster::Cluster,
     dispatch::{Services, is_grpc},
     election::{Election, Observe},
-    failure::read,
+    failure::{deadline_exceeded, read},
     guard::begin,
     kv::Kv,
     lease::{KeepAlive, Lease},

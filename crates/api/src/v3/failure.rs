@@ -10,6 +10,11 @@ pub(crate) fn status(refused: Refused) -> Status {
     Status::new(Code::from_i32(i32::from(refused.grpc().number())), refused.text())
 }
 
+/// As the original tells it, which gives up by itself too.
+pub(crate) fn deadline_exceeded() -> Status {
+    Status::deadline_exceeded("context deadline exceeded")
+}
+
 /// A read that has no answer.
 pub(crate) fn read(error: Error) -> Status {
     match error {
