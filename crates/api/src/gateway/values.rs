@@ -221,11 +221,11 @@ mod tests {
 
     #[test]
     fn a_value_in_many_pieces_is_read_few_times() {
-        let text = json!({ "a": "x".repeat(200_000), "b": vec![0; 100_000] }).to_string();
+        let text = json!({ "a": "x".repeat(10_000), "b": vec![0; 5_000] }).to_string();
         READ.set(0);
         assert_eq!(taken(&text, 2).len(), 1);
         let reads = READ.get();
-        assert!((2..=30).contains(&reads), "{reads} times");
+        assert!((2..=20).contains(&reads), "{reads} times");
         // And many values once each, whatever waits behind them.
         let text = "{\"a\":1}".repeat(10_000);
         READ.set(0);

@@ -31,6 +31,8 @@ pub(crate) fn unserved(why: Unserved) -> Status {
     match why {
         Unserved::Timeout => status(Refused::Timeout),
         Unserved::TimeoutLeaderFailed => status(Refused::TimeoutLeaderFail),
+        Unserved::TimeoutConnectionLost => status(Refused::TimeoutConnectionLost),
+        Unserved::TimeoutWaitAppliedIndex => status(Refused::TimeoutWaitAppliedIndex),
         Unserved::TooManyRequests => status(Refused::TooManyRequests),
         Unserved::TooLarge => status(Refused::RequestTooLarge),
         Unserved::NoLeader => status(Refused::NoLeader),
