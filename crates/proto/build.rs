@@ -36,30 +36,50 @@ fn main() -> Result<(), Box<dyn Error>> {
     for entry in fs::read_dir(&out)? {
         let path = entry?.path();
         if path.to_string_lossy().ends_with(".serde.rs") {
-            fs::write(&path, with_open_enumerations(&fs::read_to_string(&path)?))?;
+            fs::write(&path, with_open_values(&fs::read_to_string(&path)?)?)?;
         }
     }
     Ok(())
 }
 
-/// pbjson takes the numbers of an enumeration that have names. Those of proto3 are open: see
-/// `src/open.rs`.
-fn with_open_enumerations(code: &str) -> String {
-    let lines = code.lines().map(|line| {
-        let Some((front, rest)) = line.split_once("map_.next_value::<") else {
-            return line.to_owned();
+/// How pbjson reads the value of a field, and how proto3 wants it read: see `src/open.rs`.
+fn with_open_values(code: &str) -> Result<String, String> {
+    code.lines().map(with_open_value).collect::<Result<Vec<_>, _>>().map(|lines| lines.join("\n"))
+}
+
+fn with_open_value(line: &str) -> Result<String, String> {
+    let Some((front, rest)) = line.split_once("map_.next_value") else {
+        return Ok(line.to_owned());
+    };
+    let rest = rest
+        .replace("::pbjson::private::NumberDeserialize<", "crate::open::Number<")
+        .replace("::pbjson::private::BytesDeserialize<", "crate::open::Base64<");
+    let rest = if rest.starts_with("::<serde::de::IgnoredAny>()?")
+        || rest.starts_with("::<::std::option::Option<")
+        || rest.starts_with("::<crate::open::")
+        // An `Option` of a message.
+        || rest == "()?;"
+    {
+        rest
+    } else if rest.starts_with("()?") {
+        rest.replacen("()?", "::<crate::open::Given<_>>()?.0", 1)
+    } else if let Some((kind, end)) = in_brackets(&rest, "::<Vec<", ">>()?") {
+        let kind = if end.contains("x as i32") {
+            format!("crate::open::Open<{kind}>")
+        } else {
+            kind.to_owned()
         };
-        if let Some(kind) = rest.strip_suffix(">()? as i32);") {
-            return format!("{front}map_.next_value::<crate::open::Open<{kind}>>()?.0);");
-        }
-        let list = rest.strip_prefix("Vec<").and_then(|rest| rest.split_once(">>()?.into_iter()"));
-        match list {
-            Some((kind, ".map(|x| x as i32).collect());")) => format!(
-                "{front}map_.next_value::<Vec<crate::open::Open<{kind}>>>()?.into_iter()\
-                 .map(|x| x.0).collect());"
-            ),
-            _ => line.to_owned(),
-        }
-    });
-    lines.collect::<Vec<_>>().join("\n")
+        let end = end.replace("x as i32", "x.0");
+        format!("::<crate::open::Given<Vec<{kind}>>>()?.0{end}")
+    } else if let Some((kind, " as i32);")) = in_brackets(&rest, "::<", ">()?") {
+        format!("::<crate::open::Open<{kind}>>()?.0);")
+    } else {
+        return Err(format!("no rule for what pbjson makes: {}", line.trim()));
+    };
+    Ok(format!("{front}map_.next_value{rest}"))
+}
+
+/// What is between the two, and what comes behind.
+fn in_brackets<'a>(text: &'a str, open: &str, close: &str) -> Option<(&'a str, &'a str)> {
+    text.strip_prefix(open)?.split_once(close)
 }

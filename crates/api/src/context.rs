@@ -18,6 +18,8 @@ pub struct Config {
     pub hosts: Vec<String>,
     /// Connections at once on one listener. Those beyond wait to be accepted.
     pub max_connections: usize,
+    /// `--enable-grpc-gateway`: the v3 API is there as JSON too.
+    pub gateway: bool,
     pub grpc: Grpc,
 }
 
@@ -66,7 +68,13 @@ impl Default for Grpc {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { cors: Vec::new(), hosts: Vec::new(), max_connections: 10_000, grpc: Grpc::default() }
+        Self {
+            cors: Vec::new(),
+            hosts: Vec::new(),
+            max_connections: 10_000,
+            gateway: true,
+            grpc: Grpc::default(),
+        }
     }
 }
 

@@ -1,26 +1,31 @@
 //! The JSON gateway: the services of v3 as `POST /v3/…`, with bytes in base64.
 //!
-//! - `range`: ranges of any size; `messages`: answers that come one after the other; `requests`: questions that do
-//! - `failure`: errors as JSON; `websocket`: for pages, which cannot send one question after the other
-//!   otherwise
+//! - `range`: ranges of any size; `messages`: answers that come one after the other; `requests`: questions that do,
+//!   of which `values` finds the ends
+//! - `deadline`: how long a client waits; `failure`: errors as JSON; `websocket`: for pages, which cannot
+//!   send one question after the other otherwise
 
+mod deadline;
 mod failure;
 mod messages;
 mod range;
 mod requests;
+mod values;
 mod websocket;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
 use proto::v3electionpb::LeaderRequest;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tonic::{Code, Response, Status, metadata::MetadataMap};
 
+use self::deadline::Deadline;
 pub(crate) use self::{messages::MessagesBody, range::RangeBody};
 use crate::{
     context::Context,
@@ -47,19 +52,17 @@ macro_rules! called {
 }
 
 /// What a client asks, as it came.
-enum Question {
-    Request(Request<Incoming>),
-    /// Of a websocket, which began with these headers.
-    Messages(HeaderMap, mpsc::Receiver<Bytes>),
+struct Question {
+    /// What goes along to the services.
+    metadata: MetadataMap,
+    deadline: Deadline,
+    content: Content,
 }
 
-impl Question {
-    fn headers(&self) -> &HeaderMap {
-        match self {
-            Self::Request(request) => request.headers(),
-            Self::Messages(headers, _) => headers,
-        }
-    }
+enum Content {
+    Request(Request<Incoming>),
+    /// Of a websocket.
+    Messages(mpsc::Receiver<Bytes>),
 }
 
 /// Today's, and those of etcd before 3.4.
@@ -78,25 +81,38 @@ fn method_of(path: &str) -> Option<&str> {
 /// Whether an answer comes when somebody else gives something up: no longer than the client is there
 /// its place is kept.
 pub(crate) fn waits(path: &str) -> bool {
-    matches!(method_of(path), Some("lock/lock" | "election/campaign"))
+    let path: Cow<'_, [u8]> = percent_decode_str(path).into();
+    let path = String::from_utf8_lossy(&path);
+    matches!(method_of(&path), Some("lock/lock" | "election/campaign"))
 }
 
-/// Answers a request that is [the gateway's](has).
-pub(crate) async fn answer(context: &Arc<Context>, request: Request<Incoming>) -> Reply {
+/// Answers a request whose path, decoded, is [the gateway's](has).
+pub(crate) async fn answer(
+    context: &Arc<Context>,
+    request: Request<Incoming>,
+    path: &[u8],
+) -> Reply {
+    let path = String::from_utf8_lossy(path);
     if websocket::is_asked_for(&request) {
-        return websocket::answer(context, request);
+        return websocket::answer(context, request, path.into_owned());
     }
     if *request.method() != Method::POST {
         return failure::reply(&Status::unimplemented("Method Not Allowed"));
     }
-    let path = request.uri().path().to_owned();
-    asked(context, &path, Question::Request(request)).await
+    let metadata = metadata(request.headers());
+    match Deadline::of(request.headers()) {
+        Ok(deadline) => {
+            let content = Content::Request(request);
+            asked(context, &path, Question { metadata, deadline, content }).await
+        }
+        Err(status) => failure::reply(&status),
+    }
 }
 
 async fn asked(context: &Arc<Context>, path: &str, question: Question) -> Reply {
     let Some(path) = method_of(path) else { return not_found() };
     let Some((service, method)) = path.split_once('/') else {
-        return if path == "watch" { watch(context, question) } else { not_found() };
+        return if path == "watch" { watch(context, question).await } else { not_found() };
     };
     match (service, method) {
         // Two of the original's names for one thing.
@@ -135,10 +151,11 @@ async fn lease(context: &Arc<Context>, question: Question, method: &str) -> Repl
         "timetolive" => unary!(Lease::Lease::lease_time_to_live, context, question),
         "leases" => unary!(Lease::Lease::lease_leases, context, question),
         "keepalive" => {
-            stream(context, question, called!(Lease::lease_keep_alive), |ends, question| {
-                let requests = Box::pin(requests::stream(question));
+            stream(context, question, called!(Lease::lease_keep_alive), |ends, content| {
+                let requests = Box::pin(requests::stream(content));
                 v3::KeepAlive::new(Arc::clone(context), ends, requests)
             })
+            .await
         }
         _ => not_found(),
     }
@@ -165,11 +182,11 @@ async fn maintenance(context: &Arc<Context>, question: Question, method: &str) -
         "transfer-leadership" => unary!(Maintenance::Maintenance::move_leader, context, question),
         "downgrade" => unary!(Maintenance::Maintenance::downgrade, context, question),
         "snapshot" => {
-            let metadata = metadata(&question);
+            let Question { metadata, deadline, .. } = question;
             let called = called!(Maintenance::snapshot);
             match v3::begin(context, called, metadata.as_ref()) {
-                Ok(call) => match v3::Snapshot::begin(context, &metadata).await {
-                    Ok(snapshot) => messages::reply(call, snapshot),
+                Ok(call) => match deadline.keep(v3::Snapshot::begin(context, &metadata)).await {
+                    Ok(snapshot) => messages::reply(call, deadline, snapshot).await,
                     Err(status) => failed(call, &status),
                 },
                 Err(status) => failure::reply(&status),
@@ -188,15 +205,16 @@ async fn locks(context: &Arc<Context>, question: Question, method: (&str, &str))
         ("election", "leader") => unary!(Election::Election::leader, context, question),
         ("election", "resign") => unary!(Election::Election::resign, context, question),
         ("election", "observe") => {
-            let metadata = metadata(&question);
-            let asked = match requests::read::<LeaderRequest>(context, question).await {
+            let Question { metadata, deadline, content } = question;
+            let asked = match requests::read::<LeaderRequest>(context, content).await {
                 Ok(asked) => asked,
                 Err(reply) => return reply,
             };
             match v3::begin(context, called!(Election::observe), metadata.as_ref()) {
                 Ok(call) => {
                     let ends = v3::Ends::new(context, &metadata);
-                    messages::reply(call, v3::Observe::begin(context, &asked.name, ends))
+                    let observe = v3::Observe::begin(context, &asked.name, ends);
+                    messages::reply(call, deadline, observe).await
                 }
                 Err(status) => failure::reply(&status),
             }
@@ -238,8 +256,8 @@ where
     Q: DeserializeOwned + Default,
     A: Serialize,
 {
-    let metadata = metadata(&question);
-    let message = match requests::read(context, question).await {
+    let Question { metadata, deadline, content } = question;
+    let message = match requests::read(context, content).await {
         Ok(message) => message,
         Err(reply) => return reply,
     };
@@ -249,7 +267,7 @@ where
     };
     let mut request = tonic::Request::new(message);
     *request.metadata_mut() = metadata;
-    match ask(Arc::clone(context), request).await {
+    match deadline.keep(ask(Arc::clone(context), request)).await {
         Ok(answer) => answered(call, answer.get_ref()),
         Err(status) => failed(call, &status),
     }
@@ -270,35 +288,39 @@ fn failed(mut call: Call, status: &Status) -> Reply {
     failure::reply(status)
 }
 
-fn watch(context: &Arc<Context>, question: Question) -> Reply {
-    stream(context, question, called!(Watch::watch), |ends, question| {
-        let requests = requests::stream(question);
+async fn watch(context: &Arc<Context>, question: Question) -> Reply {
+    stream(context, question, called!(Watch::watch), |ends, content| {
+        let requests = requests::stream(content);
         v3::WatchStream::new(Arc::clone(context), ends, Box::pin(requests))
     })
+    .await
 }
 
 /// A call in which both sides go on speaking.
-fn stream<S, A>(
+async fn stream<S, A>(
     context: &Arc<Context>,
     question: Question,
     called: (usize, &'static v3::methods::Method),
-    begin: impl FnOnce(v3::Ends, Question) -> S,
+    begin: impl FnOnce(v3::Ends, Content) -> S,
 ) -> Reply
 where
     S: Stream<Item = Result<A, Status>> + Send + 'static,
-    A: Serialize + 'static,
+    A: Serialize + Send + 'static,
 {
-    let metadata = metadata(&question);
+    let Question { metadata, deadline, content } = question;
     match v3::begin(context, called, metadata.as_ref()) {
-        Ok(call) => messages::reply(call, begin(v3::Ends::new(context, &metadata), question)),
+        Ok(call) => {
+            let messages = begin(v3::Ends::new(context, &metadata), content);
+            messages::reply(call, deadline, messages).await
+        }
         Err(status) => failure::reply(&status),
     }
 }
 
 /// What the client has sent along for the services: `Grpc-Metadata-NAME`, and its token.
-fn metadata(question: &Question) -> MetadataMap {
+fn metadata(sent: &HeaderMap) -> MetadataMap {
     let mut headers = HeaderMap::new();
-    for (name, value) in question.headers() {
+    for (name, value) in sent {
         let name = match name.as_str() {
             "authorization" => "token",
             name => name.strip_prefix("grpc-metadata-").unwrap_or_default(),

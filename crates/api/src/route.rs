@@ -145,7 +145,9 @@ async fn other(context: &Arc<Context>, request: Request<Incoming>, path: &[u8]) 
         #[cfg(feature = "next-version")]
         b"/next/note" => ops::next::note(context, request).await,
         path if path.starts_with(b"/v2/auth/") => v2::auth::answer(),
-        path if gateway::has(path) => gateway::answer(context, request).await,
+        path if context.config.gateway && gateway::has(path) => {
+            gateway::answer(context, request, path).await
+        }
         _ => reply::not_found(),
     }
 }

@@ -31,11 +31,9 @@ pub(crate) use self::{
     auth::Auth,
     body::Body,
     cluster::Cluster,
-    dispatch::{
-        Calls, Services, check_encoding, deadline_exceeded, http2, in_words_of_go, is_grpc, refuse,
-    },
+    dispatch::{Calls, Services, check_encoding, http2, in_words_of_go, is_grpc, refuse},
     election::{Election, Observe},
-    failure::read,
+    failure::{deadline_exceeded, read},
     guard::{begin, patience_of},
     kv::Kv,
     lease::{KeepAlive, Lease},

@@ -57,6 +57,8 @@ pub(crate) struct Config {
     pub(crate) cors: Vec<String>,
     /// The names by which clients may call us without TLS; empty: any.
     pub(crate) hosts: Vec<String>,
+    /// The v3 API is there as JSON too.
+    pub(crate) gateway: bool,
     pub(crate) grpc: api::Grpc,
     pub(crate) listen_clients: Vec<Listen>,
     pub(crate) listen_http: Vec<Listen>,

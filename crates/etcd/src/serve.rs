@@ -98,6 +98,7 @@ fn run_member(
         hosts: config.hosts,
         // The limit is for each listener.
         max_connections: (connections_max / listeners.of_clients().max(1)).max(1),
+        gateway: config.gateway,
         grpc: config.grpc,
     };
     let serving = Serving {

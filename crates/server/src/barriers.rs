@@ -61,18 +61,18 @@ impl Barriers {
         }
     }
 
-    /// Refuses those whose time is over.
-    pub(crate) fn expire(&self, now: Duration, why: Unserved) {
+    /// Refuses those whose time is over, and says what they waited for (etcd 3.6).
+    pub(crate) fn expire(&self, now: Duration) {
         let mut waiting = self.0.lock();
         while let Some(entry) = waiting.asked.first_entry() {
             // Reads came in order, and each may take equally long.
             if entry.get().0 > now {
                 break;
             }
-            answer(entry.remove().1, Err(why));
+            answer(entry.remove().1, Err(Unserved::Timeout));
         }
         for (_, (_, sender)) in waiting.known.extract_if(.., |_, (deadline, _)| *deadline <= now) {
-            answer(sender, Err(why));
+            answer(sender, Err(Unserved::TimeoutWaitAppliedIndex));
         }
     }
 
@@ -115,7 +115,7 @@ mod tests {
         let barriers = Barriers::default();
         let (_, mut early) = barriers.add(Duration::from_secs(1)).unwrap();
         let (_, mut late) = barriers.add(Duration::from_secs(2)).unwrap();
-        barriers.expire(Duration::from_secs(1), Unserved::Timeout);
+        barriers.expire(Duration::from_secs(1));
         assert_eq!(early.try_recv(), Ok(Err(Unserved::Timeout)));
         assert!(late.try_recv().is_err());
     }
@@ -126,8 +126,8 @@ mod tests {
         let (early, mut one) = barriers.add(Duration::from_secs(1)).unwrap();
         let (late, mut two) = barriers.add(Duration::from_secs(2)).unwrap();
         barriers.known(Index(5), vec![early, late]);
-        barriers.expire(Duration::from_secs(1), Unserved::Timeout);
-        assert_eq!(one.try_recv(), Ok(Err(Unserved::Timeout)));
+        barriers.expire(Duration::from_secs(1));
+        assert_eq!(one.try_recv(), Ok(Err(Unserved::TimeoutWaitAppliedIndex)));
         assert!(two.try_recv().is_err());
         barriers.applied(Index(5));
         assert_eq!(two.try_recv(), Ok(Ok(())));

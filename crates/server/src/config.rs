@@ -77,6 +77,11 @@ pub enum Unserved {
     Timeout,
     #[error("etcdserver: request timed out, possibly due to previous leader failure")]
     TimeoutLeaderFailed,
+    #[error("etcdserver: request timed out, possibly due to connection lost")]
+    TimeoutConnectionLost,
+    /// All that was acknowledged is known, but this member has not applied it.
+    #[error("etcdserver: request timed out, waiting for the applied index took too long")]
+    TimeoutWaitAppliedIndex,
     /// Overload: answered at once.
     #[error("etcdserver: too many requests")]
     TooManyRequests,
@@ -101,6 +106,19 @@ pub enum Unserved {
     LearnerNotReady,
     #[error("etcdserver: server stopped")]
     Stopped,
+}
+
+impl Unserved {
+    /// Whether it took too long, for whatever reason.
+    pub fn is_timeout(self) -> bool {
+        matches!(
+            self,
+            Self::Timeout
+                | Self::TimeoutLeaderFailed
+                | Self::TimeoutConnectionLost
+                | Self::TimeoutWaitAppliedIndex
+        )
+    }
 }
 
 impl From<Unproposed> for Unserved {

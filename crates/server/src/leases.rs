@@ -163,7 +163,11 @@ impl Handle {
         }
         match self.read_barrier().await {
             Ok(()) if self.status().is_leader => Ok(()),
-            Err(why @ (Unserved::Stopped | Unserved::TooManyRequests)) => Err(why.into()),
+            Err(
+                why @ (Unserved::Stopped
+                | Unserved::TooManyRequests
+                | Unserved::TimeoutWaitAppliedIndex),
+            ) => Err(why.into()),
             Ok(()) | Err(_) => Err(LeaseError::NotPrimary),
         }
     }

@@ -17,6 +17,7 @@ mod failure;
 mod figures;
 mod handle;
 mod inbox;
+mod late;
 mod leader;
 mod leases;
 mod promotion;

@@ -18,7 +18,7 @@ use base::{
 };
 use member::{RaftState, Role};
 use parking_lot::Mutex;
-use peer::Peers;
+use peer::{PeerStatus, Peers};
 use state::Reader;
 use tokio::{runtime, sync::watch};
 use wal::{Identity, Wal};
@@ -29,6 +29,7 @@ use crate::{
     failure::Failure,
     figures::{Appends, Durations, Writes},
     inbox::Inbox,
+    late::Late,
     threads::{apply::ApplyQueue, flusher::FlushSignal, snapshots::Place},
     waiters::Waiters,
 };
@@ -162,27 +163,43 @@ impl Shared {
 
     /// Tells those who have waited too long.
     pub(crate) fn refuse_late(&self, now: Duration) {
-        let why = self.why_late(now);
-        let late = self.waiters.expire(now, why);
+        let late = self.waiters.expire(now, || self.why_late(now));
         self.counters.proposals_failed.fetch_add(late, Relaxed);
-        self.barriers.expire(now, why);
+        self.barriers.expire(now);
     }
 
-    /// Whoever has waited too long was perhaps lost with a leader.
+    /// Why a proposal has got no answer whose time is over at `now`.
     fn why_late(&self, now: Duration) -> Unserved {
-        let elected = Duration::from_nanos(self.standing.elected_at.load(Relaxed));
-        let asked = now.saturating_sub(self.config.request_timeout());
-        let had_leader = self.standing.leader.load(Relaxed) != 0;
-        let lost = elected.saturating_sub(2 * self.config.election);
-        if self.identity_is_alone() || (had_leader && asked > elected) || asked < lost {
-            Unserved::Timeout
-        } else {
-            Unserved::TimeoutLeaderFailed
-        }
+        let patience = self.config.request_timeout();
+        let standing = Late {
+            asked: now.saturating_sub(patience),
+            elected: Duration::from_nanos(self.standing.elected_at.load(Relaxed)),
+            election: self.config.election,
+            leader: match MemberId(self.standing.leader.load(Relaxed)) {
+                MemberId(0) => None,
+                leader => Some(leader),
+            },
+        };
+        standing.why(|leader| self.was_in_touch_with(leader, patience))
     }
 
-    fn identity_is_alone(&self) -> bool {
-        self.reader.members().members.len() <= 1
+    /// Whether for so long this member has had its connections to the leader; to a quorum, if it
+    /// leads itself.
+    fn was_in_touch_with(&self, leader: MemberId, time: Duration) -> bool {
+        let since = UnixNanos(
+            self.clock.wall().0.saturating_sub(i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)),
+        );
+        let status = self.peers.get().map(Peers::status).unwrap_or_default();
+        let is_in_touch = |id| {
+            let active = |peer: &PeerStatus| peer.active_since.is_some_and(|at| at < since);
+            id == self.identity.member || status.iter().any(|peer| peer.id == id && active(peer))
+        };
+        if leader != self.identity.member {
+            return is_in_touch(leader);
+        }
+        let members = self.reader.members();
+        let in_touch = members.members.keys().filter(|id| is_in_touch(**id)).count();
+        in_touch > members.members.len() / 2
     }
 
     /// Talks to the members as they are now. A member that has just joined does not know them yet,

@@ -78,7 +78,7 @@ impl Waiters {
     }
 
     /// Refuses those whose time is over.
-    pub(crate) fn expire(&self, now: Duration, why: Unserved) -> u64 {
+    pub(crate) fn expire(&self, now: Duration, why: impl FnOnce() -> Unserved) -> u64 {
         let mut queue = self.queue.lock();
         let mut late = Vec::new();
         while let Some(slot) = queue.slots.front() {
@@ -89,11 +89,11 @@ impl Waiters {
             late.extend(queue.take(first));
         }
         drop(queue);
-        refuse(late, why)
+        if late.is_empty() { 0 } else { refuse(late, why()) }
     }
 
     pub(crate) fn refuse_all(&self, why: Unserved) -> u64 {
-        self.expire(Duration::MAX, why)
+        self.expire(Duration::MAX, || why)
     }
 
     pub(crate) fn waiting(&self) -> usize {
@@ -152,7 +152,7 @@ mod tests {
         let waiters = Waiters::new(1, PATIENCE);
         let (_, mut early) = waiters.add(Duration::ZERO);
         let (_, mut late) = waiters.add(Duration::from_secs(1));
-        assert_eq!(waiters.expire(PATIENCE, Unserved::Timeout), 1);
+        assert_eq!(waiters.expire(PATIENCE, || Unserved::Timeout), 1);
         assert_eq!(early.try_recv().unwrap().unwrap_err(), Unserved::Timeout);
         assert!(late.try_recv().is_err());
         assert_eq!(waiters.refuse_all(Unserved::Stopped), 1);

@@ -18,6 +18,11 @@ pub(super) fn reply(status: &Status) -> Reply {
     reply
 }
 
+/// What ends a stream before its first message.
+pub(super) fn before_a_stream(status: &Status) -> Reply {
+    reply::json(http_status(status.code()), in_stream(status).to_string())
+}
+
 /// The same in a stream of messages.
 pub(super) fn in_stream(status: &Status) -> Value {
     let http = http_status(status.code());

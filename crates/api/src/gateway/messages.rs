@@ -6,16 +6,19 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::TryStreamExt as _;
 use http::Response;
 use serde::Serialize;
+use tokio::time::Sleep;
 use tokio_stream::Stream;
 use tonic::{Code, Status};
 
-use super::failure;
+use super::{deadline::Deadline, failure};
 use crate::{
     body::ReplyBody,
     ops::metrics::grpc::Call,
     reply::{JSON, Reply},
+    v3::deadline_exceeded,
 };
 
 /// Lines that are sent together if they are there already.
@@ -25,22 +28,38 @@ type Lines = Pin<Box<dyn Stream<Item = Result<Vec<u8>, Status>> + Send>>;
 
 /// `{"result":…}` for each message, and `{"error":…}` at a bad end.
 pub(crate) struct MessagesBody {
+    /// What is there already.
+    begun: Vec<u8>,
     /// `None` once the last is out.
     lines: Option<Lines>,
+    /// Ends when the client waits no longer.
+    deadline: Option<Pin<Box<Sleep>>>,
     /// Hears how it ends.
     call: Call,
 }
 
-/// An answer of messages, which begins at once.
-pub(super) fn reply<A>(
-    call: Call,
+/// An answer of messages, which begins at once; for whoever waits no longer than some time it begins with
+/// the first, as in the original: if none comes, the status says so.
+pub(super) async fn reply<A>(
+    mut call: Call,
+    deadline: Deadline,
     messages: impl Stream<Item = Result<A, Status>> + Send + 'static,
 ) -> Reply
 where
-    A: Serialize + 'static,
+    A: Serialize + Send + 'static,
 {
-    let lines: Lines = Box::pin(Encoded(Box::pin(messages)));
-    let body = MessagesBody { lines: Some(lines), call };
+    let mut lines: Lines = Box::pin(Encoded(Box::pin(messages)));
+    let mut begun = Vec::new();
+    if deadline.is_set() {
+        match deadline.keep(lines.try_next()).await {
+            Ok(first) => begun = first.unwrap_or_default(),
+            Err(status) => {
+                call.ended(status.code());
+                return failure::before_a_stream(&status);
+            }
+        }
+    }
+    let body = MessagesBody { begun, lines: Some(lines), deadline: deadline.sleep(), call };
     let mut reply = Response::new(ReplyBody::Messages(Box::new(body)));
     reply.headers_mut().insert(http::header::CONTENT_TYPE, JSON);
     reply
@@ -49,9 +68,16 @@ where
 impl MessagesBody {
     /// The next lines, as many as are there.
     pub(crate) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        let mut out = Vec::new();
+        let mut out = std::mem::take(&mut self.begun);
         while let Some(lines) = &mut self.lines {
-            match lines.as_mut().poll_next(cx) {
+            let is_over =
+                self.deadline.as_mut().is_some_and(|end| end.as_mut().poll(cx).is_ready());
+            let next = if is_over {
+                Poll::Ready(Some(Err(deadline_exceeded())))
+            } else {
+                lines.as_mut().poll_next(cx)
+            };
+            match next {
                 Poll::Pending if out.is_empty() => return Poll::Pending,
                 Poll::Pending => break,
                 Poll::Ready(Some(Ok(line))) => out.extend_from_slice(&line),

@@ -10,7 +10,7 @@ use serde::Serialize;
 use state::kv::Scan;
 use tonic::{Code, Status};
 
-use super::{Question, answered, failed, failure, metadata, requests};
+use super::{Question, answered, failed, failure, requests};
 use crate::{
     body::{Cut, ReplyBody},
     context::Context,
@@ -27,8 +27,8 @@ pub(super) async fn answer(
     question: Question,
     called: (usize, &'static v3::methods::Method),
 ) -> Reply {
-    let metadata = metadata(&question);
-    let request: RangeRequest = match requests::read(context, question).await {
+    let Question { metadata, deadline, content } = question;
+    let request: RangeRequest = match requests::read(context, content).await {
         Ok(request) => request,
         Err(reply) => return reply,
     };
@@ -36,7 +36,7 @@ pub(super) async fn answer(
         Ok(call) => call,
         Err(status) => return failure::reply(&status),
     };
-    match v3::range::any(context, request).await {
+    match deadline.keep(v3::range::any(context, request)).await {
         Ok(Answer::Whole(answer)) => answered(call, &answer),
         Ok(Answer::Large(scan)) => {
             let header = v3::header::header(&context.handle, scan.revision());

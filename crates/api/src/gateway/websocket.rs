@@ -23,7 +23,7 @@ use tokio_tungstenite::{
     },
 };
 
-use super::{Question, asked};
+use super::{Content, Question, asked, deadline::Deadline, failure, metadata};
 use crate::{
     body::{Cut, ReplyBody},
     context::Context,
@@ -32,8 +32,9 @@ use crate::{
 
 /// How long a client is waited for that is to say good-bye.
 const GOOD_BYE: Duration = Duration::from_secs(1);
-/// Messages of a client that wait to be looked at.
-const WAITING_MAX: usize = 16;
+/// Messages of a client that wait to be looked at. Each may be as large as a request; what comes behind it
+/// waits in the socket.
+const WAITING_MAX: usize = 1;
 
 type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
 
@@ -43,7 +44,11 @@ pub(super) fn is_asked_for(request: &Request<Incoming>) -> bool {
 }
 
 /// Agrees, and serves what follows; ends with the client, with the answer, or with the server.
-pub(super) fn answer(context: &Arc<Context>, mut request: Request<Incoming>) -> Reply {
+pub(super) fn answer(
+    context: &Arc<Context>,
+    mut request: Request<Incoming>,
+    path: String,
+) -> Reply {
     let headers = request.headers();
     let version = headers.get(header::SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes);
     let (Some(key), Some(b"13")) = (headers.get(header::SEC_WEBSOCKET_KEY), version) else {
@@ -73,7 +78,6 @@ pub(super) fn answer(context: &Arc<Context>, mut request: Request<Incoming>) -> 
         agreed.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("Bearer"));
     }
     let upgrade = hyper::upgrade::on(&mut request);
-    let path = request.uri().path().to_owned();
     tokio::spawn(serve(Arc::clone(context), (path, headers), upgrade, place));
     reply
 }
@@ -99,8 +103,14 @@ async fn serve(
     let mut socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
     let (give, take) = mpsc::channel(WAITING_MAX);
     let mut stop = context.stop.clone();
-    let question = Question::Messages(headers, take);
-    let answer = Answer::Awaited(Box::pin(async move { asked(&context, &path, question).await }));
+    let answer = Answer::Awaited(Box::pin(async move {
+        let deadline = match Deadline::of(&headers) {
+            Ok(deadline) => deadline,
+            Err(status) => return failure::reply(&status),
+        };
+        let (metadata, content) = (metadata(&headers), Content::Messages(take));
+        asked(&context, &path, Question { metadata, deadline, content }).await
+    }));
     tokio::select! {
         ended = exchange(&mut socket, &give, answer) => if let Err(error) = ended {
             tracing::debug!(%error, "a websocket ended");

@@ -57,9 +57,7 @@ fn status(why: LeaseError) -> StatusCode {
     match why {
         LeaseError::NotFound => StatusCode::NOT_FOUND,
         LeaseError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        LeaseError::Unserved(Unserved::Timeout | Unserved::TimeoutLeaderFailed) => {
-            StatusCode::REQUEST_TIMEOUT
-        }
+        LeaseError::Unserved(why) if why.is_timeout() => StatusCode::REQUEST_TIMEOUT,
         LeaseError::NotPrimary | LeaseError::Unserved(_) => StatusCode::BAD_REQUEST,
     }
 }

@@ -28,9 +28,7 @@ fn status(why: PromotionError) -> StatusCode {
         PromotionError::Refused(Refusal::IdNotFound | Refusal::IdRemoved) => StatusCode::NOT_FOUND,
         PromotionError::Refused(Refusal::NotLearner)
         | PromotionError::Unserved(Unserved::LearnerNotReady) => StatusCode::PRECONDITION_FAILED,
-        PromotionError::Unserved(Unserved::Timeout | Unserved::TimeoutLeaderFailed) => {
-            StatusCode::REQUEST_TIMEOUT
-        }
+        PromotionError::Unserved(why) if why.is_timeout() => StatusCode::REQUEST_TIMEOUT,
         PromotionError::Refused(_) | PromotionError::Unserved(_) => {
             StatusCode::INTERNAL_SERVER_ERROR
         }

@@ -45,6 +45,8 @@ pub(crate) fn status(why: Unserved) -> StatusCode {
         Unserved::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Unserved::Timeout
         | Unserved::TimeoutLeaderFailed
+        | Unserved::TimeoutConnectionLost
+        | Unserved::TimeoutWaitAppliedIndex
         | Unserved::NoLeader
         | Unserved::NotEnoughStarted
         | Unserved::Unhealthy
@@ -87,6 +89,7 @@ mod tests {
         check(Unserved::TooLarge, 413);
         check(Unserved::Timeout, 500);
         check(Unserved::TimeoutLeaderFailed, 500);
+        check(Unserved::TimeoutConnectionLost, 500);
         check(Unserved::NoLeader, 500);
     }
 }

@@ -15,6 +15,7 @@ use super::{
     body::Body,
     cluster::Cluster,
     election::Election,
+    failure::deadline_exceeded,
     generated::{
         etcdserverpb::{
             auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer,
@@ -204,11 +205,6 @@ pub(crate) fn in_words_of_go(response: Response<tonic::body::Body>) -> Response<
 
 pub(crate) fn refuse(status: &Status) -> Response<Body> {
     status.clone().into_http().map(Body::grpc)
-}
-
-/// As the original tells it, which gives up by itself too.
-pub(crate) fn deadline_exceeded() -> Status {
-    Status::deadline_exceeded("context deadline exceeded")
 }
 
 /// How the messages of a request are compressed.

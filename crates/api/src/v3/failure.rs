@@ -10,6 +10,11 @@ pub(crate) fn status(refused: Refused) -> Status {
     Status::new(Code::from_i32(i32::from(refused.grpc().number())), refused.text())
 }
 
+/// As the original tells it, which gives up by itself too.
+pub(crate) fn deadline_exceeded() -> Status {
+    Status::deadline_exceeded("context deadline exceeded")
+}
+
 /// A read that has no answer.
 pub(crate) fn read(error: Error) -> Status {
     match error {
@@ -26,6 +31,8 @@ pub(crate) fn unserved(why: Unserved) -> Status {
     match why {
         Unserved::Timeout => status(Refused::Timeout),
         Unserved::TimeoutLeaderFailed => status(Refused::TimeoutLeaderFail),
+        Unserved::TimeoutConnectionLost => status(Refused::TimeoutConnectionLost),
+        Unserved::TimeoutWaitAppliedIndex => status(Refused::TimeoutWaitAppliedIndex),
         Unserved::TooManyRequests => status(Refused::TooManyRequests),
         Unserved::TooLarge => status(Refused::RequestTooLarge),
         Unserved::NoLeader => status(Refused::NoLeader),

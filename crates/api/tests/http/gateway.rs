@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     member::{Member, eventually},
-    wire::Wire,
+    wire::{Answer, Wire},
 };
 
 /// Each method as the gateway has it: path, question, status, and a field of the answer, if it
@@ -104,6 +104,22 @@ fn prefixes_of_older_versions_lead_to_the_same() {
 }
 
 #[test]
+fn a_gateway_that_is_switched_off_is_not_there() {
+    let config = api::Config { gateway: false, ..api::Config::default() };
+    let member = Member::start_with(config);
+    for path in ["/v3/kv/range", "/v3beta/kv/range", "/v3alpha/lock/lock", "/v3/none"] {
+        let answer = member.ask("POST", path, Some(r#"{"key":"YQ=="}"#)).expect(404);
+        assert_eq!(answer.text(), "404 page not found\n", "{path}");
+    }
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let mut wire = member.connect();
+    wire.send(format!("GET /v3/watch HTTP/1.1\r\nHost: x\r\n{upgrade}\r\n"));
+    wire.answer().expect(404);
+    member.get("/v2/keys/").expect(200);
+}
+
+#[test]
 fn what_is_no_question_is_refused_as_json() {
     let member = Member::start();
     for (method, path, question, status, code) in [
@@ -119,6 +135,105 @@ fn what_is_no_question_is_refused_as_json() {
         let answer = member.ask(method, path, Some(question)).expect(status).json();
         assert_eq!(answer["code"], code, "{path} {question}: {answer}");
     }
+}
+
+#[test]
+fn questions_are_taken_as_the_original_takes_them() {
+    let member = Member::start();
+    member.ask("POST", "/v3/kv/put", Some(r#"{"key":"YQ==","value":"MQ=="}"#)).expect(200);
+    for question in [
+        r#"{"key":"YQ==","limit":null,"range_end":null,"sort_order":null}"#,
+        r#"{"key":"YQ=="} and more"#,
+        r#"{"key":"YQ=="}{"key":"Yg=="}"#,
+        "{\"key\":\"YQ==\\n\"}",
+        r#"{"key":"YQ","limit":1.0}"#,
+    ] {
+        let got = member.ask("POST", "/v3/kv/range", Some(question)).expect(200).json();
+        assert_eq!(got["count"], "1", "{question}");
+    }
+    for question in ["null", " ", r#"{"key":null}"#] {
+        let refused = member.ask("POST", "/v3/kv/range", Some(question)).expect(400).json();
+        assert_eq!(refused["message"], "etcdserver: key is not provided", "{question}");
+    }
+    for path in ["/v3/kv/rang%65", "/v3/kv%2Frange", "/v3%62eta/kv/range"] {
+        let got = member.ask("POST", path, Some(r#"{"key":"YQ=="}"#)).expect(200).json();
+        assert_eq!(got["count"], "1", "{path}");
+    }
+}
+
+/// Asks with this patience.
+fn ask_within(member: &Member, timeout: &str, path: &str, question: &str) -> Answer {
+    let mut wire = member.connect();
+    wire.send(format!(
+        "POST /v3/{path} HTTP/1.1\r\nHost: x\r\nGrpc-Timeout: {timeout}\r\n\
+         Content-Length: {}\r\n\r\n{question}",
+        question.len()
+    ));
+    wire.answer()
+}
+
+#[test]
+fn who_waits_for_so_long_is_told_when_it_is_over() {
+    let member = Member::start();
+    member.ask("POST", "/v3/lock/lock", Some(r#"{"name":"bA=="}"#)).expect(200);
+    member.ask("POST", "/v3/election/campaign", Some(r#"{"name":"ZQ=="}"#)).expect(200);
+    for (path, question) in
+        [("lock/lock", r#"{"name":"bA=="}"#), ("election/campaign", r#"{"name":"ZQ=="}"#)]
+    {
+        let late = ask_within(&member, "300m", path, question).expect(504).json();
+        let text = "context deadline exceeded";
+        assert_eq!(late, json!({ "error": text, "message": text, "code": 4 }), "{path}");
+    }
+    // Whoever has given up is not in the queue any more.
+    eventually("one waits for nothing", || {
+        let question = r#"{"key":"bA==","range_end":"bQ==","count_only":true}"#;
+        member.ask("POST", "/v3/kv/range", Some(question)).json()["count"] == "1"
+    });
+    let range = r#"{"key":"YQ=="}"#;
+    for timeout in ["60S", "+60S", "0S", "123456789S", "9223372036854775807H"] {
+        ask_within(&member, timeout, "kv/range", range).expect(200);
+    }
+    for path in ["kv/range", "kv/put", "maintenance/snapshot", "watch"] {
+        ask_within(&member, "-1S", path, range).expect(504);
+        for timeout in ["S", "5", "5s", "x", "999999999999999999999S"] {
+            let refused = ask_within(&member, timeout, path, range).expect(400).json();
+            assert_eq!(refused["message"], format!("invalid grpc-timeout: {timeout}"), "{path}");
+            assert_eq!(refused["code"], 3);
+        }
+    }
+    let page = member.get("/metrics").expect(200).text();
+    let counted = "grpc_server_handled_total{grpc_code=\"DeadlineExceeded\",grpc_method=\"Lock\"";
+    assert!(page.contains(counted), "{page}");
+}
+
+#[test]
+fn a_stream_ends_with_its_clients_patience() {
+    let member = Member::start();
+    let watch = r#"{"create_request":{"key":"YQ=="}}"#;
+    let told = ask_within(&member, "300m", "watch", watch).expect(200).text();
+    let lines: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [created, ended] = lines.as_slice() else { panic!("{told}") };
+    assert_eq!(created["result"]["created"], true);
+    for (name, expected) in [
+        ("code", json!(4)),
+        ("grpc_code", json!(4)),
+        ("http_code", json!(504)),
+        ("message", json!("context deadline exceeded")),
+        ("http_status", json!("Gateway Timeout")),
+    ] {
+        assert_eq!(ended["error"][name], expected, "{name}");
+    }
+    assert_eq!(member.watchers(), 0);
+    // Of one that says nothing at all the status tells.
+    let mut wire = member.connect();
+    wire.send(
+        "POST /v3/watch HTTP/1.1\r\nHost: x\r\nGrpc-Timeout: 300m\r\n\
+         Transfer-Encoding: chunked\r\n\r\n",
+    );
+    assert_eq!(wire.answer().expect(504).json()["error"]["code"], 4);
+    // One that ends before is not touched.
+    let kept = ask_within(&member, "60S", "lease/keepalive", r#"{"ID":"8"}"#).expect(200).json();
+    assert_eq!(kept["result"]["ID"], "8");
 }
 
 /// A request whose questions come one by one.

@@ -96,9 +96,6 @@ table! {
     LeaseTtlTooLarge OutOfRange "etcdserver: too large lease TTL"
     NotPrimary Unknown "not a primary lessor"
 
-    // Watches.
-    WatchCanceled Canceled "etcdserver: watch canceled"
-
     // Members.
     MemberExists FailedPrecondition "etcdserver: member ID already exist"
     PeerUrlExists FailedPrecondition "etcdserver: Peer URLs already exists"
@@ -110,7 +107,6 @@ table! {
     LearnerNotReady FailedPrecondition
         "etcdserver: can only promote a learner member which is in sync with leader"
     TooManyLearners FailedPrecondition "etcdserver: too many learner members in cluster"
-    ClusterIdMismatch FailedPrecondition "etcdserver: cluster ID mismatch"
 
     // Overload.
     RequestTooLarge InvalidArgument "etcdserver: request is too large"
@@ -142,7 +138,6 @@ table! {
     // The cluster.
     NoLeader Unavailable "etcdserver: no leader"
     NotLeader FailedPrecondition "etcdserver: not leader"
-    LeaderChanged Unavailable "etcdserver: leader changed"
     NotCapable FailedPrecondition "etcdserver: not capable"
     Stopped Unavailable "etcdserver: server stopped"
     Timeout Unavailable "etcdserver: request timed out"
@@ -172,7 +167,6 @@ table! {
 
     // The client's own end.
     Canceled Canceled "etcdserver: request canceled"
-    DeadlineExceeded DeadlineExceeded "etcdserver: context deadline exceeded"
 }
 
 impl std::fmt::Display for Refused {

@@ -58,6 +58,7 @@ pub(super) fn config(mut given: Given) -> Result<Config, Refusal> {
         member,
         // Checked when it was given.
         cors: value::origins(given.text("cors")).unwrap_or_default(),
+        gateway: given.switch("enable-grpc-gateway"),
         grpc: limits::grpc(&given),
         hosts: hosts(&given),
         listen_clients,

@@ -433,6 +433,8 @@ fn limits_of_the_v3_api_are_taken_from_the_flags() {
     let config = configured(&[], &[]);
     let default = api::Grpc::default();
     assert_eq!(config.grpc, default);
+    assert!(config.gateway);
+    assert!(!configured(&["--enable-grpc-gateway=false"], &[]).gateway);
     assert_eq!(config.member.request_bytes_max, 1_572_864);
     let config = configured(
         &[

@@ -61,7 +61,12 @@ pub(super) const FLAGS: &[Flag] = &[
         "20s",
         "Time after which a connection ends that gives none.",
     ),
-    idle("enable-grpc-gateway", Kind::Switch, "true", "the gateway is always on"),
+    used(
+        "enable-grpc-gateway",
+        Kind::Switch,
+        "true",
+        "Answers the v3 API as JSON too, below /v3/.",
+    ),
     idle("experimental-v3demo", Kind::Switch, "false", "the v3 API is always on"),
     idle(
         "experimental-gRPC-addr",
