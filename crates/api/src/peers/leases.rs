@@ -7,7 +7,7 @@ use proto::{
     between::{LeaseInternalRequest, LeaseInternalResponse},
     etcdserverpb::{LeaseKeepAliveRequest, LeaseKeepAliveResponse},
 };
-use server::{Handle, KEEP_PATH, LeaseError, Unserved};
+use server::{Handle, KEEP_PATH, LeaseError};
 
 use crate::{
     reply::{self, Reply},
