@@ -41,6 +41,11 @@ pub const TAIL_FLUSH_BYTES: usize = 512 << 10;
 pub const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// Commits that wait for one watcher before it is fed from history instead.
 pub const WATCHER_COMMITS_WAITING_MAX: usize = 64;
+/// Their bytes, if they are more than one commit.
+pub const WATCHER_BYTES_WAITING_MAX: usize = 256 << 10;
+/// Records of a commit that a watcher of keys passes through to find its own; with more it reads its
+/// own from history.
+pub const WATCHER_RECORDS_WAITING_MAX: usize = 1_000;
 /// Nodes that one expire command takes.
 pub const EXPIRE_NODES_MAX: usize = 1_000;
 /// Space quota in live bytes unless set (`--quota-backend-bytes`).
