@@ -12,6 +12,10 @@ pub const WATCHES_PER_STREAM_MAX: usize = 100_000;
 /// Events of v3 that are told in one message, if they are of several revisions: a revision is never
 /// cut.
 pub const WATCH_BATCH_BYTES: usize = 64 * 1024;
+/// With so much of one revision a message goes out to who takes fragments.
+pub const WATCH_FRAGMENT_BYTES: usize = 1 << 20;
+/// What one revision may be for those who do not: a watch that has to tell more is canceled.
+pub const WATCH_MESSAGE_BYTES_MAX: usize = 128 << 20;
 /// A request line and its headers together.
 pub const REQUEST_HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Headers of one request.
