@@ -16,6 +16,10 @@ pub const GRPC_PROXY_UPSTREAM_WATCHES_MAX: usize = 8_192;
 /// Events of v3 that are told in one message, if they are of several revisions: a revision is never
 /// cut.
 pub const WATCH_BATCH_BYTES: usize = 64 * 1024;
+/// With so much of one revision a message goes out to who takes fragments.
+pub const WATCH_FRAGMENT_BYTES: usize = 1 << 20;
+/// What one revision may be for those who do not: a watch that has to tell more is canceled.
+pub const WATCH_MESSAGE_BYTES_MAX: usize = 128 << 20;
 /// A request line and its headers together.
 pub const REQUEST_HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Headers of one request.
@@ -45,6 +49,11 @@ pub const TAIL_FLUSH_BYTES: usize = 512 << 10;
 pub const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// Commits that wait for one watcher before it is fed from history instead.
 pub const WATCHER_COMMITS_WAITING_MAX: usize = 64;
+/// Their bytes, if they are more than one commit.
+pub const WATCHER_BYTES_WAITING_MAX: usize = 256 << 10;
+/// Records of a commit that a watcher of keys passes through to find its own; with more it reads its
+/// own from history.
+pub const WATCHER_RECORDS_WAITING_MAX: usize = 1_000;
 /// Nodes that one expire command takes.
 pub const EXPIRE_NODES_MAX: usize = 1_000;
 /// Space quota in live bytes unless set (`--quota-backend-bytes`).

@@ -7,6 +7,7 @@ mod recorded;
 mod scripts;
 mod shared_keyspace;
 mod versions;
+mod watching;
 
 use std::{
     path::Path,

@@ -19,7 +19,7 @@ use std::{
     task::{Context as Cx, Poll},
 };
 
-use base::limits::WATCHES_PER_STREAM_MAX;
+use base::{Refused, limits::WATCHES_PER_STREAM_MAX};
 use mvcc::Store;
 use proto::etcdserverpb::{
     WatchCreateRequest, WatchRequest, WatchResponse, watch_request::RequestUnion,
@@ -77,6 +77,10 @@ pub(crate) struct WatchStream {
     progress_of_all: Option<ProgressOfAll>,
     ends: Ends,
     has_ended: bool,
+    /// A part of this watch's revision is told: clients take what comes next for the rest of it.
+    within: Option<i64>,
+    /// A watch has looked at much and told nothing: others have their turn.
+    gives_way: bool,
 }
 
 /// The client wants to know how far all watches of the stream are.
@@ -102,6 +106,8 @@ impl WatchStream {
             progress_of_all: None,
             ends,
             has_ended: false,
+            within: None,
+            gives_way: false,
         }
     }
 
@@ -270,17 +276,23 @@ impl WatchStream {
                 }
                 return false;
             }
-            Next::Later => {}
+            Next::Later => self.gives_way = true,
             Next::Events(events, revision) => {
-                self.context.counters.grpc.events.fetch_add(events.len() as u64, Relaxed);
                 let fragments = watch.asked().fragment;
+                self.within = None;
                 let answer = WatchResponse { events, ..self.answer(watch_id, revision) };
-                if fragments {
-                    let bytes_max = self.context.config.grpc.request_bytes_max;
-                    self.out.extend(cut(answer, bytes_max));
-                } else {
-                    self.out.push_back(answer);
-                }
+                self.tell_events(answer, fragments);
+            }
+            Next::Part(events, revision) => {
+                self.within = Some(watch_id);
+                let fragment = true;
+                let answer = self.answer(watch_id, revision);
+                self.tell_events(WatchResponse { events, fragment, ..answer }, true);
+            }
+            Next::TooLarge => {
+                let cancel_reason = Refused::AnswerTooLarge.text().to_owned();
+                self.end(watch_id, WatchResponse { cancel_reason, ..Default::default() });
+                return false;
             }
             Next::Compacted => {
                 let compact_revision = store.compacted();
@@ -299,9 +311,20 @@ impl WatchStream {
         true
     }
 
+    fn tell_events(&mut self, answer: WatchResponse, fragments: bool) {
+        self.context.counters.grpc.events.fetch_add(answer.events.len() as u64, Relaxed);
+        if fragments {
+            let bytes_max = self.context.config.grpc.request_bytes_max;
+            self.out.extend(cut(answer, bytes_max));
+        } else {
+            self.out.push_back(answer);
+        }
+    }
+
     /// A watch is over, for this reason.
     fn end(&mut self, watch_id: i64, why: WatchResponse) {
         self.watches.remove(&watch_id);
+        self.within = None;
         let WatchResponse { header, watch_id, .. } = self.answer(watch_id, self.store().revision());
         self.out.push_back(WatchResponse { header, watch_id, canceled: true, ..why });
     }
@@ -328,6 +351,7 @@ impl Stream for WatchStream {
             }
             let over = match this.ends.poll(cx) {
                 Poll::Ready(refused) => Some(failure::status(refused)),
+                Poll::Pending if this.within.is_some() => None,
                 Poll::Pending => match this.poll_request(cx) {
                     Poll::Ready(Ok(())) => continue,
                     Poll::Ready(Err(status)) => Some(status),
@@ -339,14 +363,19 @@ impl Stream for WatchStream {
                 this.watches.clear();
                 return Poll::Ready(Some(Err(status)));
             }
-            if this.progress.poll(cx).is_ready() {
+            if this.within.is_none() && this.progress.poll(cx).is_ready() {
                 this.tick();
                 // It wakes only whoever has heard that it is not time yet.
                 continue;
             }
-            match this.wakes.take() {
+            match this.within.or_else(|| this.wakes.take()) {
                 Some(watch_id) => this.ask(watch_id),
                 None => return Poll::Pending,
+            }
+            if std::mem::take(&mut this.gives_way) {
+                // Of the stream there may be more at once: other tasks come first.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
         }
     }

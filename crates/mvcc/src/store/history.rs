@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use base::Revision;
+use bytes::Bytes;
+
 use super::{NAMES_PER_HOLD, ReadError, Store};
 use crate::{
     index::{Index, Points},
@@ -23,17 +26,31 @@ impl Store {
         to: i64,
         limit: usize,
     ) -> Result<Vec<i64>, ReadError> {
-        let mut found = Found { from, to, limit, mains: BTreeSet::new() };
+        let mut found = Found::mains(from, to, limit);
         match interest {
             Interest::Keys { from, to } => {
-                let names = Names { kind: Kind::Key, from, to: to.as_deref(), told_only: false };
-                self.collect(&mut found, &names, |_| true)?;
+                self.collect(&mut found, &Names::keys(from, to.as_ref()), |_| true)?;
             }
             Interest::Path { path, recursive } => {
                 self.path_history(&mut found, path, *recursive, false)?;
             }
         }
-        Ok(found.mains.into_iter().collect())
+        Ok(found.into_mains())
+    }
+
+    /// Where the records of a range of keys lie that were written from `from` on, up to the main
+    /// revision `to`, oldest first, at most `limit`. As [`Store::history`], but one for each record:
+    /// a revision of many keys may come in parts.
+    pub(crate) fn places_of_history(
+        &self,
+        keys: (&Bytes, Option<&Bytes>),
+        from: Revision,
+        to: i64,
+        limit: usize,
+    ) -> Result<Vec<Revision>, ReadError> {
+        let mut found = Found { from, to, limit, is_of_mains: false, places: BTreeSet::new() };
+        self.collect(&mut found, &Names::keys(keys.0, keys.1), |_| true)?;
+        Ok(found.places.into_iter().collect())
     }
 
     /// As [`Store::history`] for a recursive path interest, if nothing were hidden: what 2.3.8
@@ -45,9 +62,9 @@ impl Store {
         to: i64,
         limit: usize,
     ) -> Result<Vec<i64>, ReadError> {
-        let mut found = Found { from, to, limit, mains: BTreeSet::new() };
+        let mut found = Found::mains(from, to, limit);
         self.path_history(&mut found, path, true, true)?;
-        Ok(found.mains.into_iter().collect())
+        Ok(found.into_mains())
     }
 
     fn path_history(
@@ -102,7 +119,7 @@ impl Store {
             let mut names = index.names(asked.kind).range(&start, asked.to);
             for (name, points) in names.by_ref().take(NAMES_PER_HOLD) {
                 // Most names were quiet, and are passed by without a look at their form.
-                if points.newest().revision().main >= found.from && wanted(name) {
+                if points.newest().revision() >= found.from && wanted(name) {
                     found.add(points, asked.told_only, false);
                 }
             }
@@ -121,31 +138,50 @@ struct Names<'a> {
     told_only: bool,
 }
 
-/// The smallest `limit` revisions so far.
+impl<'a> Names<'a> {
+    fn keys(from: &'a Bytes, to: Option<&'a Bytes>) -> Self {
+        Self { kind: Kind::Key, from, to: to.map(AsRef::as_ref), told_only: false }
+    }
+}
+
+/// The smallest `limit` places so far.
 struct Found {
-    from: i64,
+    from: Revision,
     to: i64,
     limit: usize,
-    mains: BTreeSet<i64>,
+    /// Only the main revisions are of interest: each is there once.
+    is_of_mains: bool,
+    places: BTreeSet<Revision>,
 }
 
 impl Found {
+    fn mains(from: i64, to: i64, limit: usize) -> Self {
+        let from = Revision::new(from, 0);
+        Self { from, to, limit, is_of_mains: true, places: BTreeSet::new() }
+    }
+
+    fn into_mains(self) -> Vec<i64> {
+        self.places.into_iter().map(|place| place.main).collect()
+    }
+
     fn check(&self, index: &Index) -> Result<(), ReadError> {
-        if self.from < index.compacted { Err(ReadError::Compacted) } else { Ok(()) }
+        if self.from.main < index.compacted { Err(ReadError::Compacted) } else { Ok(()) }
     }
 
     fn add(&mut self, points: &Points, told_only: bool, deleted_only: bool) {
-        for point in points.between(self.from, self.to) {
-            if (told_only && !point.told) || (deleted_only && !point.deleted) {
+        for point in points.between(self.from.main, self.to) {
+            let place = point.revision();
+            let is_before = place < self.from;
+            if is_before || (told_only && !point.told) || (deleted_only && !point.deleted) {
                 continue;
             }
-            let main = point.revision().main;
-            let full = self.mains.len() >= self.limit;
-            if full && self.mains.last().is_none_or(|last| *last <= main) {
+            let place = if self.is_of_mains { Revision::new(place.main, 0) } else { place };
+            let full = self.places.len() >= self.limit;
+            if full && self.places.last().is_none_or(|last| *last <= place) {
                 return;
             }
-            if self.mains.insert(main) && full {
-                self.mains.pop_last();
+            if self.places.insert(place) && full {
+                self.places.pop_last();
             }
         }
     }

@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
-use base::limits::WATCHER_COMMITS_WAITING_MAX;
+use base::limits::{WATCHER_BYTES_WAITING_MAX, WATCHER_COMMITS_WAITING_MAX};
 use bytes::Bytes;
 
 use super::{Fixture, put};
@@ -102,6 +102,99 @@ fn a_full_mailbox_falls_back_to_history() {
     assert_eq!(now(&mut watcher), (2..count + 2).collect::<Vec<_>>());
     f.put("/a", "live again");
     assert_eq!(now(&mut watcher), [count + 2]);
+}
+
+#[test]
+fn what_waits_for_a_watcher_is_bounded_in_bytes() {
+    const VALUE_BYTES: usize = 50_000;
+    let check = |value_bytes: usize, waiting_max: usize| {
+        let mut f = Fixture::new();
+        let mut watchers: Vec<_> = ["/a", "/b", "/c"]
+            .map(|key| (key, f.store().watch(keys(key, &format!("{key}\0")), 2).unwrap()))
+            .into();
+        let (value, mut kept, mut expected) = ("v".repeat(value_bytes), Vec::new(), Vec::new());
+        for _ in 0..20 {
+            for (key, _) in &watchers {
+                let mut txn = f.writer.begin();
+                txn.put(put(Kind::Key, key, &value));
+                let commit = txn.commit().unwrap().unwrap();
+                f.finish();
+                f.store().publish(&[Arc::clone(&commit)]);
+                expected.push((*key, commit.main));
+                kept.push(Arc::downgrade(&commit));
+            }
+        }
+        let waiting = kept.iter().filter(|commit| commit.strong_count() > 0).count();
+        assert_eq!(waiting, 3 * waiting_max, "of {value_bytes} bytes each");
+        for (key, watcher) in &mut watchers {
+            let expected = expected.iter().filter(|(of, _)| of == key).map(|(_, main)| *main);
+            assert_eq!(now(watcher), expected.collect::<Vec<_>>());
+        }
+        // There is room again.
+        let last = f.put("/a", &value);
+        assert_eq!(now(&mut watchers[0].1), [last]);
+    };
+    check(VALUE_BYTES, WATCHER_BYTES_WAITING_MAX / VALUE_BYTES);
+    // One has room always.
+    check(2 * WATCHER_BYTES_WAITING_MAX, 1);
+    check(1, 20);
+}
+
+/// A watcher's commits as `(revision, how many records, whether it is but a part)`.
+fn parts(watcher: &mut Watcher) -> Vec<(i64, usize, bool)> {
+    let mut parts = Vec::new();
+    let mut cx = Context::from_waker(Waker::noop());
+    while let Poll::Ready(commit) = watcher.poll_next(&mut cx) {
+        let commit = commit.unwrap();
+        let concerned = commit.records.iter().all(|one| watcher.interest().concerns(one));
+        assert!(concerned);
+        parts.push((commit.main, commit.records.len(), watcher.is_within_revision()));
+    }
+    parts
+}
+
+#[test]
+fn of_a_revision_of_many_keys_a_watcher_is_handed_its_own_in_parts() {
+    const KEYS: usize = 10_000;
+    let mut f = Fixture::new();
+    let mut watchers = [keys("/k00042", "/k00042\0"), keys("/k", "/l"), keys("/k03", "/k05")]
+        .map(|interest| f.store().watch(interest, 1).unwrap());
+    let mut txn = f.writer.begin();
+    for at in 0..KEYS {
+        txn.put(put(Kind::Key, &format!("/k{at:05}"), "value"));
+    }
+    let commit = txn.commit().unwrap().unwrap();
+    f.finish();
+    f.store().publish(&[commit]);
+    f.put("/k00042", "again");
+    let thousands = |count: usize| (1..=count).map(move |at| (2, 1_000, at < count));
+    let expected = [
+        vec![(2, 1, false), (3, 1, false)],
+        thousands(10).chain([(3, 1, false)]).collect(),
+        thousands(2).collect(),
+    ];
+    for (watcher, expected) in watchers.iter_mut().zip(&expected) {
+        assert_eq!(parts(watcher), *expected, "from live on: {:?}", watcher.interest());
+        let mut late = f.store().watch(watcher.interest().clone(), 1).unwrap();
+        assert_eq!(parts(&mut late), *expected, "later: {:?}", watcher.interest());
+    }
+    // The order of names is that of the writes, and none is missing where parts meet.
+    let mut late = f.store().watch(keys("/k", "/l"), 1).unwrap();
+    let (mut names, mut cx) = (Vec::new(), Context::from_waker(Waker::noop()));
+    while let Poll::Ready(commit) = late.poll_next(&mut cx) {
+        names.extend(commit.unwrap().records.iter().map(|record| record.name.clone()));
+    }
+    assert_eq!(names.pop().unwrap(), "/k00042");
+    assert_eq!(names, (0..KEYS).map(|at| format!("/k{at:05}")).collect::<Vec<_>>());
+    // What is compacted in the midst of it ends the watch.
+    let mut late = f.store().watch(keys("/k", "/l"), 1).unwrap();
+    assert!(matches!(late.poll_next(&mut cx), Poll::Ready(Ok(_))));
+    f.compact(3).unwrap();
+    let ended = std::iter::from_fn(|| match late.poll_next(&mut cx) {
+        Poll::Ready(Err(error)) => Some(error),
+        _ => None,
+    });
+    assert!(matches!(ended.take(1).next(), Some(ReadError::Compacted)));
 }
 
 #[test]

@@ -13,7 +13,11 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::{Interest, intervals::Intervals, mailbox::Mailbox};
+use super::{
+    Interest,
+    intervals::Intervals,
+    mailbox::{Mailbox, Offer},
+};
 use crate::{
     path,
     record::{Commit, Kind, Record},
@@ -112,7 +116,7 @@ impl Hub {
 
     /// Commits with `main >= since` that concern `interest` come into the mailbox from now on.
     pub(crate) fn register(&self, interest: &Interest, since: i64) -> Registration {
-        let mailbox = Arc::new(Mailbox::new(since));
+        let mailbox = Arc::new(Mailbox::new(interest, since));
         let place = Place::of(interest);
         let id = self.0.watchers.lock().add(&place, Arc::clone(&mailbox));
         self.0.count.fetch_add(1, Ordering::Relaxed);
@@ -134,8 +138,9 @@ impl Hub {
             let watchers = self.0.watchers.lock();
             let concerned = if watchers.is_empty() { &[] } else { commits };
             for commit in concerned {
+                let offer = Offer::new(commit);
                 for record in &commit.records {
-                    watchers.offer(commit, record, &mut wakers);
+                    watchers.offer(offer, record, &mut wakers);
                 }
             }
             if let Some(last) = commits.last() {
@@ -197,9 +202,9 @@ impl Watchers {
 
     /// Puts the commit into the mailboxes of those whom one of its records concerns. A mailbox
     /// takes a commit once, however often it is offered.
-    fn offer(&self, commit: &Arc<Commit>, record: &Record, wakers: &mut Vec<Waker>) {
+    fn offer(&self, offer: Offer<'_>, record: &Record, wakers: &mut Vec<Waker>) {
         let mut tell = |mailboxes: &Mailboxes| {
-            wakers.extend(mailboxes.values().filter_map(|mailbox| mailbox.offer(commit)));
+            wakers.extend(mailboxes.values().filter_map(|mailbox| mailbox.offer(offer)));
         };
         let name = record.name.as_ref();
         if record.kind == Kind::Key {
@@ -219,7 +224,7 @@ impl Watchers {
             }
         }
         if record.kind == Kind::Key {
-            self.ranges.containing(name, &mut |mailbox| wakers.extend(mailbox.offer(commit)));
+            self.ranges.containing(name, &mut |mailbox| wakers.extend(mailbox.offer(offer)));
         }
     }
 }

@@ -6,18 +6,48 @@ use std::{
     task::{Context, Waker},
 };
 
-use base::limits::WATCHER_COMMITS_WAITING_MAX;
+use base::limits::{
+    WATCHER_BYTES_WAITING_MAX, WATCHER_COMMITS_WAITING_MAX, WATCHER_RECORDS_WAITING_MAX,
+};
 use parking_lot::Mutex;
 
-use crate::record::Commit;
+use super::Interest;
+use crate::record::{Commit, Record};
 
-/// A bounded queue that says when it has lost something.
+/// A queue that says when it has lost something. It is bounded in commits and in bytes, save that one
+/// commit has always room.
 #[derive(Debug)]
-pub(crate) struct Mailbox(Mutex<State>);
+pub(crate) struct Mailbox {
+    state: Mutex<State>,
+    /// A commit of more records is left to history, which reads only those of interest.
+    records_max: usize,
+}
+
+/// A commit on its way to watchers, with its size.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Offer<'a> {
+    pub(crate) commit: &'a Arc<Commit>,
+    bytes: usize,
+}
+
+impl<'a> Offer<'a> {
+    /// Looks at all records.
+    pub(crate) fn new(commit: &'a Arc<Commit>) -> Self {
+        Self { commit, bytes: bytes(commit) }
+    }
+}
+
+/// What a commit takes in memory, about.
+fn bytes(commit: &Commit) -> usize {
+    let one = |record: &Record| size_of::<Record>() + record.name.len() + record.value.len();
+    commit.records.iter().map(one).sum()
+}
 
 #[derive(Debug)]
 struct State {
-    waiting: VecDeque<Arc<Commit>>,
+    waiting: VecDeque<(Arc<Commit>, usize)>,
+    /// Of all that waits.
+    bytes: usize,
     /// The first revision of interest that was not offered yet.
     next: i64,
     /// The first revision that may not have come in: it, and all that followed, is left to history.
@@ -35,13 +65,20 @@ pub(crate) enum Taken {
 }
 
 impl Mailbox {
-    pub(crate) fn new(since: i64) -> Self {
-        Self(Mutex::new(State { waiting: VecDeque::new(), next: since, lost: None, waker: None }))
+    pub(crate) fn new(interest: &Interest, since: i64) -> Self {
+        let records_max = match interest {
+            Interest::Keys { .. } => WATCHER_RECORDS_WAITING_MAX,
+            // It needs all: what v2 tells is numbered.
+            Interest::Path { .. } => usize::MAX,
+        };
+        let waiting = VecDeque::new();
+        let state = State { waiting, bytes: 0, next: since, lost: None, waker: None };
+        Self { state: Mutex::new(state), records_max }
     }
 
     /// Adds a commit, once; returns whom to wake.
-    pub(crate) fn offer(&self, commit: &Arc<Commit>) -> Option<Waker> {
-        let mut state = self.0.lock();
+    pub(crate) fn offer(&self, Offer { commit, bytes }: Offer<'_>) -> Option<Waker> {
+        let mut state = self.state.lock();
         if commit.main < state.next {
             return None;
         }
@@ -49,8 +86,12 @@ impl Mailbox {
         if state.lost.is_some() {
             return None;
         }
-        if state.waiting.len() < WATCHER_COMMITS_WAITING_MAX {
-            state.waiting.push_back(Arc::clone(commit));
+        let has_room = state.waiting.is_empty()
+            || state.waiting.len() < WATCHER_COMMITS_WAITING_MAX
+                && state.bytes.saturating_add(bytes) <= WATCHER_BYTES_WAITING_MAX;
+        if has_room && commit.records.len() <= self.records_max {
+            state.waiting.push_back((Arc::clone(commit), bytes));
+            state.bytes += bytes;
         } else {
             state.lost = Some(commit.main);
         }
@@ -59,15 +100,16 @@ impl Mailbox {
 
     /// What happened after `offered`, up to `revision`, is left to history; returns whom to wake.
     pub(crate) fn skip(&self, offered: i64, revision: i64) -> Option<Waker> {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.next = state.next.max(revision + 1);
         state.lost = state.lost.or(Some(offered + 1));
         state.waker.take()
     }
 
     pub(crate) fn take(&self, cx: &Context<'_>) -> Taken {
-        let mut state = self.0.lock();
-        if let Some(commit) = state.waiting.pop_front() {
+        let mut state = self.state.lock();
+        if let Some((commit, bytes)) = state.waiting.pop_front() {
+            state.bytes -= bytes;
             return Taken::Commit(commit);
         }
         if let Some(lost) = state.lost.take() {

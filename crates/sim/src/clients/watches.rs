@@ -168,6 +168,8 @@ impl Client {
                 Ok(true)
             }
             Next::Failed(error) => Err(Violation::new("watch reliable", error)),
+            // Revisions of the simulation are small.
+            Next::Part(..) | Next::TooLarge => Err(Violation::new("watch atomic", "a part")),
         }
     }
 

@@ -5,7 +5,10 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use base::{Refused, limits::WATCH_BATCH_BYTES};
+use base::{
+    Refused,
+    limits::{WATCH_BATCH_BYTES, WATCH_FRAGMENT_BYTES, WATCH_MESSAGE_BYTES_MAX},
+};
 use bytes::Bytes;
 use mvcc::{Commit, Interest, Kind, ReadError, Record, Store, Watcher, path};
 use proto::{
@@ -15,8 +18,9 @@ use proto::{
 
 /// What an event takes besides its keys and values.
 const EVENT_BYTES: usize = 64;
-/// Commits that are looked at before others have their turn.
-const COMMITS_MAX: usize = 1_000;
+/// Commits and records that are looked at before others have their turn, and their bytes.
+const LOOKS_MAX: usize = 1_000;
+const LOOK_BYTES_MAX: usize = 1 << 20;
 
 /// How the events of a watch are told.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +63,16 @@ pub struct Watch {
     has_told: bool,
     /// The next time it has nothing to tell it says how far it is.
     owes_progress: bool,
+    /// What it is looking at, and how many records of it are done.
+    telling: Option<(Arc<Commit>, usize)>,
+    gathered: Gathered,
+}
+
+/// Events that go into the next message.
+#[derive(Debug, Default)]
+struct Gathered {
+    events: Vec<Event>,
+    bytes: usize,
 }
 
 /// What a watch has to tell.
@@ -66,11 +80,16 @@ pub struct Watch {
 pub enum Next {
     /// Nothing now: its waker hears of more.
     Nothing,
-    /// Nothing of what was looked at so far.
+    /// Nothing yet of what was looked at so far: there may be more, once others had their turn.
     Later,
     /// Of whole revisions; and up to which all has been told, which is further than the last event
     /// where history ends without another.
     Events(Vec<Event>, i64),
+    /// As `Events`, but the last revision, which is this one, is not told to its end: the rest comes
+    /// next. Only for who [has asked for fragments](Asked::fragment).
+    Part(Vec<Event>, i64),
+    /// A single revision is more than goes into one message.
+    TooLarge,
     /// What should come next is gone.
     Compacted,
     /// It cannot be read.
@@ -100,7 +119,9 @@ impl Watch {
             watcher => watcher.ok(),
         };
         let (asked, has_told, owes_progress) = (Asked::of(request), false, false);
-        Ok(Self { watcher, start, asked, waker, told: 0, has_told, owes_progress })
+        let (telling, gathered) = (None, Gathered::default());
+        let told = 0;
+        Ok(Self { watcher, start, asked, waker, told, has_told, owes_progress, telling, gathered })
     }
 
     /// Whether all before its start has happened, by this revision.
@@ -132,63 +153,118 @@ impl Watch {
         std::mem::take(&mut self.owes_progress) && has_begun
     }
 
-    /// What is there to tell now, as whole revisions, some at once; its waker hears of more.
+    /// What is there to tell now, some at once; its waker hears of more.
     pub fn next(&mut self, store: &Store) -> Next {
-        let Some(watcher) = &mut self.watcher else { return Next::Compacted };
-        let mut cx = Context::from_waker(&self.waker);
-        let (mut events, mut bytes) = (Vec::new(), 0);
-        for _ in 0..COMMITS_MAX {
-            if bytes >= WATCH_BATCH_BYTES {
-                break;
+        let (mut looks, mut bytes) = (0, 0);
+        loop {
+            if let Some(next) = self.tell(store, &mut looks, &mut bytes) {
+                return next;
             }
-            match watcher.poll_next(&mut cx) {
-                Poll::Pending if events.is_empty() => return Next::Nothing,
-                Poll::Pending => break,
+            let Some(watcher) = &mut self.watcher else { return Next::Compacted };
+            let is_between = !watcher.is_within_revision();
+            let is_full = self.gathered.bytes >= WATCH_BATCH_BYTES;
+            if is_between && is_full {
+                return self.events();
+            }
+            if is_over(looks, bytes) {
+                return if is_between { self.events() } else { Next::Later };
+            }
+            looks += 1;
+            let polled = watcher.poll_next(&mut Context::from_waker(&self.waker));
+            let error = match polled {
+                Poll::Pending if self.gathered.events.is_empty() => return Next::Nothing,
+                Poll::Pending => return self.events(),
                 Poll::Ready(Ok(commit)) => {
                     self.told = commit.main;
-                    let told = tell(store, watcher, self.asked, &commit, &mut events);
-                    match told {
-                        Ok(told) => bytes += told,
-                        Err(error) => return Next::Failed(error),
-                    }
+                    self.telling = Some((commit, 0));
+                    continue;
                 }
-                // What was gathered before is told first: the next time says the same again.
-                Poll::Ready(Err(_)) if !events.is_empty() => break,
-                Poll::Ready(Err(ReadError::Compacted)) => return Next::Compacted,
-                Poll::Ready(Err(error)) => return Next::Failed(error),
-            }
+                Poll::Ready(Err(error)) => error,
+            };
+            // What was gathered before is told first: the next time says the same again. A revision of
+            // which a part is missing is not told.
+            let position = watcher.position();
+            self.gathered.events.retain(|event| revision(event) < position);
+            return match error {
+                _ if !self.gathered.events.is_empty() => self.events(),
+                ReadError::Compacted => Next::Compacted,
+                error @ (ReadError::Future | ReadError::Backend(_)) => Next::Failed(error),
+            };
         }
+    }
+
+    /// Gathers the events of what it is looking at; `Some`: before all of that is done.
+    fn tell(&mut self, store: &Store, looks: &mut usize, bytes: &mut usize) -> Option<Next> {
+        let watcher = self.watcher.as_ref()?;
+        let (commit, mut done) = self.telling.take()?;
+        let asked = self.asked;
+        while let Some(record) = commit.records.get(done) {
+            let filtered = if record.deleted { asked.no_deletes } else { asked.no_puts };
+            if filtered || !watcher.interest().concerns(record) {
+                *bytes += record.value.len();
+                done += 1;
+                continue;
+            }
+            let is_full = asked.fragment && self.gathered.bytes >= WATCH_FRAGMENT_BYTES;
+            if is_full || is_over(*looks, *bytes) {
+                let main = commit.main;
+                self.telling = Some((commit, done));
+                return Some(if is_full { self.part(main) } else { Next::Later });
+            }
+            let told = match self.gathered.add(store, asked, record) {
+                Ok(told) => told,
+                Err(error) => return Some(Next::Failed(error)),
+            };
+            if self.gathered.bytes > WATCH_MESSAGE_BYTES_MAX && !asked.fragment {
+                self.gathered = Gathered::default();
+                return Some(Next::TooLarge);
+            }
+            done += 1;
+            *looks += 1;
+            *bytes += told;
+        }
+        None
+    }
+
+    /// The end of a revision was reached: what there is to tell by now.
+    fn events(&mut self) -> Next {
+        let revision = self.watcher.as_ref().map_or(0, Watcher::position) - 1;
+        let Gathered { events, .. } = std::mem::take(&mut self.gathered);
         if events.is_empty() {
             return Next::Later;
         }
         self.has_told = true;
         self.owes_progress = false;
-        Next::Events(events, watcher.position() - 1)
+        Next::Events(events, revision)
+    }
+
+    fn part(&mut self, main: i64) -> Next {
+        self.has_told = true;
+        Next::Part(std::mem::take(&mut self.gathered).events, main)
     }
 }
 
-/// Adds the events of a commit; how many bytes they take.
-fn tell(
-    store: &Store,
-    watcher: &Watcher,
-    asked: Asked,
-    commit: &Arc<Commit>,
-    events: &mut Vec<Event>,
-) -> Result<usize, ReadError> {
-    let mut bytes = 0;
-    for record in commit.records.iter().filter(|record| watcher.interest().concerns(record)) {
-        let filtered = if record.deleted { asked.no_deletes } else { asked.no_puts };
-        if filtered {
-            continue;
-        }
+/// Whether it is the turn of others.
+fn is_over(looks: usize, bytes: usize) -> bool {
+    looks >= LOOKS_MAX || bytes >= LOOK_BYTES_MAX
+}
+
+impl Gathered {
+    /// Adds the event of a record; how many bytes it takes.
+    fn add(&mut self, store: &Store, asked: Asked, record: &Record) -> Result<usize, ReadError> {
         let is_new = !record.deleted && record.create_revision == record.revision.main;
         let prev_kv = if asked.prev_kv && !is_new { before(store, record)? } else { None };
         let before = prev_kv.as_ref().map_or(0, |kv| kv.key.len() + kv.value.len());
-        bytes += EVENT_BYTES + record.name.len() + record.value.len() + before;
+        let bytes = EVENT_BYTES + record.name.len() + record.value.len() + before;
         let kind = if record.deleted { EventType::Delete } else { EventType::Put };
-        events.push(Event { r#type: kind.into(), kv: Some(pair(record)), prev_kv });
+        self.events.push(Event { r#type: kind.into(), kv: Some(pair(record)), prev_kv });
+        self.bytes += bytes;
+        Ok(bytes)
     }
-    Ok(bytes)
+}
+
+fn revision(event: &Event) -> i64 {
+    event.kv.as_ref().map_or(0, |kv| kv.mod_revision)
 }
 
 /// The pair that a change replaced, unless compaction has removed it.

@@ -3,12 +3,13 @@
 use proto::{Message as _, etcdserverpb::WatchResponse};
 
 /// Cuts an answer into several of at most so many bytes each, unless a single event is larger. All
-/// but the last say that more follows.
+/// but the last say that more follows; that one says what the whole has said.
 pub fn cut(mut answer: WatchResponse, bytes_max: usize) -> Vec<WatchResponse> {
     if answer.encoded_len() < bytes_max || answer.events.len() < 2 {
         return vec![answer];
     }
     let events = std::mem::take(&mut answer.events);
+    let is_part = answer.fragment;
     let head = answer.encoded_len();
     let mut cut: Vec<WatchResponse> = Vec::new();
     let mut bytes = usize::MAX;
@@ -28,7 +29,7 @@ pub fn cut(mut answer: WatchResponse, bytes_max: usize) -> Vec<WatchResponse> {
         }
     }
     if let Some(last) = cut.last_mut() {
-        last.fragment = false;
+        last.fragment = is_part;
     }
     cut
 }
@@ -53,18 +54,22 @@ mod tests {
 
     #[test]
     fn pieces_keep_order_and_bound_and_all_but_the_last_announce_more() {
-        let check = |sizes: &[usize], expected: &[usize]| {
-            let whole = answer(sizes);
+        let check_as = |is_part, sizes: &[usize], expected: &[usize]| {
+            let whole = WatchResponse { fragment: is_part, ..answer(sizes) };
             let cut = cut(whole.clone(), 1_000);
             let counts: Vec<_> = cut.iter().map(|piece| piece.events.len()).collect();
             assert_eq!(counts, expected, "{sizes:?}");
             let events: Vec<_> = cut.iter().flat_map(|piece| piece.events.clone()).collect();
             assert_eq!(events, whole.events);
             for (at, piece) in cut.iter().enumerate() {
-                assert_eq!(piece.fragment, at + 1 < cut.len());
+                assert_eq!(piece.fragment, is_part || at + 1 < cut.len());
                 assert_eq!(piece.watch_id, 7);
                 assert!(piece.encoded_len() < 1_000 || piece.events.len() == 1);
             }
+        };
+        let check = |sizes: &[usize], expected: &[usize]| {
+            check_as(false, sizes, expected);
+            check_as(true, sizes, expected);
         };
         check(&[], &[0]);
         check(&[5_000], &[1]);
