@@ -60,7 +60,7 @@ struct Question {
 }
 
 enum Content {
-    Request(Request<Incoming>),
+    Request(Box<Request<Incoming>>),
     /// Of a websocket.
     Messages(mpsc::Receiver<Bytes>),
 }
@@ -102,7 +102,7 @@ pub(crate) async fn answer(
     let metadata = metadata(request.headers());
     match Deadline::of(request.headers()) {
         Ok(deadline) => {
-            let content = Content::Request(request);
+            let content = Content::Request(Box::new(request));
             asked(context, &path, Question { metadata, deadline, content }).await
         }
         Err(status) => failure::reply(&status),

@@ -49,6 +49,7 @@ pub(crate) enum Command {
 }
 
 /// All that is needed to start.
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) member: server::Config,

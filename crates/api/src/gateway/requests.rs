@@ -25,7 +25,7 @@ pub(super) async fn read<Q: DeserializeOwned + Default>(
     // In base64 bytes are a third longer.
     let bytes_max = context.config.grpc.request_bytes_max * 2;
     let body = match content {
-        Content::Request(request) => upload::read_up_to(request, bytes_max).await?,
+        Content::Request(request) => upload::read_up_to(*request, bytes_max).await?,
         // Of these there is one that counts.
         Content::Messages(mut messages) => messages.recv().await.unwrap_or_default(),
     };

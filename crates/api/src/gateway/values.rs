@@ -110,14 +110,13 @@ impl End {
     /// Goes on by a byte; whether the value ends with it.
     fn ends_with(&mut self, byte: u8) -> bool {
         match (self.inside, byte) {
-            (Inside::Escape, _) => self.inside = Inside::Text,
+            (Inside::Escape, _) | (Inside::Nothing, b'"') => self.inside = Inside::Text,
             (Inside::Text, b'\\') => self.inside = Inside::Escape,
             (Inside::Text, b'"') => {
                 self.inside = Inside::Nothing;
                 return self.depth == 0;
             }
             (Inside::Text | Inside::Word, _) => {}
-            (Inside::Nothing, b'"') => self.inside = Inside::Text,
             (Inside::Nothing, b'{' | b'[') => self.depth += 1,
             (Inside::Nothing, b'}' | b']') => {
                 self.depth = self.depth.saturating_sub(1);

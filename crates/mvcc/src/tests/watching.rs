@@ -192,7 +192,7 @@ fn of_a_revision_of_many_keys_a_watcher_is_handed_its_own_in_parts() {
     f.compact(3).unwrap();
     let ended = std::iter::from_fn(|| match late.poll_next(&mut cx) {
         Poll::Ready(Err(error)) => Some(error),
-        _ => None,
+        Poll::Ready(_) | Poll::Pending => None,
     });
     assert!(matches!(ended.take(1).next(), Some(ReadError::Compacted)));
 }
