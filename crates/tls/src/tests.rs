@@ -115,14 +115,14 @@ impl Authority {
 async fn meet(server: &Acceptor, client: &Connector, host: &str) -> Result<(), String> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let serve = async {
+    let serve = Box::pin(async {
         let (tcp, _) = listener.accept().await.unwrap();
         let mut stream = server.accept(tcp.into()).await.map_err(|why| format!("server: {why}"))?;
         let mut byte = [0];
         stream.read_exact(&mut byte).await.map_err(|error| format!("server: {error}"))?;
         stream.write_all(&byte).await.map_err(|error| format!("server: {error}"))
-    };
-    let ask = async {
+    });
+    let ask = Box::pin(async {
         let tcp = TcpStream::connect(address).await.unwrap();
         let mut stream =
             client.connect(host, tcp.into()).await.map_err(|error| format!("client: {error}"))?;
@@ -130,7 +130,7 @@ async fn meet(server: &Acceptor, client: &Connector, host: &str) -> Result<(), S
         stream.write_all(&byte).await.map_err(|error| format!("client: {error}"))?;
         let read = stream.read_exact(&mut byte).await;
         read.map(drop).map_err(|error| format!("client: {error}"))
-    };
+    });
     match tokio::join!(serve, ask) {
         (Ok(()), Ok(())) => Ok(()),
         (Err(server), Err(client)) => Err(format!("{server}; {client}")),

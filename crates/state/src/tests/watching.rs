@@ -1,5 +1,7 @@
 //! What a watch of v3 holds at once, and how long it keeps others from their turn.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "whatever else it is, it is wrong")]
+
 use std::task::Waker;
 
 use base::limits::{WATCH_FRAGMENT_BYTES, WATCH_MESSAGE_BYTES_MAX};
@@ -65,10 +67,6 @@ fn a_revision_of_much_is_told_in_parts_to_who_takes_them_and_else_as_a_whole() {
                     events.extend(rest);
                     break most;
                 }
-                #[allow(
-                    clippy::wildcard_enum_match_arm,
-                    reason = "whatever else it is, it is wrong"
-                )]
                 other => panic!("{other:?}"),
             }
         };
@@ -104,10 +102,6 @@ fn more_than_a_message_may_be_ends_a_watch_unless_it_takes_fragments() {
                     break;
                 }
                 Next::Nothing => break,
-                #[allow(
-                    clippy::wildcard_enum_match_arm,
-                    reason = "whatever else it is, it is wrong"
-                )]
                 other => panic!("{other:?}"),
             }
         }
@@ -131,10 +125,6 @@ fn a_watch_that_wants_nothing_of_what_it_finds_lets_others_have_their_turn() {
             match watch.next(&f.store()) {
                 Next::Later => turns += 1,
                 Next::Events(events, _) => break events,
-                #[allow(
-                    clippy::wildcard_enum_match_arm,
-                    reason = "whatever else it is, it is wrong"
-                )]
                 other => panic!("{other:?}"),
             }
         };
