@@ -22,6 +22,8 @@ use crate::{
 const MEMBERS: u64 = 3;
 /// Written while the receiver is cut off, and while the snapshot is under way.
 const WRITES_BEFORE: usize = 40;
+/// More writes than it takes until all logs are cut.
+const WRITES_BEFORE_MAX: usize = 400;
 const WRITES_MEANWHILE: u64 = 12;
 /// A write comes after so many steps of the snapshot.
 const STEPS_PER_WRITE: u64 = 6;
@@ -85,7 +87,7 @@ pub(crate) fn run(seed: u64, every: u64, options: Options) -> Result<Report, Vio
     Ok(stories.total)
 }
 
-/// Until one member needs a snapshot.
+/// Until one member needs a snapshot, whoever leads the others.
 fn cut_off(world: &mut World) -> Result<(), Violation> {
     world.settle()?;
     let members = world.members();
@@ -93,11 +95,22 @@ fn cut_off(world: &mut World) -> Result<(), Violation> {
     let lagging = members.iter().find(|id| !leads(id)).copied().unwrap_or_default();
     world.common.network.isolate(lagging, &members);
     let mut steps = Steps::default();
-    for _ in 0..WRITES_BEFORE {
+    for written in 0..WRITES_BEFORE_MAX {
+        if written >= WRITES_BEFORE && is_left_behind(world, lagging) {
+            return Ok(());
+        }
         world.propose(1);
         steps.many(world, STEPS_TO_WRITE)?;
     }
-    Ok(())
+    Err(Violation::new(NAME, "not every log is cut behind what one member has"))
+}
+
+/// Whether no other member has the entry any more that comes next to this one.
+fn is_left_behind(world: &World, lagging: MemberId) -> bool {
+    let up = || world.nodes.iter().filter_map(|node| Some((node.id(), node.member.as_ref()?)));
+    let Some((_, behind)) = up().find(|(id, _)| *id == lagging) else { return false };
+    let next = behind.core.last_index().0 + 1;
+    up().all(|(id, other)| id == lagging || other.wal.first().0 > next)
 }
 
 impl Stories {
