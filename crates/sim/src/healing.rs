@@ -1,6 +1,6 @@
 //! When the faults stop, everything comes to an end, and is as it should be.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use base::{MemberId, version::NEXT};
 
@@ -197,16 +197,21 @@ impl World {
         self.look()
     }
 
-    /// Who was removed is told so when it connects to those who know.
+    /// Who was removed is told so when it connects to those who know, and goes by the word of those who
+    /// vote.
     fn tell_removed(&mut self) {
         let Self { common, nodes } = self;
+        let known = |node: &Node| {
+            Some((node.id(), node.member.as_ref()?.applier.state().reader().members()))
+        };
         let members = nodes.iter().filter(|node| common.is_member(node.id()));
-        let running = members.filter_map(|node| node.member.as_ref());
-        let known = running.map(|member| member.applier.state().reader().members());
-        let removed: BTreeSet<MemberId> =
-            known.flat_map(|members| members.removed.clone()).collect();
-        for node in nodes.iter_mut().filter(|node| removed.contains(&node.id())) {
-            node.hear_of_removal(common);
+        let tell: Vec<_> = members.filter_map(known).collect();
+        for node in nodes.iter_mut() {
+            let Some((id, own)) = known(node) else { continue };
+            let votes = |by| own.members.get(by).is_some_and(|member| !member.learner);
+            if tell.iter().any(|(by, members)| votes(by) && members.removed.contains(&id)) {
+                node.hear_of_removal(common);
+            }
         }
     }
 
