@@ -224,22 +224,15 @@ impl Shared {
     /// A peer says that this member was removed. Whoever was removed hears no leader any more, nor
     /// finds one: a member that has a leader, or had one a moment ago, stays with what its quorum has
     /// acknowledged. The peer was forced to go on alone then (`--force-new-cluster`), while this
-    /// cluster was out of its reach. A member that has just started has nothing to set against it. One
-    /// that knows it, and stays until others do, goes by the word of those who vote: a learner may know
-    /// it before the only voter that is left does, which still needs this one's vote.
+    /// cluster was out of its reach. A member that has just started has nothing to set against it, nor
+    /// has one that knows it, and stays only until others do.
     pub(crate) fn hear_of_removal(&self, by: MemberId) {
         let standing = &self.standing;
-        if standing.says_farewell.load(Relaxed) {
-            if self.reader.members().members.get(&by).is_some_and(|member| !member.learner) {
-                self.leave(&format!("as member {by} says"));
-            }
-            return;
-        }
         let (now, patience) = (self.now(), self.config.election * REMOVAL_TIMEOUTS);
         let over = |from: u64, time| now.saturating_sub(Duration::from_nanos(from)) > time;
         let has_leader = standing.leader.load(Relaxed) != 0;
         let is_lost = !has_leader && over(standing.leaderless_since.load(Relaxed), patience);
-        if is_lost || now < patience {
+        if is_lost || now < patience || standing.says_farewell.load(Relaxed) {
             self.leave(&format!("as member {by} says"));
             return;
         }

@@ -1,6 +1,6 @@
 //! When the faults stop, everything comes to an end, and is as it should be.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use base::{MemberId, version::NEXT};
 
@@ -197,21 +197,17 @@ impl World {
         self.look()
     }
 
-    /// Who was removed is told so when it connects to those who know, and goes by the word of those who
-    /// vote.
+    /// Who was removed is told so when it connects to those who know; learners say nothing.
     fn tell_removed(&mut self) {
         let Self { common, nodes } = self;
         let known = |node: &Node| {
-            Some((node.id(), node.member.as_ref()?.applier.state().reader().members()))
+            let members = node.member.as_ref()?.applier.state().reader().members();
+            let learns = members.members.get(&node.id()).is_some_and(|own| own.learner);
+            (common.is_member(node.id()) && !learns).then(|| members.removed.clone())
         };
-        let members = nodes.iter().filter(|node| common.is_member(node.id()));
-        let tell: Vec<_> = members.filter_map(known).collect();
-        for node in nodes.iter_mut() {
-            let Some((id, own)) = known(node) else { continue };
-            let votes = |by| own.members.get(by).is_some_and(|member| !member.learner);
-            if tell.iter().any(|(by, members)| votes(by) && members.removed.contains(&id)) {
-                node.hear_of_removal(common);
-            }
+        let removed: BTreeSet<MemberId> = nodes.iter().filter_map(known).flatten().collect();
+        for node in nodes.iter_mut().filter(|node| removed.contains(&node.id())) {
+            node.hear_of_removal(common);
         }
     }
 

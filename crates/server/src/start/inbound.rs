@@ -62,8 +62,14 @@ impl Inbound for ToInbox {
         }
     }
 
+    /// A learner does not send anybody away: it may know of a removal before the only voter that is
+    /// left does, which still needs the vote of the one that was removed.
     fn is_removed(&self, member: MemberId) -> bool {
-        self.0.upgrade().is_some_and(|shared| shared.reader.is_removed(member))
+        self.0.upgrade().is_some_and(|shared| {
+            let members = shared.reader.members();
+            let own = members.members.get(&shared.identity.member);
+            own.is_none_or(|own| !own.learner) && members.removed.contains(&member)
+        })
     }
 
     fn snapshot(&self, arriving: Arriving) {
