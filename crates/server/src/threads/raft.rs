@@ -196,10 +196,12 @@ impl Raft {
     /// What has come; writes only if they need not wait.
     fn take_work(&mut self) -> Work {
         let can_propose = self.core.can_propose() && self.gathers_until().is_none();
-        if can_propose {
+        let work = self.shared.inbox.take(can_propose);
+        // Only then: without a quorum this thread would wake for each gathering of nothing.
+        if !work.proposals.is_empty() {
             self.gathers_since = None;
         }
-        self.shared.inbox.take(can_propose)
+        work
     }
 
     /// Whether nothing is under way, in a member that is alone and leads.
