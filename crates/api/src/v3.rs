@@ -34,7 +34,7 @@ pub(crate) use self::{
     dispatch::{Calls, Services, check_encoding, http2, in_words_of_go, is_grpc, refuse},
     election::{Election, Observe},
     failure::{deadline_exceeded, read},
-    guard::{begin, patience_of},
+    guard::{begin, patience_of, time},
     kv::Kv,
     lease::{KeepAlive, Lease},
     lock::Lock,

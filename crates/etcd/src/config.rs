@@ -15,6 +15,7 @@ mod gateway;
 mod given;
 mod grpc_proxy;
 mod limits;
+mod own;
 mod proxy;
 mod security;
 

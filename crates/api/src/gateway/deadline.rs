@@ -6,7 +6,7 @@ use http::HeaderMap;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tonic::Status;
 
-use crate::v3::deadline_exceeded;
+use crate::v3::{deadline_exceeded, time};
 
 /// Until when a client waits, for all of its answer; `None`: as long as it is there.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -59,18 +59,10 @@ enum Patience {
 fn patience(text: &str) -> Option<Patience> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let count: i64 = digits.parse().ok()?;
-    let Ok(count) = u64::try_from(count) else {
-        return "HMSmun".contains(unit).then_some(Patience::None);
-    };
-    Some(Patience::Some(match unit {
-        "H" => Duration::from_secs(count.saturating_mul(3_600)),
-        "M" => Duration::from_secs(count.saturating_mul(60)),
-        "S" => Duration::from_secs(count),
-        "m" => Duration::from_millis(count),
-        "u" => Duration::from_micros(count),
-        "n" => Duration::from_nanos(count),
-        _ => return None,
-    }))
+    match u64::try_from(count) {
+        Ok(count) => time(count, unit).map(Patience::Some),
+        Err(_) => time(0, unit).map(|_| Patience::None),
+    }
 }
 
 #[cfg(test)]

@@ -67,9 +67,14 @@ pub(crate) fn patience_of(metadata: &HeaderMap) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let is_number = (1..=8).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
     let count: u64 = digits.parse().ok().filter(|_| is_number)?;
+    time(count, unit)
+}
+
+/// So many of gRPC's units of time.
+pub(crate) fn time(count: u64, unit: &str) -> Option<Duration> {
     Some(match unit {
-        "H" => Duration::from_hours(count),
-        "M" => Duration::from_mins(count),
+        "H" => Duration::from_secs(count.saturating_mul(3_600)),
+        "M" => Duration::from_secs(count.saturating_mul(60)),
         "S" => Duration::from_secs(count),
         "m" => Duration::from_millis(count),
         "u" => Duration::from_micros(count),

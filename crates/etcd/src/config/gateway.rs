@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use super::{Command, Domain, Refusal, argv, bootstrap, given::Given, value};
+use super::{Command, Domain, Refusal, own, own::Flags};
 use crate::flags::gateway as flags;
 
 /// In the original, 0 stands for this.
@@ -47,44 +47,15 @@ pub(crate) struct Discovery {
 
 /// `arguments`: what follows `etcd gateway`.
 pub(super) fn gather(arguments: &[OsString]) -> Result<Command, Refusal> {
-    let Some((first, rest)) = arguments.split_first() else { return Ok(Command::GatewayHelp) };
-    match first.to_str() {
-        Some("start") => {}
-        Some("help" | "-h" | "-help" | "--help") => return Ok(Command::GatewayHelp),
-        _ => {
-            let first = first.to_string_lossy();
-            return Err(refuse(&format!("unknown command \"{first}\" for \"etcd gateway\"")));
-        }
+    match own::gather("gateway", arguments, flags::GROUPS)? {
+        None => Ok(Command::GatewayHelp),
+        Some(given) => read(&Flags { given: &given, groups: flags::GROUPS }).map(Command::Gateway),
     }
-    let line = argv::parse(rest, flags::GROUPS).map_err(|refusal| match refusal {
-        Refusal::Usage(text) => refuse(&text),
-        Refusal::Stray(word) => refuse(&format!("\"{word}\" is not a valid flag")),
-        conflict @ Refusal::Conflict(_) => conflict,
-    })?;
-    if line.asks.is_some() {
-        return Ok(Command::GatewayHelp);
-    }
-    read(&line.given).map(Command::Gateway)
 }
 
-fn read(given: &Given) -> Result<Gateway, Refusal> {
-    let text = |name| given.get(name).map_or(flags::default_of(name), |(value, _)| value.as_str());
-    let switch = |name| value::switch(text(name)).unwrap_or(false);
-    let domain = text("discovery-srv");
-    let discovery = if domain.is_empty() {
-        None
-    } else {
-        let domain = bootstrap::parse_domain(domain, text("discovery-srv-name"));
-        let file = Some(text("trusted-ca-file")).filter(|file| !file.is_empty());
-        Some(Discovery {
-            domain: domain
-                .map_err(|reason| Refusal::Conflict(format!("--discovery-srv {reason}")))?,
-            insecure: switch("insecure-discovery"),
-            trusted_ca_file: file.map(PathBuf::from),
-            trusted_ca_flag: "trusted-ca-file",
-        })
-    };
-    let listen_text = text("listen-addr");
+fn read(given: &Flags<'_>) -> Result<Gateway, Refusal> {
+    let discovery = given.discovery("trusted-ca-file")?;
+    let listen_text = given.text("listen-addr");
     let listen =
         host_and_port(listen_text).filter(|(host, _)| !host.is_empty()).ok_or_else(|| {
             Refusal::Conflict(format!(
@@ -92,13 +63,12 @@ fn read(given: &Given) -> Result<Gateway, Refusal> {
              127.0.0.1:23790 or 0.0.0.0:23790"
             ))
         })?;
-    // Checked when it was given.
-    let retry_delay = base::duration::parse(text("retry-delay")).unwrap_or_default();
+    let retry_delay = given.duration("retry-delay");
     Ok(Gateway {
         listen,
         listen_text: listen_text.to_owned(),
-        targets: targets(text("endpoints"))?,
-        has_endpoints: given.is_set("endpoints"),
+        targets: targets(given.text("endpoints"))?,
+        has_endpoints: given.given.is_set("endpoints"),
         discovery,
         retry_delay: if retry_delay.is_zero() { RETRY_DELAY_OF_ZERO } else { retry_delay },
     })
@@ -135,10 +105,6 @@ pub(super) fn host_and_port(text: &str) -> Option<(String, u16)> {
     };
     let port = port.parse().ok().filter(|_| port.bytes().all(|byte| byte.is_ascii_digit()))?;
     Some((host.to_owned(), port))
-}
-
-fn refuse(text: &str) -> Refusal {
-    Refusal::Conflict(format!("{text}; see 'etcd gateway --help'"))
 }
 
 #[cfg(test)]

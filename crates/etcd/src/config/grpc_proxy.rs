@@ -5,8 +5,8 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use tls::Settings;
 
 use super::{
-    Command, Discovery, Refusal, Url, argv, bootstrap, gateway::host_and_port, given::Given,
-    limits::KEEPALIVE_MIN, value,
+    Command, Discovery, Refusal, Url, gateway::host_and_port, limits::KEEPALIVE_MIN, own,
+    own::Flags, value,
 };
 use crate::flags::{self as all, Fate, grpc_proxy as flags};
 
@@ -47,53 +47,10 @@ pub(crate) struct Listening {
 
 /// `arguments`: what follows `etcd grpc-proxy`.
 pub(super) fn gather(arguments: &[OsString]) -> Result<Command, Refusal> {
-    let Some((first, rest)) = arguments.split_first() else { return Ok(Command::GrpcProxyHelp) };
-    match first.to_str() {
-        Some("start") => {}
-        Some("help" | "-h" | "-help" | "--help") => return Ok(Command::GrpcProxyHelp),
-        _ => {
-            let first = first.to_string_lossy();
-            return Err(refuse(&format!("unknown command \"{first}\" for \"etcd grpc-proxy\"")));
-        }
-    }
-    let line = argv::parse(rest, flags::GROUPS).map_err(|refusal| match refusal {
-        Refusal::Usage(text) => refuse(&text),
-        Refusal::Stray(word) => refuse(&format!("\"{word}\" is not a valid flag")),
-        conflict @ Refusal::Conflict(_) => conflict,
-    })?;
-    if line.asks.is_some() {
-        return Ok(Command::GrpcProxyHelp);
-    }
-    read(&Flags(&line.given)).map(|proxy| Command::GrpcProxy(Box::new(proxy)))
-}
-
-/// What was given, or else the defaults of these flags. Values were checked when they were given.
-struct Flags<'a>(&'a Given);
-
-impl Flags<'_> {
-    fn text(&self, name: &str) -> &str {
-        self.0.get(name).map_or(flags::default_of(name), |(value, _)| value.as_str())
-    }
-
-    fn switch(&self, name: &str) -> bool {
-        value::switch(self.text(name)).unwrap_or(false)
-    }
-
-    fn duration(&self, name: &str) -> Duration {
-        base::duration::parse(self.text(name)).unwrap_or_default()
-    }
-
-    fn count(&self, name: &str) -> u64 {
-        self.text(name).parse().unwrap_or(0)
-    }
-
-    fn file(&self, name: &str) -> Option<PathBuf> {
-        Some(self.text(name)).filter(|path| !path.is_empty()).map(PathBuf::from)
-    }
-
-    fn list(&self, name: &str) -> Vec<String> {
-        let items = self.text(name).split(',').map(str::trim).filter(|item| !item.is_empty());
-        items.map(str::to_owned).collect()
+    match own::gather("grpc-proxy", arguments, flags::GROUPS)? {
+        None => Ok(Command::GrpcProxyHelp),
+        Some(given) => read(&Flags { given: &given, groups: flags::GROUPS })
+            .map(|proxy| Command::GrpcProxy(Box::new(proxy))),
     }
 }
 
@@ -118,8 +75,8 @@ fn read(given: &Flags<'_>) -> Result<GrpcProxy, Refusal> {
         listen,
         metrics,
         endpoints,
-        has_endpoints: given.0.is_set("endpoints"),
-        discovery: discovery(given)?,
+        has_endpoints: given.given.is_set("endpoints"),
+        discovery: given.discovery("cacert")?,
         client: client(given)?,
         sync_interval: Some(interval).filter(|interval| !interval.is_zero()),
         namespace: given.text("namespace").to_owned(),
@@ -137,7 +94,7 @@ fn read(given: &Flags<'_>) -> Result<GrpcProxy, Refusal> {
 /// What there is to say about flags that do nothing, or not yet.
 fn judge(given: &Flags<'_>) -> Result<Vec<String>, Refusal> {
     let mut warnings = Vec::new();
-    for (name, value, _) in given.0.all() {
+    for (name, value, _) in given.given.all() {
         let Some(flag) = all::find_in(flags::GROUPS, name) else { continue };
         match flag.fate {
             Fate::Idle(reason) if !value::same(flag, &value) => {
@@ -178,20 +135,6 @@ fn registration(given: &Flags<'_>) -> Result<Option<grpc_proxy::Registration>, R
         }
         (false, _) => Ok(Some(grpc_proxy::Registration { prefix: prefix.to_owned(), ttl })),
     }
-}
-
-fn discovery(given: &Flags<'_>) -> Result<Option<Discovery>, Refusal> {
-    let domain = given.text("discovery-srv");
-    if domain.is_empty() {
-        return Ok(None);
-    }
-    let domain = bootstrap::parse_domain(domain, given.text("discovery-srv-name"));
-    Ok(Some(Discovery {
-        domain: domain.map_err(|reason| Refusal::Conflict(format!("--discovery-srv {reason}")))?,
-        insecure: given.switch("insecure-discovery"),
-        trusted_ca_file: given.file("cacert"),
-        trusted_ca_flag: "cacert",
-    }))
 }
 
 fn client(given: &Flags<'_>) -> Result<client::v3::Config, Refusal> {
@@ -267,7 +210,7 @@ fn metrics(given: &Flags<'_>, with_tls: bool) -> Result<Option<Url>, Refusal> {
 fn limits(given: &Flags<'_>) -> api::Grpc {
     let default = api::Grpc::default();
     let streams = u32::try_from(given.count("max-concurrent-streams")).unwrap_or(u32::MAX);
-    let is_given = given.0.is_set("max-concurrent-streams");
+    let is_given = given.given.is_set("max-concurrent-streams");
     // Go takes none for no bound.
     let streams = if streams == 0 { u32::MAX } else { streams };
     let interval = given.duration("grpc-keepalive-interval");
@@ -278,10 +221,6 @@ fn limits(given: &Flags<'_>) -> api::Grpc {
         keepalive_timeout: given.duration("grpc-keepalive-timeout"),
         ..default
     }
-}
-
-fn refuse(text: &str) -> Refusal {
-    Refusal::Conflict(format!("{text}; see 'etcd grpc-proxy --help'"))
 }
 
 #[cfg(test)]

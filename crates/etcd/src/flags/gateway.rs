@@ -1,6 +1,6 @@
 //! Flags of `etcd gateway start`. They are its own: neither the environment nor a file has them.
 
-use super::{Flag, Group, Kind, find_in, help::write_group, used};
+use super::{Flag, Group, Kind, help::write_group, used};
 
 pub(crate) const GROUPS: &[Group] = &[Group { title: "Flags", flags: FLAGS }];
 
@@ -33,10 +33,6 @@ const FLAGS: &[Flag] = &[
     ),
     used("retry-delay", Kind::Duration, "1m", "How long an endpoint that failed is left alone."),
 ];
-
-pub(crate) fn default_of(name: &str) -> &'static str {
-    find_in(GROUPS, name).map_or("", |flag| flag.default)
-}
 
 const OPENING: &str = "\
 etcd gateway: forwards TCP connections to the members of a cluster

@@ -1,6 +1,6 @@
 //! Flags of `etcd grpc-proxy start`. They are its own: neither the environment nor a file has them.
 
-use super::{Flag, Group, Kind, find_in, help::write_group, idle, later, used};
+use super::{Flag, Group, Kind, help::write_group, idle, later, used};
 
 pub(crate) const GROUPS: &[Group] = &[
     Group { title: "Members", flags: MEMBERS },
@@ -119,10 +119,6 @@ const TUNING: &[Flag] = &[
     used("debug", Kind::Switch, "false", "Log more."),
     idle("enable-pprof", Kind::Switch, "false", "there is no Go runtime to be profiled"),
 ];
-
-pub(crate) fn default_of(name: &str) -> &'static str {
-    find_in(GROUPS, name).map_or("", |flag| flag.default)
-}
 
 const OPENING: &str = "\
 etcd grpc-proxy: answers clients of the v3 API in the members' place
