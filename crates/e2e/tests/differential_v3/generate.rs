@@ -159,11 +159,13 @@ pub(crate) struct Generator {
     random: fastrand::Rng,
     /// Revisions that there may be, counted from the base.
     last: i64,
+    /// The member and the kind of the alarm that there is.
+    raised: Option<(&'static str, &'static str)>,
 }
 
 impl Generator {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { random: fastrand::Rng::with_seed(seed), last: 0 }
+        Self { random: fastrand::Rng::with_seed(seed), last: 0, raised: None }
     }
 
     pub(crate) fn next(&mut self) -> Asked {
@@ -324,12 +326,27 @@ impl Generator {
         Value::Object(compaction)
     }
 
-    /// Nobody raises an alarm of no kind: the original then has one, here nothing happens.
+    /// One at a time: of two, 3.4 goes by the last that was raised, and by none once either is
+    /// disarmed; 3.6 by all. And none of no kind: the original then has one, here nothing happens.
     fn alarm(&mut self) -> Value {
         let action = self.pick(&["GET", "GET", "ACTIVATE", "DEACTIVATE", "DEACTIVATE"]);
         let alarms = ["NOSPACE", "NOSPACE", "NOSPACE", "CORRUPT", "NONE"];
         let alarm = self.pick(if action == "ACTIVATE" { &alarms[..4] } else { &alarms });
-        json!({"action": action, "memberID": self.pick(&["0", "5", "6"]), "alarm": alarm})
+        let which = (self.pick(&["0", "5", "6"]), alarm);
+        let is_raised = self.raised == Some(which);
+        let action = match action {
+            "ACTIVATE" if self.raised.is_some() && !is_raised => "GET",
+            "ACTIVATE" => {
+                self.raised = Some(which);
+                action
+            }
+            "DEACTIVATE" if is_raised => {
+                self.raised = None;
+                action
+            }
+            _ => action,
+        };
+        json!({"action": action, "memberID": which.0, "alarm": alarm})
     }
 
     fn key(&mut self, fields: &mut Map<String, Value>) {
