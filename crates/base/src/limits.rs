@@ -24,7 +24,7 @@ pub const WATCH_MESSAGE_BYTES_MAX: usize = 128 << 20;
 pub const REQUEST_HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Headers of one request.
 pub const REQUEST_HEADERS_MAX: usize = 100;
-/// A key or path, in bytes, through either API.
+/// A key of v2, in bytes. One of v3 is bounded by its request alone, as in etcd.
 pub const KEY_BYTES_MAX: usize = 64 * 1024;
 /// Commands that wait for the raft thread.
 pub const PROPOSALS_WAITING_MAX: usize = 10_000;

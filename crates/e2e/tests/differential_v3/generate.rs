@@ -13,7 +13,7 @@ const LEASES: std::ops::RangeInclusive<i64> = 1..=3;
 /// Not so short that any ends while it is looked at.
 const TTLS: [i64; 5] = [1_000, 3_000, 5_000, 9_000_000_000, 9_000_000_001];
 const NUMBERS: [i64; 6] = [-1, 0, 1, 2, i64::MAX, i64::MIN];
-const MALFORMED: [(&str, &str); 14] = [
+const MALFORMED: [(&str, &str); 28] = [
     ("kv/put", "{"),
     ("kv/put", "[]"),
     ("kv/put", "{\"key\":\"*\"}"),
@@ -28,6 +28,23 @@ const MALFORMED: [(&str, &str); 14] = [
     ("kv/txn", "{\"compare\":[{\"key\":\"YQ==\",\"target\":\"VERSION\",\"result\":\"NONSENSE\"}]}"),
     ("kv/nonsense", "{}"),
     ("lease/grant", "{\"TTL\":\"x\"}"),
+    // What is null is not given.
+    ("kv/put", "{\"key\":null,\"value\":\"djE=\"}"),
+    ("kv/put", "{\"key\":\"YQ==\",\"value\":null,\"lease\":null,\"prev_kv\":null}"),
+    ("kv/range", "{\"key\":\"YQ==\",\"limit\":null,\"range_end\":null,\"serializable\":null}"),
+    ("kv/range", "{\"key\":\"YQ==\",\"sort_order\":null,\"sort_target\":null}"),
+    ("kv/range", "null"),
+    ("kv/txn", "{\"compare\":null,\"success\":null}"),
+    ("lease/keepalive", "null"),
+    // One value counts, whatever comes behind it.
+    ("kv/range", "{\"key\":\"YQ==\"} trailing"),
+    ("kv/range", "{\"key\":\"YQ==\"}{\"key\":\"Yg==\"}"),
+    ("kv/range", "{\"key\":\"YQ==\"}]"),
+    // Base64 in lines.
+    ("kv/range", "{\"key\":\"YQ==\\n\"}"),
+    ("kv/put", "{\"key\":\"Y\\r\\nQ==\",\"value\":\"dm\\nFs\"}"),
+    ("kv/rang%65", "{\"key\":\"YQ==\"}"),
+    ("kv%2Frange", "{\"key\":\"YQ==\"}"),
 ];
 
 /// A request whose revisions are still relative: `@3` stands for three after the scenario's base.
@@ -44,6 +61,10 @@ enum Body {
 }
 
 impl Asked {
+    pub(crate) fn new(path: &'static str, json: Value) -> Self {
+        Self { path, body: Body::Json(json) }
+    }
+
     pub(crate) fn body(&self, base: i64) -> String {
         match &self.body {
             Body::Json(json) => absolute(json, base).to_string(),
@@ -70,6 +91,11 @@ impl Asked {
     pub(crate) fn puts_below_an_open_deletion(&self) -> bool {
         self.path == "kv/txn" && has(self.json(), "request_put") && deletes_to_the_end(self.json())
     }
+
+    /// Whether a transaction inside of one puts something.
+    pub(crate) fn puts_in_a_nested_transaction(&self) -> bool {
+        puts_in_a_nested_transaction(self.json())
+    }
 }
 
 fn absolute(json: &Value, base: i64) -> Value {
@@ -92,6 +118,17 @@ fn has(json: &Value, name: &str) -> bool {
         Value::Array(all) => all.iter().any(|one| has(one, name)),
         Value::Object(fields) => {
             fields.contains_key(name) || fields.values().any(|one| has(one, name))
+        }
+        _ => false,
+    }
+}
+
+fn puts_in_a_nested_transaction(json: &Value) -> bool {
+    match json {
+        Value::Array(all) => all.iter().any(puts_in_a_nested_transaction),
+        Value::Object(fields) => {
+            fields.get("request_txn").is_some_and(|txn| has(txn, "request_put"))
+                || fields.values().any(puts_in_a_nested_transaction)
         }
         _ => false,
     }
@@ -122,11 +159,13 @@ pub(crate) struct Generator {
     random: fastrand::Rng,
     /// Revisions that there may be, counted from the base.
     last: i64,
+    /// The member and the kind of the alarm that there is.
+    raised: Option<(&'static str, &'static str)>,
 }
 
 impl Generator {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { random: fastrand::Rng::with_seed(seed), last: 0 }
+        Self { random: fastrand::Rng::with_seed(seed), last: 0, raised: None }
     }
 
     pub(crate) fn next(&mut self) -> Asked {
@@ -139,11 +178,14 @@ impl Generator {
     }
 
     fn any(&mut self) -> Asked {
-        let (path, body) = match self.random.u8(0..100) {
+        let (path, body) = match self.random.u8(0..104) {
             0..26 => ("kv/put", self.put()),
             26..48 => ("kv/range", self.range()),
             48..58 => ("kv/deleterange", self.delete_range()),
-            58..80 => ("kv/txn", self.txn(2)),
+            58..80 => {
+                let depth = if self.chance(10) { 6 } else { 2 };
+                ("kv/txn", self.txn(depth))
+            }
             80..83 => ("kv/compaction", self.compaction()),
             83..87 => ("lease/grant", json!({"ID": self.lease(), "TTL": self.ttl()})),
             87..90 => {
@@ -155,6 +197,7 @@ impl Generator {
             }
             93..95 => (self.pick(&["lease/leases", "kv/lease/leases"]), json!({})),
             95..97 => ("lease/keepalive", json!({"ID": self.lease()})),
+            97..101 => ("maintenance/alarm", self.alarm()),
             _ => {
                 let (path, text) = self.pick(&MALFORMED);
                 return Asked { path, body: Body::Text(text) };
@@ -281,6 +324,29 @@ impl Generator {
         let physical = self.random.bool();
         self.flag(&mut compaction, "physical", physical);
         Value::Object(compaction)
+    }
+
+    /// One at a time: of two, 3.4 goes by the last that was raised, and by none once either is
+    /// disarmed; 3.6 by all. And none of no kind: the original then has one, here nothing happens.
+    fn alarm(&mut self) -> Value {
+        let action = self.pick(&["GET", "GET", "ACTIVATE", "DEACTIVATE", "DEACTIVATE"]);
+        let alarms = ["NOSPACE", "NOSPACE", "NOSPACE", "CORRUPT", "NONE"];
+        let alarm = self.pick(if action == "ACTIVATE" { &alarms[..4] } else { &alarms });
+        let which = (self.pick(&["0", "5", "6"]), alarm);
+        let is_raised = self.raised == Some(which);
+        let action = match action {
+            "ACTIVATE" if self.raised.is_some() && !is_raised => "GET",
+            "ACTIVATE" => {
+                self.raised = Some(which);
+                action
+            }
+            "DEACTIVATE" if is_raised => {
+                self.raised = None;
+                action
+            }
+            _ => action,
+        };
+        json!({"action": action, "memberID": which.0, "alarm": alarm})
     }
 
     fn key(&mut self, fields: &mut Map<String, Value>) {

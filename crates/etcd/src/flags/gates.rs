@@ -22,7 +22,7 @@ pub(crate) const GATES: &[Gate] = &[
         false,
         "the system chooses the address that peers are dialed from",
     ),
-    always("FastLeaseKeepAlive", true, "a keep-alive never waits for what is to be applied"),
+    always("FastLeaseKeepAlive", false, "keep-alives wait for a read index, which many share"),
     always("PriorityRequest", true, "revoking leases always goes on when others are refused"),
 ];
 
