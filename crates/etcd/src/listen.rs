@@ -116,7 +116,12 @@ fn bind_file(path: &Path) -> Result<SocketFile, String> {
                     format!("the socket of a former process cannot be removed: {error}")
                 })?;
             }
-            Ok(_) | Err(_) => {
+            // It went while we looked.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                return Err(format!("whether somebody listens there cannot be seen: {error}"));
+            }
+            Ok(_) => {
                 return Err(
                     "another process listens there: stop it, or give another path".to_owned()
                 );

@@ -21,9 +21,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Judges what was shown anew, if files have changed since. The error says why it is not believed.
 type Judge<S> = Box<dyn FnMut(&S) -> Result<(), String> + Send + Sync>;
 
-/// A connection with TLS on it. It fails as soon as something is to go over it and the other's
-/// certificate is refused by a CA file or a CRL that has changed since the handshake. It is judged
-/// as at the handshake: that it has run out meanwhile ends no connection.
+/// A connection with TLS on it. It fails within two seconds, at the next byte that is to go over it, once
+/// the other's certificate is refused by a CA file or a CRL that has changed since the handshake. It is
+/// judged as at the handshake: that it has run out meanwhile ends no connection.
 pub struct Standing<S> {
     stream: S,
     judge: Judge<S>,
@@ -84,7 +84,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Standing<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        // Before what has come is read: nothing is answered that was asked after the change.
+        // Before what has come is read: what is asked once the change was seen is not answered.
         this.look()?;
         Pin::new(&mut this.stream).poll_read(cx, buffer)
     }

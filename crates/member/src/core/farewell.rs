@@ -73,7 +73,8 @@ impl Core {
     /// The keyspace said that this member was removed when it was opened, and that so many vote now.
     /// Of several who are left a majority has the entry in its log, and needs nobody. One that is left
     /// alone has it too, and may not know that it is committed: this member stays until it does, or
-    /// until it says that this member was removed.
+    /// until it says that this member was removed. A learner beside a single voter stays as well, without
+    /// need: its data do not say that it was one.
     pub(crate) fn was_removed(&mut self, voters: usize) {
         if voters == 1 {
             tracing::info!("this member was removed, and goes once the other one knows");
