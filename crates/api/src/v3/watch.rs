@@ -230,14 +230,18 @@ impl WatchStream {
         }
         let revision = self.store().published();
         let ids: Vec<i64> = self.watches.keys().copied().collect();
-        let behind =
-            ids.into_iter().find(|id| self.tell(*id, revision) || self.is_ahead(*id, revision));
+        let mut behind = ids.iter().copied().find(|id| self.tell(*id, revision));
+        let rounds = rounds + u32::from(behind.is_some());
+        if behind.is_none() {
+            behind = ids.into_iter().find(|id| self.is_ahead(*id, revision));
+        }
         match behind {
             None => self.out.push_back(self.answer(NO_WATCH, revision)),
-            Some(_) if rounds >= PROGRESS_ROUNDS_MAX => {}
+            Some(_) if rounds > PROGRESS_ROUNDS_MAX => {}
             Some(id) => {
-                let (behind, rounds) = (BTreeSet::from([id]), rounds + 1);
-                self.progress_of_all = Some(ProgressOfAll { behind, rounds });
+                // Whoever publishes is about to say so: asking at once would only use up the rounds.
+                self.gives_way |= self.is_ahead(id, revision);
+                self.progress_of_all = Some(ProgressOfAll { behind: BTreeSet::from([id]), rounds });
                 self.wakes.wake(id);
             }
         }
