@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::sys::signal::Signal;
+
 use crate::logs::Log;
 
 /// No command that a test runs to its end takes longer.
@@ -95,10 +97,14 @@ impl Running {
         }
     }
 
+    pub fn signal(&self, signal: Signal) {
+        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
+        nix::sys::signal::kill(pid, signal).expect("it runs");
+    }
+
     /// Ends it as Ctrl-C does, and gives what it had printed.
     pub fn interrupt(self) -> Output {
-        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("it runs");
+        self.signal(Signal::SIGINT);
         // Who starts the tests in the background of a script may have the signal ignored: then
         // `env --default-signal=INT` helps.
         self.wait(LIMIT)

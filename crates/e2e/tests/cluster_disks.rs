@@ -11,6 +11,13 @@ use e2e::{
 const PATIENCE: Duration = Duration::from_secs(30);
 const DISK_MEBIBYTES: u64 = 160;
 
+/// It says so when its disk stands still.
+fn allow_stalls(member: &mut Member) {
+    for complaint in ["the disk of the log takes nothing", "slow fdatasync"] {
+        member.allow(complaint);
+    }
+}
+
 #[test]
 fn a_follower_on_a_disk_that_stutters_does_not_hold_up_the_others() {
     let Some(mut cluster) = Cluster::start_apart_on_disks(3, DISK_MEBIBYTES) else { return };
@@ -38,6 +45,7 @@ fn while_the_leaders_disk_stands_still_the_others_acknowledge_and_the_leader_doe
     let Some(mut cluster) = Cluster::start_apart_on_disks(3, DISK_MEBIBYTES) else { return };
     let account = Account::open(&cluster);
     let leader = cluster.leader();
+    allow_stalls(&mut cluster.members[leader]);
     let still = cluster.disks[leader].stutter(PATIENCE);
     let mut waiting = cluster.members[leader].connect();
     waiting.send(&Request::put("/v2/keys/still", "x")).expect("the leader listens");
@@ -45,6 +53,28 @@ fn while_the_leaders_disk_stands_still_the_others_acknowledge_and_the_leader_doe
     assert!(waiting.is_silent(Duration::from_millis(200)), "it is not on the leader's disk");
     drop(still);
     waiting.receive().expect("an answer").expect(&[201]).index();
+    account.close(&cluster);
+}
+
+/// Else nothing would expire, no lease could be kept, and after 64 MB nothing be written any more.
+#[test]
+fn a_leader_whose_disk_stands_still_for_long_gives_way_and_comes_back_as_a_follower() {
+    let Some(mut cluster) = Cluster::start_apart_on_disks(3, DISK_MEBIBYTES) else { return };
+    let account = Account::open(&cluster);
+    let before = cluster.leader();
+    let others: Vec<_> = (0..3).filter(|at| *at != before).collect();
+    allow_stalls(&mut cluster.members[before]);
+    let still = cluster.disks[before].stutter(2 * PATIENCE);
+    cluster.members[before].connect().send(&Request::put("/v2/keys/still", "x")).expect("it hears");
+    let leader = cluster.leader_among(&others);
+    assert!(cluster.members[before].log().contains("the disk of the log takes nothing"));
+    let key = "/v2/keys/short";
+    let short = Request::put(key, "x").query(&[("ttl", "1")]);
+    cluster.members[leader].ask(&short).expect(&[201]).index();
+    let is_gone = || (cluster.members[leader].get(key).status == 404).then_some(());
+    eventually(PATIENCE, "what has a time to live ends", is_gone);
+    println!("200 writes beside the disk that stands still: {:?}", account.load.goes_on(200));
+    drop(still);
     account.close(&cluster);
 }
 

@@ -1,6 +1,11 @@
 //! Networks that lose, slow down and split, under load and under watch.
 
-use e2e::cluster::{Cluster, account::Account};
+use std::time::Duration;
+
+use e2e::{
+    Request,
+    cluster::{Cluster, account::Account},
+};
 
 #[test]
 fn an_isolated_follower_catches_up_and_its_watchers_miss_nothing() {
@@ -88,4 +93,32 @@ fn a_leader_on_a_thin_line_loses_no_write() {
     println!("a hundred writes on a thin line: {:?}", account.load.goes_on(100));
     cluster.hasten(leader);
     account.close(&cluster);
+}
+
+/// Its client was told that it took too long, and others have written since.
+#[test]
+fn a_write_that_was_refused_for_want_of_a_leader_is_not_carried_out_when_there_is_one() {
+    let Some(mut cluster) = Cluster::start_apart(3) else { return };
+    let leader = cluster.leader();
+    let alone = (leader + 1) % 3;
+    cluster.isolate(alone);
+    // Before it misses its leader, and then: the one is on its way, the other waits at home.
+    let refused = std::thread::scope(|scope| {
+        let member = &cluster.members[alone];
+        let ask = move || member.ask(&Request::put("/v2/keys/x", "refused"));
+        let early = scope.spawn(ask);
+        std::thread::sleep(Duration::from_secs(3));
+        let late = scope.spawn(ask);
+        [early, late].map(|asked| asked.join().expect("an answer"))
+    });
+    for answer in refused {
+        let error = answer.expect(&[500]).json();
+        assert!(error["cause"].as_str().is_some_and(|why| why.contains("timed out")), "{error}");
+    }
+    cluster.members[leader].put("/x", "acknowledged");
+    cluster.heal();
+    cluster.members[alone].put("/y", "the leader is heard again");
+    std::thread::sleep(Duration::from_secs(2));
+    let now = cluster.members[leader].get("/v2/keys/x?quorum=true").expect(&[200]).json();
+    assert_eq!(now["node"]["value"], "acknowledged");
 }

@@ -12,6 +12,7 @@ use e2e::{
     eventually, ports, rings,
     run::{self, Output, Running, run},
 };
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 /// Generous, since tests share the machine.
@@ -265,6 +266,31 @@ fn a_lock_is_held_by_one_at_a_time_and_given_back() {
     // A flag behind the program's name that is not ours is the program's.
     let echo = etcdctl(&member.url(), &["lock", "m", "echo", "-n", "a", "--ttl=20"]);
     assert_eq!(printed(echo), "a");
+}
+
+/// As with the original, also when a service manager stops the tool alone: the program has the lock
+/// until it has ended, and who never had it does not say that all is well.
+#[test]
+fn whoever_is_interrupted_gives_the_lock_back_once_its_program_has_ended() {
+    let member = Member::start();
+    let script = "echo runs; sleep 1; echo done; exit 3";
+    let holder = start(&member, &["lock", "m", "--", "sh", "-c", script]);
+    assert_eq!(wait_for(&holder, 1), ["runs"]);
+    holder.signal(Signal::SIGTERM);
+    let waiting = start(&member, &["lock", "m"]);
+    let leads = start(&member, &["elect", "e", "one"]);
+    wait_for(&leads, 2);
+    let second = start(&member, &["elect", "e", "two"]);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(waiting.stdout().is_empty(), "two hold one lock");
+    for waits in [waiting, second] {
+        let ended = waits.interrupt();
+        let told = (ended.exit, ended.stdout.as_str(), ended.stderr.as_str());
+        assert_eq!(told, (Some(1), "", "Error: context canceled\n"));
+    }
+    let ended = holder.wait(PATIENCE);
+    assert_eq!((ended.exit, ended.stdout.as_str()), (Some(3), "runs\ndone\n"));
+    assert_eq!(printed(etcdctl(&member.url(), &["get", "--prefix", "m"])), "");
 }
 
 #[test]

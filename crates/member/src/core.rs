@@ -7,6 +7,7 @@ mod peers;
 mod reads;
 mod silence;
 mod snapshots;
+mod stall;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -96,6 +97,8 @@ pub struct Core {
     unwritten: Option<HardState>,
     /// Changes of the members whose commitment is not on its way to the disk.
     changes: BTreeSet<u64>,
+    /// How long the first of them has been awaited.
+    stall: stall::Stall,
     /// Nothing is said until this batch is synced.
     silent_until: Option<Ticket>,
     /// The last entry that was given to be applied.
@@ -152,6 +155,7 @@ impl Core {
             config,
             effects: Effects::default(),
             unsynced: VecDeque::new(),
+            stall: stall::Stall::default(),
             unwritten: None,
             changes,
             silent_until: None,
@@ -193,6 +197,12 @@ impl Core {
         self.node.raft.leader_id != raft::INVALID_ID
     }
 
+    /// Whether what is proposed is dropped because there is no leader, or the lead is being handed
+    /// over, and not because too much is uncommitted.
+    pub fn changes_leader(&self) -> bool {
+        !self.can_propose() || self.node.raft.lead_transferee.is_some()
+    }
+
     /// Whether a read may be served here at once: what was acknowledged before it is applied
     /// here, since nobody else acknowledges anything, and what this member acknowledged in a
     /// former run, or others before they were removed, is applied too. A learner does acknowledge:
@@ -221,8 +231,11 @@ impl Core {
 
     /// One heartbeat's time has passed.
     pub fn tick(&mut self) {
-        // Raft wants no election that is won at once while entries are on their way to the log.
-        if self.leads() || !self.is_alone() || self.unsynced.is_empty() {
+        self.tick_stall();
+        // Raft wants no election that is won at once while entries are on their way to the log; and
+        // whose vote for itself does not reach the disk had better not stand.
+        let may_stand = if self.is_alone() { self.unsynced.is_empty() } else { !self.is_stalled() };
+        if self.leads() || may_stand {
             self.node.raft.set_randomized_election_timeout(self.election_timeout());
             self.node.tick();
         }

@@ -42,8 +42,11 @@ pub trait Shell {
     /// These reads may be served once so much is applied.
     fn serve_reads(&mut self, index: Index, reads: Vec<Read>);
 
-    /// To be applied, now or later. `is_idle`: nothing is to be written to the log meanwhile.
+    /// To be applied, now or later. `is_idle`: whoever does it holds up no write to the log.
     fn apply(&mut self, entries: Vec<Entry>, is_idle: bool) -> Result<(), Self::Error>;
+
+    /// Whether somebody else writes to the log, so that [`append`](Self::append) does not wait.
+    fn appends_beside(&self) -> bool;
 
     /// To be written to the log and synced, now or later; true if it is synced.
     fn append(&mut self, append: Append) -> Result<bool, Self::Error>;
@@ -104,14 +107,21 @@ fn carry_out_step<S: Shell>(shell: &mut S, effects: Effects) -> Result<(), S::Er
     for (index, reads) in reads {
         shell.serve_reads(index, reads);
     }
+    // The disk works while this thread applies; unless it has to wait for the disk itself.
+    let mut append = append;
+    if let Some(append) = append.take_if(|_| shell.appends_beside()) {
+        write(shell, append)?;
+    }
     if !apply.is_empty() {
         shell.apply(apply, append.is_none())?;
     }
-    if let Some(append) = append {
-        let ticket = append.ticket;
-        if shell.append(append)? {
-            shell.core().persisted(ticket)?;
-        }
+    append.map_or(Ok(()), |append| write(shell, append))
+}
+
+fn write<S: Shell>(shell: &mut S, append: Append) -> Result<(), S::Error> {
+    let ticket = append.ticket;
+    if shell.append(append)? {
+        shell.core().persisted(ticket)?;
     }
     Ok(())
 }

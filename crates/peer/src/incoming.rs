@@ -25,8 +25,9 @@ use crate::{
     snapshots,
 };
 
-/// Pings come every second: whoever is silent for so long is gone.
-const SILENCE_MAX: Duration = Duration::from_secs(15);
+/// Pings come every second: whoever is silent for so long is gone. What is heard from it after all
+/// may be writes whose clients were told that they took too long, and is not listened to.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// More streams than any cluster has.
 const STREAMS_MAX: usize = 256;
 
@@ -110,11 +111,17 @@ async fn receive_all(
 ) -> io::Result<()> {
     let (reader, mut writer) = tokio::io::split(Box::pin(stream));
     let mut reader = BufReader::with_capacity(READ_BYTES, reader);
+    let mut heard = time::Instant::now();
     loop {
         let read = time::timeout(SILENCE_MAX, Frame::read(&mut reader));
         let Some(frame) = read.await.map_err(|_| io::ErrorKind::TimedOut)?? else {
             return Ok(());
         };
+        // This process may have slept meanwhile.
+        if heard.elapsed() > SILENCE_MAX {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        heard = time::Instant::now();
         match frame {
             Frame::Message(message) => {
                 if let Some(peer) = inner.peer(from) {

@@ -89,6 +89,9 @@ pub enum Unserved {
     TooLarge,
     #[error("etcdserver: no leader")]
     NoLeader,
+    /// The lead was lost, or is being handed over: nothing was done.
+    #[error("etcdserver: leader changed")]
+    LeaderChanged,
     /// The cluster would have too few members that run.
     #[error("etcdserver: re-configuration failed due to not enough started members")]
     NotEnoughStarted,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use base::{
-    Clock, ClusterId, MemberId, Refused, UnixNanos, limits,
+    Clock, ClusterId, MemberId, Refused, UnixNanos,
     version::{Minor, THIS},
 };
 use member::{Follower, Proposal};
@@ -149,21 +149,22 @@ impl Handle {
 
     async fn propose(&self, op: Op) -> Result<Done, Unserved> {
         let shared = &self.shared;
-        if shared.unapplied() > limits::COMMITTED_UNAPPLIED_MAX
-            || shared.apply.bytes() > limits::UNAPPLIED_BYTES_MAX
-        {
+        if shared.is_overloaded() {
             return Err(self.count_failed(Unserved::TooManyRequests));
         }
         if THIS.format_permitted(shared.reader.cluster_version()) < op.format() {
             return Err(self.count_failed(Unserved::NotAllCan));
         }
-        let (id, answer) = shared.waiters.add(shared.now());
+        let now = shared.now();
+        let deadline = now + shared.config.request_timeout();
+        let (id, answer) = shared.waiters.add(now);
         let command = Command::new(id, op);
         let refused = if command.encoded_len() > shared.config.request_bytes_max {
             Err(Unserved::TooLarge)
         } else {
             let proposal = Proposal { id, data: command.encode_to_vec().into() };
-            self.write_at_once(proposal).or_else(|proposal| shared.inbox.propose(proposal))
+            self.write_at_once(proposal)
+                .or_else(|proposal| shared.inbox.propose(proposal, deadline))
         };
         if let Err(why) = refused {
             shared.waiters.refuse([id], why);

@@ -1,6 +1,10 @@
 //! What waits for the raft thread: bounded, taken in batches, one wake-up for each.
 
-use std::{collections::BTreeSet, mem, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    mem,
+    time::Duration,
+};
 
 use base::{MemberId, limits};
 use member::{PeerMessage, Progress, Proposal, Read, Ticket};
@@ -9,8 +13,11 @@ use state::apply::membership_change::Change;
 
 use crate::Unserved;
 
-/// Bytes of proposals that the raft thread takes at once: they are synced as one batch.
-const BATCH_BYTES_MAX: usize = 8 << 20;
+/// Bytes of proposals that a leader takes at once: they are synced as one batch.
+pub(crate) const BATCH_BYTES_MAX: usize = 8 << 20;
+
+/// And a follower, which sends them to the leader as one message.
+pub(crate) const FORWARDED_BYTES_MAX: usize = 1 << 20;
 
 /// Messages of peers that wait, and their bytes. Beyond that they are dropped: raft sends again.
 const MESSAGES_MAX: usize = 4096;
@@ -25,7 +32,7 @@ pub(crate) struct Inbox {
 
 #[derive(Debug, Default)]
 struct Queue {
-    proposals: Vec<Proposal>,
+    proposals: VecDeque<Waiting>,
     proposal_bytes: usize,
     message_bytes: usize,
     work: Work,
@@ -34,6 +41,14 @@ struct Queue {
     /// The raft thread is to be woken for proposals too.
     can_propose: bool,
     stopping: bool,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    proposal: Proposal,
+    /// Then its client is told that it took too long, and it must not be carried out any more: others
+    /// may have written since.
+    deadline: Duration,
 }
 
 /// What the raft thread takes at once.
@@ -58,7 +73,8 @@ pub(crate) struct Work {
 }
 
 impl Inbox {
-    pub(crate) fn propose(&self, proposal: Proposal) -> Result<(), Unserved> {
+    /// To be proposed, unless that is not possible before the deadline.
+    pub(crate) fn propose(&self, proposal: Proposal, deadline: Duration) -> Result<(), Unserved> {
         let mut queue = self.queue.lock();
         if queue.stopping {
             return Err(Unserved::Stopped);
@@ -70,7 +86,7 @@ impl Inbox {
             return Err(Unserved::TooManyRequests);
         }
         queue.proposal_bytes = bytes;
-        queue.proposals.push(proposal);
+        queue.proposals.push_back(Waiting { proposal, deadline });
         // The others of a batch find the raft thread woken.
         if queue.proposals.len() == 1 && queue.can_propose {
             self.wake.notify_one();
@@ -188,15 +204,17 @@ impl Inbox {
         self.queue.lock().work.progress.take()
     }
 
-    /// Takes what is there; proposals only if they `can_propose`.
-    pub(crate) fn take(&self, can_propose: bool) -> Work {
+    /// Takes what is there; of proposals one, or up to so many bytes, if any can be proposed, and none
+    /// whose time is over.
+    pub(crate) fn take(&self, proposal_bytes: Option<usize>, now: Duration) -> Work {
         let mut queue = self.queue.lock();
+        queue.forget_late(now);
         queue.urgent = false;
         queue.message_bytes = 0;
         let mut work = mem::take(&mut queue.work);
         work.stopping = queue.stopping;
-        if can_propose {
-            work.proposals = queue.take_proposals();
+        if let Some(bytes_max) = proposal_bytes {
+            work.proposals = queue.take_proposals(bytes_max);
         }
         work
     }
@@ -205,7 +223,7 @@ impl Inbox {
     pub(crate) fn give_up(&self) -> Vec<Proposal> {
         let mut queue = self.queue.lock();
         queue.proposal_bytes = 0;
-        mem::take(&mut queue.proposals)
+        mem::take(&mut queue.proposals).into_iter().map(|waiting| waiting.proposal).collect()
     }
 
     fn post(&self, urgent: bool, change: impl FnOnce(&mut Work)) {
@@ -219,19 +237,24 @@ impl Inbox {
 }
 
 impl Queue {
-    /// All, or as many as make one batch.
-    fn take_proposals(&mut self) -> Vec<Proposal> {
-        if self.proposal_bytes <= BATCH_BYTES_MAX {
-            self.proposal_bytes = 0;
-            return mem::take(&mut self.proposals);
+    /// All wait equally long, so those whose time is over come first.
+    fn forget_late(&mut self, now: Duration) {
+        while let Some(late) = self.proposals.pop_front_if(|waiting| waiting.deadline <= now) {
+            self.proposal_bytes -= late.proposal.data.len();
         }
+    }
+
+    /// All, or as many as make one batch.
+    fn take_proposals(&mut self, bytes_max: usize) -> Vec<Proposal> {
         let mut bytes = 0;
-        let fits = |proposal: &&Proposal| {
-            bytes += proposal.data.len();
-            bytes <= BATCH_BYTES_MAX
+        let fits = |waiting: &&Waiting| {
+            bytes += waiting.proposal.data.len();
+            bytes <= bytes_max
         };
-        let count = self.proposals.iter().take_while(fits).count().max(1);
-        let taken: Vec<Proposal> = self.proposals.drain(..count).collect();
+        let fitting = self.proposals.iter().take_while(fits).count();
+        let count = fitting.max(1).min(self.proposals.len());
+        let taken: Vec<Proposal> =
+            self.proposals.drain(..count).map(|waiting| waiting.proposal).collect();
         self.proposal_bytes -= taken.iter().map(|proposal| proposal.data.len()).sum::<usize>();
         taken
     }
@@ -240,6 +263,9 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const ALL: Option<usize> = Some(BATCH_BYTES_MAX);
+    const LATER: Duration = Duration::from_secs(7);
 
     fn proposal(id: u64, bytes: usize) -> Proposal {
         Proposal { id, data: vec![0; bytes].into() }
@@ -253,41 +279,55 @@ mod tests {
     fn proposals_beyond_the_bounds_are_refused_at_once() {
         let inbox = Inbox::default();
         for id in 0..limits::PROPOSALS_WAITING_MAX as u64 {
-            inbox.propose(proposal(id, 1)).unwrap();
+            inbox.propose(proposal(id, 1), LATER).unwrap();
         }
-        assert_eq!(inbox.propose(proposal(0, 1)), Err(Unserved::TooManyRequests));
+        assert_eq!(inbox.propose(proposal(0, 1), LATER), Err(Unserved::TooManyRequests));
 
         let inbox = Inbox::default();
-        inbox.propose(proposal(1, limits::PROPOSAL_BYTES_WAITING_MAX)).unwrap();
-        assert_eq!(inbox.propose(proposal(2, 1)), Err(Unserved::TooManyRequests));
-        assert_eq!(ids(&inbox.take(true)), [1]);
-        inbox.propose(proposal(2, 1)).unwrap();
+        inbox.propose(proposal(1, limits::PROPOSAL_BYTES_WAITING_MAX), LATER).unwrap();
+        assert_eq!(inbox.propose(proposal(2, 1), LATER), Err(Unserved::TooManyRequests));
+        assert_eq!(ids(&inbox.take(ALL, Duration::ZERO)), [1]);
+        inbox.propose(proposal(2, 1), LATER).unwrap();
     }
 
     #[test]
     fn a_batch_is_bounded_in_bytes_and_keeps_the_order() {
         let inbox = Inbox::default();
         for id in 1..=3 {
-            inbox.propose(proposal(id, BATCH_BYTES_MAX / 2)).unwrap();
+            inbox.propose(proposal(id, BATCH_BYTES_MAX / 2), LATER).unwrap();
         }
-        assert_eq!(ids(&inbox.take(true)), [1, 2]);
-        assert_eq!(ids(&inbox.take(true)), [3]);
+        assert_eq!(ids(&inbox.take(ALL, Duration::ZERO)), [1, 2]);
+        assert_eq!(ids(&inbox.take(ALL, Duration::ZERO)), [3]);
     }
 
     #[test]
     fn proposals_wait_for_a_leader() {
         let inbox = Inbox::default();
-        inbox.propose(proposal(1, 1)).unwrap();
-        assert!(inbox.take(false).proposals.is_empty());
-        assert_eq!(ids(&inbox.take(true)), [1]);
+        inbox.propose(proposal(1, 1), LATER).unwrap();
+        assert!(inbox.take(None, Duration::ZERO).proposals.is_empty());
+        assert_eq!(ids(&inbox.take(ALL, Duration::ZERO)), [1]);
     }
+
+    /// The client has been told that it took too long, and others may have written since.
+    #[test]
+    fn a_proposal_whose_time_is_over_is_not_carried_out() {
+        let inbox = Inbox::default();
+        let second = Duration::from_secs(1);
+        inbox.propose(proposal(1, limits::PROPOSAL_BYTES_WAITING_MAX), LATER).unwrap();
+        assert!(inbox.take(None, second).proposals.is_empty());
+        assert!(inbox.take(None, LATER).proposals.is_empty());
+        inbox.propose(proposal(2, 1), LATER + second).expect("room again");
+        inbox.propose(proposal(3, 1), LATER + 2 * second).unwrap();
+        assert_eq!(ids(&inbox.take(ALL, LATER + second)), [3]);
+    }
+
     #[test]
     fn a_proposal_that_woke_nobody_is_found_by_the_next_wait() {
         let inbox = Inbox::default();
         inbox.wait(false, Duration::ZERO);
-        inbox.propose(proposal(1, 1)).unwrap();
+        inbox.propose(proposal(1, 1), LATER).unwrap();
         let asleep = Duration::from_hours(1);
         inbox.wait(true, asleep);
-        assert_eq!(ids(&inbox.take(true)), [1]);
+        assert_eq!(ids(&inbox.take(ALL, Duration::ZERO)), [1]);
     }
 }

@@ -13,7 +13,7 @@ use std::{
 
 use backend::Backend;
 use base::{
-    Clock, Complaints, Index, MemberId, Term, UnixNanos,
+    Clock, Complaints, Index, MemberId, Term, UnixNanos, limits,
     version::{self, Minor},
 };
 use member::{RaftState, Role};
@@ -306,6 +306,12 @@ impl Shared {
     /// The version that the keyspace is of on disk.
     pub(crate) fn storage_version(&self) -> Option<Minor> {
         self.reader.storage_version(self.backend.durable().index)
+    }
+
+    /// Whether too much is committed and not applied to let anybody write more.
+    pub(crate) fn is_overloaded(&self) -> bool {
+        self.unapplied() > limits::COMMITTED_UNAPPLIED_MAX
+            || self.apply.bytes() > limits::UNAPPLIED_BYTES_MAX
     }
 
     /// Committed entries that are not applied yet.

@@ -144,6 +144,9 @@ impl Node {
 
     /// Whether there is anything of this to do, of what a member does by itself.
     pub(crate) fn waits_for(&self, event: Event) -> bool {
+        if self.condition.is_hung && event.is_of_disk() {
+            return false;
+        }
         let is_to_flush = |member: &Running| member.backend.durable() != member.backend.applied();
         self.member.as_ref().is_some_and(|member| {
             (event == Event::Install && self.arrived.is_some() && member.may_restore())

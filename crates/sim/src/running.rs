@@ -359,6 +359,10 @@ impl Shell for Running {
         Ok(())
     }
 
+    fn appends_beside(&self) -> bool {
+        true
+    }
+
     fn append(&mut self, append: Append) -> Result<bool, Failed> {
         for entry in &append.entries {
             let before = self.core.term_of(Index(entry.index.0 - 1));

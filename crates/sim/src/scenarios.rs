@@ -4,6 +4,7 @@ mod regressions;
 mod removals;
 
 use base::{MemberId, Term};
+use member::PeerMessage;
 
 use crate::{
     Options,
@@ -207,6 +208,32 @@ fn a_member_whose_disk_fails_to_sync_stops_and_the_others_go_on() {
     let killed = stage.world.common.report.killed;
     assert_eq!((stage.world.common.report.failed_syncs, killed), (1, 1), "it was started anew");
     stage.ends();
+}
+
+#[test]
+fn a_leader_whose_disk_hangs_gives_way_and_follows_once_it_is_back() {
+    for heir_hears in [true, false] {
+        let mut stage = Stage::new(1);
+        let (hung, term) = (stage.leader, stage.term());
+        stage.at(hung, |node, _| node.condition.is_hung = true);
+        assert!(!stage.writes(hung, ELECTION_TICKS / 2), "it acknowledges what is not on its disk");
+        assert!(stage.leads(hung), "others' disks hang for a moment, too");
+        for _ in 0..2 * ELECTION_TICKS + LONG {
+            stage.world.tick().unwrap();
+            let hands_over = |message: &PeerMessage| message.show().starts_with("MsgTimeoutNow");
+            stage.world.common.network.withhold(|message| !heir_hears && hands_over(message));
+            stage.rest();
+        }
+        let next = leader(&stage.world).unwrap();
+        assert!(next != hung && !stage.leads(hung), "heir_hears={heir_hears}");
+        assert!(stage.writes(next, 1), "the others go on");
+        stage.at(hung, |node, _| node.condition.is_hung = false);
+        stage.rest();
+        stage.ticks(1);
+        assert_eq!(leader(&stage.world), Some(next), "it deposes nobody");
+        assert!(stage.term() > term);
+        stage.ends();
+    }
 }
 
 /// A snapshot has come to a follower whole, and is not taken over yet.

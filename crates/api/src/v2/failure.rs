@@ -41,7 +41,9 @@ pub(crate) fn refused(context: &Context, refused: Refused) -> Reply {
 /// 503 asks to come again, here or elsewhere: nothing was done.
 pub(crate) fn status(why: Unserved) -> StatusCode {
     match why {
-        Unserved::TooManyRequests | Unserved::Stopped => StatusCode::SERVICE_UNAVAILABLE,
+        Unserved::TooManyRequests | Unserved::LeaderChanged | Unserved::Stopped => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         Unserved::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Unserved::Timeout
         | Unserved::TimeoutLeaderFailed
@@ -86,6 +88,7 @@ mod tests {
         let check = |why, expected| assert_eq!(status(why).as_u16(), expected, "{why:?}");
         check(Unserved::TooManyRequests, 503);
         check(Unserved::Stopped, 503);
+        check(Unserved::LeaderChanged, 503);
         check(Unserved::TooLarge, 413);
         check(Unserved::Timeout, 500);
         check(Unserved::TimeoutLeaderFailed, 500);

@@ -36,6 +36,7 @@ pub(crate) fn unserved(why: Unserved) -> Status {
         Unserved::TooManyRequests => status(Refused::TooManyRequests),
         Unserved::TooLarge => status(Refused::RequestTooLarge),
         Unserved::NoLeader => status(Refused::NoLeader),
+        Unserved::LeaderChanged => status(Refused::LeaderChanged),
         Unserved::NotEnoughStarted => status(Refused::MemberNotEnoughStarted),
         Unserved::Unhealthy => status(Refused::Unhealthy),
         Unserved::NotLeader => status(Refused::NotLeader),

@@ -137,6 +137,7 @@ table! {
 
     // The cluster.
     NoLeader Unavailable "etcdserver: no leader"
+    LeaderChanged Unavailable "etcdserver: leader changed"
     NotLeader FailedPrecondition "etcdserver: not leader"
     NotCapable FailedPrecondition "etcdserver: not capable"
     Stopped Unavailable "etcdserver: server stopped"

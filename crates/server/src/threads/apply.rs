@@ -20,8 +20,11 @@ use crate::{failure::Failure, shared::Shared};
 /// Entries that are applied before their askers are answered: so that the first of a long backlog
 /// do not wait for the last.
 const SLICE: usize = 256;
-/// Entries up to which the raft thread applies by itself rather than wake the apply thread.
-const INLINE_ENTRIES_MAX: usize = 16;
+/// Entries up to which the raft thread applies by itself rather than wake the apply thread; and how
+/// long, looking after each slice: one entry can delete a hundred thousand keys.
+const INLINE_ENTRIES_MAX: usize = 64;
+const INLINE_SLICE: usize = 8;
+const INLINE_TIME_MAX: Duration = Duration::from_millis(1);
 /// Rows that one step of compaction removes while nothing waits to be applied.
 const COMPACT_ROWS_IDLE: usize = 256;
 /// And after a batch, for each of its entries: every write condemns one row at most, so that
@@ -127,21 +130,37 @@ pub(crate) type SharedApplier = Arc<Mutex<Applier>>;
 pub(crate) fn hand_over(
     shared: &Shared,
     applier: &SharedApplier,
-    entries: Vec<Entry>,
+    mut entries: Vec<Entry>,
     quiet: bool,
 ) -> Result<Option<Progress>, Failure> {
     let room = shared.backend.tail_bytes() < limits::TAIL_BYTES_MAX / 2;
+    let mut done: Option<Progress> = None;
     if quiet && room && entries.len() <= INLINE_ENTRIES_MAX {
         let queue = shared.apply.state.lock();
         if queue.batches.is_empty()
             && let Some(mut applier) = applier.try_lock()
         {
             drop(queue);
-            return apply(shared, &mut applier, &entries).map(Some);
+            let began = shared.now();
+            let mut applied = 0;
+            for slice in entries.chunks(INLINE_SLICE) {
+                let progress = apply(shared, &mut applier, slice)?;
+                match &mut done {
+                    Some(earlier) => earlier.extend(progress),
+                    None => done = Some(progress),
+                }
+                applied += slice.len();
+                if shared.now().saturating_sub(began) > INLINE_TIME_MAX {
+                    break;
+                }
+            }
+            entries.drain(..applied);
         }
     }
-    shared.apply.push(entries);
-    Ok(None)
+    if !entries.is_empty() {
+        shared.apply.push(entries);
+    }
+    Ok(done)
 }
 
 pub(crate) fn run(shared: &Arc<Shared>, applier: &SharedApplier) -> Result<(), Failure> {

@@ -12,6 +12,9 @@ use crate::{failure::Failure, shared::Shared};
 /// often, unless a disk that hangs holds it up; then this thread is free.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// A sync that takes longer is worth a line in the log (etcd: 1 s).
+const SLOW: Duration = Duration::from_secs(1);
+
 /// Batches on their way to the log.
 #[derive(Debug, Default)]
 pub(crate) struct LogQueue {
@@ -54,7 +57,11 @@ pub(crate) fn write(shared: &Shared, wal: &mut Wal, batches: &[Append]) -> Resul
     }
     let began = shared.now();
     wal.sync()?;
-    shared.counters.wal_fsync.record(shared.now().saturating_sub(began));
+    let took = shared.now().saturating_sub(began);
+    shared.counters.wal_fsync.record(took);
+    if took > SLOW {
+        tracing::warn!(?took, expected_duration = ?SLOW, "slow fdatasync");
+    }
     shared.note_wal_bytes(wal);
     Ok(())
 }
@@ -139,6 +146,6 @@ mod tests {
         run(shared, &queue).unwrap();
 
         assert_eq!(shared.counters.wal_fsync.histogram().count, syncs + 1);
-        assert_eq!(shared.inbox.take(true).persisted, last);
+        assert_eq!(shared.inbox.take(None, shared.now()).persisted, last);
     }
 }

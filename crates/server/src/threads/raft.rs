@@ -20,7 +20,12 @@ use member::{Core, Due, PeerMessage, Proposal, Refusal, Ticket, shell};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::{Guard, apply::SharedApplier, log::LogQueue, snapshots};
-use crate::{Unserved, failure::Failure, inbox::Work, shared::Shared};
+use crate::{
+    Unserved,
+    failure::Failure,
+    inbox::{BATCH_BYTES_MAX, FORWARDED_BYTES_MAX, Work},
+    shared::Shared,
+};
 
 /// How long a stopping member waits for what it has accepted.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
@@ -196,7 +201,8 @@ impl Raft {
     /// What has come; writes only if they need not wait.
     fn take_work(&mut self) -> Work {
         let can_propose = self.core.can_propose() && self.gathers_until().is_none();
-        let work = self.shared.inbox.take(can_propose);
+        let batch = if self.core.leads() { BATCH_BYTES_MAX } else { FORWARDED_BYTES_MAX };
+        let work = self.shared.inbox.take(can_propose.then_some(batch), self.shared.now());
         // Only then: without a quorum this thread would wake for each gathering of nothing.
         if !work.proposals.is_empty() {
             self.gathers_since = None;
@@ -326,6 +332,20 @@ impl Raft {
     }
 
     fn receive(&mut self, message: PeerMessage) {
+        // Their clients have the same bounds at the members where they are; this keyspace may be the
+        // slower one.
+        if message.is_proposal() && self.core.leads() && self.shared.is_overloaded() {
+            let from = message.from();
+            if let Some(times) = self.shared.complain(from, "overload") {
+                tracing::warn!(
+                    %from,
+                    times,
+                    unapplied = self.shared.unapplied(),
+                    "drop writes that a member passes on: too much is committed and not applied here"
+                );
+            }
+            return;
+        }
         if let Err(Refusal { from, kind, reason }) = self.core.receive(message)
             && let Some(times) = self.shared.complain(from, reason)
         {
@@ -353,6 +373,16 @@ impl Raft {
         let lags = bytes > limits::FOLLOWER_BACKLOG_BYTES_MAX && !self.core.role().leads;
         if lags || self.lags {
             self.core.set_lags(lags);
+        }
+        if lags
+            && !self.lags
+            && let Some(times) = self.shared.complain(self.shared.identity.member, "lags")
+        {
+            tracing::warn!(
+                bytes,
+                times,
+                "this keyspace does not keep up with its log (a slow disk?): the leader is told of no                  more entries until it does"
+            );
         }
         self.lags = lags;
     }

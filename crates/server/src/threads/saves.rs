@@ -5,10 +5,11 @@ use std::{
         Arc,
         atomic::Ordering::{AcqRel, Acquire},
     },
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
-use backend::Saving;
+use backend::{SHA256_BYTES, Saving};
 use base::{limits, version};
 use proto::{Message as _, between::SavedBy};
 use tokio::{runtime, sync::mpsc, time};
@@ -29,9 +30,35 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// A snapshot on its way to a client, piece by piece, the checksum last. An error ends it.
 #[derive(Debug)]
 pub struct Saved {
-    /// Bytes of all but the checksum.
-    pub total: u64,
-    pub blobs: mpsc::Receiver<Result<Blob, String>>,
+    /// Bytes that have not come yet.
+    left: u64,
+    blobs: mpsc::Receiver<Result<Blob, String>>,
+}
+
+impl Saved {
+    /// `total`: bytes of all but the checksum.
+    fn new(total: u64, blobs: mpsc::Receiver<Result<Blob, String>>) -> Self {
+        Self { left: total + SHA256_BYTES as u64, blobs }
+    }
+
+    /// The next piece; `None` once the checksum has come. What ends before is an error: a client
+    /// would take it for a backup.
+    pub fn poll_blob(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Blob, String>>> {
+        let next = ready!(self.blobs.poll_recv(cx));
+        if let Some(Ok(blob)) = &next {
+            self.left = self.left.saturating_sub(blob.bytes.len() as u64);
+        }
+        let next = match next {
+            None if self.left > 0 => Some(Err(format!(
+                "etcdserver: the snapshot was given up {} bytes before its end: the client took \
+                 nothing for {} s, or the server stops",
+                self.left,
+                PATIENCE.as_secs()
+            ))),
+            next => next,
+        };
+        Poll::Ready(next)
+    }
 }
 
 impl Handle {
@@ -59,7 +86,7 @@ impl Handle {
             return Err(Unserved::TooManyRequests);
         }
         let total = told.await.map_err(|_| Unserved::Stopped)?;
-        Ok(Saved { total, blobs })
+        Ok(Saved::new(total, blobs))
     }
 }
 
@@ -138,5 +165,37 @@ fn save(
     match ended {
         Ok(()) => tracing::info!(bytes = total, ?took, "sent the keyspace's snapshot to a client"),
         Err(why) => tracing::warn!(?took, "could not send a snapshot to a client: {why}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+    use crate::tests::runtime;
+
+    #[test]
+    fn a_snapshot_that_ends_before_its_checksum_is_an_error() {
+        runtime().block_on(async {
+            let blob = |bytes: usize| Ok(Blob { bytes: vec![0; bytes].into(), remaining: 0 });
+            for is_whole in [true, false] {
+                let (give, blobs) = mpsc::channel(BLOBS_WAITING);
+                let mut saved = Saved::new(10, blobs);
+                give.send(blob(10)).await.unwrap();
+                if is_whole {
+                    give.send(blob(SHA256_BYTES)).await.unwrap();
+                }
+                drop(give);
+                let mut next = async || poll_fn(|cx| saved.poll_blob(cx)).await;
+                assert!(next().await.unwrap().is_ok());
+                if is_whole {
+                    assert!(next().await.unwrap().is_ok());
+                    assert!(next().await.is_none());
+                } else {
+                    assert!(next().await.unwrap().is_err());
+                }
+            }
+        });
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Condition {
     pub(super) is_paused: bool,
     /// Of the steps of its disk most are not done.
     is_slow: bool,
+    /// Of the steps of its disk none is done, where that is not left to chance.
+    pub(crate) is_hung: bool,
     /// By how many milliseconds its clock is wrong.
     skew: i64,
     /// Of eight of its ticks so many are left out.

@@ -51,13 +51,13 @@ impl Stream for Snapshot {
         }
         let next = match this.ends.poll(cx) {
             Poll::Ready(refused) => Some(Err(status(refused))),
-            Poll::Pending => match ready!(this.saved.blobs.poll_recv(cx)) {
+            Poll::Pending => match ready!(this.saved.poll_blob(cx)) {
                 Some(Ok(Blob { bytes, remaining })) => {
                     let (version, header) = (this.version.clone(), None);
                     let remaining_bytes = remaining;
                     Some(Ok(SnapshotResponse { header, remaining_bytes, blob: bytes, version }))
                 }
-                Some(Err(why)) => Some(Err(Status::internal(why))),
+                Some(Err(why)) => Some(Err(Status::aborted(why))),
                 None => None,
             },
         };

@@ -1,6 +1,6 @@
 //! `elect`
 
-use std::ffi::OsString;
+use std::{ffi::OsString, pin::pin};
 
 use clap::Args;
 use client::v3::{Client, Session};
@@ -80,10 +80,7 @@ async fn lead(
     printer: Printer,
 ) -> Result<(), Failure> {
     let session = client.session(TTL_SECONDS).await.map_err(failed(Exit::Error))?;
-    let outcome = tokio::select! {
-        outcome = campaign(&session, client, name, proposal, printer) => outcome,
-        () = interrupted() => Ok(()),
-    };
+    let outcome = campaign(&session, client, name, proposal, printer).await;
     // Leadership goes with the lease.
     let ended = session.end().await;
     outcome?;
@@ -97,9 +94,15 @@ async fn campaign(
     proposal: &str,
     printer: Printer,
 ) -> Result<(), Failure> {
-    let won = session.campaign(name, proposal).await.map_err(expired("elect"))?;
+    let mut interrupted = pin!(interrupted());
+    let won = tokio::select! {
+        won = session.campaign(name, proposal) => won.map_err(expired("elect"))?,
+        () = &mut interrupted => return refuse(Exit::Error, "context canceled"),
+    };
     let own = RangeRequest { key: won.key.into(), ..RangeRequest::default() };
     printer.print(&Found(client.range(own).await.map_err(failed(Exit::Error))?))?;
-    session.expired().await;
-    refuse(Exit::Error, "elect: session expired")
+    tokio::select! {
+        () = session.expired() => refuse(Exit::Error, "elect: session expired"),
+        () = interrupted => Ok(()),
+    }
 }

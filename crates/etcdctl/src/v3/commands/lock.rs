@@ -3,6 +3,7 @@
 use std::{
     ffi::OsString,
     os::unix::process::ExitStatusExt as _,
+    pin::pin,
     process::{ExitStatus, Stdio},
 };
 
@@ -49,10 +50,7 @@ impl Lock {
         let printer = Printer::new::<Found>(globals)?;
         let client = connect_for_long(globals).await?;
         let session = client.session(self.ttl).await.map_err(failed(Exit::Error))?;
-        let outcome = tokio::select! {
-            outcome = hold(&session, &client, name, program, printer) => outcome,
-            () = interrupted() => Ok(()),
-        };
+        let outcome = hold(&session, &client, name, program, printer).await;
         // The lock goes with its lease, whatever state it is in.
         let ended = session.end().await;
         outcome?;
@@ -60,7 +58,8 @@ impl Lock {
     }
 }
 
-/// Until the program has ended, or for ever.
+/// Until the program has ended, or a signal comes. Whoever interrupts a program that has the lock
+/// waits until it has ended: it may go on for a while, and nobody else may hold the lock meanwhile.
 async fn hold(
     session: &Session,
     client: &client::v3::Client,
@@ -68,7 +67,11 @@ async fn hold(
     program: &[OsString],
     printer: Printer,
 ) -> Result<(), Failure> {
-    let held = session.lock(name).await.map_err(failed(Exit::Error))?;
+    let mut interrupted = pin!(interrupted());
+    let held = tokio::select! {
+        held = session.lock(name) => held.map_err(failed(Exit::Error))?,
+        () = &mut interrupted => return refuse(Exit::Error, "context canceled"),
+    };
     if !program.is_empty() {
         let status = run(program, &held).await?;
         session.unlock(&held).await.map_err(failed(Exit::Error))?;
@@ -80,14 +83,16 @@ async fn hold(
         return refuse(Exit::Error, "lock lost on init");
     }
     printer.print(&Found(own))?;
-    session.expired().await;
-    refuse(Exit::Error, "session expired")
+    tokio::select! {
+        () = session.expired() => refuse(Exit::Error, "session expired"),
+        () = interrupted => Ok(()),
+    }
 }
 
 async fn run(program: &[OsString], held: &Held) -> Result<ExitStatus, Failure> {
     let Some((name, arguments)) = program.split_first() else { return Ok(ExitStatus::default()) };
     let mut command = Command::new(name);
-    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    command.args(arguments).stdin(Stdio::null());
     command.env("ETCD_LOCK_KEY", &held.key).env("ETCD_LOCK_REV", held.revision.to_string());
     match command.status().await {
         Ok(status) => Ok(status),
@@ -109,17 +114,19 @@ fn told(status: ExitStatus) -> Result<(), Failure> {
     }
 }
 
-/// Ctrl-C, or a kind kill.
-pub(super) async fn interrupted() {
-    let Ok(mut terminated) = signal(SignalKind::terminate()) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminated.recv() => {}
-        outcome = tokio::signal::ctrl_c() => {
-            if outcome.is_err() {
-                std::future::pending::<()>().await;
+/// Until Ctrl-C, or a kind kill, comes after this call: neither ends the process by itself any more.
+pub(super) fn interrupted() -> impl Future<Output = ()> {
+    let signals = [SignalKind::terminate(), SignalKind::interrupt()].map(|kind| signal(kind).ok());
+    async move {
+        let [terminate, interrupt] = signals.map(|signal| async {
+            match signal {
+                Some(mut signal) => drop(signal.recv().await),
+                None => std::future::pending().await,
             }
+        });
+        tokio::select! {
+            () = terminate => {}
+            () = interrupt => {}
         }
     }
 }

@@ -31,12 +31,12 @@ impl Shell for Raft {
         let Some(peers) = self.shared.peers.get().filter(|_| !messages.is_empty()) else { return };
         for message in messages {
             let bytes = message.to_bytes();
-            let lane = if message.is_append() {
+            if message.is_append() {
                 self.shared.appends_sent.note(bytes.len(), self.shared.now());
-                Lane::Append
-            } else {
-                Lane::Message
-            };
+            }
+            // What may be large holds up no heartbeat and no vote.
+            let is_large = message.is_append() || message.is_proposal();
+            let lane = if is_large { Lane::Append } else { Lane::Message };
             peers.send(message.to(), lane, bytes.into());
         }
     }
@@ -72,7 +72,15 @@ impl Shell for Raft {
     }
 
     fn refuse(&mut self, ids: Vec<u64>) {
-        self.refuse_for(ids, Unserved::TooManyRequests);
+        if ids.is_empty() {
+            return;
+        }
+        let why = if self.core.changes_leader() {
+            Unserved::LeaderChanged
+        } else {
+            Unserved::TooManyRequests
+        };
+        self.refuse_for(ids, why);
     }
 
     fn serve_reads(&mut self, index: Index, reads: Vec<Read>) {
@@ -92,15 +100,18 @@ impl Shell for Raft {
 
     /// A cluster of one has no network to serve while it syncs: then the hand-over to the log
     /// writer and back would only cost time.
+    fn appends_beside(&self) -> bool {
+        !self.core.is_alone() || self.at_log_writer.is_some()
+    }
+
     fn append(&mut self, append: Append) -> Result<bool, Failure> {
-        let is_here = self.core.is_alone() && self.at_log_writer.is_none();
-        if is_here {
-            log::write(&self.shared, &mut self.shared.wal.lock(), &[append])?;
-        } else {
+        if self.appends_beside() {
             self.at_log_writer = Some(append.ticket);
             self.log.push(append);
+            return Ok(false);
         }
-        Ok(is_here)
+        log::write(&self.shared, &mut self.shared.wal.lock(), &[append])?;
+        Ok(true)
     }
 
     fn progress(&mut self) -> Option<Progress> {

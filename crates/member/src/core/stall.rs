@@ -1,0 +1,57 @@
+//! What a member does whose log takes no more: a leader gives way, since others could go on.
+//!
+//! Etcd writes its log in the loop that sends its heartbeats, so a disk that hangs silences its leader.
+//! Here the two go side by side, so a leader must notice.
+
+use super::{Core, Ticket};
+
+/// How long the oldest batch has been on its way to the disk.
+#[derive(Debug, Default)]
+pub(super) struct Stall {
+    oldest: Option<Ticket>,
+    ticks: usize,
+}
+
+impl Core {
+    /// A tick has passed. A leader whose log has taken nothing for an election timeout hands over;
+    /// after two it leads no more, whether or not another one has come.
+    pub(super) fn tick_stall(&mut self) {
+        let oldest = self.unsynced.front().map(|(ticket, _)| *ticket);
+        if oldest.is_none() || oldest != self.stall.oldest {
+            self.stall = Stall { oldest, ticks: 0 };
+            return;
+        }
+        self.stall.ticks += 1;
+        let patience = self.config.election_ticks;
+        let leads = self.leads() && !self.is_alone();
+        if self.stall.ticks == patience {
+            let heartbeats = patience;
+            if leads {
+                tracing::warn!(
+                    heartbeats,
+                    "the disk of the log takes nothing: this leader hands over to another member"
+                );
+                self.transfer_leadership(None);
+            } else {
+                tracing::warn!(
+                    heartbeats,
+                    "the disk of the log takes nothing: this member acknowledges no write until it \
+                     does"
+                );
+            }
+        }
+        if leads && self.stall.ticks >= 2 * patience {
+            tracing::warn!(
+                heartbeats = self.stall.ticks,
+                "the disk of the log takes nothing, and nobody has taken over: this leader steps down"
+            );
+            let term = self.node.raft.term;
+            self.node.raft.become_follower(term, raft::INVALID_ID);
+        }
+    }
+
+    /// Whether this member could not win an election, since its own vote would not reach the disk.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.stall.ticks >= self.config.election_ticks
+    }
+}
