@@ -15,7 +15,7 @@ use crate::{
     cluster::Cluster,
     figures::Figures,
     kv::Kv,
-    lease::{Lease, Renewals},
+    lease::{Lease, RENEWAL, Renewals},
     namespace::Namespace,
     order::Order,
     pages,
@@ -115,7 +115,7 @@ impl Proxy {
             Lease {
                 client: client.clone(),
                 namespace: namespace.clone(),
-                renewals: Arc::new(Renewals::new(Arc::clone(&figures))),
+                renewals: Arc::new(Renewals::new(Arc::clone(&figures), RENEWAL)),
                 stop: stop.clone(),
             },
             Watch { hub, stop: stop.clone() },
