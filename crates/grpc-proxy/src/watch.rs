@@ -1,10 +1,11 @@
 //! `etcdserverpb.Watch`: one client's stream, with many watches on it.
 //!
-//! - `receiver`: one watch of a client
+//! - `receiver`: one watch of a client; `queue`: what waits for that client
 //! - `hub`: where watches of the same keys meet; `group`: those that go together
 
 mod group;
 mod hub;
+mod queue;
 mod receiver;
 #[cfg(test)]
 mod tests;
@@ -25,8 +26,7 @@ use proto::etcdserverpb::{
     ResponseHeader, WatchCreateRequest, WatchRequest, WatchResponse,
     watch_create_request::FilterType, watch_request::RequestUnion,
 };
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::sync::{oneshot, watch};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{behalf, failure::refused, generated::etcdserverpb::watch_server, proxy::stopped};
@@ -34,11 +34,10 @@ use crate::{behalf, failure::refused, generated::etcdserverpb::watch_server, pro
 pub(crate) use self::hub::Hub;
 use self::{
     hub::{Keys, Turn},
+    queue::{Answers, QUEUE_BYTES, queue},
     receiver::{Outlet, Receiver, Wants},
 };
 
-/// Answers that wait for a client. Whoever is slower is told from history.
-const ANSWERS: usize = 256;
 /// The id in an answer that is about no single watch.
 const NO_WATCH: i64 = -1;
 
@@ -49,24 +48,24 @@ pub(crate) struct Watch {
 
 #[tonic::async_trait]
 impl watch_server::Watch for Watch {
-    type WatchStream = ReceiverStream<Result<WatchResponse, Status>>;
+    type WatchStream = Answers;
 
     async fn watch(
         &self,
         request: Request<Streaming<WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let (send, answers) = mpsc::channel(ANSWERS);
+        let (queue, answers) = queue(QUEUE_BYTES);
         let session = Session {
             client: behalf::client(&self.hub.client, request.metadata()),
             needs_leader: behalf::needs_leader(request.metadata()),
             hub: Arc::clone(&self.hub),
-            outlet: Arc::new(Outlet::new(send)),
+            outlet: Arc::new(Outlet::new(queue)),
             watches: BTreeMap::new(),
             next_id: 0,
             last: None,
         };
         tokio::spawn(session.serve(request.into_inner(), self.stop.clone()));
-        Ok(Response::new(ReceiverStream::new(answers)))
+        Ok(Response::new(answers))
     }
 }
 

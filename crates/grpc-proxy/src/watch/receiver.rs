@@ -16,13 +16,16 @@ use proto::{
     etcdserverpb::{ResponseHeader, WatchResponse},
     mvccpb::{Event, event::EventType},
 };
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tonic::Status;
 
-use super::{NO_WATCH, Place, hub::Keys, not_created};
+use super::{
+    NO_WATCH, Place,
+    hub::Keys,
+    not_created,
+    queue::{NoRoom, Queue},
+};
 use crate::failure;
-
-type Answer = Result<WatchResponse, Status>;
 
 /// What a client wants to be told.
 #[derive(Clone, Copy, Debug)]
@@ -133,14 +136,12 @@ impl Receiver {
             created: true,
             ..WatchResponse::default()
         };
-        self.send(answer).await;
+        self.send(vec![answer]).await;
     }
 
     /// Tells what a member has told, however long that takes.
     pub(super) async fn tell(&self, told: &WatchResponse) {
-        for piece in self.pieces(told) {
-            self.send(piece).await;
-        }
+        self.send(self.pieces(told)).await;
         self.has_been_told(told);
     }
 
@@ -150,10 +151,7 @@ impl Receiver {
         if *gone {
             return Ok(());
         }
-        let pieces = self.pieces(told);
-        if !pieces.is_empty() {
-            self.outlet.offer(pieces)?;
-        }
+        self.outlet.offer(self.pieces(told))?;
         drop(gone);
         self.has_been_told(told);
         Ok(())
@@ -168,16 +166,20 @@ impl Receiver {
         }
     }
 
-    async fn send(&self, answer: WatchResponse) {
+    /// Nothing comes between these.
+    async fn send(&self, answers: Vec<WatchResponse>) {
+        if answers.is_empty() {
+            return;
+        }
         let room = tokio::select! {
-            room = self.outlet.answers.reserve() => room,
+            room = self.outlet.queue.room(answers) => room,
             () = self.left() => return,
         };
         let gone = self.gone.lock();
         if let Ok(room) = room
             && !*gone
         {
-            room.send(Ok(answer));
+            room.send();
         }
     }
 
@@ -236,7 +238,7 @@ impl Receiver {
                 ..WatchResponse::default()
             }
         };
-        self.send(answer).await;
+        self.send(vec![answer]).await;
         self.outlet.ended_some.store(true, SeqCst);
         self.leave();
     }
@@ -262,7 +264,7 @@ pub(super) fn last_revision(told: &WatchResponse) -> Option<i64> {
 /// What a client is told through.
 #[derive(Debug)]
 pub(super) struct Outlet {
-    answers: mpsc::Sender<Answer>,
+    queue: Queue,
     progress: Mutex<Option<ProgressOfAll>>,
     /// The newest revision of which an event was told.
     newest: AtomicI64,
@@ -280,9 +282,9 @@ struct ProgressOfAll {
 }
 
 impl Outlet {
-    pub(super) fn new(answers: mpsc::Sender<Answer>) -> Self {
+    pub(super) fn new(queue: Queue) -> Self {
         Self {
-            answers,
+            queue,
             progress: Mutex::new(None),
             newest: AtomicI64::new(0),
             ended_some: AtomicBool::new(false),
@@ -290,29 +292,33 @@ impl Outlet {
     }
 
     pub(super) async fn closed(&self) {
-        self.answers.closed().await;
+        self.queue.closed().await;
     }
 
     pub(super) async fn send(&self, answer: WatchResponse) {
         // Who has gone away needs none.
-        self.answers.send(Ok(answer)).await.ok();
+        if let Ok(room) = self.queue.room(vec![answer]).await {
+            room.send();
+        }
     }
 
     /// All is over.
     pub(super) async fn end(&self, status: Status) {
-        self.answers.send(Err(status)).await.ok();
+        self.queue.end(status).await;
     }
 
-    fn offer(&self, pieces: Vec<WatchResponse>) -> Result<(), Slow> {
-        match self.answers.try_reserve_many(pieces.len()) {
-            Ok(room) => {
-                room.zip(pieces).for_each(|(room, piece)| room.send(Ok(piece)));
-                Ok(())
-            }
-            Err(mpsc::error::TrySendError::Full(())) => Err(Slow),
-            // Its stream takes it away in a moment.
-            Err(mpsc::error::TrySendError::Closed(())) => Ok(()),
+    /// All of these, or none.
+    fn offer(&self, answers: Vec<WatchResponse>) -> Result<(), Slow> {
+        if answers.is_empty() {
+            return Ok(());
         }
+        match self.queue.room_now(answers) {
+            Ok(room) => room.send(),
+            Err(NoRoom::Full) => return Err(Slow),
+            // Its stream takes it away in a moment.
+            Err(NoRoom::Closed) => {}
+        }
+        Ok(())
     }
 
     pub(super) fn has_ended_some(&self) -> bool {
@@ -364,7 +370,7 @@ impl Outlet {
         // client has to ask again, as it has to in etcd now and then.
         if header.is_some_and(|header| header.revision >= self.newest.load(SeqCst)) {
             let answer = WatchResponse { header, watch_id: NO_WATCH, ..WatchResponse::default() };
-            self.answers.try_send(Ok(answer)).ok();
+            self.offer(vec![answer]).ok();
         }
     }
 }
