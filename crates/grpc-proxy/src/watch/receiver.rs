@@ -145,13 +145,22 @@ impl Receiver {
         self.has_been_told(told);
     }
 
-    /// The same, if there is room for it at once; else nothing of it.
+    /// The same, if there is room for it at once; else nothing of it. Progress without room is left
+    /// out: there is something else to be read first.
     pub(super) fn offer(&self, told: &WatchResponse) -> Result<(), Slow> {
         let gone = self.gone.lock();
         if *gone {
             return Ok(());
         }
-        self.outlet.offer(self.pieces(told))?;
+        let offered = self.outlet.offer(self.pieces(told));
+        if let Some(first) = first_revision(told)
+            && offered.is_err()
+        {
+            // Between what it was told last and this there was nothing. History may not go back so far
+            // any more, but it does to this.
+            self.next.fetch_max(first, SeqCst);
+            return offered;
+        }
         drop(gone);
         self.has_been_told(told);
         Ok(())
@@ -163,6 +172,10 @@ impl Receiver {
             self.outlet.newest.fetch_max(last, SeqCst);
         } else if let Some(header) = &told.header {
             self.outlet.progressed(self.id, header, self.next());
+            // That which was asked for may overtake events, in etcd before 3.4.25.
+            if told.watch_id != NO_WATCH && header.revision >= self.next() {
+                self.next.fetch_max(header.revision + 1, SeqCst);
+            }
         }
     }
 
@@ -259,6 +272,11 @@ fn revision(event: &Event) -> i64 {
 /// Of the last event.
 pub(super) fn last_revision(told: &WatchResponse) -> Option<i64> {
     told.events.last().map(revision)
+}
+
+/// Of the first event.
+fn first_revision(told: &WatchResponse) -> Option<i64> {
+    told.events.first().map(revision)
 }
 
 /// What a client is told through.

@@ -279,3 +279,29 @@ fn is_taken_alone(bytes: usize) -> bool {
     let second = of_large.tell(&told(&[12]), &founder, &figures).is_err();
     first && second && heard(&mut answers) == [(0, vec![11])]
 }
+
+#[tokio::test]
+async fn whoever_goes_on_alone_begins_where_there_was_something_to_tell() {
+    let figures = Figures::default();
+    let ((slow, mut of_slow), (quick, _of_quick)) = (stream(1), stream(QUEUE_BYTES));
+    let wants = Wants { progress: true, ..ALL };
+    let founder = watch(&slow, 0, 11, wants);
+    let other = watch(&quick, 0, 11, wants);
+    let group = group(&founder, 10);
+    assert!(matches!(group.join(&other, 10, &figures), Joined::Along));
+    group.tell(&told(&[11]), &founder, &figures).unwrap();
+    // Progress is behind it also if it has no room for that, but not such as may overtake events.
+    assert!(group.tell(&progress(NO_WATCH, 2_000), &founder, &figures).unwrap().is_empty());
+    assert_eq!((founder.next(), other.next()), (12, 12));
+    assert!(group.tell(&progress(5, 1_000), &founder, &figures).unwrap().is_empty());
+    assert_eq!((founder.next(), other.next()), (1_001, 1_001));
+    // A long time was quiet, and is compacted.
+    let left = group.tell(&told(&[5_000, 5_001]), &founder, &figures).unwrap();
+    assert!(left.len() == 1 && Arc::ptr_eq(&left[0], &founder));
+    assert_eq!((founder.next(), other.next()), (5_000, 5_002));
+    assert_eq!(heard(&mut of_slow), [(0, vec![11])]);
+    // A watch of the future has not come there yet.
+    let future = watch(&quick, 1, 9_000, wants);
+    future.tell(&progress(5, 6_000)).await;
+    assert_eq!(future.next(), 9_000);
+}
