@@ -1,10 +1,12 @@
 //! `etcdserverpb.Watch`: one client's stream, with many watches on it.
 //!
 //! - `receiver`: one watch of a client; `queue`: what waits for that client
+//! - `own`: the watch at the members that each begins as
 //! - `hub`: where watches of the same keys meet; `group`: those that go together
 
 mod group;
 mod hub;
+mod own;
 mod queue;
 mod receiver;
 #[cfg(test)]

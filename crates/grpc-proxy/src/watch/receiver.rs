@@ -115,8 +115,12 @@ impl Receiver {
         }
     }
 
-    pub(super) fn set_asker(&self, asker: Asker) {
-        *self.asker.lock() = Some(asker);
+    /// Who is asked from now on. What its client has asked before is asked again.
+    pub(super) fn set_asker(&self, asker: &Asker) {
+        *self.asker.lock() = Some(asker.clone());
+        if self.outlet.awaits(self.id) {
+            asker.ask();
+        }
     }
 
     pub(super) fn ask(&self) {
@@ -348,6 +352,11 @@ impl Outlet {
         // Without watches there is nothing to tell, as in etcd.
         let pending = ProgressOfAll { awaited, least: None };
         *self.progress.lock() = Some(pending).filter(|pending| !pending.awaited.is_empty());
+    }
+
+    /// Whether this watch is to say how far it is.
+    fn awaits(&self, id: i64) -> bool {
+        self.progress.lock().as_ref().is_some_and(|pending| pending.awaited.contains(&id))
     }
 
     /// A watch that was to say how far it is does not any more.

@@ -1,5 +1,7 @@
 //! What watches are told, alone and in groups; no member is asked.
 
+mod members;
+
 use std::{
     pin::Pin,
     sync::{
