@@ -47,7 +47,8 @@ where
     A: Message + Default + 'static,
 {
     let (ask, asked) = mpsc::channel(16);
-    let mut client = tonic::client::Grpc::new(service);
+    let client = tonic::client::Grpc::new(service);
+    let mut client = client.max_decoding_message_size(usize::MAX);
     let (path, codec) = (PathAndQuery::from_static(path), ProstCodec::<Q, A>::default());
     let request = tonic::Request::new(ReceiverStream::new(asked));
     (ask, client.streaming(request, path, codec).await.unwrap().into_inner())

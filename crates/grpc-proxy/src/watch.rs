@@ -138,6 +138,7 @@ impl Session {
         let keys = Keys {
             key: namespace.key(&request.key),
             end: namespace.end(&request.range_end),
+            prev_kv: request.prev_kv,
             needs_leader: self.needs_leader,
         };
         let has = |filter: FilterType| request.filters.contains(&filter.into());
@@ -146,7 +147,6 @@ impl Session {
             (keys, self.client.clone()),
             Wants {
                 progress: request.progress_notify,
-                prev_kv: request.prev_kv,
                 fragment: request.fragment,
                 puts: !has(FilterType::Noput),
                 deletes: !has(FilterType::Nodelete),

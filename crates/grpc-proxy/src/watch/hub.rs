@@ -35,6 +35,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Keys {
     pub(super) key: Bytes,
     pub(super) end: Bytes,
+    /// Members look for what was there before.
+    pub(super) prev_kv: bool,
     /// A member without a leader ends it.
     pub(super) needs_leader: bool,
 }

@@ -62,7 +62,9 @@ impl<'a> Own<'a> {
             range_end: receiver.keys.end.clone(),
             start_revision: receiver.next(),
             progress_notify: true,
-            prev_kv: true,
+            prev_kv: receiver.keys.prev_kv,
+            // What a revision comes to is not known before.
+            fragment: true,
             ..WatchCreateRequest::default()
         });
         receiver.set_asker(&watcher.asker());

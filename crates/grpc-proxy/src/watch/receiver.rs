@@ -32,7 +32,6 @@ use crate::failure;
 #[allow(clippy::struct_excessive_bools, reason = "each is a wish of its own")]
 pub(super) struct Wants {
     pub(super) progress: bool,
-    pub(super) prev_kv: bool,
     pub(super) fragment: bool,
     pub(super) puts: bool,
     pub(super) deletes: bool,
@@ -217,11 +216,7 @@ impl Receiver {
             EventType::Put => self.wants.puts,
             EventType::Delete => self.wants.deletes,
         });
-        let shown = |event: &Event| {
-            let prev_kv = event.prev_kv.clone().filter(|_| self.wants.prev_kv);
-            Event { prev_kv, ..event.clone() }
-        };
-        let events: Vec<_> = events.map(shown).collect();
+        let events: Vec<_> = events.cloned().collect();
         if events.is_empty() {
             return Vec::new();
         }

@@ -29,8 +29,7 @@ use super::{
 };
 use crate::figures::Figures;
 
-const ALL: Wants =
-    Wants { progress: false, prev_kv: true, fragment: false, puts: true, deletes: true };
+const ALL: Wants = Wants { progress: false, fragment: false, puts: true, deletes: true };
 
 /// A stream that takes so many bytes ahead; with one, it takes one answer.
 fn stream(bytes_max: u32) -> (Arc<Outlet>, Answers) {
@@ -51,7 +50,8 @@ fn client() -> Client {
 }
 
 fn watch(outlet: &Arc<Outlet>, id: i64, next: i64, wants: Wants) -> Arc<Receiver> {
-    let keys = Keys { key: Bytes::from_static(b"k"), end: Bytes::new(), needs_leader: false };
+    let (key, end) = (Bytes::from_static(b"k"), Bytes::new());
+    let keys = Keys { key, end, prev_kv: true, needs_leader: false };
     let place = Place::take(&Arc::new(AtomicUsize::new(0))).unwrap();
     let (next, outlet) = (AtomicI64::new(next), Arc::clone(outlet));
     Arc::new(Receiver::new(id, (keys, client()), wants, next, (outlet, place)))
@@ -170,7 +170,6 @@ async fn each_is_told_what_it_wants() {
         (ALL, vec![11, 12]),
         (wants(|wants| wants.puts = false), vec![12]),
         (wants(|wants| wants.deletes = false), vec![11]),
-        (wants(|wants| wants.prev_kv = false), vec![11, 12]),
     ] {
         let (outlet, mut answers) = stream(QUEUE_BYTES);
         let receiver = watch(&outlet, 7, 11, wants);
@@ -179,8 +178,6 @@ async fn each_is_told_what_it_wants() {
         let revisions: Vec<_> =
             heard.events.iter().map(|event| event.kv.as_ref().unwrap().mod_revision).collect();
         assert_eq!(revisions, expected, "{wants:?}");
-        let with_prev = heard.events.iter().all(|event| event.prev_kv.is_some());
-        assert_eq!(with_prev, wants.prev_kv);
         // What it does not want is behind it all the same.
         assert_eq!(receiver.next(), 13);
     }

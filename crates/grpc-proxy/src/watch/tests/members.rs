@@ -99,7 +99,11 @@ impl Downstream {
     }
 
     async fn watch(&self, start_revision: i64) {
-        let what = WatchCreateRequest { key: "k".into(), start_revision, ..Default::default() };
+        self.watch_as(WatchCreateRequest { start_revision, ..WatchCreateRequest::default() }).await;
+    }
+
+    async fn watch_as(&self, what: WatchCreateRequest) {
+        let what = WatchCreateRequest { key: "k".into(), ..what };
         self.ask(RequestUnion::CreateRequest(what)).await;
     }
 
@@ -174,4 +178,51 @@ async fn progress_that_a_client_asks_for_is_not_lost_when_its_watch_joins_others
     assert!(client.next().await.canceled);
     scene.stop.send_replace(true);
     assert!(timeout(PATIENCE, client.answers.message()).await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn what_members_cut_is_whole_for_those_who_want_no_fragments() {
+    const MIB: usize = 1 << 20;
+    let mut scene = Scene::start().await;
+    let mut client = scene.stream().await;
+    client.watch(0).await;
+    let mut first = scene.upstream().await;
+    assert!(first.take(100).await.fragment);
+    assert!(client.next().await.created);
+    let mut other = scene.stream().await;
+    other.watch_as(WatchCreateRequest { fragment: true, ..WatchCreateRequest::default() }).await;
+    let mut own = scene.upstream().await;
+    own.take(100).await;
+    assert!(other.next().await.created);
+    own.left().await;
+    for at in 0..5 {
+        first.say(WatchResponse { watch_id: 0, fragment: at < 4, ..large(101, MIB) }).await;
+    }
+    let whole = client.next().await;
+    assert_eq!((whole.fragment, whole.events.len()), (false, 5));
+    for at in 0..5 {
+        let piece = other.next().await;
+        assert_eq!((piece.fragment, piece.events.len()), (at < 4, 1));
+    }
+}
+
+#[tokio::test]
+async fn members_look_for_what_was_there_before_only_if_somebody_wants_it() {
+    let mut scene = Scene::start().await;
+    let mut client = scene.stream().await;
+    for prev_kv in [false, true, false, true] {
+        client.watch_as(WatchCreateRequest { prev_kv, ..WatchCreateRequest::default() }).await;
+        let mut own = scene.upstream().await;
+        assert_eq!(own.take(100).await.prev_kv, prev_kv);
+        assert!(client.next().await.created);
+        // Kept, or the watch ends.
+        tokio::spawn(own.left());
+    }
+    let joined = async {
+        while scene.figures.upstream.load(Relaxed) != 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, joined).await.expect("two groups");
+    assert_eq!(scene.figures.watchers.load(Relaxed), 2);
 }
