@@ -125,8 +125,9 @@ impl Proxy {
         );
         let message_bytes_max =
             MESSAGE_BYTES.max(config.client.request_bytes_max.saturating_add(OVERHEAD_BYTES));
-        let services =
-            Arc::new(Services::new((client.clone(), Arc::clone(&cache)), message_bytes_max, parts));
+        let how = (message_bytes_max, stop.clone());
+        let services = Services::new((client.clone(), Arc::clone(&cache)), how, parts);
+        let services = Arc::new(services);
         Ok(Self {
             services,
             client,

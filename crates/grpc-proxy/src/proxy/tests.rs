@@ -3,7 +3,10 @@
 use std::collections::VecDeque;
 
 use parking_lot::Mutex;
-use proto::etcdserverpb::{RangeResponse, RangeStreamResponse, ResponseHeader};
+use proto::{
+    etcdserverpb::{RangeResponse, RangeStreamResponse, ResponseHeader},
+    v3electionpb::{LeaderRequest, LeaderResponse},
+};
 use tokio::sync::mpsc::Sender;
 use tonic::{Status, Streaming};
 
@@ -108,4 +111,52 @@ async fn a_range_in_parts_keeps_the_order_too() {
     let answer = client.range(read(2)).await.unwrap();
     assert_eq!(answer.header.unwrap().revision, 20);
     assert_eq!(script.asked.lock().len(), 4);
+}
+
+/// A member that begins an answer and says no more; and who hears when nobody listens any more.
+async fn silent() -> (Client, tokio::sync::mpsc::Receiver<()>) {
+    let (left, leaves) = tokio::sync::mpsc::channel(1);
+    let member = serve(move |request| {
+        let left = left.clone();
+        talk(request, |_: Streaming<LeaderRequest>, send| async move {
+            send.send(Ok(LeaderResponse::default())).await.ok();
+            send.closed().await;
+            left.send(()).await.ok();
+        })
+    })
+    .await;
+    (member, leaves)
+}
+
+#[tokio::test]
+async fn what_is_passed_on_ends_with_the_proxy_and_with_the_client() {
+    const OBSERVE: &str = "/v3electionpb.Election/Observe";
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let (member, mut leaves) = silent().await;
+    let (stop, stopping) = watch::channel(false);
+    let proxy = ordered(&member, stopping);
+    // Its client reads nothing, or goes, or listens to the end.
+    for end in ["goes", "listens", "reads nothing"] {
+        let client = client_of(&proxy).await;
+        let mut passed = client.pass_stream(OBSERVE, bytes::Bytes::new()).await.unwrap();
+        if end != "reads nothing" {
+            assert!(passed.next().await.unwrap().is_some());
+        }
+        if end == "goes" {
+            drop(passed);
+        } else {
+            stop.send_replace(true);
+            let told = async {
+                loop {
+                    if let Err(error) = passed.next().await {
+                        return error;
+                    }
+                }
+            };
+            let error = tokio::time::timeout(PATIENCE, told).await.expect("an end");
+            assert_eq!(error.to_string(), "etcdserver: server stopped", "{end}");
+        }
+        tokio::time::timeout(PATIENCE, leaves.recv()).await.unwrap_or_else(|_| panic!("{end}"));
+        stop.send_replace(false);
+    }
 }
