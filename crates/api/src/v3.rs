@@ -26,7 +26,7 @@ pub(crate) mod range;
 mod reflection;
 mod watch;
 
-pub use self::watch::cut;
+pub use self::watch::{WatchIds, cut};
 pub(crate) use self::{
     auth::Auth,
     body::Body,

@@ -31,7 +31,9 @@ use proto::etcdserverpb::{
 use tokio::sync::{oneshot, watch};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::{behalf, failure::refused, generated::etcdserverpb::watch_server, proxy::stopped};
+use crate::{
+    behalf::Asker, failure::refused, generated::etcdserverpb::watch_server, proxy::stopped,
+};
 
 pub(crate) use self::hub::Hub;
 use self::{
@@ -63,7 +65,7 @@ impl watch_server::Watch for Watch {
             hub: Arc::clone(&self.hub),
             outlet: Arc::new(Outlet::new(queue)),
             watches: BTreeMap::new(),
-            next_id: 0,
+            ids: api::WatchIds::default(),
             last: None,
         };
         tokio::spawn(session.serve(request.into_inner(), self.stop.clone()));
@@ -78,7 +80,7 @@ struct Session {
     hub: Arc<Hub>,
     outlet: Arc<Outlet>,
     watches: BTreeMap<i64, Arc<Receiver>>,
-    next_id: i64,
+    ids: api::WatchIds,
     /// Of the last creation.
     last: Option<oneshot::Receiver<()>>,
 }
@@ -130,10 +132,10 @@ impl Session {
         if self.watches.len() >= WATCHES_PER_STREAM_MAX {
             return Err(format!("more than {WATCHES_PER_STREAM_MAX} watches on one stream"));
         }
-        let id = self.id(request.watch_id)?;
         let place = Place::take(&self.hub.watches).ok_or_else(|| {
             format!("more than {GRPC_PROXY_WATCHES_MAX} watches through this proxy")
         })?;
+        let id = self.ids.choose(request.watch_id, |id| self.watches.contains_key(&id))?;
         let namespace = &self.hub.namespace;
         let keys = Keys {
             key: namespace.key(&request.key),
@@ -167,19 +169,6 @@ impl Session {
             turn.comes().await;
             outlet.send(not_created(why)).await;
         });
-    }
-
-    fn id(&mut self, asked: i64) -> Result<i64, String> {
-        if asked != 0 {
-            let is_taken = self.watches.contains_key(&asked);
-            let text = "mvcc: duplicate watch ID provided on the WatchStream";
-            return if is_taken { Err(text.to_owned()) } else { Ok(asked) };
-        }
-        while self.watches.contains_key(&self.next_id) {
-            self.next_id += 1;
-        }
-        self.next_id += 1;
-        Ok(self.next_id - 1)
     }
 
     /// Those that members have ended keep no id, and no place.
