@@ -17,7 +17,7 @@ use tokio::{sync::watch, time::sleep};
 use tonic::{Request, Response, Status};
 
 use crate::{
-    behalf,
+    behalf::{self, Asker},
     cache::Cache,
     failure::{refused, status},
     figures::Figures,
@@ -118,8 +118,7 @@ impl kv_server::Kv for Kv {
         &self,
         request: Request<RangeRequest>,
     ) -> Result<Response<RangeResponse>, Status> {
-        let client = behalf::client(&self.client, request.metadata());
-        let who = behalf::who(request.metadata());
+        let Asker { client, who, .. } = Asker::new(&self.client, request.metadata());
         let request = request.into_inner();
         if request.serializable {
             let found = self.cache.get(&request, &who, self.order.revision());

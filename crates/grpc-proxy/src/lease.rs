@@ -27,7 +27,7 @@ use tokio::{
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    behalf::{self, Who},
+    behalf::{self, Asker, Who},
     failure::{refused, status},
     figures::Figures,
     generated::etcdserverpb::lease_server,
@@ -75,11 +75,7 @@ impl lease_server::Lease for Lease {
         &self,
         request: Request<Streaming<LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
-        let asker = Asker {
-            client: behalf::client(&self.client, request.metadata()),
-            who: behalf::who(request.metadata()),
-            needs_leader: behalf::needs_leader(request.metadata()),
-        };
+        let asker = Asker::new(&self.client, request.metadata());
         let (renewals, requests) = (Arc::clone(&self.renewals), Some(request.into_inner()));
         let renewing = Renewing { renewals, asker, requests, under_way: JoinSet::new() };
         Ok(Response::new(pump(renewing, ANSWERS, self.stop.clone())))
@@ -104,14 +100,6 @@ impl lease_server::Lease for Lease {
         let answer = client.lease_leases(request.into_inner()).await;
         answer.map(Response::new).map_err(|error| status(&error))
     }
-}
-
-/// Who renews.
-#[derive(Clone, Debug)]
-struct Asker {
-    client: Client,
-    who: Who,
-    needs_leader: bool,
 }
 
 /// One stream. A lease that takes long holds up no other.

@@ -60,8 +60,7 @@ impl watch_server::Watch for Watch {
     ) -> Result<Response<Self::WatchStream>, Status> {
         let (queue, answers) = queue(QUEUE_BYTES);
         let session = Session {
-            client: behalf::client(&self.hub.client, request.metadata()),
-            needs_leader: behalf::needs_leader(request.metadata()),
+            asker: Asker::new(&self.hub.client, request.metadata()),
             hub: Arc::clone(&self.hub),
             outlet: Arc::new(Outlet::new(queue)),
             watches: BTreeMap::new(),
@@ -75,8 +74,7 @@ impl watch_server::Watch for Watch {
 
 /// The watches of one stream.
 struct Session {
-    client: client::v3::Client,
-    needs_leader: bool,
+    asker: Asker,
     hub: Arc<Hub>,
     outlet: Arc<Outlet>,
     watches: BTreeMap<i64, Arc<Receiver>>,
@@ -141,12 +139,12 @@ impl Session {
             key: namespace.key(&request.key),
             end: namespace.end(&request.range_end),
             prev_kv: request.prev_kv,
-            needs_leader: self.needs_leader,
+            needs_leader: self.asker.needs_leader,
         };
         let has = |filter: FilterType| request.filters.contains(&filter.into());
         let receiver = Arc::new(Receiver::new(
             id,
-            (keys, self.client.clone()),
+            (keys, self.asker.client.clone()),
             Wants {
                 progress: request.progress_notify,
                 fragment: request.fragment,
