@@ -45,4 +45,4 @@ pub use port::{Listener, Port, SocketFile};
 pub use proxy::{Proxy, ProxyConfig};
 pub use serve::{Clients, Offer, serve_peers, serve_proxy};
 pub use through::{Figure, Later, Passes, Through};
-pub use v3::cut as cut_watch_response;
+pub use v3::{WatchIds, cut as cut_watch_response};

@@ -309,7 +309,7 @@ where
             (Arc::clone(&services), Arc::clone(answer), Arc::clone(activity));
         async move {
             if is_offered && v3::is_grpc(&request) {
-                return Ok(services.answer(request).await);
+                return Ok(v3::answer(&*services, request).await);
             }
             answer(request).counted(&activity).await.map(|reply| reply.map(v3::Body::plain))
         }

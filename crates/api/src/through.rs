@@ -4,9 +4,9 @@
 use std::{pin::Pin, sync::Arc};
 
 use base::UnixNanos;
-use http::{HeaderValue, Method as HttpMethod, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use tokio::{sync::watch, time};
+use tokio::sync::watch;
 use tonic::Status;
 
 use crate::{
@@ -18,10 +18,7 @@ use crate::{
     },
     reply::{self, Reply},
     serve::{Grpc, Rules, accept},
-    v3::{
-        Body, Calls, check_encoding, deadline_exceeded, in_words_of_go, methods::Method,
-        patience_of, refuse,
-    },
+    v3::{Body, Calls, in_words_of_go, methods::Method},
 };
 
 /// What is there later.
@@ -161,25 +158,12 @@ impl Calls for Shared {
         &self.limits
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        let (at, method) = match Method::find(request.uri().path()) {
-            Ok(found) => found,
-            Err(text) => return refuse(&Status::unimplemented(text)),
-        };
-        let call = Call::begin(&self.counters, at);
-        if let Err(status) = check_encoding(request.headers()) {
-            return Body::counted(call, refuse(&status));
-        }
-        let patience = patience_of(request.headers()).filter(|_| method.is_unary());
-        let answer = self.passes.call(request.map(tonic::body::Body::new));
-        let response = match patience {
-            None => Ok(answer.await),
-            Some(patience) => time::timeout(patience, answer).await,
-        };
-        let response = match response {
-            Ok(response) => in_words_of_go(response).map(Body::grpc),
-            Err(_) => refuse(&deadline_exceeded()),
-        };
-        Body::counted(call, response)
+    fn begin(&self, (at, _): (usize, &'static Method), _: &HeaderMap) -> Result<Call, Status> {
+        Ok(Call::begin(&self.counters, at))
+    }
+
+    async fn carry_out(&self, _: &'static Method, request: Request<Incoming>) -> Response<Body> {
+        let response = self.passes.call(request.map(tonic::body::Body::new)).await;
+        in_words_of_go(response).map(Body::grpc)
     }
 }

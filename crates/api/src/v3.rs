@@ -26,15 +26,15 @@ pub(crate) mod range;
 mod reflection;
 mod watch;
 
-pub use self::watch::cut;
+pub use self::watch::{WatchIds, cut};
 pub(crate) use self::{
     auth::Auth,
     body::Body,
     cluster::Cluster,
-    dispatch::{Calls, Services, check_encoding, http2, in_words_of_go, is_grpc, refuse},
+    dispatch::{Calls, Services, answer, http2, in_words_of_go, is_grpc},
     election::{Election, Observe},
     failure::{deadline_exceeded, read},
-    guard::{begin, patience_of, time},
+    guard::{begin, time},
     kv::Kv,
     lease::{KeepAlive, Lease},
     lock::Lock,

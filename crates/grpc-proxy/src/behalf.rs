@@ -11,13 +11,34 @@ const PASSED_ON: [&str; 4] = ["token", "authorization", "hasleader", "client-api
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Who(Vec<(&'static str, Vec<u8>)>);
 
-/// Those of the headers that go on.
-pub(crate) fn headers(metadata: &MetadataMap) -> HeaderMap {
-    let given = metadata.as_ref();
-    let pairs = PASSED_ON.into_iter().filter_map(|name| {
-        given.get(name).map(|value| (http::HeaderName::from_static(name), value.clone()))
-    });
-    pairs.collect()
+impl Who {
+    /// As far as permissions go.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let of =
+            |name: &'static str| headers.get(name).map(|value| (name, value.as_bytes().to_vec()));
+        Self(["token", "authorization"].into_iter().filter_map(of).collect())
+    }
+}
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub(crate) struct Asker {
+    /// Asks with the words of whoever that is.
+    pub(crate) client: Client,
+    /// As far as permissions go.
+    pub(crate) who: Who,
+    /// Wants no answer of a member without a leader.
+    pub(crate) needs_leader: bool,
+}
+
+impl Asker {
+    /// Whoever has sent this metadata.
+    pub(crate) fn new(client: &Client, metadata: &MetadataMap) -> Self {
+        let headers = headers(metadata);
+        let who = Who::of(&headers);
+        let needs_leader = headers.get("hasleader").is_some_and(|value| value == "true");
+        Self { client: client.on_behalf(headers), who, needs_leader }
+    }
 }
 
 /// A client that asks with the words of whoever sent this metadata.
@@ -25,16 +46,13 @@ pub(crate) fn client(client: &Client, metadata: &MetadataMap) -> Client {
     client.on_behalf(headers(metadata))
 }
 
-/// Who sent this metadata, as far as permissions go.
-pub(crate) fn who(metadata: &MetadataMap) -> Who {
-    let headers = headers(metadata);
-    let of = |name: &'static str| headers.get(name).map(|value| (name, value.as_bytes().to_vec()));
-    Who(["token", "authorization"].into_iter().filter_map(of).collect())
-}
-
-/// Whether a client wants no answer of a member without a leader.
-pub(crate) fn needs_leader(metadata: &MetadataMap) -> bool {
-    metadata.as_ref().get("hasleader").is_some_and(|value| value.as_bytes() == b"true")
+/// Those of the headers that go on.
+fn headers(metadata: &MetadataMap) -> HeaderMap {
+    let given = metadata.as_ref();
+    let pairs = PASSED_ON.into_iter().filter_map(|name| {
+        given.get(name).map(|value| (http::HeaderName::from_static(name), value.clone()))
+    });
+    pairs.collect()
 }
 
 #[cfg(test)]
@@ -51,10 +69,12 @@ mod tests {
         let headers = headers(&metadata);
         let names: Vec<_> = headers.keys().map(http::HeaderName::as_str).collect();
         assert_eq!(names, ["token", "hasleader"]);
-        assert!(needs_leader(&metadata));
-        let without = who(&MetadataMap::new());
-        assert_ne!(who(&metadata), without);
+        let client = Client::new(&["127.0.0.1:1"], client::v3::Config::default()).unwrap();
+        let asker = |metadata: &MetadataMap| Asker::new(&client, metadata);
+        assert!(asker(&metadata).needs_leader);
+        let without = asker(&MetadataMap::new()).who;
+        assert_ne!(asker(&metadata).who, without);
         metadata.remove("token");
-        assert_eq!(who(&metadata), without);
+        assert_eq!(asker(&metadata).who, without);
     }
 }

@@ -384,7 +384,7 @@ mod tests {
         let cache = cache();
         let mut metadata = tonic::metadata::MetadataMap::new();
         metadata.insert("token", "one".parse().unwrap());
-        let one = crate::behalf::who(&metadata);
+        let one = Who::of(metadata.as_ref());
         cache.add(cache.begin(), &range("a", ""), &one, &at(5));
         assert!(cache.get(&range("a", ""), &one, 0).unwrap().is_some());
         assert!(!has(&cache, &range("a", "")));

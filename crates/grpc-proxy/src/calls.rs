@@ -6,8 +6,7 @@ use api::Later;
 use bytes::Bytes;
 use client::v3::{AsItIs, Client, Passed};
 use http::{Request, Response};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::sync::watch;
 use tonic::{
     Status, body::Body, codec::CompressionEncoding::Gzip, server::Grpc as Server,
     server::ServerStreamingService, server::UnaryService,
@@ -25,6 +24,7 @@ use crate::{
     },
     kv::Kv,
     lease::Lease,
+    pump::{Pumped, Source, pump},
     watch::Watch,
 };
 
@@ -93,6 +93,7 @@ pub(crate) struct Services {
     cache: Arc<Cache>,
     /// The largest message that is taken from a client.
     message_bytes_max: usize,
+    stop: watch::Receiver<bool>,
     cluster: ClusterServer<Cluster>,
     kv: KvServer<Kv>,
     lease: LeaseServer<Lease>,
@@ -102,7 +103,7 @@ pub(crate) struct Services {
 impl Services {
     pub(crate) fn new(
         (client, cache): (Client, Arc<Cache>),
-        message_bytes_max: usize,
+        (message_bytes_max, stop): (usize, watch::Receiver<bool>),
         (cluster, kv, lease, watch): (Cluster, Kv, Lease, Watch),
     ) -> Self {
         /// A service that clients speak to: what it takes, and in which form.
@@ -117,6 +118,7 @@ impl Services {
             client,
             cache,
             message_bytes_max,
+            stop,
             cluster: service!(ClusterServer(cluster)),
             kv: service!(KvServer(kv)),
             lease: service!(LeaseServer(lease)),
@@ -147,7 +149,8 @@ impl Services {
         let mut server = Server::new(AsItIs)
             .apply_max_message_size_config(Some(self.message_bytes_max), None)
             .accept_compressed(Gzip);
-        let pass = Pass { client: self.client.clone(), cache: Arc::clone(&self.cache), method };
+        let (client, cache) = (self.client.clone(), Arc::clone(&self.cache));
+        let pass = Pass { client, cache, method, stop: self.stop.clone() };
         match method.kind {
             Kind::Repeatable | Kind::Once => server.unary(pass, request).await,
             Kind::Stream => server.server_streaming(pass, request).await,
@@ -170,6 +173,7 @@ struct Pass {
     client: Client,
     cache: Arc<Cache>,
     method: Method,
+    stop: watch::Receiver<bool>,
 }
 
 impl UnaryService<Bytes> for Pass {
@@ -197,38 +201,26 @@ impl UnaryService<Bytes> for Pass {
 
 impl ServerStreamingService<Bytes> for Pass {
     type Response = Bytes;
-    type ResponseStream = ReceiverStream<Result<Bytes, Status>>;
+    type ResponseStream = Pumped<Bytes>;
     type Future = Later<Result<tonic::Response<Self::ResponseStream>, Status>>;
 
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
         let client = behalf::client(&self.client, request.metadata());
-        let path = self.method.path;
+        let (path, stop) = (self.method.path, self.stop.clone());
         Box::pin(async move {
             let passed = client.pass_stream(path, request.into_inner()).await;
             let passed = passed.map_err(|error| status(&error))?;
             // One at a time: members send no faster than the client reads.
-            let (send, messages) = mpsc::channel(1);
-            tokio::spawn(pass_on(passed, send));
-            Ok(tonic::Response::new(ReceiverStream::new(messages)))
+            Ok(tonic::Response::new(pump(passed, 1, stop)))
         })
     }
 }
 
-async fn pass_on(mut passed: Passed, send: mpsc::Sender<Result<Bytes, Status>>) {
-    loop {
-        let message = tokio::select! {
-            message = passed.next() => message,
-            () = send.closed() => return,
-        };
-        let message = match message {
-            Ok(Some(message)) => Ok(message),
-            Ok(None) => return,
-            Err(error) => Err(status(&error)),
-        };
-        let is_last = message.is_err();
-        if send.send(message).await.is_err() || is_last {
-            return;
-        }
+impl Source for Passed {
+    type Message = Bytes;
+
+    async fn next(&mut self) -> Result<Option<Bytes>, Status> {
+        Self::next(self).await.map_err(|error| status(&error))
     }
 }
 

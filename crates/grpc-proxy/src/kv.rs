@@ -7,24 +7,24 @@ use std::{
 
 use base::Refused;
 use bytes::Bytes;
-use client::v3::Client;
+use client::v3::{Client, Ranges};
 use proto::etcdserverpb::{
     CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest,
     PutResponse, RangeRequest, RangeResponse, RangeStreamResponse, RequestOp, TxnRequest,
     TxnResponse, request_op::Request as Op,
 };
-use tokio::{sync::mpsc, time::sleep};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::{sync::watch, time::sleep};
 use tonic::{Request, Response, Status};
 
 use crate::{
-    behalf,
+    behalf::{self, Asker},
     cache::Cache,
     failure::{refused, status},
     figures::Figures,
     generated::etcdserverpb::kv_server,
     namespace::Namespace,
     order::Order,
+    pump::{Pumped, Source, pump},
 };
 
 /// A member that has answered from before what was told has so long to catch up.
@@ -36,8 +36,28 @@ pub(crate) struct Kv {
     pub(crate) client: Client,
     pub(crate) namespace: Namespace,
     pub(crate) cache: Arc<Cache>,
-    pub(crate) order: Order,
+    pub(crate) order: Arc<Order>,
     pub(crate) figures: Arc<Figures>,
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+/// A range in parts.
+struct Parts {
+    ranges: Ranges,
+    namespace: Namespace,
+    order: Arc<Order>,
+}
+
+impl Source for Parts {
+    type Message = RangeStreamResponse;
+
+    async fn next(&mut self) -> Result<Option<RangeStreamResponse>, Status> {
+        let part = self.ranges.next().await.map_err(|error| status(&error))?;
+        let Some(mut part) = part else { return Ok(None) };
+        self.order.told(part.header.as_ref());
+        self.namespace.ranged(&mut part);
+        Ok(Some(RangeStreamResponse { range_response: Some(part) }))
+    }
 }
 
 impl Kv {
@@ -92,14 +112,13 @@ fn only_reads(request: &TxnRequest) -> bool {
 
 #[tonic::async_trait]
 impl kv_server::Kv for Kv {
-    type RangeStreamStream = ReceiverStream<Result<RangeStreamResponse, Status>>;
+    type RangeStreamStream = Pumped<RangeStreamResponse>;
 
     async fn range(
         &self,
         request: Request<RangeRequest>,
     ) -> Result<Response<RangeResponse>, Status> {
-        let client = behalf::client(&self.client, request.metadata());
-        let who = behalf::who(request.metadata());
+        let Asker { client, who, .. } = Asker::new(&self.client, request.metadata());
         let request = request.into_inner();
         if request.serializable {
             let found = self.cache.get(&request, &who, self.order.revision());
@@ -125,27 +144,13 @@ impl kv_server::Kv for Kv {
         let client = behalf::client(&self.client, request.metadata());
         let mut request = request.into_inner();
         self.namespace.range(&mut request).map_err(refused)?;
+        // Of when an answer is its last part says, and then the others have been told.
+        request.serializable &= !self.order.is_kept();
         let ranges = client.range_stream(request).await;
-        let mut ranges = ranges.map_err(|error| status(&error))?;
-        let (send, parts) = mpsc::channel(PARTS);
-        let namespace = self.namespace.clone();
-        tokio::spawn(async move {
-            loop {
-                let part = match ranges.next().await {
-                    Ok(Some(mut part)) => {
-                        namespace.ranged(&mut part);
-                        Ok(RangeStreamResponse { range_response: Some(part) })
-                    }
-                    Ok(None) => return,
-                    Err(error) => Err(status(&error)),
-                };
-                let is_last = part.is_err();
-                if send.send(part).await.is_err() || is_last {
-                    return;
-                }
-            }
-        });
-        Ok(Response::new(ReceiverStream::new(parts)))
+        let ranges = ranges.map_err(|error| status(&error))?;
+        let (namespace, order) = (self.namespace.clone(), Arc::clone(&self.order));
+        let parts = Parts { ranges, namespace, order };
+        Ok(Response::new(pump(parts, PARTS, self.stop.clone())))
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {

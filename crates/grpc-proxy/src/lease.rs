@@ -2,9 +2,14 @@
 //!
 //! *Invariant: a renewal is answered by one that the members were asked for after it.*
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::BTreeMap,
+    future,
     sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
 };
 
 use base::Refused;
@@ -15,21 +20,27 @@ use proto::etcdserverpb::{
     LeaseLeasesRequest, LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse,
     LeaseTimeToLiveRequest, LeaseTimeToLiveResponse,
 };
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::{
+    sync::{oneshot, watch},
+    task::{JoinError, JoinSet},
+};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    behalf::{self, Who},
+    behalf::{self, Asker, Who},
     failure::{refused, status},
     figures::Figures,
     generated::etcdserverpb::lease_server,
     namespace::Namespace,
-    proxy::stopped,
+    pump::{Pumped, Source, pump},
 };
 
 /// Answers that wait for a client, which takes them before it is heard again.
 const ANSWERS: usize = 16;
+/// Renewals of one stream that are under way; the client is not heard until one is answered.
+const RENEWALS_MAX: usize = 1_024;
+/// How long a renewal may take: what a member takes at most with etcd's election timeout.
+pub(crate) const RENEWAL: Duration = Duration::from_secs(7);
 
 pub(crate) struct Lease {
     pub(crate) client: Client,
@@ -40,7 +51,7 @@ pub(crate) struct Lease {
 
 #[tonic::async_trait]
 impl lease_server::Lease for Lease {
-    type LeaseKeepAliveStream = ReceiverStream<Result<LeaseKeepAliveResponse, Status>>;
+    type LeaseKeepAliveStream = Pumped<LeaseKeepAliveResponse>;
 
     async fn lease_grant(
         &self,
@@ -64,15 +75,10 @@ impl lease_server::Lease for Lease {
         &self,
         request: Request<Streaming<LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
-        let asker = Asker {
-            client: behalf::client(&self.client, request.metadata()),
-            who: behalf::who(request.metadata()),
-            needs_leader: behalf::needs_leader(request.metadata()),
-        };
-        let (send, answers) = mpsc::channel(ANSWERS);
-        let (renewals, stop) = (Arc::clone(&self.renewals), self.stop.clone());
-        tokio::spawn(serve(renewals, asker, request.into_inner(), (send, stop)));
-        Ok(Response::new(ReceiverStream::new(answers)))
+        let asker = Asker::new(&self.client, request.metadata());
+        let (renewals, requests) = (Arc::clone(&self.renewals), Some(request.into_inner()));
+        let renewing = Renewing { renewals, asker, requests, under_way: JoinSet::new() };
+        Ok(Response::new(pump(renewing, ANSWERS, self.stop.clone())))
     }
 
     async fn lease_time_to_live(
@@ -96,41 +102,52 @@ impl lease_server::Lease for Lease {
     }
 }
 
-/// Who renews.
-#[derive(Clone, Debug)]
-struct Asker {
-    client: Client,
-    who: Who,
-    needs_leader: bool,
-}
-
-type Answers = mpsc::Sender<Result<LeaseKeepAliveResponse, Status>>;
-
-/// One stream: one request after the other, as members take them too.
-async fn serve(
+/// One stream. A lease that takes long holds up no other.
+struct Renewing {
     renewals: Arc<Renewals>,
     asker: Asker,
-    mut requests: Streaming<LeaseKeepAliveRequest>,
-    (send, mut stop): (Answers, watch::Receiver<bool>),
-) {
-    loop {
-        let request = tokio::select! {
-            request = requests.message() => request,
-            () = send.closed() => return,
-            () = stopped(&mut stop) => Err(refused(Refused::Stopped)),
-        };
-        let answer = match request {
-            Ok(Some(request)) => {
-                renewals.renew(request.id, &asker).await.map_err(|error| status(&error))
+    /// `None` once the client has nothing more to ask.
+    requests: Option<Streaming<LeaseKeepAliveRequest>>,
+    under_way: JoinSet<Renewed>,
+}
+
+impl Source for Renewing {
+    type Message = LeaseKeepAliveResponse;
+
+    async fn next(&mut self) -> Result<Option<LeaseKeepAliveResponse>, Status> {
+        loop {
+            let Self { renewals, asker, requests, under_way } = self;
+            if requests.is_none() && under_way.is_empty() {
+                return Ok(None);
             }
-            Ok(None) => return,
-            Err(status) => Err(status),
-        };
-        let is_over = answer.is_err();
-        if send.send(answer).await.is_err() || is_over {
-            return;
+            let has_room = under_way.len() < RENEWALS_MAX;
+            let asked = async {
+                match requests {
+                    Some(requests) if has_room => requests.message().await,
+                    Some(_) | None => future::pending().await,
+                }
+            };
+            tokio::select! {
+                Some(renewed) = under_way.join_next() => return told(renewed).map(Some),
+                asked = asked => match asked? {
+                    Some(request) => {
+                        let (renewals, asker) = (Arc::clone(renewals), asker.clone());
+                        under_way.spawn(async move { renewals.renew(request.id, &asker).await });
+                    }
+                    None => *requests = None,
+                },
+            }
         }
     }
+}
+
+fn told(renewed: Result<Renewed, JoinError>) -> Result<LeaseKeepAliveResponse, Status> {
+    let renewed = renewed.map_err(|_| refused(Refused::Stopped))?;
+    renewed.map_err(|error| {
+        // A member's word for it: on any other, clients would give up all their leases.
+        let is_late = matches!(error, Error::Deadline { .. });
+        if is_late { refused(Refused::Timeout) } else { status(&error) }
+    })
 }
 
 type Renewed = Result<LeaseKeepAliveResponse, Error>;
@@ -142,11 +159,13 @@ pub(crate) struct Renewals {
     /// One is under way of each of these, and those wait for the next.
     waiting: Mutex<BTreeMap<Of, Vec<oneshot::Sender<Renewed>>>>,
     figures: Arc<Figures>,
+    /// How long one may take.
+    patience: Duration,
 }
 
 impl Renewals {
-    pub(crate) fn new(figures: Arc<Figures>) -> Self {
-        Self { waiting: Mutex::default(), figures }
+    pub(crate) fn new(figures: Arc<Figures>, patience: Duration) -> Self {
+        Self { waiting: Mutex::default(), figures, patience }
     }
 
     async fn renew(self: &Arc<Self>, lease: i64, asker: &Asker) -> Renewed {
@@ -178,7 +197,7 @@ impl Renewals {
                 batch
             };
             self.figures.renewals.fetch_add(batch.len() as u64 - 1, Relaxed);
-            let renewed = client.renew(of.0).await;
+            let renewed = client.within(self.patience).renew(of.0).await;
             for tell in batch {
                 // Who has gone away needs no answer.
                 drop(tell.send(renewed.clone()));

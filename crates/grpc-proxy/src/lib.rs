@@ -8,6 +8,7 @@
 //! - `kv` with `cache` and `order`; `namespace`: the part of the keyspace that clients see
 //! - `watch`: one stream of a client's, and `watch/hub` where watches meet
 //! - `lease`: leases; `cluster`: members; `registry`: the proxies that serve beside this one
+//! - `pump`: streams that are told to a client message by message
 //! - `pages`: health and metrics; `figures`: what is counted
 //!
 //! *Invariants: a watch joins others only once it has been told all that they have been told; no
@@ -26,7 +27,10 @@ mod namespace;
 mod order;
 mod pages;
 mod proxy;
+mod pump;
 mod registry;
+#[cfg(test)]
+mod scripted;
 mod watch;
 
 pub use proxy::{Config, Proxy, Registration};

@@ -24,6 +24,11 @@ impl Order {
         Self(is_kept.then(AtomicI64::default))
     }
 
+    /// Whether somebody cares.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// What a call must be answered with that begins now. `endpoints`: how many there are.
     pub(crate) fn wanted(&self, endpoints: usize) -> Wanted {
         Wanted { revision: self.revision(), attempts: ROUNDS * endpoints + 1 }

@@ -15,7 +15,7 @@ use crate::{
     cluster::Cluster,
     figures::Figures,
     kv::Kv,
-    lease::{Lease, Renewals},
+    lease::{Lease, RENEWAL, Renewals},
     namespace::Namespace,
     order::Order,
     pages,
@@ -76,6 +76,7 @@ pub struct Proxy {
     own: Option<Client>,
     namespace: Namespace,
     cache: Arc<Cache>,
+    order: Arc<Order>,
     figures: Arc<Figures>,
     registry: Option<Arc<Registry>>,
     config: Config,
@@ -98,6 +99,7 @@ impl Proxy {
             let (client, namespace) = (watching.clone(), namespace.clone());
             Arc::new(Registry::new(client, namespace, (prefix, ttl), config.address.clone()))
         });
+        let order = Arc::new(Order::new(config.is_ordered));
         let hub = Arc::new(Hub::new(watching.clone(), namespace.clone(), Arc::clone(&figures)));
         let parts = (
             Cluster {
@@ -109,21 +111,23 @@ impl Proxy {
                 client: client.clone(),
                 namespace: namespace.clone(),
                 cache: Arc::clone(&cache),
-                order: Order::new(config.is_ordered),
+                order: Arc::clone(&order),
                 figures: Arc::clone(&figures),
+                stop: stop.clone(),
             },
             Lease {
                 client: client.clone(),
                 namespace: namespace.clone(),
-                renewals: Arc::new(Renewals::new(Arc::clone(&figures))),
+                renewals: Arc::new(Renewals::new(Arc::clone(&figures), RENEWAL)),
                 stop: stop.clone(),
             },
             Watch { hub, stop: stop.clone() },
         );
         let message_bytes_max =
             MESSAGE_BYTES.max(config.client.request_bytes_max.saturating_add(OVERHEAD_BYTES));
-        let services =
-            Arc::new(Services::new((client.clone(), Arc::clone(&cache)), message_bytes_max, parts));
+        let how = (message_bytes_max, stop.clone());
+        let services = Services::new((client.clone(), Arc::clone(&cache)), how, parts);
+        let services = Arc::new(services);
         Ok(Self {
             services,
             client,
@@ -132,6 +136,7 @@ impl Proxy {
             own,
             namespace,
             cache,
+            order,
             figures,
             registry,
             config,
@@ -139,7 +144,8 @@ impl Proxy {
         })
     }
 
-    /// Waits until a member has answered, if reads are to be in order: nobody is told of before that.
+    /// Waits until a member has said what "now" is, if reads are to be in order: nobody is told of
+    /// before that.
     pub async fn ready(&self) {
         if !self.config.is_ordered {
             return;
@@ -147,8 +153,11 @@ impl Proxy {
         tracing::info!("waiting for linearized read from cluster to recover ordering");
         let key = self.namespace.key(&bytes::Bytes::from_static(b"_"));
         let request = RangeRequest { key, keys_only: true, ..RangeRequest::default() };
-        while let Err(error) = self.client.range(request.clone()).await {
-            tracing::warn!(%error, "ordering recovery failed, retrying in 1s");
+        loop {
+            match self.client.range(request.clone()).await {
+                Ok(answer) => return self.order.told(answer.header.as_ref()),
+                Err(error) => tracing::warn!(%error, "ordering recovery failed, retrying in 1s"),
+            }
             sleep(PAUSE).await;
         }
     }
@@ -250,3 +259,6 @@ impl Passes for Proxy {
         self.figures.all(self.cache.len())
     }
 }
+
+#[cfg(test)]
+mod tests;

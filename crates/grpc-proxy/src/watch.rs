@@ -1,10 +1,13 @@
 //! `etcdserverpb.Watch`: one client's stream, with many watches on it.
 //!
-//! - `receiver`: one watch of a client
+//! - `receiver`: one watch of a client; `queue`: what waits for that client
+//! - `own`: the watch at the members that each begins as
 //! - `hub`: where watches of the same keys meet; `group`: those that go together
 
 mod group;
 mod hub;
+mod own;
+mod queue;
 mod receiver;
 #[cfg(test)]
 mod tests;
@@ -25,20 +28,20 @@ use proto::etcdserverpb::{
     ResponseHeader, WatchCreateRequest, WatchRequest, WatchResponse,
     watch_create_request::FilterType, watch_request::RequestUnion,
 };
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::sync::{oneshot, watch};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::{behalf, failure::refused, generated::etcdserverpb::watch_server, proxy::stopped};
+use crate::{
+    behalf::Asker, failure::refused, generated::etcdserverpb::watch_server, proxy::stopped,
+};
 
 pub(crate) use self::hub::Hub;
 use self::{
     hub::{Keys, Turn},
+    queue::{Answers, QUEUE_BYTES, queue},
     receiver::{Outlet, Receiver, Wants},
 };
 
-/// Answers that wait for a client. Whoever is slower is told from history.
-const ANSWERS: usize = 256;
 /// The id in an answer that is about no single watch.
 const NO_WATCH: i64 = -1;
 
@@ -49,35 +52,33 @@ pub(crate) struct Watch {
 
 #[tonic::async_trait]
 impl watch_server::Watch for Watch {
-    type WatchStream = ReceiverStream<Result<WatchResponse, Status>>;
+    type WatchStream = Answers;
 
     async fn watch(
         &self,
         request: Request<Streaming<WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let (send, answers) = mpsc::channel(ANSWERS);
+        let (queue, answers) = queue(QUEUE_BYTES);
         let session = Session {
-            client: behalf::client(&self.hub.client, request.metadata()),
-            needs_leader: behalf::needs_leader(request.metadata()),
+            asker: Asker::new(&self.hub.client, request.metadata()),
             hub: Arc::clone(&self.hub),
-            outlet: Arc::new(Outlet::new(send)),
+            outlet: Arc::new(Outlet::new(queue)),
             watches: BTreeMap::new(),
-            next_id: 0,
+            ids: api::WatchIds::default(),
             last: None,
         };
         tokio::spawn(session.serve(request.into_inner(), self.stop.clone()));
-        Ok(Response::new(ReceiverStream::new(answers)))
+        Ok(Response::new(answers))
     }
 }
 
 /// The watches of one stream.
 struct Session {
-    client: client::v3::Client,
-    needs_leader: bool,
+    asker: Asker,
     hub: Arc<Hub>,
     outlet: Arc<Outlet>,
     watches: BTreeMap<i64, Arc<Receiver>>,
-    next_id: i64,
+    ids: api::WatchIds,
     /// Of the last creation.
     last: Option<oneshot::Receiver<()>>,
 }
@@ -129,23 +130,23 @@ impl Session {
         if self.watches.len() >= WATCHES_PER_STREAM_MAX {
             return Err(format!("more than {WATCHES_PER_STREAM_MAX} watches on one stream"));
         }
-        let id = self.id(request.watch_id)?;
         let place = Place::take(&self.hub.watches).ok_or_else(|| {
             format!("more than {GRPC_PROXY_WATCHES_MAX} watches through this proxy")
         })?;
+        let id = self.ids.choose(request.watch_id, |id| self.watches.contains_key(&id))?;
         let namespace = &self.hub.namespace;
         let keys = Keys {
             key: namespace.key(&request.key),
             end: namespace.end(&request.range_end),
-            needs_leader: self.needs_leader,
+            prev_kv: request.prev_kv,
+            needs_leader: self.asker.needs_leader,
         };
         let has = |filter: FilterType| request.filters.contains(&filter.into());
         let receiver = Arc::new(Receiver::new(
             id,
-            (keys, self.client.clone()),
+            (keys, self.asker.client.clone()),
             Wants {
                 progress: request.progress_notify,
-                prev_kv: request.prev_kv,
                 fragment: request.fragment,
                 puts: !has(FilterType::Noput),
                 deletes: !has(FilterType::Nodelete),
@@ -166,19 +167,6 @@ impl Session {
             turn.comes().await;
             outlet.send(not_created(why)).await;
         });
-    }
-
-    fn id(&mut self, asked: i64) -> Result<i64, String> {
-        if asked != 0 {
-            let is_taken = self.watches.contains_key(&asked);
-            let text = "mvcc: duplicate watch ID provided on the WatchStream";
-            return if is_taken { Err(text.to_owned()) } else { Ok(asked) };
-        }
-        while self.watches.contains_key(&self.next_id) {
-            self.next_id += 1;
-        }
-        self.next_id += 1;
-        Ok(self.next_id - 1)
     }
 
     /// Those that members have ended keep no id, and no place.

@@ -39,7 +39,7 @@ use super::{
 };
 use crate::{
     context::{Context, Grpc},
-    ops::metrics::grpc::Traffic,
+    ops::metrics::grpc::{Call, Traffic},
 };
 
 /// What gRPC's messages may be larger than the request that they carry, as in etcd.
@@ -129,8 +129,40 @@ pub(crate) trait Calls: Send + Sync + 'static {
 
     fn limits(&self) -> &Grpc;
 
-    /// Answers one request, which may be a stream of them.
-    fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Response<Body>> + Send;
+    /// Begins a call of the method at this place in the table, if it may be called with this metadata.
+    fn begin(&self, at: (usize, &'static Method), metadata: &HeaderMap) -> Result<Call, Status>;
+
+    /// Carries it out.
+    fn carry_out(
+        &self,
+        method: &'static Method,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Body>> + Send;
+}
+
+/// Answers one request, which may be a stream of them.
+pub(crate) async fn answer(calls: &impl Calls, request: Request<Incoming>) -> Response<Body> {
+    let (at, method) = match Method::find(request.uri().path()) {
+        Ok(found) => found,
+        Err(text) => return refuse(&Status::unimplemented(text)),
+    };
+    let headers = request.headers();
+    let call = match calls.begin((at, method), headers) {
+        Ok(call) => call,
+        Err(status) => return refuse(&status),
+    };
+    if let Err(status) = check_encoding(headers) {
+        return Body::counted(call, refuse(&status));
+    }
+    let patience = guard::patience_of(headers).filter(|_| method.is_unary());
+    let response = match patience {
+        None => calls.carry_out(method, request).await,
+        // Whoever has gone away waits for nothing, and holds nothing up.
+        Some(patience) => time::timeout(patience, calls.carry_out(method, request))
+            .await
+            .unwrap_or_else(|_| refuse(&deadline_exceeded())),
+    };
+    Body::counted(call, response)
 }
 
 /// How connections are served.
@@ -157,26 +189,16 @@ impl Calls for Services {
         &self.context.config.grpc
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        let (at, method) = match Method::find(request.uri().path()) {
-            Ok(found) => found,
-            Err(text) => return refuse(&Status::unimplemented(text)),
-        };
-        let headers = request.headers();
-        let begun = guard::begin(&self.context, (at, method), headers);
-        let call = match begun.and_then(|call| check_encoding(headers).map(|()| call)) {
-            Ok(call) => call,
-            Err(status) => return refuse(&status),
-        };
-        let patience = guard::patience_of(headers).filter(|_| method.is_unary());
-        let response = match patience {
-            None => self.call(method, request).await,
-            // Whoever has gone away waits for nothing, and holds nothing up.
-            Some(patience) => time::timeout(patience, self.call(method, request))
-                .await
-                .unwrap_or_else(|_| refuse(&deadline_exceeded())),
-        };
-        Body::counted(call, response)
+    fn begin(&self, at: (usize, &'static Method), metadata: &HeaderMap) -> Result<Call, Status> {
+        guard::begin(&self.context, at, metadata)
+    }
+
+    async fn carry_out(
+        &self,
+        method: &'static Method,
+        request: Request<Incoming>,
+    ) -> Response<Body> {
+        self.call(method, request).await
     }
 }
 
@@ -214,7 +236,7 @@ fn encoding(headers: &HeaderMap) -> Option<&[u8]> {
 }
 
 /// etcd takes gzip.
-pub(crate) fn check_encoding(headers: &HeaderMap) -> Result<(), Status> {
+fn check_encoding(headers: &HeaderMap) -> Result<(), Status> {
     match encoding(headers) {
         None | Some(b"gzip") => Ok(()),
         Some(other) => {

@@ -7,9 +7,10 @@
 //! What a watch has to tell is `state::kv::watch`'s affair.
 //!
 //! - `wakes`: which of a stream's watches have something to tell
-//! - `fragments`: cutting an answer that is too large
+//! - `fragments`: cutting an answer that is too large; `ids`: which id a watch gets
 
 mod fragments;
+mod ids;
 mod wakes;
 
 use std::{
@@ -28,8 +29,8 @@ use state::kv::{self, watch::Next};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
-pub use self::fragments::cut;
 use self::wakes::Wakes;
+pub use self::{fragments::cut, ids::WatchIds};
 use super::{
     failure,
     generated::etcdserverpb::watch_server,
@@ -70,7 +71,7 @@ pub(crate) struct WatchStream {
     requests: Option<Requests>,
     watches: BTreeMap<i64, kv::watch::Watch>,
     wakes: Arc<Wakes>,
-    next_id: i64,
+    ids: WatchIds,
     /// To be sent, in this order.
     out: VecDeque<WatchResponse>,
     progress: Ticks,
@@ -100,7 +101,7 @@ impl WatchStream {
             requests: Some(requests),
             watches: BTreeMap::new(),
             wakes: Arc::default(),
-            next_id: 0,
+            ids: WatchIds::default(),
             out: VecDeque::new(),
             progress,
             progress_of_all: None,
@@ -163,26 +164,12 @@ impl WatchStream {
         if self.watches.len() >= WATCHES_PER_STREAM_MAX {
             return Err(format!("more than {WATCHES_PER_STREAM_MAX} watches on one stream"));
         }
-        let next_id = self.next_id;
-        let id = self.id(request.watch_id)?;
+        let id = self.ids.choose(request.watch_id, |id| self.watches.contains_key(&id))?;
         // What is refused takes no number.
         let watch = kv::watch::Watch::new(self.store(), request, self.wakes.waker(id))
-            .inspect_err(|_| self.next_id = next_id)?;
+            .inspect_err(|_| self.ids.take_back(id))?;
         self.watches.insert(id, watch);
         Ok(id)
-    }
-
-    fn id(&mut self, asked: i64) -> Result<i64, String> {
-        if asked != 0 {
-            let is_taken = self.watches.contains_key(&asked);
-            let text = "mvcc: duplicate watch ID provided on the WatchStream";
-            return if is_taken { Err(text.to_owned()) } else { Ok(asked) };
-        }
-        while self.watches.contains_key(&self.next_id) {
-            self.next_id += 1;
-        }
-        self.next_id += 1;
-        Ok(self.next_id - 1)
     }
 
     fn cancel(&mut self, watch_id: i64) {

@@ -1,6 +1,7 @@
 //! What the generated clients send through: one connection, and what every call carries.
 
 use std::{
+    mem,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -42,7 +43,8 @@ impl Service<Request<Body>> for Channel {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let (mut head, body) = request.into_parts();
-        head.headers.extend(self.headers.clone());
+        // There is no second call.
+        head.headers.extend(mem::take(&mut self.headers));
         let answer = self.sender.try_send_request(Request::from_parts(head, body));
         Box::pin(async move {
             answer.await.map_err(|mut problem| Lost {

@@ -1,11 +1,15 @@
 //! A watch that goes on over lost connections and from one endpoint to the next.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
-use base::Refused;
-use proto::etcdserverpb::{
-    ResponseHeader, WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse,
-    watch_request::RequestUnion,
+use base::{Refused, limits::WATCH_MESSAGE_BYTES_MAX};
+use proto::{
+    Message as _,
+    etcdserverpb::{
+        ResponseHeader, WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse,
+        watch_request::RequestUnion,
+    },
+    mvccpb::Event,
 };
 use tokio::{sync::mpsc, time::sleep};
 use tokio_stream::wrappers::ReceiverStream;
@@ -25,13 +29,16 @@ const PAUSE: Duration = Duration::from_millis(100);
 const REQUESTS: usize = 8;
 
 impl Client {
-    /// Follows the keys of `what`, whose `watch_id` and `fragment` have no meaning here.
+    /// Follows the keys of `what`, whose `watch_id` has no meaning here. With `fragment`, an answer that
+    /// comes in parts is put together; one that is more than 128 MiB then, or more than
+    /// [`Config::answer_bytes_max`](super::Config::answer_bytes_max), ends the watch.
     ///
     /// The stream is opened by the first [`Watcher::next`].
     pub fn watch(&self, what: WatchCreateRequest) -> Watcher {
         let (ask, asked) = mpsc::channel(REQUESTS);
-        let what = WatchCreateRequest { watch_id: 0, fragment: false, ..what };
-        Watcher { client: self.clone(), what, open: None, ask, asked }
+        let what = WatchCreateRequest { watch_id: 0, ..what };
+        let parts = Parts::default();
+        Watcher { client: self.clone(), what, open: None, parts, ask, asked }
     }
 }
 
@@ -45,6 +52,7 @@ pub struct Watcher {
     /// `start_revision` moves on with what has been told.
     what: WatchCreateRequest,
     open: Option<Open>,
+    parts: Parts,
     ask: mpsc::Sender<()>,
     asked: mpsc::Receiver<()>,
 }
@@ -53,6 +61,13 @@ pub struct Watcher {
 struct Open {
     answers: Streaming<WatchResponse>,
     requests: mpsc::Sender<WatchRequest>,
+}
+
+/// What has come of an answer in parts.
+#[derive(Debug, Default)]
+struct Parts {
+    events: Vec<Event>,
+    bytes: usize,
 }
 
 /// Asks for a watch's progress, from elsewhere.
@@ -149,6 +164,8 @@ impl Watcher {
 
     async fn broke(&mut self) {
         self.open = None;
+        // They come again from the first on.
+        self.parts = Parts::default();
         sleep(PAUSE).await;
     }
 
@@ -168,10 +185,37 @@ impl Watcher {
             }
             return Ok(None);
         }
+        let Some(answer) = self.whole(answer)? else { return Ok(None) };
         let last = answer.events.last().and_then(|event| event.kv.as_ref());
         let told = last.map_or(now, |kv| kv.mod_revision);
         self.what.start_revision = self.what.start_revision.max(told + 1);
         Ok(Some(answer))
+    }
+}
+
+impl Watcher {
+    /// Puts an answer's parts together; `None`: more is to come.
+    fn whole(&mut self, mut answer: WatchResponse) -> Result<Option<WatchResponse>, Error> {
+        let is_first = self.parts.events.is_empty();
+        if is_first && !answer.fragment {
+            return Ok(Some(answer));
+        }
+        if answer.events.is_empty() {
+            // How far the watch is cannot be said within an answer.
+            return Ok(None);
+        }
+        self.parts.bytes += answer.encoded_len();
+        let limit = self.client.shared.config.answer_bytes_max.min(WATCH_MESSAGE_BYTES_MAX);
+        if self.parts.bytes > limit {
+            let message = Refused::AnswerTooLarge.text().to_owned();
+            return Err(Refusal { code: Code::ResourceExhausted, message }.into());
+        }
+        self.parts.events.append(&mut answer.events);
+        if answer.fragment {
+            return Ok(None);
+        }
+        let Parts { events, .. } = mem::take(&mut self.parts);
+        Ok(Some(WatchResponse { events, ..answer }))
     }
 }
 

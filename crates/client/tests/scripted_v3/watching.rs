@@ -1,7 +1,7 @@
 //! Watches over lost connections.
 
 use base::Refused;
-use client::v3::Error;
+use client::v3::{Config, Error};
 use proto::{
     etcdserverpb::{
         ResponseHeader, WatchCreateRequest, WatchRequest, WatchResponse,
@@ -10,7 +10,7 @@ use proto::{
     mvccpb::{Event, KeyValue},
 };
 
-use super::server::{Call, End, Server, client, tell};
+use super::server::{Call, End, Server, client, client_with, tell};
 
 fn header(revision: i64) -> Option<ResponseHeader> {
     Some(ResponseHeader { revision, ..ResponseHeader::default() })
@@ -104,4 +104,35 @@ async fn whoever_wants_a_leader_hears_that_there_is_none() {
     let error = client(&[&server]).with_leader().watch(what(0)).next().await.unwrap_err();
     assert!(error.is(Refused::NoLeader), "{error:?}");
     assert_eq!(server.seen()[0].header("hasleader"), Some("true"));
+}
+
+fn part(revisions: &[i64]) -> WatchResponse {
+    WatchResponse { fragment: true, ..events(revisions) }
+}
+
+#[tokio::test]
+async fn an_answer_in_parts_is_put_together_also_over_a_lost_connection() {
+    let script = vec![
+        tell(&[created(9), part(&[4, 5]), part(&[5])], End::Break),
+        // What was told in part comes again, and nothing twice.
+        tell(&[created(9), part(&[4, 5]), part(&[5]), progress(9), events(&[5])], End::Break),
+        tell(&[created(9), events(&[6])], End::Open),
+    ];
+    let server = Server::start(script).await;
+    let mut watcher = client(&[&server]).watch(WatchCreateRequest { fragment: true, ..what(2) });
+    let told = watcher.next().await.unwrap();
+    assert_eq!((revisions(&told), told.fragment), (vec![4, 5, 5, 5], false));
+    assert_eq!(revisions(&watcher.next().await.unwrap()), [6]);
+    let began: Vec<_> = server.seen().iter().map(began_at).collect();
+    assert_eq!(began, [2, 2, 6]);
+}
+
+#[tokio::test]
+async fn parts_that_come_to_too_much_end_the_watch() {
+    let parts: Vec<_> = [created(9)].into_iter().chain((0..100).map(|_| part(&[4]))).collect();
+    let server = Server::start(vec![tell(&parts, End::Open)]).await;
+    let client = client_with(&[&server], Config { answer_bytes_max: 500, ..Config::default() });
+    let mut watcher = client.watch(WatchCreateRequest { fragment: true, ..what(2) });
+    let error = watcher.next().await.unwrap_err();
+    assert!(error.is(Refused::AnswerTooLarge), "{error:?}");
 }

@@ -65,7 +65,7 @@ impl Group {
         if told < inner.told {
             return Joined::Behind;
         }
-        receiver.set_asker(self.asker.clone());
+        receiver.set_asker(&self.asker);
         // It may have left a moment ago, and not have found itself here.
         if !receiver.is_gone() {
             inner.receivers.push(Arc::clone(receiver));

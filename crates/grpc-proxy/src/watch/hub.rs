@@ -7,32 +7,26 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
 
 use base::limits::GRPC_PROXY_UPSTREAM_WATCHES_MAX;
 use bytes::Bytes;
-use client::v3::{Client, Error, Watcher};
+use client::v3::{Asker, Client, Error};
 use parking_lot::Mutex;
-use proto::etcdserverpb::{WatchCreateRequest, WatchResponse};
 use tokio::{
-    sync::{Semaphore, SemaphorePermit, oneshot},
-    time::{sleep, timeout},
+    sync::{Semaphore, oneshot},
+    time::sleep,
 };
 
 use super::{
-    NO_WATCH,
     group::{Group, Joined, Led},
-    receiver::{Receiver, last_revision},
+    own::Own,
+    receiver::Receiver,
 };
 use crate::{figures::Figures, namespace::Namespace};
 
-/// A new watch waits so long for a place among those at the members.
-const PLACE_PATIENCE: Duration = Duration::from_secs(10);
 /// Before a watch is opened again whose members could not be reached.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -41,6 +35,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Keys {
     pub(super) key: Bytes,
     pub(super) end: Bytes,
+    /// Members look for what was there before.
+    pub(super) prev_kv: bool,
     /// A member without a leader ends it.
     pub(super) needs_leader: bool,
 }
@@ -55,8 +51,8 @@ pub(crate) struct Hub {
     pub(crate) watches: Arc<AtomicUsize>,
     groups: Mutex<BTreeMap<Keys, Arc<Group>>>,
     /// Places for watches at the members.
-    places: Semaphore,
-    figures: Arc<Figures>,
+    pub(super) places: Semaphore,
+    pub(super) figures: Arc<Figures>,
 }
 
 impl Hub {
@@ -81,9 +77,15 @@ impl Hub {
         was_told
     }
 
-    /// Goes along with the group of its keys if that has told no more than `told`, which all has been
-    /// told of; founds one if there is none.
-    fn join(&self, receiver: &Arc<Receiver>, told: i64, watcher: &Watcher) -> Joined {
+    /// Goes along with the group of its keys if that has told no more than this one was told; founds
+    /// one if there is none, and others would not have to wait for its past or future.
+    pub(super) fn join(
+        &self,
+        receiver: &Arc<Receiver>,
+        may_found: bool,
+        asker: impl FnOnce() -> Asker,
+    ) -> Joined {
+        let told = receiver.told();
         let mut groups = self.groups.lock();
         if let Some(group) = groups.get(&receiver.keys) {
             let joined = group.join(receiver, told, &self.figures);
@@ -95,7 +97,10 @@ impl Hub {
         if receiver.is_gone() {
             return Joined::Along;
         }
-        let group = Arc::new(Group::new(receiver, told, watcher.asker()));
+        if !may_found {
+            return Joined::Behind;
+        }
+        let group = Arc::new(Group::new(receiver, told, asker()));
         groups.insert(receiver.keys.clone(), Arc::clone(&group));
         Joined::Founded(group)
     }
@@ -164,115 +169,18 @@ pub(super) async fn follow(hub: Arc<Hub>, receiver: Arc<Receiver>, mut turn: Opt
 async fn go_on(hub: &Arc<Hub>, receiver: &Arc<Receiver>, mut own: Own<'_>) -> Result<(), Error> {
     loop {
         let joined = tokio::select! {
-            joined = own.until_joined(hub, receiver) => joined?,
+            joined = own.until_joined(receiver) => joined?,
             () = receiver.left() => return Ok(()),
         };
         let Some(group) = joined else { return Ok(()) };
-        match lead(hub, &group, receiver, &mut own.watcher).await {
+        match lead(hub, &group, receiver, &mut own).await {
             Led::Over => return Ok(()),
             // Its client is slow, and there is no other to be held up.
             Led::Alone(answer) => {
-                receiver.tell(&answer).await;
-                own.took(&answer);
+                own.tell(receiver, &answer).await;
             }
         }
     }
-}
-
-/// A watch of its own.
-struct Own<'a> {
-    watcher: Watcher,
-    /// All up to this has been told.
-    told: i64,
-    /// The store's revision when it was created.
-    now: i64,
-    /// There has been an event.
-    has_begun: bool,
-    _place: SemaphorePermit<'a>,
-    _open: Open<'a>,
-}
-
-impl<'a> Own<'a> {
-    async fn open(
-        hub: &'a Hub,
-        receiver: &Receiver,
-        turn: &mut Option<Turn>,
-    ) -> Result<Self, Error> {
-        let place = if turn.is_some() {
-            timeout(PLACE_PATIENCE, hub.places.acquire()).await.map_err(|_| too_many())?
-        } else {
-            hub.places.acquire().await
-        };
-        // It is never closed.
-        let place = place.map_err(|_| too_many())?;
-        let open = Open::new(&hub.figures);
-        let mut watcher = receiver.client.watch(WatchCreateRequest {
-            key: receiver.keys.key.clone(),
-            range_end: receiver.keys.end.clone(),
-            start_revision: receiver.next(),
-            progress_notify: true,
-            prev_kv: true,
-            ..WatchCreateRequest::default()
-        });
-        receiver.set_asker(watcher.asker());
-        let header = watcher.created().await?;
-        if let Some(mut turn) = turn.take() {
-            turn.comes().await;
-            receiver.created(&header).await;
-        }
-        Ok(Self {
-            watcher,
-            told: receiver.told(),
-            now: header.revision,
-            has_begun: false,
-            _place: place,
-            _open: open,
-        })
-    }
-
-    /// Tells its client alone, until it goes along with others (`None`) or has founded a group.
-    async fn until_joined(
-        &mut self,
-        hub: &Hub,
-        receiver: &Arc<Receiver>,
-    ) -> Result<Option<Arc<Group>>, Error> {
-        loop {
-            if self.is_up_to_date() {
-                match hub.join(receiver, self.told, &self.watcher) {
-                    Joined::Along => return Ok(None),
-                    Joined::Founded(group) => return Ok(Some(group)),
-                    Joined::Behind | Joined::Ended => {}
-                }
-            }
-            let answer = next(hub, &mut self.watcher).await?;
-            receiver.tell(&answer).await;
-            self.took(&answer);
-        }
-    }
-
-    fn took(&mut self, answer: &WatchResponse) {
-        if let Some(last) = last_revision(answer) {
-            self.told = self.told.max(last);
-            self.has_begun = true;
-        } else if answer.watch_id != NO_WATCH {
-            // Progress that was not asked for comes behind all events, also from etcd before 3.4.25,
-            // where the other kind may overtake them.
-            let revision = answer.header.as_ref().map_or(0, |header| header.revision);
-            self.told = self.told.max(revision);
-        }
-    }
-
-    /// It does not come from the past any more, nor wait for the future.
-    fn is_up_to_date(&self) -> bool {
-        self.told == self.now || (self.told > self.now && self.has_begun)
-    }
-}
-
-/// What members tell next, with the keys that clients know.
-async fn next(hub: &Hub, watcher: &mut Watcher) -> Result<WatchResponse, Error> {
-    let mut answer = watcher.next().await?;
-    hub.namespace.events(&mut answer.events);
-    Ok(answer)
 }
 
 /// Tells a group what its watch is told. Nobody is waited for.
@@ -282,18 +190,19 @@ async fn lead(
     hub: &Arc<Hub>,
     group: &Arc<Group>,
     founder: &Arc<Receiver>,
-    watcher: &mut Watcher,
+    own: &mut Own<'_>,
 ) -> Led {
     loop {
         let outcome = tokio::select! {
-            outcome = next(hub, watcher) => outcome,
+            outcome = own.next() => outcome,
             () = group.emptied() => {
                 hub.remove(&founder.keys, group);
                 return Led::Over;
             }
         };
         match outcome {
-            Ok(answer) => {
+            Ok(None) => {}
+            Ok(Some(answer)) => {
                 let Ok(slow) = group.tell(&answer, founder, &hub.figures) else {
                     hub.remove(&founder.keys, group);
                     return Led::Alone(answer);
@@ -319,31 +228,5 @@ async fn lead(
 fn open_anew(hub: &Arc<Hub>, receivers: Vec<Arc<Receiver>>) {
     for receiver in receivers {
         tokio::spawn(follow(Arc::clone(hub), receiver, None));
-    }
-}
-
-fn too_many() -> Error {
-    Error::Refused(client::v3::Refusal {
-        code: tonic::Code::ResourceExhausted,
-        message: format!(
-            "etcdserver: more than {GRPC_PROXY_UPSTREAM_WATCHES_MAX} different ranges are watched \
-             through this proxy"
-        ),
-    })
-}
-
-/// A watch of the members that is open.
-struct Open<'a>(&'a Figures);
-
-impl<'a> Open<'a> {
-    fn new(figures: &'a Figures) -> Self {
-        figures.upstream.fetch_add(1, Relaxed);
-        Self(figures)
-    }
-}
-
-impl Drop for Open<'_> {
-    fn drop(&mut self) {
-        self.0.upstream.fetch_sub(1, Relaxed);
     }
 }

@@ -16,20 +16,22 @@ use proto::{
     etcdserverpb::{ResponseHeader, WatchResponse},
     mvccpb::{Event, event::EventType},
 };
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tonic::Status;
 
-use super::{NO_WATCH, Place, hub::Keys, not_created};
+use super::{
+    NO_WATCH, Place,
+    hub::Keys,
+    not_created,
+    queue::{NoRoom, Queue},
+};
 use crate::failure;
-
-type Answer = Result<WatchResponse, Status>;
 
 /// What a client wants to be told.
 #[derive(Clone, Copy, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a wish of its own")]
 pub(super) struct Wants {
     pub(super) progress: bool,
-    pub(super) prev_kv: bool,
     pub(super) fragment: bool,
     pub(super) puts: bool,
     pub(super) deletes: bool,
@@ -112,8 +114,12 @@ impl Receiver {
         }
     }
 
-    pub(super) fn set_asker(&self, asker: Asker) {
-        *self.asker.lock() = Some(asker);
+    /// Who is asked from now on. What its client has asked before is asked again.
+    pub(super) fn set_asker(&self, asker: &Asker) {
+        *self.asker.lock() = Some(asker.clone());
+        if self.outlet.awaits(self.id) {
+            asker.ask();
+        }
     }
 
     pub(super) fn ask(&self) {
@@ -133,26 +139,30 @@ impl Receiver {
             created: true,
             ..WatchResponse::default()
         };
-        self.send(answer).await;
+        self.send(vec![answer]).await;
     }
 
     /// Tells what a member has told, however long that takes.
     pub(super) async fn tell(&self, told: &WatchResponse) {
-        for piece in self.pieces(told) {
-            self.send(piece).await;
-        }
+        self.send(self.pieces(told)).await;
         self.has_been_told(told);
     }
 
-    /// The same, if there is room for it at once; else nothing of it.
+    /// The same, if there is room for it at once; else nothing of it. Progress without room is left
+    /// out: there is something else to be read first.
     pub(super) fn offer(&self, told: &WatchResponse) -> Result<(), Slow> {
         let gone = self.gone.lock();
         if *gone {
             return Ok(());
         }
-        let pieces = self.pieces(told);
-        if !pieces.is_empty() {
-            self.outlet.offer(pieces)?;
+        let offered = self.outlet.offer(self.pieces(told));
+        if let Some(first) = first_revision(told)
+            && offered.is_err()
+        {
+            // Between what it was told last and this there was nothing. History may not go back so far
+            // any more, but it does to this.
+            self.next.fetch_max(first, SeqCst);
+            return offered;
         }
         drop(gone);
         self.has_been_told(told);
@@ -165,19 +175,27 @@ impl Receiver {
             self.outlet.newest.fetch_max(last, SeqCst);
         } else if let Some(header) = &told.header {
             self.outlet.progressed(self.id, header, self.next());
+            // That which was asked for may overtake events, in etcd before 3.4.25.
+            if told.watch_id != NO_WATCH && header.revision >= self.next() {
+                self.next.fetch_max(header.revision + 1, SeqCst);
+            }
         }
     }
 
-    async fn send(&self, answer: WatchResponse) {
+    /// Nothing comes between these.
+    async fn send(&self, answers: Vec<WatchResponse>) {
+        if answers.is_empty() {
+            return;
+        }
         let room = tokio::select! {
-            room = self.outlet.answers.reserve() => room,
+            room = self.outlet.queue.room(answers) => room,
             () = self.left() => return,
         };
         let gone = self.gone.lock();
         if let Ok(room) = room
             && !*gone
         {
-            room.send(Ok(answer));
+            room.send();
         }
     }
 
@@ -198,11 +216,7 @@ impl Receiver {
             EventType::Put => self.wants.puts,
             EventType::Delete => self.wants.deletes,
         });
-        let shown = |event: &Event| {
-            let prev_kv = event.prev_kv.clone().filter(|_| self.wants.prev_kv);
-            Event { prev_kv, ..event.clone() }
-        };
-        let events: Vec<_> = events.map(shown).collect();
+        let events: Vec<_> = events.cloned().collect();
         if events.is_empty() {
             return Vec::new();
         }
@@ -236,7 +250,7 @@ impl Receiver {
                 ..WatchResponse::default()
             }
         };
-        self.send(answer).await;
+        self.send(vec![answer]).await;
         self.outlet.ended_some.store(true, SeqCst);
         self.leave();
     }
@@ -259,10 +273,15 @@ pub(super) fn last_revision(told: &WatchResponse) -> Option<i64> {
     told.events.last().map(revision)
 }
 
+/// Of the first event.
+fn first_revision(told: &WatchResponse) -> Option<i64> {
+    told.events.first().map(revision)
+}
+
 /// What a client is told through.
 #[derive(Debug)]
 pub(super) struct Outlet {
-    answers: mpsc::Sender<Answer>,
+    queue: Queue,
     progress: Mutex<Option<ProgressOfAll>>,
     /// The newest revision of which an event was told.
     newest: AtomicI64,
@@ -280,9 +299,9 @@ struct ProgressOfAll {
 }
 
 impl Outlet {
-    pub(super) fn new(answers: mpsc::Sender<Answer>) -> Self {
+    pub(super) fn new(queue: Queue) -> Self {
         Self {
-            answers,
+            queue,
             progress: Mutex::new(None),
             newest: AtomicI64::new(0),
             ended_some: AtomicBool::new(false),
@@ -290,29 +309,33 @@ impl Outlet {
     }
 
     pub(super) async fn closed(&self) {
-        self.answers.closed().await;
+        self.queue.closed().await;
     }
 
     pub(super) async fn send(&self, answer: WatchResponse) {
         // Who has gone away needs none.
-        self.answers.send(Ok(answer)).await.ok();
+        if let Ok(room) = self.queue.room(vec![answer]).await {
+            room.send();
+        }
     }
 
     /// All is over.
     pub(super) async fn end(&self, status: Status) {
-        self.answers.send(Err(status)).await.ok();
+        self.queue.end(status).await;
     }
 
-    fn offer(&self, pieces: Vec<WatchResponse>) -> Result<(), Slow> {
-        match self.answers.try_reserve_many(pieces.len()) {
-            Ok(room) => {
-                room.zip(pieces).for_each(|(room, piece)| room.send(Ok(piece)));
-                Ok(())
-            }
-            Err(mpsc::error::TrySendError::Full(())) => Err(Slow),
-            // Its stream takes it away in a moment.
-            Err(mpsc::error::TrySendError::Closed(())) => Ok(()),
+    /// All of these, or none.
+    fn offer(&self, answers: Vec<WatchResponse>) -> Result<(), Slow> {
+        if answers.is_empty() {
+            return Ok(());
         }
+        match self.queue.room_now(answers) {
+            Ok(room) => room.send(),
+            Err(NoRoom::Full) => return Err(Slow),
+            // Its stream takes it away in a moment.
+            Err(NoRoom::Closed) => {}
+        }
+        Ok(())
     }
 
     pub(super) fn has_ended_some(&self) -> bool {
@@ -324,6 +347,11 @@ impl Outlet {
         // Without watches there is nothing to tell, as in etcd.
         let pending = ProgressOfAll { awaited, least: None };
         *self.progress.lock() = Some(pending).filter(|pending| !pending.awaited.is_empty());
+    }
+
+    /// Whether this watch is to say how far it is.
+    fn awaits(&self, id: i64) -> bool {
+        self.progress.lock().as_ref().is_some_and(|pending| pending.awaited.contains(&id))
     }
 
     /// A watch that was to say how far it is does not any more.
@@ -364,7 +392,7 @@ impl Outlet {
         // client has to ask again, as it has to in etcd now and then.
         if header.is_some_and(|header| header.revision >= self.newest.load(SeqCst)) {
             let answer = WatchResponse { header, watch_id: NO_WATCH, ..WatchResponse::default() };
-            self.answers.try_send(Ok(answer)).ok();
+            self.offer(vec![answer]).ok();
         }
     }
 }
