@@ -1,0 +1,606 @@
+//! Room in memory for answers under way: counted for all connections together, and given in turns.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    mem,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    task::{Context, Poll, Waker},
+};
+
+use parking_lot::Mutex;
+
+use crate::limits;
+
+/// So many looks in a row at which others waited, and nothing moved, are too many.
+const QUIET_LOOKS_MAX: u32 = 5;
+
+/// A room of so many bytes for all answers that are under way at once.
+///
+/// Who needs some of it waits for its turn. Connections take turns, and those who ask on the same
+/// connection are served as they came; nobody overtakes whoever is next because it wants less.
+/// So whatever is asked for comes, if what others hold is given back. One connection holds no more
+/// than its part, so that it alone holds up nobody. What is larger than the part is had by a
+/// connection that holds nothing else, and what is larger than the room while nobody holds
+/// anything.
+#[derive(Debug)]
+pub struct Room {
+    bytes: usize,
+    /// Of one connection.
+    part_bytes: usize,
+    waiting_max: usize,
+    next: AtomicU64,
+    /// As in the state: so that asking takes no lock.
+    waiting: AtomicUsize,
+    state: Mutex<State>,
+}
+
+/// Invariant: a part is in `turns`, once, if it has a turn; and it has one if its first waiter is
+/// not held back by what the connection itself holds.
+#[derive(Debug, Default)]
+struct State {
+    /// By all holds; more than there is if something came that could not be asked to wait.
+    taken: usize,
+    /// Of connections that hold something, or wait.
+    parts: BTreeMap<u64, Part>,
+    turns: VecDeque<u64>,
+    waiting: usize,
+}
+
+#[derive(Debug, Default)]
+struct Part {
+    taken: usize,
+    holds: BTreeMap<u64, Kept>,
+    /// In the order in which they came.
+    waiters: BTreeMap<u64, Waiter>,
+    has_turn: bool,
+}
+
+#[derive(Debug)]
+struct Kept {
+    bytes: usize,
+    /// Looks since the client took some of it; `None` before it is sent.
+    quiet: Option<u32>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    bytes: usize,
+    waker: Waker,
+}
+
+/// Too many wait already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+impl Default for Room {
+    fn default() -> Self {
+        Self::new(
+            limits::ANSWERS_BYTES_MAX,
+            limits::ANSWERS_OF_CONNECTION_BYTES_MAX,
+            limits::ANSWERS_WAITING_MAX,
+        )
+    }
+}
+
+impl Room {
+    /// With so many bytes, of which a connection has no more than a part, and for which so many
+    /// may wait.
+    pub fn new(bytes: usize, part_bytes: usize, waiting_max: usize) -> Self {
+        Self {
+            bytes,
+            part_bytes,
+            waiting_max,
+            next: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
+            state: Mutex::default(),
+        }
+    }
+
+    /// The share of a new connection.
+    pub fn share(self: &Arc<Self>) -> Arc<Share> {
+        Arc::new(Share { room: Arc::clone(self), id: self.id(), small: AtomicUsize::new(0) })
+    }
+
+    /// Whether somebody waits.
+    pub fn is_waited_for(&self) -> bool {
+        self.waiting.load(Relaxed) > 0
+    }
+
+    /// Bytes that are taken.
+    pub fn taken(&self) -> usize {
+        self.state.lock().taken
+    }
+
+    fn id(&self) -> u64 {
+        self.next.fetch_add(1, Relaxed)
+    }
+
+    /// Carries out a change, and lets in whoever can go on then.
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state.lock();
+        let outcome = change(&mut state);
+        let wakers = self.grant(&mut state);
+        self.waiting.store(state.waiting, Relaxed);
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+        outcome
+    }
+
+    /// Gives to those whose turn it is what they wait for, as far as there is room.
+    fn grant(&self, state: &mut State) -> Vec<Waker> {
+        let mut wakers = Vec::new();
+        while let Some(id) = state.turns.front().copied() {
+            if let Some(part) = state.parts.get_mut(&id)
+                && let Some(bytes) = self.first_of(part)
+            {
+                if state.taken + bytes > self.bytes {
+                    break;
+                }
+                if let Some((waiter, Waiter { waker, .. })) = part.waiters.pop_first() {
+                    part.keep(waiter, bytes);
+                    state.taken += bytes;
+                    state.waiting -= 1;
+                    wakers.push(waker);
+                }
+            }
+            state.turns.pop_front();
+            if let Some(part) = state.parts.get_mut(&id) {
+                part.has_turn = false;
+            }
+            self.queue(state, id);
+        }
+        wakers
+    }
+
+    /// What a part's first waiter needs, unless what the part holds keeps it back.
+    fn first_of(&self, part: &Part) -> Option<usize> {
+        let (_, Waiter { bytes, .. }) = part.waiters.first_key_value()?;
+        let bytes = (*bytes).min(self.bytes);
+        self.fits(part, bytes).then_some(bytes)
+    }
+
+    /// Whether who asks now has it now: nobody is before him.
+    fn gives_at_once(&self, state: &State, share: u64, bytes: usize) -> bool {
+        let bytes = bytes.min(self.bytes);
+        let part = state.parts.get(&share);
+        state.turns.is_empty()
+            && state.taken + bytes <= self.bytes
+            && part.is_none_or(|part| part.waiters.is_empty() && self.fits(part, bytes))
+    }
+
+    fn fits(&self, part: &Part, bytes: usize) -> bool {
+        part.taken == 0 || part.taken + bytes <= self.part_bytes
+    }
+
+    /// Gives a part a turn, if it can use one; forgets one that is empty.
+    fn queue(&self, state: &mut State, id: u64) {
+        let Some(part) = state.parts.get_mut(&id) else { return };
+        if part.holds.is_empty() && part.waiters.is_empty() && !part.has_turn {
+            state.parts.remove(&id);
+            return;
+        }
+        let wants = self.first_of(part).is_some();
+        if wants && !part.has_turn {
+            part.has_turn = true;
+            state.turns.push_back(id);
+        }
+    }
+}
+
+impl Part {
+    fn keep(&mut self, id: u64, bytes: usize) {
+        self.taken += bytes;
+        self.holds.insert(id, Kept { bytes, quiet: None });
+    }
+}
+
+/// What one connection has of a [`Room`].
+#[derive(Debug)]
+pub struct Share {
+    room: Arc<Room>,
+    id: u64,
+    /// Bytes of answers that are too small to be counted in the room.
+    small: AtomicUsize,
+}
+
+impl Share {
+    pub fn room(&self) -> &Arc<Room> {
+        &self.room
+    }
+
+    /// Waits for so many bytes. Refused at once if too many wait already; whoever gives up drops
+    /// what is returned.
+    pub fn take(self: &Arc<Self>, bytes: usize) -> Take {
+        Take { share: Arc::clone(self), bytes, waiter: None }
+    }
+
+    /// Counts so many bytes that are there already, and cannot be asked to wait. Others wait for
+    /// longer instead.
+    pub fn charge(self: &Arc<Self>, bytes: usize) -> Hold {
+        let id = self.room.id();
+        self.room.change(|state| state.keep(self.id, id, bytes));
+        Hold::new(self, id)
+    }
+
+    /// Whether its small answers under way are so few that no more need be asked of the next one.
+    pub fn is_light(&self) -> bool {
+        self.small.load(Relaxed) < limits::SMALL_ANSWERS_BYTES_MAX
+    }
+
+    /// Counts a small answer, as long as what is returned lives.
+    pub fn small(self: &Arc<Self>, bytes: usize) -> Small {
+        self.small.fetch_add(bytes, Relaxed);
+        Small { share: Arc::clone(self), bytes }
+    }
+
+    /// Looks whether answers go on while others wait: of one that has been quiet for too many looks
+    /// in a row, the bytes that it holds. To be called now and then.
+    pub fn look(&self) -> Option<usize> {
+        if !self.room.is_waited_for() {
+            return None;
+        }
+        let mut state = self.room.state.lock();
+        let mut quiet_for_long = None;
+        for kept in state.parts.get_mut(&self.id)?.holds.values_mut() {
+            if let Some(quiet) = &mut kept.quiet {
+                *quiet += 1;
+                if *quiet > QUIET_LOOKS_MAX {
+                    quiet_for_long = Some(kept.bytes);
+                }
+            }
+        }
+        quiet_for_long
+    }
+}
+
+/// See [`Share::small`].
+#[derive(Debug)]
+pub struct Small {
+    share: Arc<Share>,
+    bytes: usize,
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        self.share.small.fetch_sub(self.bytes, Relaxed);
+    }
+}
+
+/// Waits for its turn: see [`Share::take`].
+#[derive(Debug)]
+pub struct Take {
+    share: Arc<Share>,
+    bytes: usize,
+    /// Once it has asked, until it is told.
+    waiter: Option<u64>,
+}
+
+impl Future for Take {
+    type Output = Result<Hold, Full>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let (share, room) = (&this.share, &this.share.room);
+        let id = *this.waiter.get_or_insert_with(|| room.id());
+        let polled = room.change(|state| {
+            if state.has(share.id, id) {
+                return Poll::Ready(Ok(()));
+            }
+            let waits = state.waits(share.id, id);
+            if !waits && room.gives_at_once(state, share.id, this.bytes) {
+                let bytes = this.bytes.min(room.bytes);
+                state.keep(share.id, id, bytes);
+                return Poll::Ready(Ok(()));
+            }
+            if !waits && state.waiting >= room.waiting_max {
+                return Poll::Ready(Err(Full));
+            }
+            let waiter = Waiter { bytes: this.bytes, waker: cx.waker().clone() };
+            state.parts.entry(share.id).or_default().waiters.insert(id, waiter);
+            if !waits {
+                state.waiting += 1;
+                room.queue(state, share.id);
+            }
+            Poll::Pending
+        });
+        polled.map(|outcome| {
+            this.waiter = None;
+            outcome.map(|()| Hold::new(share, id))
+        })
+    }
+}
+
+impl Drop for Take {
+    fn drop(&mut self) {
+        if let Some(id) = self.waiter {
+            self.share.room.change(|state| state.forget(&self.share, id));
+        }
+    }
+}
+
+impl State {
+    fn has(&self, share: u64, id: u64) -> bool {
+        self.parts.get(&share).is_some_and(|part| part.holds.contains_key(&id))
+    }
+
+    fn waits(&self, share: u64, id: u64) -> bool {
+        self.parts.get(&share).is_some_and(|part| part.waiters.contains_key(&id))
+    }
+
+    fn keep(&mut self, share: u64, id: u64, bytes: usize) {
+        self.taken += bytes;
+        self.parts.entry(share).or_default().keep(id, bytes);
+    }
+
+    /// Gives back what was had, or was waited for.
+    fn forget(&mut self, share: &Share, id: u64) {
+        let Some(part) = self.parts.get_mut(&share.id) else { return };
+        if let Some(Kept { bytes, .. }) = part.holds.remove(&id) {
+            part.taken -= bytes;
+            self.taken -= bytes;
+        }
+        if part.waiters.remove(&id).is_some() {
+            self.waiting -= 1;
+        }
+        share.room.queue(self, share.id);
+    }
+}
+
+/// Bytes of a [`Room`] that are taken, until the last clone is gone.
+#[derive(Clone, Debug)]
+pub struct Hold(Arc<Held>);
+
+#[derive(Debug)]
+struct Held {
+    share: Arc<Share>,
+    id: u64,
+}
+
+impl Hold {
+    fn new(share: &Arc<Share>, id: u64) -> Self {
+        Self(Arc::new(Held { share: Arc::clone(share), id }))
+    }
+
+    /// What it turned out to be: gives back the rest, or takes more, which cannot be asked to wait
+    /// any longer.
+    pub fn resize(&self, bytes: usize) {
+        let Held { share, id } = &*self.0;
+        share.room.change(|state| {
+            let Some(part) = state.parts.get_mut(&share.id) else { return };
+            let Some(kept) = part.holds.get_mut(id) else { return };
+            let before = mem::replace(&mut kept.bytes, bytes);
+            part.taken = part.taken - before + bytes;
+            state.taken = state.taken - before + bytes;
+            share.room.queue(state, share.id);
+        });
+    }
+
+    /// The client has taken some of it, or begins to.
+    pub fn moved(&self) {
+        let Held { share, id } = &*self.0;
+        let mut state = share.room.state.lock();
+        let part = state.parts.get_mut(&share.id);
+        if let Some(kept) = part.and_then(|part| part.holds.get_mut(id)) {
+            kept.quiet = Some(0);
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.share.room.change(|state| state.forget(&self.share, self.id));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLENTY: usize = 1_000;
+
+    /// 100 bytes, of which a connection has 40.
+    fn room() -> Arc<Room> {
+        Arc::new(Room::new(100, 40, PLENTY))
+    }
+
+    fn poll(take: &mut Take) -> Poll<Result<Hold, Full>> {
+        Pin::new(take).poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    /// What is had at once.
+    #[track_caller]
+    fn had(share: &Arc<Share>, bytes: usize) -> Hold {
+        got(&mut share.take(bytes))
+    }
+
+    #[track_caller]
+    fn got(take: &mut Take) -> Hold {
+        match poll(take) {
+            Poll::Ready(Ok(hold)) => hold,
+            other @ (Poll::Ready(Err(Full)) | Poll::Pending) => panic!("not had: {other:?}"),
+        }
+    }
+
+    /// Somebody who waits.
+    #[track_caller]
+    fn waiter(share: &Arc<Share>, bytes: usize) -> Take {
+        let mut take = share.take(bytes);
+        assert!(poll(&mut take).is_pending(), "there was room");
+        take
+    }
+
+    #[test]
+    fn what_is_dropped_is_given_back_with_its_last_clone() {
+        let room = room();
+        let share = room.share();
+        let hold = had(&share, 30);
+        let clone = hold.clone();
+        assert_eq!(room.taken(), 30);
+        drop(hold);
+        assert_eq!(room.taken(), 30);
+        drop(clone);
+        assert_eq!(room.taken(), 0);
+        assert!(room.state.lock().parts.is_empty(), "a connection that has nothing is forgotten");
+    }
+
+    #[test]
+    fn a_connection_has_no_more_than_its_part_and_holds_up_nobody() {
+        let room = room();
+        let (greedy, other) = (room.share(), room.share());
+        let held = had(&greedy, 30);
+        let mut more = waiter(&greedy, 11);
+        drop(had(&other, 40));
+        let mut behind = waiter(&greedy, 1);
+        drop(held);
+        drop((got(&mut more), got(&mut behind)));
+    }
+
+    #[test]
+    fn who_came_first_is_served_first_though_others_want_less() {
+        let room = room();
+        let shares: Vec<_> = (0..5).map(|_| room.share()).collect();
+        let full: Vec<_> = shares[..2].iter().map(|share| had(share, 40)).collect();
+        let mut large = waiter(&shares[2], 40);
+        let mut small = waiter(&shares[3], 1);
+        drop(full);
+        assert_eq!(room.taken(), 41);
+        drop((got(&mut large), got(&mut small)));
+        let all: Vec<_> = shares[..2].iter().map(|share| had(share, 40)).collect();
+        let large = waiter(&shares[2], 40);
+        let mut small = waiter(&shares[3], 1);
+        assert!(poll(&mut small).is_pending(), "nobody overtakes");
+        drop(large);
+        drop(got(&mut small));
+        drop(all);
+    }
+
+    #[test]
+    fn connections_take_turns_however_many_wait_on_each() {
+        let room = room();
+        let (one, other, third) = (room.share(), room.share(), room.share());
+        let full = (had(&one, 40), had(&other, 40), had(&third, 20));
+        let mut many: Vec<_> = (0..9).map(|_| waiter(&one, 20)).collect();
+        let mut few = waiter(&third, 20);
+        drop(full.0);
+        let first = got(&mut many[0]);
+        let also = got(&mut few);
+        assert!(poll(&mut many[1]).is_pending(), "it was somebody else's turn");
+        drop(first);
+        drop(got(&mut many[1]));
+        drop((also, full.1, full.2));
+    }
+
+    #[test]
+    fn what_is_larger_than_the_room_is_let_through_alone() {
+        let room = room();
+        let (one, other) = (room.share(), room.share());
+        let before = had(&other, 1);
+        let mut huge = waiter(&one, 5_000);
+        let mut next = waiter(&other, 1);
+        drop(before);
+        let alone = got(&mut huge);
+        alone.resize(5_000);
+        assert!(poll(&mut next).is_pending(), "it is not alone");
+        drop(alone);
+        drop(got(&mut next));
+        // What is larger than a connection's part, once it has nothing else.
+        let held = had(&one, 1);
+        let mut large = waiter(&one, 60);
+        drop(held);
+        drop(got(&mut large));
+        assert_eq!(room.taken(), 0);
+    }
+
+    #[test]
+    fn who_gives_up_makes_way_for_the_next() {
+        let room = room();
+        let (one, other) = (room.share(), room.share());
+        let held = had(&one, 90);
+        let impatient = waiter(&other, 40);
+        let mut next = waiter(&other, 10);
+        let given_up = waiter(&one, 1);
+        drop((impatient, given_up));
+        drop(got(&mut next));
+        // Whose turn came, but who does not look any more.
+        let unseen = waiter(&other, 40);
+        drop(held);
+        assert_eq!(room.taken(), 40);
+        drop(unseen);
+        assert_eq!(room.taken(), 0);
+        assert!(!room.is_waited_for());
+        // However often: nobody queues up twice.
+        let full = (had(&one, 40), had(&room.share(), 40), had(&room.share(), 20));
+        let first = waiter(&room.share(), 40);
+        (0..9).for_each(|_| drop(waiter(&other, 1)));
+        let mut last = waiter(&room.share(), 10);
+        assert!(room.state.lock().turns.len() <= 3);
+        drop((first, full));
+        drop(got(&mut last));
+    }
+
+    #[test]
+    fn an_estimate_becomes_what_it_is_and_what_cannot_wait_is_counted() {
+        let room = room();
+        let (one, other) = (room.share(), room.share());
+        let estimate = had(&one, 100);
+        let mut next = waiter(&other, 40);
+        estimate.resize(60);
+        let second = got(&mut next);
+        let third = other.charge(500);
+        assert_eq!(room.taken(), 600);
+        let mut last = waiter(&one, 1);
+        drop((estimate, second));
+        assert!(poll(&mut last).is_pending(), "all is taken, and more");
+        drop(third);
+        drop(got(&mut last));
+    }
+
+    #[test]
+    fn only_so_many_wait() {
+        let room = Arc::new(Room::new(100, 40, 2));
+        let share = room.share();
+        let held = had(&share, 100);
+        let waiting = [waiter(&share, 1), waiter(&share, 1)];
+        assert!(matches!(poll(&mut share.take(1)), Poll::Ready(Err(Full))));
+        drop(waiting);
+        let waiting = waiter(&share, 1);
+        drop((held, waiting));
+    }
+
+    #[test]
+    fn who_takes_nothing_while_others_wait_is_found() {
+        let room = room();
+        let (slow, other) = (room.share(), room.share());
+        let looks = |share: &Share| (0..20).filter_map(|_| share.look()).count();
+        let (held, made) = (had(&slow, 40), had(&other, 40));
+        held.moved();
+        assert_eq!(looks(&slow), 0, "nobody waits");
+        let waiting = waiter(&other, 40);
+        assert_eq!(looks(&other), 0, "what is still being made is not slow");
+        for _ in 0..9 {
+            (0..QUIET_LOOKS_MAX).for_each(|_| assert_eq!(slow.look(), None));
+            held.moved();
+        }
+        (0..QUIET_LOOKS_MAX).for_each(|_| assert_eq!(slow.look(), None));
+        assert_eq!(slow.look(), Some(40));
+        drop((waiting, made));
+    }
+
+    #[test]
+    fn small_answers_are_counted_by_connection() {
+        let room = room();
+        let share = room.share();
+        let most = share.small(limits::SMALL_ANSWERS_BYTES_MAX - 1);
+        assert!(share.is_light());
+        let one = share.small(1);
+        assert!(!share.is_light());
+        drop(one);
+        assert!(share.is_light());
+        assert_eq!(room.taken(), 0);
+        drop(most);
+    }
+}
