@@ -33,8 +33,9 @@ pub struct Room {
     part_bytes: usize,
     waiting_max: usize,
     next: AtomicU64,
-    /// As in the state: so that asking takes no lock.
+    /// As in the state, both: so that asking takes no lock.
     waiting: AtomicUsize,
+    taken: AtomicUsize,
     state: Mutex<State>,
 }
 
@@ -50,9 +51,11 @@ struct State {
     waiting: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Part {
     taken: usize,
+    /// The same, for the connection.
+    told: Arc<AtomicUsize>,
     holds: BTreeMap<u64, Kept>,
     /// In the order in which they came.
     waiters: BTreeMap<u64, Waiter>,
@@ -96,13 +99,15 @@ impl Room {
             waiting_max,
             next: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
+            taken: AtomicUsize::new(0),
             state: Mutex::default(),
         }
     }
 
     /// The share of a new connection.
     pub fn share(self: &Arc<Self>) -> Arc<Share> {
-        Arc::new(Share { room: Arc::clone(self), id: self.id(), small: AtomicUsize::new(0) })
+        let small = AtomicUsize::new(0);
+        Arc::new(Share { room: Arc::clone(self), id: self.id(), small, taken: Arc::default() })
     }
 
     /// Whether somebody waits.
@@ -112,7 +117,7 @@ impl Room {
 
     /// Bytes that are taken.
     pub fn taken(&self) -> usize {
-        self.state.lock().taken
+        self.taken.load(Relaxed)
     }
 
     fn id(&self) -> u64 {
@@ -125,6 +130,7 @@ impl Room {
         let outcome = change(&mut state);
         let wakers = self.grant(&mut state);
         self.waiting.store(state.waiting, Relaxed);
+        self.taken.store(state.taken, Relaxed);
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
         outcome
@@ -192,9 +198,29 @@ impl Room {
 }
 
 impl Part {
+    fn new(share: &Share) -> Self {
+        Self {
+            taken: 0,
+            told: Arc::clone(&share.taken),
+            holds: BTreeMap::new(),
+            waiters: BTreeMap::new(),
+            has_turn: false,
+        }
+    }
+
     fn keep(&mut self, id: u64, bytes: usize) {
-        self.taken += bytes;
+        self.take(bytes);
         self.holds.insert(id, Kept { bytes, quiet: None });
+    }
+
+    fn take(&mut self, bytes: usize) {
+        self.taken += bytes;
+        self.told.store(self.taken, Relaxed);
+    }
+
+    fn give(&mut self, bytes: usize) {
+        self.taken -= bytes;
+        self.told.store(self.taken, Relaxed);
     }
 }
 
@@ -205,6 +231,8 @@ pub struct Share {
     id: u64,
     /// Bytes of answers that are too small to be counted in the room.
     small: AtomicUsize,
+    /// Of the room.
+    taken: Arc<AtomicUsize>,
 }
 
 impl Share {
@@ -215,20 +243,22 @@ impl Share {
     /// Waits for so many bytes. Refused at once if too many wait already; whoever gives up drops
     /// what is returned.
     pub fn take(self: &Arc<Self>, bytes: usize) -> Take {
-        Take { share: Arc::clone(self), bytes, waiter: None }
+        Take { share: Arc::clone(self), bytes, is_bounded: true, waiter: None }
     }
 
     /// Counts so many bytes that are there already, and cannot be asked to wait. Others wait for
     /// longer instead.
     pub fn charge(self: &Arc<Self>, bytes: usize) -> Hold {
         let id = self.room.id();
-        self.room.change(|state| state.keep(self.id, id, bytes));
+        self.room.change(|state| state.keep(self, id, bytes));
         Hold::new(self, id)
     }
 
-    /// Whether its small answers under way are so few that no more need be asked of the next one.
+    /// Whether so little is under way, here and together, that a small answer need not ask for room.
     pub fn is_light(&self) -> bool {
         self.small.load(Relaxed) < limits::SMALL_ANSWERS_BYTES_MAX
+            && self.taken.load(Relaxed) < self.room.part_bytes
+            && self.room.taken() < self.room.bytes
     }
 
     /// Counts a small answer, as long as what is returned lives.
@@ -275,8 +305,19 @@ impl Drop for Small {
 pub struct Take {
     share: Arc<Share>,
     bytes: usize,
+    /// Refused if too many wait already.
+    is_bounded: bool,
     /// Once it has asked, until it is told.
     waiter: Option<u64>,
+}
+
+impl Take {
+    /// For what is under way already, and has a bound of its own.
+    pub fn however_many_wait(self) -> Self {
+        let mut patient = self;
+        patient.is_bounded = false;
+        patient
+    }
 }
 
 impl Future for Take {
@@ -293,14 +334,14 @@ impl Future for Take {
             let waits = state.waits(share.id, id);
             if !waits && room.gives_at_once(state, share.id, this.bytes) {
                 let bytes = this.bytes.min(room.bytes);
-                state.keep(share.id, id, bytes);
+                state.keep(share, id, bytes);
                 return Poll::Ready(Ok(()));
             }
-            if !waits && state.waiting >= room.waiting_max {
+            if !waits && this.is_bounded && state.waiting >= room.waiting_max {
                 return Poll::Ready(Err(Full));
             }
             let waiter = Waiter { bytes: this.bytes, waker: cx.waker().clone() };
-            state.parts.entry(share.id).or_default().waiters.insert(id, waiter);
+            state.part(share).waiters.insert(id, waiter);
             if !waits {
                 state.waiting += 1;
                 room.queue(state, share.id);
@@ -331,16 +372,20 @@ impl State {
         self.parts.get(&share).is_some_and(|part| part.waiters.contains_key(&id))
     }
 
-    fn keep(&mut self, share: u64, id: u64, bytes: usize) {
+    fn part(&mut self, share: &Share) -> &mut Part {
+        self.parts.entry(share.id).or_insert_with(|| Part::new(share))
+    }
+
+    fn keep(&mut self, share: &Share, id: u64, bytes: usize) {
         self.taken += bytes;
-        self.parts.entry(share).or_default().keep(id, bytes);
+        self.part(share).keep(id, bytes);
     }
 
     /// Gives back what was had, or was waited for.
     fn forget(&mut self, share: &Share, id: u64) {
         let Some(part) = self.parts.get_mut(&share.id) else { return };
         if let Some(Kept { bytes, .. }) = part.holds.remove(&id) {
-            part.taken -= bytes;
+            part.give(bytes);
             self.taken -= bytes;
         }
         if part.waiters.remove(&id).is_some() {
@@ -373,7 +418,8 @@ impl Hold {
             let Some(part) = state.parts.get_mut(&share.id) else { return };
             let Some(kept) = part.holds.get_mut(id) else { return };
             let before = mem::replace(&mut kept.bytes, bytes);
-            part.taken = part.taken - before + bytes;
+            part.give(before);
+            part.take(bytes);
             state.taken = state.taken - before + bytes;
             share.room.queue(state, share.id);
         });
@@ -566,7 +612,9 @@ mod tests {
         let held = had(&share, 100);
         let waiting = [waiter(&share, 1), waiter(&share, 1)];
         assert!(matches!(poll(&mut share.take(1)), Poll::Ready(Err(Full))));
-        drop(waiting);
+        let mut patient = share.take(1).however_many_wait();
+        assert!(poll(&mut patient).is_pending());
+        drop((waiting, patient));
         let waiting = waiter(&share, 1);
         drop((held, waiting));
     }
@@ -602,5 +650,13 @@ mod tests {
         assert!(share.is_light());
         assert_eq!(room.taken(), 0);
         drop(most);
+        // What is large counts as well, here and elsewhere.
+        let (part, other) = (had(&share, 40), room.share());
+        assert!(!share.is_light() && other.is_light());
+        drop(part);
+        let all = other.charge(100);
+        assert!(!share.is_light());
+        drop(all);
+        assert!(share.is_light() && other.is_light());
     }
 }

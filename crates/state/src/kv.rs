@@ -30,7 +30,7 @@ pub(crate) use self::{
     write::{delete_range, put},
 };
 pub use self::{
-    range::Most,
+    range::{Most, has_filters},
     scan::{Scan, Sizes},
     txn::{is_read_only, is_serializable},
 };

@@ -236,7 +236,8 @@ impl Plan {
     }
 }
 
-pub(super) fn has_filters(request: &RangeRequest) -> bool {
+/// Whether only keys of some revisions are asked for.
+pub fn has_filters(request: &RangeRequest) -> bool {
     has_mod_filters(request) || has_create_filters(request)
 }
 
