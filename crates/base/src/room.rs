@@ -313,6 +313,7 @@ pub struct Take {
 
 impl Take {
     /// For what is under way already, and has a bound of its own.
+    #[must_use = "nobody waits before it is polled"]
     pub fn however_many_wait(self) -> Self {
         let mut patient = self;
         patient.is_bounded = false;
