@@ -1,8 +1,8 @@
 //! What every handler may use.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
-use base::limits;
+use base::{Room, limits, room::Share};
 use http::HeaderValue;
 use server::Handle;
 use tokio::sync::{Semaphore, watch};
@@ -82,8 +82,35 @@ impl Default for Config {
 /// unknown.
 pub type SetLogLevel = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
-/// What every handler may use.
+/// What every handler may use, on behalf of one connection.
 pub(crate) struct Context {
+    common: Arc<Common>,
+    /// Of the room for answers.
+    pub(crate) share: Arc<Share>,
+}
+
+impl Context {
+    /// For a connection with this share.
+    pub(crate) fn new(common: &Arc<Common>, share: &Arc<Share>) -> Arc<Self> {
+        Arc::new(Self { common: Arc::clone(common), share: Arc::clone(share) })
+    }
+
+    /// The same for another connection.
+    pub(crate) fn with(&self, share: &Arc<Share>) -> Arc<Self> {
+        Self::new(&self.common, share)
+    }
+}
+
+impl Deref for Context {
+    type Target = Common;
+
+    fn deref(&self) -> &Common {
+        &self.common
+    }
+}
+
+/// What all connections have in common.
+pub(crate) struct Common {
     pub(crate) handle: Handle,
     pub(crate) config: Config,
     pub(crate) set_log_level: SetLogLevel,
@@ -92,13 +119,17 @@ pub(crate) struct Context {
     pub(crate) counters: Counters,
     /// One hash at a time: each reads all there is.
     pub(crate) hashing: Semaphore,
+    /// Of all answers under way.
+    pub(crate) room: Arc<Room>,
+    /// Places for reads that would hold up a thread of the network.
+    pub(crate) long_reads: Semaphore,
     /// Places for them; their connections are no longer those of a listener.
     pub(crate) websockets: Arc<Semaphore>,
     /// True once the server stops: what waits for news ends then.
     pub(crate) stop: watch::Receiver<bool>,
 }
 
-impl Context {
+impl Common {
     pub(crate) fn new(
         handle: Handle,
         config: Config,
@@ -112,6 +143,17 @@ impl Context {
         let hashing = Semaphore::new(1);
         let most = config.max_connections.min(Semaphore::MAX_PERMITS);
         let websockets = Arc::new(Semaphore::new(most));
-        Self { handle, config, set_log_level, cluster_id, counters, hashing, websockets, stop }
+        Self {
+            handle,
+            config,
+            set_log_level,
+            cluster_id,
+            counters,
+            hashing,
+            room: Arc::default(),
+            long_reads: Semaphore::new(limits::LONG_READS_MAX),
+            websockets,
+            stop,
+        }
     }
 }

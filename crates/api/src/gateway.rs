@@ -15,11 +15,12 @@ mod websocket;
 
 use std::{borrow::Cow, sync::Arc};
 
+use base::limits;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
-use proto::v3electionpb::LeaderRequest;
+use proto::{Message, v3electionpb::LeaderRequest};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
@@ -30,7 +31,8 @@ pub(crate) use self::{messages::MessagesBody, range::RangeBody};
 use crate::{
     context::Context,
     ops::metrics::grpc::Call,
-    reply::{self, Reply},
+    reply::{self, JSON, Reply},
+    under_way::Held,
     v3::{self, services},
 };
 
@@ -254,7 +256,7 @@ async fn unary<Q, A>(
 ) -> Reply
 where
     Q: DeserializeOwned + Default,
-    A: Serialize,
+    A: Serialize + Message + 'static,
 {
     let Question { metadata, deadline, content } = question;
     let message = match requests::read(context, content).await {
@@ -268,19 +270,43 @@ where
     let mut request = tonic::Request::new(message);
     *request.metadata_mut() = metadata;
     match deadline.keep(ask(Arc::clone(context), request)).await {
-        Ok(answer) => answered(call, answer.get_ref()),
+        Ok(mut answer) => {
+            let held = answer.extensions_mut().remove::<Held>();
+            answered(context, call, answer.into_inner(), held).await
+        }
         Err(status) => failed(call, &status),
     }
 }
 
-fn answered(mut call: Call, answer: &impl Serialize) -> Reply {
-    match serde_json::to_string(answer) {
-        Ok(text) => {
+/// An answer as JSON, with the room that it has.
+async fn answered<A>(context: &Context, mut call: Call, answer: A, held: Option<Held>) -> Reply
+where
+    A: Serialize + Message + 'static,
+{
+    let text = if answer.encoded_len() > limits::ANSWER_SMALL_BYTES_MAX {
+        context.read_long(move || Ok(text(&answer))).await.map_err(v3::read)
+    } else {
+        Ok(text(&answer))
+    };
+    match text {
+        Ok(Ok(text)) => {
             call.ended(Code::Ok);
-            reply::json(StatusCode::OK, text)
+            let mut reply = reply::whole(StatusCode::OK, JSON, text);
+            if let Some(held) = held {
+                reply.extensions_mut().insert(held);
+            }
+            reply
         }
-        Err(error) => failed(call, &Status::internal(error.to_string())),
+        Ok(Err(error)) => failed(call, &Status::internal(error.to_string())),
+        Err(status) => failed(call, &status),
     }
+}
+
+fn text(answer: &(impl Serialize + Message)) -> serde_json::Result<Vec<u8>> {
+    // In base64 bytes are a third longer.
+    let mut text = Vec::with_capacity(128 + answer.encoded_len() * 4 / 3);
+    serde_json::to_writer(&mut text, answer)?;
+    Ok(text)
 }
 
 fn failed(mut call: Call, status: &Status) -> Reply {

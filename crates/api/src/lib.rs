@@ -12,6 +12,8 @@
 //! - `peers`: what the peer port answers
 //! - `proxy`: members answer, and requests and answers are passed on; `through`: the ports of a proxy that
 //!   speaks gRPC
+//! - `under_way`: room for answers, and threads for what takes long; `portions`: what is counted of a
+//!   body until the client has it
 //! - `answering`, `reply`, `numbers`, `body`, `upload`: how requests are read, answers made and sent
 
 mod answering;
@@ -28,6 +30,7 @@ mod numbers;
 mod ops;
 mod peers;
 mod port;
+mod portions;
 mod protocol;
 mod proxy;
 mod reply;
@@ -35,6 +38,7 @@ mod route;
 mod serve;
 mod stream;
 mod through;
+mod under_way;
 mod upload;
 mod v2;
 mod v3;

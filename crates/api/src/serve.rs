@@ -1,6 +1,7 @@
 //! Listeners and connections: their limits and their end.
 
 use std::{
+    convert::Infallible,
     fmt::Display,
     future,
     net::SocketAddr,
@@ -10,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use base::limits;
+use base::{Room, limits, room::Share};
 use http::Request;
 use hyper::{
     body::Incoming,
@@ -31,15 +32,16 @@ use crate::{
     Config, SetLogLevel,
     answering::Answering,
     at_once::AtOnce,
-    context::Context,
+    context::{Common, Context},
     gateway, peers,
     port::{self, Listener, Port, Wire},
+    portions::Portions,
     protocol,
     proxy::Proxy,
     route,
     stream::Stream,
     v3,
-    watchdog::{Activity, Connections, LOOK_INTERVAL, Order},
+    watchdog::{Activity, Connection, Connections, LOOK_AT_ANSWERS_INTERVAL, LOOK_INTERVAL, Order},
 };
 
 /// How long a stopping server lets running requests finish.
@@ -54,7 +56,7 @@ const PEER_CONNECTIONS_MAX: usize = 256;
 /// The client API, on as many ports as there are. Clones share counters and limits.
 #[derive(Clone)]
 pub struct Clients {
-    context: Arc<Context>,
+    common: Arc<Common>,
     services: Arc<v3::Services>,
 }
 
@@ -66,20 +68,25 @@ impl Clients {
         set_log_level: SetLogLevel,
         stop: watch::Receiver<bool>,
     ) -> Self {
-        let context = Arc::new(Context::new(handle, config, set_log_level, stop));
+        let common = Arc::new(Common::new(handle, config, set_log_level, stop));
+        let context = Context::new(&common, &common.room.share());
         let services = Arc::new(v3::Services::new(&context));
-        Self { context, services }
+        Self { common, services }
     }
 
     /// Serves on a port until the server stops; then accepts no more, ends watches, lets running
     /// requests finish for at most two seconds, and returns.
     pub async fn serve(self, port: Port, offer: Offer) {
-        let Self { context, services } = self;
-        let rules = Rules { connections_max: context.config.max_connections, half_close: true };
+        let Self { common, services } = self;
+        let rules = Rules {
+            connections_max: common.config.max_connections,
+            half_close: true,
+            room: Arc::clone(&common.room),
+        };
         let grpc = Grpc { services, is_offered: offer.has_grpc() };
         let place = route::Place { offer, is_secure: port.tls.is_some() };
-        accept(port, rules, (context.stop.clone(), Some(grpc)), move |_| {
-            let (context, connected) = (Arc::clone(&context), context.handle.connected());
+        accept(port, rules, (common.stop.clone(), Some(grpc)), move |_, share| {
+            let (context, connected) = (Context::new(&common, share), common.handle.connected());
             move |request| {
                 let _ = &connected;
                 if let Some(reply) = route::answer_now(&context, place, &request) {
@@ -137,9 +144,9 @@ pub async fn serve_proxy(
 ) {
     // A client that is gone must not be waited for at a member: half a connection is none here, as
     // in the original.
-    let rules = Rules { connections_max, half_close: false };
+    let rules = Rules { connections_max, half_close: false, room: Arc::default() };
     let stopping = stop.clone();
-    accept(port, rules, (stop, NO_GRPC), move |from| {
+    accept(port, rules, (stop, NO_GRPC), move |from, _| {
         let (proxy, stop) = (Arc::clone(&proxy), stopping.clone());
         move |request| {
             let (proxy, stop) = (Arc::clone(&proxy), stop.clone());
@@ -152,8 +159,9 @@ pub async fn serve_proxy(
 /// Serves the peer port: the other members' streams, `/members`, `/version`, `/raft/probing`. Ends as
 /// [`serve_clients`] does.
 pub async fn serve_peers(port: Port, handle: Handle, stop: watch::Receiver<bool>) {
-    let rules = Rules { connections_max: PEER_CONNECTIONS_MAX, half_close: true };
-    accept(port, rules, (stop, NO_GRPC), move |_| {
+    let room = Arc::default();
+    let rules = Rules { connections_max: PEER_CONNECTIONS_MAX, half_close: true, room };
+    accept(port, rules, (stop, NO_GRPC), move |_, _| {
         let (member, connected) = (handle.clone(), handle.connected());
         move |request| {
             let _ = &connected;
@@ -164,12 +172,14 @@ pub async fn serve_peers(port: Port, handle: Handle, stop: watch::Receiver<bool>
 }
 
 /// What connections of a listener may do.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Rules {
     /// At once.
     pub(crate) connections_max: usize,
     /// Whether a client that has closed its half of a plain connection still gets its answer.
     pub(crate) half_close: bool,
+    /// For their answers.
+    pub(crate) room: Arc<Room>,
 }
 
 /// `meet` gives each connection what answers it, which lives as long as the connection.
@@ -180,20 +190,25 @@ pub(crate) async fn accept<M, A, S>(
     meet: M,
 ) where
     S: v3::Calls,
-    M: Fn(Option<SocketAddr>) -> A,
+    M: Fn(Option<SocketAddr>, &Arc<Share>) -> A,
     A: Fn(Request<Incoming>) -> Answering + Send + Sync + 'static,
 {
     let Port { listener, tls } = port;
     let connections_max = u32::try_from(rules.connections_max).unwrap_or(u32::MAX).max(1);
     let places = Arc::new(Semaphore::new(connections_max as usize));
-    let connections = Arc::new(Connections::default());
+    let connections = Arc::new(Connections::new(&rules.room));
     let mut looks = time::interval_at(time::Instant::now() + LOOK_INTERVAL, LOOK_INTERVAL);
+    let mut looks_at_answers = time::interval(LOOK_AT_ANSWERS_INTERVAL);
     loop {
         let accepted = tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => break,
             _ = looks.tick() => {
                 connections.look();
+                continue;
+            }
+            _ = looks_at_answers.tick() => {
+                connections.look_at_answers();
                 continue;
             }
             accepted = next(&listener, &places) => accepted,
@@ -206,19 +221,19 @@ pub(crate) async fn accept<M, A, S>(
                 continue;
             }
         };
-        let (answer, connection) = (Arc::new(meet(from)), connections.add());
+        let connection = connections.add(from);
+        let answer = Arc::new(meet(from, &connection.share));
         let tls = tls.clone();
         let grpc = grpc.clone();
         tokio::spawn(async move {
-            let activity = &connection.activity;
             if let Some(wire) = begin(socket, from, tls.as_deref()).await {
                 match grpc {
-                    Some(grpc) if speaks_http2(&wire, activity).await => {
-                        serve_http2(wire, activity, &answer, grpc).await;
+                    Some(grpc) if speaks_http2(&wire, &connection.activity).await => {
+                        serve_http2(wire, &connection, &answer, grpc).await;
                     }
                     Some(_) | None => {
                         let half_close = rules.half_close && matches!(wire, Wire::Plain(_));
-                        serve_connection(wire, half_close, activity, &*answer).await;
+                        serve_connection(wire, half_close, &connection, &*answer).await;
                     }
                 }
             }
@@ -262,12 +277,16 @@ async fn begin(socket: Socket, from: Option<SocketAddr>, tls: Option<&Acceptor>)
     }
 }
 
-async fn serve_connection<A>(stream: Wire, half_close: bool, activity: &Arc<Activity>, answer: &A)
+async fn serve_connection<A>(stream: Wire, half_close: bool, connection: &Connection, answer: &A)
 where
     A: Fn(Request<Incoming>) -> Answering,
 {
+    let Connection { activity, share, .. } = connection;
     let io = TokioIo::new(Stream::new(stream, Arc::clone(activity)));
-    let service = service_fn(|request| answer(request).counted(activity));
+    let service = service_fn(|request| {
+        let reply = answer(request).counted(activity);
+        async move { reply.await.map(|reply| Portions::single(share, reply)) }
+    });
     let connection = http1::Builder::new()
         .max_buf_size(limits::REQUEST_HEAD_BYTES_MAX)
         .max_header_size(limits::REQUEST_HEAD_BYTES_MAX)
@@ -294,12 +313,14 @@ async fn speaks_http2(wire: &Wire, activity: &Activity) -> bool {
 }
 
 /// Many requests at once on one connection: gRPC, and all that is served over HTTP/1.1 as well.
-async fn serve_http2<A, S>(stream: Wire, activity: &Arc<Activity>, answer: &Arc<A>, grpc: Grpc<S>)
+async fn serve_http2<A, S>(stream: Wire, connection: &Connection, answer: &Arc<A>, grpc: Grpc<S>)
 where
     S: v3::Calls,
     A: Fn(Request<Incoming>) -> Answering + Send + Sync + 'static,
 {
-    let Grpc { services, is_offered } = grpc;
+    let Connection { activity, share, .. } = connection;
+    let is_offered = grpc.is_offered;
+    let services = grpc.services.on(share);
     activity.multiplex();
     let stream = Stream::new(stream, Arc::clone(activity))
         .multiplexed(services.traffic(), services.limits().keepalive_min_time);
@@ -307,11 +328,14 @@ where
     let service = service_fn(|request: Request<Incoming>| {
         let (services, answer, activity) =
             (Arc::clone(&services), Arc::clone(answer), Arc::clone(activity));
+        let share = Arc::clone(share);
         async move {
-            if is_offered && v3::is_grpc(&request) {
-                return Ok(v3::answer(&*services, request).await);
-            }
-            answer(request).counted(&activity).await.map(|reply| reply.map(v3::Body::plain))
+            let response = if is_offered && v3::is_grpc(&request) {
+                v3::answer(&*services, request).await
+            } else {
+                answer(request).counted(&activity).await?.map(v3::Body::plain)
+            };
+            Ok::<_, Infallible>(Portions::one_of_many(&share, response))
         }
     });
     let connection = v3::http2(services.limits()).serve_connection(io, service);

@@ -3,7 +3,7 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use base::UnixNanos;
+use base::{Room, UnixNanos, room::Share};
 use http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::sync::watch;
@@ -61,6 +61,7 @@ struct Shared {
     limits: Limits,
     connections_max: usize,
     counters: Arc<GrpcCounters>,
+    room: Arc<Room>,
     started_at: UnixNanos,
     stop: watch::Receiver<bool>,
 }
@@ -74,17 +75,19 @@ impl Through {
         (started_at, stop): (UnixNanos, watch::Receiver<bool>),
     ) -> Self {
         let counters = Arc::default();
-        let shared = Shared { passes, limits, connections_max, counters, started_at, stop };
+        let room = Arc::default();
+        let shared = Shared { passes, limits, connections_max, counters, room, started_at, stop };
         Self(Arc::new(shared))
     }
 
     /// Serves on a port until the proxy stops. Ends as [`crate::Clients::serve`] does.
     pub async fn serve(self, port: Port, offer: Offer) {
         let shared = self.0;
-        let rules = Rules { connections_max: shared.connections_max, half_close: true };
+        let connections_max = shared.connections_max;
+        let rules = Rules { connections_max, half_close: true, room: Arc::clone(&shared.room) };
         let services = Arc::clone(&shared);
         let grpc = Grpc { services, is_offered: offer.has_grpc() };
-        accept(port, rules, (shared.stop.clone(), Some(grpc)), move |_| {
+        accept(port, rules, (shared.stop.clone(), Some(grpc)), move |_, _| {
             let shared = Arc::clone(&shared);
             move |request| {
                 let shared = Arc::clone(&shared);
@@ -156,6 +159,10 @@ impl Calls for Shared {
 
     fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    fn on(self: &Arc<Self>, _: &Arc<Share>) -> Arc<Self> {
+        Arc::clone(self)
     }
 
     fn begin(&self, (at, _): (usize, &'static Method), _: &HeaderMap) -> Result<Call, Status> {

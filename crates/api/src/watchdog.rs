@@ -7,6 +7,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release},
@@ -15,13 +16,18 @@ use std::{
     time::Duration,
 };
 
+use base::{Complaints, Room, room::Share};
 use http::header;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::{body::ReplyBody, reply::Reply};
 
 /// Between two looks.
 pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Between two looks whether clients take what others wait for: five in a row, and they go.
+pub(crate) const LOOK_AT_ANSWERS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What a connection is told from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,8 +161,12 @@ impl Activity {
 }
 
 /// All connections of a listener.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Connections {
+    /// For their answers.
+    room: Arc<Room>,
+    began: Instant,
+    complaints: Mutex<Complaints<()>>,
     open: Mutex<Open>,
 }
 
@@ -164,33 +174,75 @@ pub(crate) struct Connections {
 struct Open {
     next: u64,
     stopping: bool,
-    activities: BTreeMap<u64, Arc<Activity>>,
+    activities: BTreeMap<u64, Connected>,
+}
+
+#[derive(Debug)]
+struct Connected {
+    activity: Arc<Activity>,
+    share: Arc<Share>,
+    from: Option<SocketAddr>,
 }
 
 impl Connections {
+    /// None yet; their answers share a room.
+    pub(crate) fn new(room: &Arc<Room>) -> Self {
+        Self {
+            room: Arc::clone(room),
+            began: Instant::now(),
+            complaints: Mutex::default(),
+            open: Mutex::default(),
+        }
+    }
+
     /// A new connection; it is forgotten when what is returned is dropped.
-    pub(crate) fn add(self: &Arc<Self>) -> Connection {
-        let activity = Arc::new(Activity::default());
+    pub(crate) fn add(self: &Arc<Self>, from: Option<SocketAddr>) -> Connection {
+        let (activity, share) = (Arc::new(Activity::default()), self.room.share());
         let mut open = self.open.lock();
         if open.stopping {
             finish(&activity);
         }
         let id = open.next;
         open.next += 1;
-        open.activities.insert(id, Arc::clone(&activity));
-        Connection { connections: Arc::clone(self), id, activity }
+        let connected =
+            Connected { activity: Arc::clone(&activity), share: Arc::clone(&share), from };
+        open.activities.insert(id, connected);
+        Connection { connections: Arc::clone(self), id, activity, share }
     }
 
     /// Ends those that were sending a head at the last look already.
     pub(crate) fn look(&self) {
-        self.open.lock().activities.values().for_each(|activity| activity.look());
+        self.open.lock().activities.values().for_each(|connected| connected.activity.look());
+    }
+
+    /// Ends those that keep others waiting for room, and take nothing themselves.
+    pub(crate) fn look_at_answers(&self) {
+        if !self.room.is_waited_for() {
+            return;
+        }
+        for Connected { activity, share, from } in self.open.lock().activities.values() {
+            let Some(bytes) = share.look() else { continue };
+            activity.order(Order::Quit);
+            let now = self.began.elapsed();
+            if let Some(times) = self.complaints.lock().note((), now) {
+                // Go's word for those without an address.
+                let from = from.map_or_else(|| "@".to_owned(), |from| from.to_string());
+                tracing::warn!(
+                    bytes,
+                    times,
+                    "closed the connection from \"{from}\": it takes nothing of a large answer, and \
+                     other clients wait for the memory. Read answers as they come, or ask for less at \
+                     once"
+                );
+            }
+        }
     }
 
     /// Lets all finish what runs.
     pub(crate) fn stop(&self) {
         let mut open = self.open.lock();
         open.stopping = true;
-        open.activities.values().for_each(finish);
+        open.activities.values().for_each(|connected| finish(&connected.activity));
     }
 }
 
@@ -205,6 +257,7 @@ pub(crate) struct Connection {
     connections: Arc<Connections>,
     id: u64,
     pub(crate) activity: Arc<Activity>,
+    pub(crate) share: Arc<Share>,
 }
 
 impl Drop for Connection {

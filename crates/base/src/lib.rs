@@ -13,6 +13,7 @@ pub mod ids;
 pub mod limits;
 pub mod panics;
 pub mod revision;
+pub mod room;
 pub mod url;
 pub mod version;
 
@@ -23,3 +24,4 @@ pub use complaints::Complaints;
 pub use disk::{Disk, File, Open, OsDisk, UnsyncedDisk};
 pub use ids::{ClusterId, Index, MemberId, Term};
 pub use revision::Revision;
+pub use room::Room;

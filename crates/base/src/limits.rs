@@ -77,6 +77,28 @@ pub const TXN_DEPTH_MAX: usize = 32;
 /// of a range that is sorted by something else than its keys. Applying refuses what exceeds it, so
 /// members must agree on it.
 pub const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// All answers under way together, those of [`ANSWER_SMALL_BYTES_MAX`] aside: what is made of them,
+/// and what clients have not taken yet.
+pub const ANSWERS_BYTES_MAX: usize = 256 << 20;
+/// Of these, the answers on one connection, unless it is a single one: four clients that read nothing
+/// still leave others room until they are sent away.
+pub const ANSWERS_OF_CONNECTION_BYTES_MAX: usize = ANSWERS_BYTES_MAX / 4;
+/// Answers that wait for room.
+pub const ANSWERS_WAITING_MAX: usize = 10_000;
+/// How long an answer waits for room, if its client has the patience.
+pub const ANSWER_PATIENCE: Duration = Duration::from_secs(20);
+/// An answer up to this is made at once, and asks for no room as long as few are under way on its
+/// connection.
+pub const ANSWER_SMALL_BYTES_MAX: usize = 64 << 10;
+/// Names of the keyspace that are looked at for such an answer.
+pub const ANSWER_SMALL_NAMES_MAX: usize = 1_000;
+/// Such answers on one connection; with more under way, they ask for room as well.
+pub const SMALL_ANSWERS_BYTES_MAX: usize = 64 << 10;
+/// What is smaller is not counted: its stream takes more than it does, and streams have a bound in
+/// number.
+pub const ANSWER_TINY_BYTES_MAX: usize = 1 << 10;
+/// Reads that look at more of the keyspace than a small answer does, at once.
+pub const LONG_READS_MAX: usize = 4;
 
 /// Snapshots of the keyspace that clients save at once.
 pub const SNAPSHOTS_SAVED_MAX: usize = 4;

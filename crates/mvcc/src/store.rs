@@ -64,6 +64,10 @@ pub struct Usage {
     pub history_bytes: u64,
 }
 
+/// A value is larger than was asked for: its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Larger(pub usize);
+
 /// A child of a directory in a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Child {
@@ -142,14 +146,28 @@ impl Store {
     /// A revision that came from [`View::head`] can have been superseded and compacted before it is
     /// read here: look it up again then.
     pub fn record(&self, revision: Revision) -> Result<Option<Arc<Record>>, ReadError> {
+        // No value is larger than that.
+        Ok(self.record_up_to(revision, usize::MAX)?.and_then(Result::ok))
+    }
+
+    /// As [`Store::record`]; a value with more than so many bytes is not read.
+    pub fn record_up_to(
+        &self,
+        revision: Revision,
+        value_max: usize,
+    ) -> Result<Option<Result<Arc<Record>, Larger>>, ReadError> {
         if let Some(record) = self.in_memory(revision) {
-            return Ok(Some(record));
+            let length = record.value.len();
+            return Ok(Some(if length > value_max { Err(Larger(length)) } else { Ok(record) }));
         }
         let Some(row) = self.row(revision)? else { return Ok(None) };
+        if row.value_len > value_max {
+            return Ok(Some(Err(Larger(row.value_len))));
+        }
         if row.record.value.len() == row.value_len {
             let record = Arc::new(row.record);
             self.cache.insert(&record);
-            return Ok(Some(record));
+            return Ok(Some(Ok(record)));
         }
         let Some(value) = self.value(revision, row.value_len)? else {
             // Compaction removes both in one step: between the two reads, or this is damage.
@@ -160,7 +178,7 @@ impl Store {
         };
         let record = Arc::new(Record { value, ..row.record });
         self.cache.insert(&record);
-        Ok(Some(record))
+        Ok(Some(Ok(record)))
     }
 
     pub(crate) fn in_memory(&self, revision: Revision) -> Option<Arc<Record>> {
@@ -214,6 +232,19 @@ impl Store {
         name: &[u8],
         at: i64,
     ) -> Result<(i64, Option<Arc<Record>>), ReadError> {
+        let (current, found) = self.get_up_to(kind, name, at, usize::MAX)?;
+        Ok((current, found.and_then(Result::ok)))
+    }
+
+    /// The same; a value with more than so many bytes is not read.
+    #[allow(clippy::type_complexity, reason = "what is there, if something is, unless larger")]
+    pub fn get_up_to(
+        &self,
+        kind: Kind,
+        name: &[u8],
+        at: i64,
+        value_max: usize,
+    ) -> Result<(i64, Option<Result<Arc<Record>, Larger>>), ReadError> {
         let mut missed = None;
         loop {
             let (current, found) = {
@@ -222,7 +253,7 @@ impl Store {
                 (index.revision, index.live_at(kind, name, at))
             };
             let Some(revision) = found else { return Ok((current, None)) };
-            if let Some(record) = self.record(revision)? {
+            if let Some(record) = self.record_up_to(revision, value_max)? {
                 return Ok((current, Some(record)));
             }
             // Superseded and compacted since the look into the index; another look finds

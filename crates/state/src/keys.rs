@@ -24,7 +24,7 @@ use mvcc::ReadError;
 
 #[cfg(test)]
 pub(crate) use self::get::get_while;
-pub(crate) use self::{expire::expire, write::write};
+pub(crate) use self::{expire::expire, get::get_up_to, write::write};
 pub use self::{
     get::{Found, get},
     listing::{Listing, Step},

@@ -4,6 +4,7 @@
 //!
 //! - `check`: the form of requests, before they are proposed
 //! - `range`: what a range asks for and gives; `scan`: the same, in pieces
+//! - `size`: how large an answer becomes, before there is one
 //! - `write`, `txn`, `compare`: what commands do
 //! - `watch`: a watch, and what it has to tell
 //! - `answer`: how answers are put together, within their bounds
@@ -13,6 +14,7 @@ pub mod check;
 mod compare;
 mod range;
 mod scan;
+mod size;
 mod txn;
 pub mod watch;
 mod write;
@@ -23,11 +25,13 @@ use mvcc::ReadError;
 pub(crate) use self::{
     answer::header,
     range::range,
+    size::of_answer,
     txn::{read, txn},
     write::{delete_range, put},
 };
 pub use self::{
-    scan::Scan,
+    range::{Most, has_filters},
+    scan::{Scan, Sizes},
     txn::{is_read_only, is_serializable},
 };
 

@@ -1,6 +1,7 @@
 //! The replicated state as its users see it.
 
 mod applying;
+mod bounds;
 mod hashing;
 mod model;
 mod recorded;

@@ -16,6 +16,7 @@ use crate::{
     context::Context,
     ops::metrics::grpc::Call,
     reply::{JSON, Reply},
+    under_way::Held,
     v3::{self, range::Answer},
 };
 
@@ -37,13 +38,17 @@ pub(super) async fn answer(
         Err(status) => return failure::reply(&status),
     };
     match deadline.keep(v3::range::any(context, request)).await {
-        Ok(Answer::Whole(answer)) => answered(call, &answer),
-        Ok(Answer::Large(scan)) => {
+        Ok(Answer::Whole(answer, hold)) => {
+            let held = hold.map(|hold| Held { hold, is_whole: true });
+            answered(context, call, answer, held).await
+        }
+        Ok(Answer::Large(scan, _, hold)) => {
             let header = v3::header::header(&context.handle, scan.revision());
             match RangeBody::new(call, &header, scan) {
                 Ok(body) => {
                     let mut reply = Response::new(ReplyBody::Range(Box::new(body)));
                     reply.headers_mut().insert(http::header::CONTENT_TYPE, JSON);
+                    reply.extensions_mut().insert(Held { hold, is_whole: false });
                     reply
                 }
                 Err((call, status)) => failed(call, &status),

@@ -3,7 +3,7 @@
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
-use base::limits;
+use base::{limits, room::Share};
 use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -27,11 +27,15 @@ use super::{Content, Question, asked, deadline::Deadline, failure, metadata};
 use crate::{
     body::{Cut, ReplyBody},
     context::Context,
+    portions::Portions,
     reply::{self, Reply},
+    under_way::Held,
 };
 
 /// How long a client is waited for that is to say good-bye.
 const GOOD_BYE: Duration = Duration::from_secs(1);
+/// How long a client may take over a message.
+const SEND_PATIENCE: Duration = Duration::from_mins(1);
 /// Messages of a client that wait to be looked at. Each may be as large as a request; what comes behind it
 /// waits in the socket.
 const WAITING_MAX: usize = 1;
@@ -103,14 +107,21 @@ async fn serve(
     let mut socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
     let (give, take) = mpsc::channel(WAITING_MAX);
     let mut stop = context.stop.clone();
-    let answer = Answer::Awaited(Box::pin(async move {
+    let share = Arc::clone(&context.share);
+    let answer = Box::pin(async move {
         let deadline = match Deadline::of(&headers) {
             Ok(deadline) => deadline,
             Err(status) => return failure::reply(&status),
         };
         let (metadata, content) = (metadata(&headers), Content::Messages(take));
-        asked(&context, &path, Question { metadata, deadline, content }).await
-    }));
+        let mut reply = asked(&context, &path, Question { metadata, deadline, content }).await;
+        // Lines are put together of all pieces, and sent as texts of their own.
+        if let Some(held) = reply.extensions_mut().get_mut::<Held>() {
+            held.is_whole = false;
+        }
+        reply
+    });
+    let answer = Answer::Awaited(answer, share);
     tokio::select! {
         ended = exchange(&mut socket, &give, answer) => if let Err(error) = ended {
             tracing::debug!(%error, "a websocket ended");
@@ -184,13 +195,15 @@ async fn send(socket: &mut Socket, line: &[u8]) -> Result<(), Error> {
         return Ok(());
     }
     let text = String::from_utf8_lossy(line).into_owned();
-    socket.send(Message::text(text)).await
+    // Whoever takes nothing for so long must not keep from others the memory that it needs.
+    let sent = time::timeout(SEND_PATIENCE, socket.send(Message::text(text))).await;
+    sent.unwrap_or(Err(Error::ConnectionClosed))
 }
 
 /// What the client is told.
 enum Answer {
-    Awaited(Pin<Box<dyn Future<Output = Reply> + Send>>),
-    Coming(ReplyBody),
+    Awaited(Pin<Box<dyn Future<Output = Reply> + Send>>, Arc<Share>),
+    Coming(Portions<ReplyBody>),
 }
 
 impl Answer {
@@ -198,7 +211,10 @@ impl Answer {
     async fn next(&mut self) -> Option<Result<Bytes, Cut>> {
         loop {
             match self {
-                Self::Awaited(reply) => *self = Self::Coming(reply.as_mut().await.into_body()),
+                Self::Awaited(reply, share) => {
+                    let reply = Portions::single(share, reply.as_mut().await);
+                    *self = Self::Coming(reply.into_body());
+                }
                 Self::Coming(body) => {
                     match body.frame().await?.map(hyper::body::Frame::into_data) {
                         Ok(Ok(data)) => return Some(Ok(data)),

@@ -92,10 +92,15 @@ impl Durations {
 impl Counters {
     /// Returns when the request began.
     pub(crate) fn received(&self, kind: Kind, handle: &Handle) -> Duration {
+        self.count(kind);
+        handle.clock().monotonic()
+    }
+
+    /// Counts a request that came a moment ago.
+    pub(crate) fn count(&self, kind: Kind) {
         if let Some(requests) = self.by_kind.get(kind as usize) {
             requests.received.fetch_add(1, Relaxed);
         }
-        handle.clock().monotonic()
     }
 
     pub(crate) fn succeeded(&self, kind: Kind, began: Duration, handle: &Handle) {

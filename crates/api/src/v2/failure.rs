@@ -3,7 +3,10 @@
 use base::{Code, Refused};
 use http::{HeaderValue, Response, StatusCode, header};
 use server::Unserved;
-use state::keys::{self, Failure};
+use state::{
+    keys::{self, Failure},
+    kv,
+};
 
 use super::json;
 use crate::{
@@ -36,6 +39,15 @@ pub(crate) fn refused(context: &Context, refused: Refused) -> Reply {
         StatusCode::INTERNAL_SERVER_ERROR
     };
     answer_with(context, &form(Code::RaftInternal, refused.text()), status)
+}
+
+/// There is no room for the answer: nothing was done.
+pub(crate) fn unread(context: &Context, error: &kv::Error) -> Reply {
+    let status = match error {
+        kv::Error::Refused(_) => StatusCode::SERVICE_UNAVAILABLE,
+        kv::Error::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    answer_with(context, &form(Code::RaftInternal, error.to_string()), status)
 }
 
 /// 503 asks to come again, here or elsewhere: nothing was done.

@@ -2,10 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use base::{Code, UnixNanos, limits};
+use base::{Code, UnixNanos, limits, room::Hold};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
+use mvcc::store::Larger;
 use proto::command::Op;
 use server::Done;
 use state::{
@@ -27,13 +28,18 @@ use crate::{
     numbers::{self, Shown},
     ops::metrics::Kind,
     reply::{self, JSON, Reply, X_ETCD_CLUSTER_ID, X_ETCD_INDEX, X_RAFT_INDEX, X_RAFT_TERM},
+    under_way::{Crowded, FORMS, Held},
     upload,
 };
 
 const ALLOWED: &str = "HEAD,GET,PUT,POST,DELETE";
 
 /// Answers a request about this (clean) path.
-pub(crate) async fn answer(context: &Context, request: Request<Incoming>, path: Bytes) -> Reply {
+pub(crate) async fn answer(
+    context: &Arc<Context>,
+    request: Request<Incoming>,
+    path: Bytes,
+) -> Reply {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     if !reads && !matches!(*request.method(), Method::PUT | Method::POST | Method::DELETE) {
         return reply::method_not_allowed(ALLOWED);
@@ -100,8 +106,16 @@ pub(crate) fn answer_now(context: &Context, key: &[u8], query: &str) -> Option<R
     if parameters.wait {
         return Some(watch(context, &path, &parameters));
     }
-    let began = context.counters.received(Kind::Get, &context.handle);
-    Some(get(context, Kind::Get, began, &path, (parameters.recursive, false)))
+    let began = context.handle.clock().monotonic();
+    let most = limits::ANSWER_SMALL_BYTES_MAX;
+    let found = match context.handle.reader().get_up_to(&path, parameters.recursive, most) {
+        // That waits for room.
+        Ok(Err(Larger(_))) => return None,
+        Ok(Ok(found)) => Ok(found),
+        Err(error) => Err(error),
+    };
+    context.counters.count(Kind::Get);
+    Some(get_reply(context, (Kind::Get, began), found, false))
 }
 
 async fn read(context: &Context, method: &Method, path: Bytes, parameters: Parameters) -> Reply {
@@ -116,17 +130,54 @@ async fn read(context: &Context, method: &Method, path: Bytes, parameters: Param
         context.counters.failed(kind, Code::RaftInternal);
         return failure::unserved(context, why);
     }
-    get(context, kind, began, &path, (parameters.recursive, *method == Method::HEAD))
+    let (recursive, is_head) = (parameters.recursive, *method == Method::HEAD);
+    match get(context, &path, recursive).await {
+        Ok((found, hold)) => {
+            let reply = get_reply(context, (kind, began), found, is_head);
+            with_room(reply, hold)
+        }
+        Err(crowded) => {
+            context.counters.failed(kind, Code::RaftInternal);
+            failure::unread(context, &crowded.into())
+        }
+    }
 }
 
-fn get(
+/// A node, with the room that a large one needs.
+async fn get(
     context: &Context,
-    kind: Kind,
-    began: Duration,
     path: &Bytes,
-    (recursive, is_head): (bool, bool),
+    recursive: bool,
+) -> Result<(Result<Found, keys::Error>, Option<Hold>), Crowded> {
+    let (reader, most) = (context.handle.reader(), limits::ANSWER_SMALL_BYTES_MAX);
+    let hold = context.room_for_small().await?;
+    match reader.get_up_to(path, recursive, most) {
+        Ok(Ok(found)) => Ok((Ok(found), hold)),
+        Err(error) => Ok((Err(error), hold)),
+        Ok(Err(Larger(bytes))) => {
+            drop(hold);
+            let hold = context.room_for(bytes * FORMS).await?;
+            Ok((reader.get(path, recursive), Some(hold)))
+        }
+    }
+}
+
+/// The room that an answer has goes along until it is sent.
+fn with_room(mut reply: Reply, hold: Option<Hold>) -> Reply {
+    if let Some(hold) = hold {
+        let is_whole = matches!(reply.body(), ReplyBody::Whole(_));
+        reply.extensions_mut().insert(Held { hold, is_whole });
+    }
+    reply
+}
+
+fn get_reply(
+    context: &Context,
+    (kind, began): (Kind, Duration),
+    found: Result<Found, keys::Error>,
+    is_head: bool,
 ) -> Reply {
-    match context.handle.reader().get(path, recursive) {
+    match found {
         Ok(found) => {
             let reply = found_reply(context, found, is_head);
             context.counters.succeeded(kind, began, &context.handle);
@@ -189,7 +240,12 @@ fn watch(context: &Context, path: &Bytes, parameters: &Parameters) -> Reply {
     }
 }
 
-async fn write(context: &Context, method: &Method, path: Bytes, parameters: Parameters) -> Reply {
+async fn write(
+    context: &Arc<Context>,
+    method: &Method,
+    path: Bytes,
+    parameters: Parameters,
+) -> Reply {
     let kind = match *method {
         Method::PUT => Kind::Put,
         Method::POST => Kind::Post,
@@ -199,8 +255,15 @@ async fn write(context: &Context, method: &Method, path: Bytes, parameters: Para
     let now = context.handle.clock().wall();
     let expiry = parameters.ttl.and_then(|ttl| expiry(now, ttl));
     let without_values = parameters.no_value_on_success;
-    let write = parameters.write(method, path, expiry);
-    match context.handle.write(Op::Keys(write)).await {
+    let op = Op::Keys(parameters.write(method, path, expiry));
+    let hold = match context.room_for_answer_to(&op).await {
+        Ok(hold) => hold,
+        Err(why) => {
+            context.counters.failed(kind, Code::RaftInternal);
+            return failure::unread(context, &why);
+        }
+    };
+    match context.handle.write(op).await {
         Err(why) => {
             context.counters.failed(kind, Code::RaftInternal);
             failure::unserved(context, why)
@@ -208,7 +271,7 @@ async fn write(context: &Context, method: &Method, path: Bytes, parameters: Para
         Ok(Done { response: Applied::Keys(Ok(event)), index, term }) => {
             context.counters.succeeded(kind, began, &context.handle);
             let now = context.handle.clock().wall();
-            written(context, &event, (index.0, term.0), now, without_values)
+            with_room(written(context, &event, (index.0, term.0), now, without_values), hold)
         }
         Ok(Done { response: Applied::Keys(Err(failure)), .. }) => {
             context.counters.failed(kind, failure.code);

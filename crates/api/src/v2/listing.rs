@@ -1,6 +1,6 @@
 //! A directory as JSON, made piece by piece.
 
-use base::UnixNanos;
+use base::{UnixNanos, limits};
 use bytes::Bytes;
 use mvcc::ReadError;
 use state::keys::{Listing, Node, Step};
@@ -8,7 +8,7 @@ use state::keys::{Listing, Node, Step};
 use super::json;
 
 /// A directory up to this is one body with a length; a larger one is sent while it is read.
-const WHOLE_BYTES_MAX: usize = 256 * 1024;
+const WHOLE_BYTES_MAX: usize = limits::ANSWER_SMALL_BYTES_MAX;
 /// A piece of a larger one.
 const CHUNK_BYTES: usize = 64 * 1024;
 

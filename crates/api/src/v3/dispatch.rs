@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, sync::Arc};
 
-use base::code::message_too_large;
+use base::{code::message_too_large, room::Share};
 use http::{HeaderMap, Request, Response, header};
 use hyper::{body::Incoming, server::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -61,11 +61,16 @@ pub(crate) fn is_grpc<B>(request: &Request<B>) -> bool {
 /// All services of the client port.
 pub(crate) struct Services {
     context: Arc<Context>,
+    kv: KvServer<Kv>,
+    others: Arc<Others>,
+}
+
+/// Those to whom it is all one on which connection they are asked.
+struct Others {
     auth: AuthServer<Auth>,
     cluster: ClusterServer<Cluster>,
     election: ElectionServer<Election>,
     health: HealthServer<Health>,
-    kv: KvServer<Kv>,
     lease: LeaseServer<Lease>,
     lock: LockServer<Lock>,
     maintenance: MaintenanceServer<Maintenance>,
@@ -73,31 +78,39 @@ pub(crate) struct Services {
     watch: WatchServer<Watch>,
 }
 
+/// A service of the client port: what it takes, and in which form.
+macro_rules! service {
+    ($context:ident, $server:ident($service:expr)) => {
+        $server::new($service)
+            .max_decoding_message_size($context.config.grpc.request_bytes_max + OVERHEAD_BYTES)
+            .accept_compressed(Gzip)
+    };
+}
+
+impl Others {
+    fn new(context: &Arc<Context>) -> Self {
+        Self {
+            auth: service!(context, AuthServer(Auth(Arc::clone(context)))),
+            cluster: service!(context, ClusterServer(Cluster(Arc::clone(context)))),
+            election: service!(context, ElectionServer(Election(Arc::clone(context)))),
+            health: service!(context, HealthServer(Health::new(context))),
+            lease: service!(context, LeaseServer(Lease(Arc::clone(context)))),
+            lock: service!(context, LockServer(Lock(Arc::clone(context)))),
+            maintenance: service!(context, MaintenanceServer(Maintenance(Arc::clone(context)))),
+            reflection: Reflection::new(),
+            watch: service!(context, WatchServer(Watch(Arc::clone(context)))),
+        }
+    }
+}
+
 impl Services {
     pub(crate) fn new(context: &Arc<Context>) -> Self {
-        /// A service of the client port: what it takes, and in which form.
-        macro_rules! service {
-            ($server:ident($service:expr)) => {
-                $server::new($service)
-                    .max_decoding_message_size(
-                        context.config.grpc.request_bytes_max + OVERHEAD_BYTES,
-                    )
-                    .accept_compressed(Gzip)
-            };
-        }
-        Self {
-            context: Arc::clone(context),
-            auth: service!(AuthServer(Auth(Arc::clone(context)))),
-            cluster: service!(ClusterServer(Cluster(Arc::clone(context)))),
-            election: service!(ElectionServer(Election(Arc::clone(context)))),
-            health: service!(HealthServer(Health::new(context))),
-            kv: service!(KvServer(Kv(Arc::clone(context)))),
-            lease: service!(LeaseServer(Lease(Arc::clone(context)))),
-            lock: service!(LockServer(Lock(Arc::clone(context)))),
-            maintenance: service!(MaintenanceServer(Maintenance(Arc::clone(context)))),
-            reflection: Reflection::new(),
-            watch: service!(WatchServer(Watch(Arc::clone(context)))),
-        }
+        Self::with(context, Arc::new(Others::new(context)))
+    }
+
+    fn with(context: &Arc<Context>, others: Arc<Others>) -> Self {
+        let kv = service!(context, KvServer(Kv(Arc::clone(context))));
+        Self { context: Arc::clone(context), kv, others }
     }
 
     async fn call(&self, method: &Method, request: Request<Incoming>) -> Response<Body> {
@@ -106,16 +119,16 @@ impl Services {
                 range::answer(&self.context, request).await
             }
             "etcdserverpb.KV" => call(&self.kv, request).await,
-            "etcdserverpb.Watch" => call(&self.watch, request).await,
-            "etcdserverpb.Lease" => call(&self.lease, request).await,
-            "etcdserverpb.Cluster" => call(&self.cluster, request).await,
-            "etcdserverpb.Maintenance" => call(&self.maintenance, request).await,
-            "etcdserverpb.Auth" => call(&self.auth, request).await,
-            "v3lockpb.Lock" => call(&self.lock, request).await,
-            "v3electionpb.Election" => call(&self.election, request).await,
-            "grpc.health.v1.Health" => call(&self.health, request).await,
+            "etcdserverpb.Watch" => call(&self.others.watch, request).await,
+            "etcdserverpb.Lease" => call(&self.others.lease, request).await,
+            "etcdserverpb.Cluster" => call(&self.others.cluster, request).await,
+            "etcdserverpb.Maintenance" => call(&self.others.maintenance, request).await,
+            "etcdserverpb.Auth" => call(&self.others.auth, request).await,
+            "v3lockpb.Lock" => call(&self.others.lock, request).await,
+            "v3electionpb.Election" => call(&self.others.election, request).await,
+            "grpc.health.v1.Health" => call(&self.others.health, request).await,
             service if service.starts_with("grpc.reflection.") => {
-                self.reflection.answer(service, request).await.map(Body::grpc)
+                self.others.reflection.answer(service, request).await.map(Body::grpc)
             }
             service => refuse(&Status::unimplemented(format!("unknown service {service}"))),
         }
@@ -128,6 +141,9 @@ pub(crate) trait Calls: Send + Sync + 'static {
     fn traffic(&self) -> Arc<Traffic>;
 
     fn limits(&self) -> &Grpc;
+
+    /// The same for a connection with this share of the room for answers.
+    fn on(self: &Arc<Self>, share: &Arc<Share>) -> Arc<Self>;
 
     /// Begins a call of the method at this place in the table, if it may be called with this metadata.
     fn begin(&self, at: (usize, &'static Method), metadata: &HeaderMap) -> Result<Call, Status>;
@@ -187,6 +203,10 @@ impl Calls for Services {
 
     fn limits(&self) -> &Grpc {
         &self.context.config.grpc
+    }
+
+    fn on(self: &Arc<Self>, share: &Arc<Share>) -> Arc<Self> {
+        Arc::new(Self::with(&self.context.with(share), Arc::clone(&self.others)))
     }
 
     fn begin(&self, at: (usize, &'static Method), metadata: &HeaderMap) -> Result<Call, Status> {

@@ -182,7 +182,7 @@ impl Stream for Observe {
 
 /// Tells of one leader, from its election, or now, to its end.
 async fn observe_one(
-    context: &Context,
+    context: &Arc<Context>,
     prefix: &Bytes,
     tell: &mpsc::Sender<Told>,
 ) -> Result<(), Status> {

@@ -5,9 +5,18 @@ use server::Unserved;
 use state::kv::Error;
 use tonic::{Code, Status};
 
+use crate::under_way::Crowded;
+
 /// A refused request as clients see it.
 pub(crate) fn status(refused: Refused) -> Status {
     Status::new(Code::from_i32(i32::from(refused.grpc().number())), refused.text())
+}
+
+/// There was no room for the answer.
+impl From<Crowded> for Status {
+    fn from(_: Crowded) -> Self {
+        status(Refused::TooManyAnswers)
+    }
 }
 
 /// As the original tells it, which gives up by itself too.

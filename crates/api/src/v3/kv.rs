@@ -6,6 +6,7 @@ use std::{
     task::{Context as Cx, Poll},
 };
 
+use base::{Refused, room::Hold};
 use proto::{
     command::{Compact, Op},
     etcdserverpb::{
@@ -17,7 +18,7 @@ use server::Done;
 use state::{
     Response as Applied,
     apply::Reply,
-    kv::{self, Scan, check},
+    kv::{self, Error, Most, Scan, check},
 };
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
@@ -25,9 +26,10 @@ use tonic::{Request, Response, Status};
 use super::{
     failure::{read, status, unserved},
     generated::etcdserverpb::kv_server,
-    header, range,
+    header,
+    range::{self, Answer},
 };
-use crate::context::Context;
+use crate::{context::Context, under_way::Held};
 
 /// Pairs that go into one message of a streamed range.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -38,6 +40,25 @@ impl Kv {
     /// Carries a command out on all members; the answer lacks its header.
     async fn write(&self, op: Op) -> Result<(Reply, u64), Status> {
         write(&self.0, op).await
+    }
+
+    /// Answers a transaction that only reads: what is small here and now, as ranges are.
+    async fn read(&self, request: TxnRequest) -> Result<(TxnResponse, Option<Hold>), Status> {
+        let context = &self.0;
+        if !kv::is_serializable(&request) {
+            context.handle.read_barrier().await.map_err(unserved)?;
+        }
+        let hold = context.room_for_small().await?;
+        match context.handle.reader().txn_up_to(&request, Most::SMALL) {
+            Err(Error::Refused(Refused::AnswerTooLarge)) => drop(hold),
+            answer => return Ok((answer.map_err(read)?, hold)),
+        }
+        let op = Op::Txn(request);
+        let hold = context.room_for_answer_to(&op).await.map_err(read)?;
+        let Op::Txn(request) = op else { return Err(status(Refused::Stopped)) };
+        let reading = Arc::clone(context);
+        let answer = context.read_long(move || reading.handle.reader().txn(&request));
+        Ok((answer.await.map_err(read)?, hold))
     }
 
     fn complete(&self, header: &mut Option<proto::etcdserverpb::ResponseHeader>, term: u64) {
@@ -66,7 +87,10 @@ impl kv_server::Kv for Kv {
         request: Request<RangeRequest>,
     ) -> Result<Response<RangeResponse>, Status> {
         // Asked by nobody: `range` answers before requests come here.
-        range::whole(&self.0, request.get_ref()).await.map(Response::new)
+        match range::any(&self.0, request.into_inner()).await? {
+            Answer::Whole(answer, hold) => Ok(with_room(answer, hold)),
+            Answer::Large(..) => Err(status(Refused::AnswerTooLarge)),
+        }
     }
 
     async fn range_stream(
@@ -76,17 +100,22 @@ impl kv_server::Kv for Kv {
         let request = request.into_inner();
         check::range_stream(&request).map_err(status)?;
         self.0.counters.grpc.ranges.fetch_add(1, Relaxed);
-        let scan = range::scan(&self.0, request).await?;
-        Ok(Response::new(RangeStream { context: Arc::clone(&self.0), scan: Some(scan) }))
+        let (scan, hold) = range::scan(&self.0, request, CHUNK_BYTES).await?;
+        let stream = RangeStream { context: Arc::clone(&self.0), scan: Some(scan) };
+        let mut response = Response::new(stream);
+        response.extensions_mut().insert(Held { hold, is_whole: false });
+        Ok(response)
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
         let request = request.into_inner();
         check::put(&request).map_err(status)?;
-        match self.write(Op::Put(request)).await? {
+        let op = Op::Put(request);
+        let hold = self.0.room_for_answer_to(&op).await.map_err(read)?;
+        match self.write(op).await? {
             (Reply::Put(mut answer), term) => {
                 self.complete(&mut answer.header, term);
-                Ok(Response::new(answer))
+                Ok(with_room(answer, hold))
             }
             (other, _) => Err(unexpected(&other)),
         }
@@ -98,10 +127,12 @@ impl kv_server::Kv for Kv {
     ) -> Result<Response<DeleteRangeResponse>, Status> {
         let request = request.into_inner();
         check::delete_range(&request).map_err(status)?;
-        match self.write(Op::DeleteRange(request)).await? {
+        let op = Op::DeleteRange(request);
+        let hold = self.0.room_for_answer_to(&op).await.map_err(read)?;
+        match self.write(op).await? {
             (Reply::DeleteRange(mut answer), term) => {
                 self.complete(&mut answer.header, term);
-                Ok(Response::new(answer))
+                Ok(with_room(answer, hold))
             }
             (other, _) => Err(unexpected(&other)),
         }
@@ -110,20 +141,19 @@ impl kv_server::Kv for Kv {
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
         let request = request.into_inner();
         check::txn(&request, self.0.config.grpc.txn_ops_max).map_err(status)?;
-        let (mut answer, term) = if kv::is_read_only(&request) {
-            if !kv::is_serializable(&request) {
-                self.0.handle.read_barrier().await.map_err(unserved)?;
-            }
-            let answer = self.0.handle.reader().txn(&request).map_err(read)?;
-            (answer, self.0.handle.status().term.0)
+        let (mut answer, hold, term) = if kv::is_read_only(&request) {
+            let (answer, hold) = self.read(request).await?;
+            (answer, hold, self.0.handle.status().term.0)
         } else {
-            match self.write(Op::Txn(request)).await? {
-                (Reply::Txn(answer), term) => (answer, term),
+            let op = Op::Txn(request);
+            let hold = self.0.room_for_answer_to(&op).await.map_err(read)?;
+            match self.write(op).await? {
+                (Reply::Txn(answer), term) => (answer, hold, term),
                 (other, _) => return Err(unexpected(&other)),
             }
         };
         self.complete(&mut answer.header, term);
-        Ok(Response::new(answer))
+        Ok(with_room(answer, hold))
     }
 
     async fn compact(
@@ -142,6 +172,15 @@ impl kv_server::Kv for Kv {
             (other, _) => Err(unexpected(&other)),
         }
     }
+}
+
+/// The room that an answer has goes along until it is sent.
+fn with_room<A>(answer: A, hold: Option<Hold>) -> Response<A> {
+    let mut response = Response::new(answer);
+    if let Some(hold) = hold {
+        response.extensions_mut().insert(Held { hold, is_whole: true });
+    }
+    response
 }
 
 /// A range in messages of some size.

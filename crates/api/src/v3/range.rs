@@ -10,7 +10,7 @@ use std::{
     task::{Context as Cx, Poll},
 };
 
-use base::Refused;
+use base::{Refused, limits::ANSWER_BYTES_MAX, room::Hold};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use flate2::read::GzDecoder;
 use http::{HeaderMap, HeaderValue, Request, Response, header::CONTENT_TYPE};
@@ -18,9 +18,12 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Body as HttpBody, Frame, Incoming};
 use proto::{
     Message as _,
-    etcdserverpb::{RangeRequest, RangeResponse},
+    etcdserverpb::{
+        RangeRequest, RangeResponse,
+        range_request::{SortOrder, SortTarget},
+    },
 };
-use state::kv::{Error, Scan, check};
+use state::kv::{self, Error, Most, Scan, Sizes, check};
 use tonic::Status;
 
 use super::{
@@ -28,7 +31,7 @@ use super::{
     failure::{read, status, unserved},
     guard, header,
 };
-use crate::context::Context;
+use crate::{context::Context, under_way::Held};
 
 /// Flag and length stand before each message.
 const PREFIX_BYTES: usize = 5;
@@ -36,56 +39,136 @@ const PREFIX_BYTES: usize = 5;
 const PIECE_BYTES: usize = 64 * 1024;
 /// A larger answer is made while it is sent.
 const WHOLE_BYTES_MAX: usize = 1 << 20;
+/// What such an answer takes at most while it is made: pairs, and what is made of them.
+const WHOLE_ROOM_BYTES: usize = 3 * WHOLE_BYTES_MAX;
+/// Pieces of a large answer that are there at once: one is being made, one waits in hyper, and one
+/// goes out.
+const PIECES: usize = 3;
 /// Keys whose sizes are looked up between two looks whether the client is still there.
 const KEYS_PER_STEP: usize = 10_000;
 /// Between two looks whether compaction has come so far.
 const SWEEP_LOOK: std::time::Duration = std::time::Duration::from_millis(10);
 
-/// The answer to a range: as a whole, or a large one while it is sent.
+/// The answer to a range: as a whole, or a large one while it is sent; with the room for it.
 pub(crate) enum Answer {
-    Whole(RangeResponse),
-    Large(Scan),
+    Whole(RangeResponse, Option<Hold>),
+    Large(Scan, Sizes, Hold),
 }
 
-/// Answers a range of any size.
+/// Answers a range of any size: what is small here and now, the rest when there is room for it, on
+/// a thread that holds up nobody.
 pub(crate) async fn any(context: &Arc<Context>, request: RangeRequest) -> Result<Answer, Status> {
-    match whole(context, &request).await {
-        Ok(answer) => Ok(Answer::Whole(answer)),
-        // It is linearizable already: the barrier was passed.
-        Err(refused) if refused.message() == Refused::AnswerTooLarge.text() => {
-            let request = RangeRequest { serializable: true, ..request };
-            scan(context, request).await.map(Answer::Large)
+    begin(context, &request).await?;
+    let hold = context.room_for_small().await?;
+    match context.handle.reader().range_up_to(&request, Most::SMALL) {
+        Ok(answer) => Ok(Answer::Whole(completed(context, answer), hold)),
+        Err(Error::Refused(Refused::AnswerTooLarge)) => {
+            drop(hold);
+            long(context, request, PIECE_BYTES).await
         }
-        Err(refused) => Err(refused),
+        Err(refused) => Err(read(refused)),
     }
 }
 
-/// Answers a range, up to the bound on what is made at once.
+/// Answers a range whose answer is used here, up to the bound on what is made at once.
 pub(crate) async fn whole(
-    context: &Context,
+    context: &Arc<Context>,
     request: &RangeRequest,
 ) -> Result<RangeResponse, Status> {
+    match any(context, request.clone()).await? {
+        Answer::Whole(answer, _) => Ok(answer),
+        Answer::Large(..) => Err(status(Refused::AnswerTooLarge)),
+    }
+}
+
+/// Whether a range may be asked for here, once all is there that it must tell.
+async fn begin(context: &Context, request: &RangeRequest) -> Result<(), Status> {
     guard::range(context, request)?;
     check::range(request).map_err(status)?;
     context.counters.grpc.ranges.fetch_add(1, Relaxed);
     if !request.serializable {
         context.handle.read_barrier().await.map_err(unserved)?;
     }
-    let mut answer = context.handle.reader().range_up_to(request, WHOLE_BYTES_MAX).map_err(read)?;
-    let term = context.handle.status().term.0;
-    header::complete(&context.handle, &mut answer.header, term);
-    Ok(answer)
+    Ok(())
 }
 
-/// Begins a range of any size, whose form is checked.
-pub(crate) async fn scan(context: &Arc<Context>, request: RangeRequest) -> Result<Scan, Status> {
+fn completed(context: &Context, mut answer: RangeResponse) -> RangeResponse {
+    let term = context.handle.status().term.0;
+    header::complete(&context.handle, &mut answer.header, term);
+    answer
+}
+
+/// What a long read comes to.
+enum Long {
+    Whole(RangeResponse),
+    Large(Scan, Sizes),
+}
+
+async fn long(
+    context: &Arc<Context>,
+    request: RangeRequest,
+    piece_bytes: usize,
+) -> Result<Answer, Status> {
+    // To bring keys into order it needs them all; it is known only afterwards how many.
+    let in_order = request.sort_order() == SortOrder::Descend
+        || request.sort_target() != SortTarget::Key
+        || kv::has_filters(&request);
+    let has_many = in_order && !request.range_end.is_empty() && !request.count_only;
+    let bytes = if has_many { ANSWER_BYTES_MAX } else { WHOLE_ROOM_BYTES };
+    let hold = context.room_for(bytes).await?;
+    let reading = Arc::clone(context);
+    let long = context.read_long(move || {
+        let reader = reading.handle.reader();
+        match reader.range_up_to(&request, Most::of(WHOLE_BYTES_MAX)) {
+            Err(Error::Refused(Refused::AnswerTooLarge)) => {}
+            whole => return whole.map(Long::Whole),
+        }
+        let scan = reader.scan(&request)?;
+        let sizes = measure(&scan)?;
+        Ok(Long::Large(scan, sizes))
+    });
+    Ok(match long.await.map_err(read)? {
+        Long::Whole(answer) => Answer::Whole(completed(context, answer), Some(hold)),
+        Long::Large(scan, sizes) => {
+            hold.resize(room_of_pieces(&scan, sizes, piece_bytes));
+            Answer::Large(scan, sizes, hold)
+        }
+    })
+}
+
+fn measure(scan: &Scan) -> Result<Sizes, Error> {
+    let mut measure = scan.measure();
+    loop {
+        if let Some(sizes) = measure.step(KEYS_PER_STEP)? {
+            return Ok(sizes);
+        }
+    }
+}
+
+/// What a range takes that is made while it is sent.
+fn room_of_pieces(scan: &Scan, sizes: Sizes, piece_bytes: usize) -> usize {
+    scan.bytes() + PIECES * (piece_bytes + sizes.largest)
+}
+
+/// Begins a range of any size, whose form is checked, to be sent in such pieces.
+pub(crate) async fn scan(
+    context: &Arc<Context>,
+    request: RangeRequest,
+    piece_bytes: usize,
+) -> Result<(Scan, Hold), Status> {
     if !request.serializable {
         context.handle.read_barrier().await.map_err(unserved)?;
     }
-    let context = Arc::clone(context);
-    // Counting looks at every key.
-    let begun = tokio::task::spawn_blocking(move || context.handle.reader().scan(&request)).await;
-    begun.map_err(|error| Status::internal(error.to_string()))?.map_err(read)
+    let hold = context.room_for(WHOLE_ROOM_BYTES).await?;
+    let reading = Arc::clone(context);
+    let begun = context.read_long(move || {
+        let scan = reading.handle.reader().scan(&request)?;
+        let sizes = measure(&scan)?;
+        Ok((scan, sizes))
+    });
+    let (scan, sizes) = begun.await.map_err(read)?;
+    hold.resize(room_of_pieces(&scan, sizes, piece_bytes));
+    Ok((scan, hold))
 }
 
 /// Waits until what compaction condemned is removed.
@@ -103,10 +186,13 @@ pub(crate) async fn swept(context: &Context) -> Result<(), Status> {
 /// `KV/Range`, without the detour by the generated service: that holds an answer in memory.
 pub(crate) async fn answer(context: &Arc<Context>, request: Request<Incoming>) -> Response<Body> {
     match try_answer(context, request).await {
-        Ok(body) => {
+        Ok((body, held)) => {
             let mut response = Response::new(Body::range(body));
             let grpc = HeaderValue::from_static("application/grpc");
             response.headers_mut().insert(CONTENT_TYPE, grpc);
+            if let Some(held) = held {
+                response.extensions_mut().insert(held);
+            }
             response
         }
         Err(status) => status.into_http().map(Body::grpc),
@@ -116,41 +202,33 @@ pub(crate) async fn answer(context: &Arc<Context>, request: Request<Incoming>) -
 async fn try_answer(
     context: &Arc<Context>,
     request: Request<Incoming>,
-) -> Result<RangeBody, Status> {
+) -> Result<(RangeBody, Option<Held>), Status> {
     let request = message(context, request.into_body()).await?;
     match any(context, request).await? {
-        Answer::Whole(answer) => {
+        Answer::Whole(answer, hold) => {
             let mut out = BytesMut::with_capacity(PREFIX_BYTES + answer.encoded_len());
             put_prefix(&mut out, answer.encoded_len())?;
             answer.encode(&mut out).map_err(|error| Status::internal(error.to_string()))?;
-            Ok(RangeBody::new(out.freeze(), None))
+            let held = hold.map(|hold| Held { hold, is_whole: true });
+            Ok((RangeBody::new(out.freeze(), None), held))
         }
-        Answer::Large(scan) => large(context, scan).await,
+        Answer::Large(scan, sizes, hold) => {
+            let body = large(context, scan, sizes)?;
+            Ok((body, Some(Held { hold, is_whole: false })))
+        }
     }
 }
 
 /// An answer in pieces.
-async fn large(context: &Context, scan: Scan) -> Result<RangeBody, Status> {
-    let (bytes, scan) = tokio::task::spawn_blocking(move || {
-        let mut measure = scan.measure();
-        let bytes = loop {
-            if let Some(bytes) = measure.step(KEYS_PER_STEP)? {
-                break bytes;
-            }
-        };
-        drop(measure);
-        Ok::<_, Error>((bytes, scan))
-    })
-    .await
-    .map_err(|error| Status::internal(error.to_string()))?
-    .map_err(read)?;
+fn large(context: &Context, scan: Scan, sizes: Sizes) -> Result<RangeBody, Status> {
     let tail = RangeResponse {
         header: Some(header::header(&context.handle, scan.revision())),
         more: scan.more(),
         count: scan.count(),
         kvs: Vec::new(),
     };
-    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX).saturating_add(tail.encoded_len());
+    let bytes = usize::try_from(sizes.all).unwrap_or(usize::MAX);
+    let bytes = bytes.saturating_add(tail.encoded_len());
     let mut out = BytesMut::new();
     put_prefix(&mut out, bytes)?;
     tail.encode(&mut out).map_err(|error| Status::internal(error.to_string()))?;

@@ -112,6 +112,9 @@ table! {
     RequestTooLarge InvalidArgument "etcdserver: request is too large"
     // Ours: the original would need the memory.
     AnswerTooLarge ResourceExhausted "etcdserver: answer is too large"
+    TooManyAnswers ResourceExhausted
+        "etcdserver: too many large answers are under way: read those that were asked for, ask for less \
+         at once (limit), or ask again later"
     TooManyRequests ResourceExhausted "etcdserver: too many requests"
 
     // Users and roles.

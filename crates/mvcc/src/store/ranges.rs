@@ -30,22 +30,25 @@ impl Store {
 
     /// As [`Store::range`] without the names, and how many keys there are in all; or how many up to
     /// the limit, if nobody wants to know of more.
+    ///
+    /// Takes the names that it looks at, living or not, from `names_left`; `None` if these do not
+    /// suffice.
     pub fn places(
         &self,
         (from, to): (&[u8], Option<&[u8]>),
         at: i64,
-        limit: usize,
-        counts_all: bool,
-    ) -> Result<(Vec<Revision>, u64), ReadError> {
+        (limit, counts_all): (usize, bool),
+        names_left: &mut usize,
+    ) -> Result<Option<(Vec<Revision>, u64)>, ReadError> {
         let (mut places, mut total) = (Vec::new(), 0);
-        self.each_live(from, to, at, |_, place| {
+        let is_whole = self.each_live_of((from, to), at, names_left, |_, place| {
             if places.len() < limit {
                 places.push(place);
             }
             total += 1;
             counts_all || places.len() < limit
         })?;
-        Ok((places, total))
+        Ok(is_whole.then_some((places, total)))
     }
 
     /// Where the live keys with `from <= key < to` (no `to`: to the end) stand at `at` (0: now),
@@ -83,12 +86,30 @@ impl Store {
         from: &[u8],
         to: Option<&[u8]>,
         at: i64,
-        mut each: impl FnMut(&[u8], Revision) -> bool,
+        each: impl FnMut(&[u8], Revision) -> bool,
     ) -> Result<(), ReadError> {
+        // No index has so many.
+        self.each_live_of((from, to), at, &mut { usize::MAX }, each).map(drop)
+    }
+
+    /// The same, of no more names than are left; false if that is not all.
+    fn each_live_of(
+        &self,
+        (from, to): (&[u8], Option<&[u8]>),
+        at: i64,
+        names_left: &mut usize,
+        mut each: impl FnMut(&[u8], Revision) -> bool,
+    ) -> Result<bool, ReadError> {
         let mut from = from.to_vec();
+        let mut is_whole = true;
         self.in_holds(at, |index, at| {
             let mut names = index.names(Kind::Key).range(&from, to);
             for (name, points) in names.by_ref().take(NAMES_PER_HOLD) {
+                let Some(left) = names_left.checked_sub(1) else {
+                    is_whole = false;
+                    return false;
+                };
+                *names_left = left;
                 if let Some(revision) = points.live_at(at)
                     && !each(name, revision)
                 {
@@ -99,7 +120,8 @@ impl Store {
             let more = next.is_some();
             from = next.unwrap_or_default();
             more
-        })
+        })?;
+        Ok(is_whole)
     }
 
     /// The visible (`path::is_path`, not hidden below `dir`) children of a directory at `at` (0:

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base::{Index, MemberId, UnixNanos, limits, version::Minor};
 use bytes::Bytes;
-use mvcc::{Hashing, Store};
+use mvcc::{Hashing, Store, store::Larger};
 use parking_lot::RwLock;
 use proto::{
     command::Op,
@@ -15,7 +15,7 @@ use super::versions::Versions;
 use crate::{
     alarm::Alarms,
     keys::{self, Error, Found},
-    kv,
+    kv::{self, Most},
     lease::Leases,
     membership::Members,
     quota,
@@ -71,19 +71,34 @@ impl Reader {
         found
     }
 
+    /// The same; of a node with a value of more than so many bytes, how many these are. That is not
+    /// counted: it is asked again.
+    pub fn get_up_to(
+        &self,
+        path: &Bytes,
+        recursive: bool,
+        value_max: usize,
+    ) -> Result<Result<Found, Larger>, Error> {
+        let found = keys::get_up_to(&self.store, path, recursive, value_max);
+        if !matches!(found, Ok(Err(Larger(_)))) {
+            self.key_stats.count_get(found.is_ok());
+        }
+        found
+    }
+
     /// A v3 range as a whole, whose form [is checked](kv::check::range). What is too large for that
     /// is refused: see [`Reader::scan`].
     pub fn range(&self, request: &RangeRequest) -> Result<RangeResponse, kv::Error> {
-        self.range_up_to(request, limits::ANSWER_BYTES_MAX)
+        self.range_up_to(request, Most::WHOLE)
     }
 
-    /// As [`Reader::range`], with another bound on what it holds in memory.
+    /// As [`Reader::range`], with other bounds.
     pub fn range_up_to(
         &self,
         request: &RangeRequest,
-        bytes_max: usize,
+        most: Most,
     ) -> Result<RangeResponse, kv::Error> {
-        kv::range(&self.store, request, bytes_max)
+        kv::range(&self.store, request, most)
     }
 
     /// The same in pieces: what is in memory at once is bounded, whatever the size; but an order
@@ -97,7 +112,18 @@ impl Reader {
     /// A transaction that [only reads](kv::is_read_only), and whose form
     /// [is checked](kv::check::txn).
     pub fn txn(&self, request: &TxnRequest) -> Result<TxnResponse, kv::Error> {
-        kv::read(&self.store, request)
+        self.txn_up_to(request, Most::WHOLE)
+    }
+
+    /// The same, with other bounds.
+    pub fn txn_up_to(&self, request: &TxnRequest, most: Most) -> Result<TxnResponse, kv::Error> {
+        kv::read(&self.store, request, most)
+    }
+
+    /// About how many bytes of keys and values the answer to a command will hold, if the keyspace
+    /// stays as it is. Refused with [`base::Refused::AnswerTooLarge`] if so many names do not tell.
+    pub fn answer_bytes(&self, op: &Op, names_max: usize) -> Result<usize, kv::Error> {
+        kv::of_answer(&self.store, op, names_max)
     }
 
     /// The leases: what is replicated of them, and the leader's clock.

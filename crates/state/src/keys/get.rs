@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use mvcc::{ReadError, Store};
+use mvcc::{ReadError, Store, store::Larger};
 
 use super::{
     Error, Listing, Node, index,
@@ -32,13 +32,33 @@ pub fn get(store: &Arc<Store>, path: &Bytes, recursive: bool) -> Result<Found, E
     get_while(store, path, recursive, || ())
 }
 
+/// The same; a value with more than so many bytes is not read.
+pub(crate) fn get_up_to(
+    store: &Arc<Store>,
+    path: &Bytes,
+    recursive: bool,
+    value_max: usize,
+) -> Result<Result<Found, Larger>, Error> {
+    find(store, path, (recursive, value_max), || ())
+}
+
 /// [`get`], with what a test lets happen between looking a node up and reading it.
 pub(crate) fn get_while(
     store: &Arc<Store>,
     path: &Bytes,
     recursive: bool,
-    mut meanwhile: impl FnMut(),
+    meanwhile: impl FnMut(),
 ) -> Result<Found, Error> {
+    // No value is larger than that.
+    find(store, path, (recursive, usize::MAX), meanwhile)?.or(Err(ReadError::Compacted.into()))
+}
+
+fn find(
+    store: &Arc<Store>,
+    path: &Bytes,
+    (recursive, value_max): (bool, usize),
+    mut meanwhile: impl FnMut(),
+) -> Result<Result<Found, Larger>, Error> {
     let mut pin = None;
     for _ in 0..ATTEMPTS_MAX {
         let (revision, place) = {
@@ -55,14 +75,17 @@ pub(crate) fn get_while(
         meanwhile();
         let node = match place {
             Place::Dir(None) => Node::implied_dir(path.clone()),
-            Place::File(head) | Place::Dir(Some(head)) => match store.record(head)? {
-                Some(record) => Node::of(&record),
-                None => continue,
-            },
+            Place::File(head) | Place::Dir(Some(head)) => {
+                match store.record_up_to(head, value_max)? {
+                    Some(Ok(record)) => Node::of(&record),
+                    Some(Err(larger)) => return Ok(Err(larger)),
+                    None => continue,
+                }
+            }
         };
         let pin = pin.take().filter(|_| node.dir);
         let listing = pin.map(|pin| Listing::new(pin, store, path, revision, recursive));
-        return Ok(Found { node, index: index(revision), listing });
+        return Ok(Ok(Found { node, index: index(revision), listing }));
     }
     Err(ReadError::Compacted.into())
 }

@@ -5,7 +5,7 @@ use mvcc::Record;
 use proto::{etcdserverpb::ResponseHeader, mvccpb::KeyValue};
 
 /// What a pair costs in memory besides key and value.
-const PAIR_BYTES: usize = 128;
+pub(super) const PAIR_BYTES: usize = 128;
 
 /// What an answer may still take.
 #[derive(Debug)]

@@ -1,8 +1,8 @@
 //! What a range asks for, and how it is answered as a whole.
 
-use std::sync::Arc;
+use std::{cell::Cell, sync::Arc};
 
-use base::{Refused, Revision, limits::ANSWER_BYTES_MAX};
+use base::{Refused, Revision, limits, limits::ANSWER_BYTES_MAX};
 use bytes::Bytes;
 use mvcc::{Pin, ReadError, Record, Store, Txn};
 use proto::etcdserverpb::{
@@ -16,8 +16,32 @@ use super::{
     end,
 };
 
-/// Places that are in memory at once, 16 bytes each.
-pub(super) const PLACES_MAX: usize = ANSWER_BYTES_MAX / 16;
+/// How far a read goes. One that would go further is refused with [`Refused::AnswerTooLarge`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Most {
+    /// Of its answer, or what it holds in memory to put that in order.
+    pub bytes: usize,
+    /// That it looks at in the index.
+    pub names: usize,
+}
+
+impl Most {
+    /// What can be read between two requests, without holding anybody up.
+    pub const SMALL: Self =
+        Self { bytes: limits::ANSWER_SMALL_BYTES_MAX, names: limits::ANSWER_SMALL_NAMES_MAX };
+    /// What can be held in memory as a whole at all.
+    pub const WHOLE: Self = Self::of(ANSWER_BYTES_MAX);
+
+    /// Not for a thread of the network.
+    pub const fn of(bytes: usize) -> Self {
+        Self { bytes, names: usize::MAX }
+    }
+
+    pub(super) const fn places(self) -> usize {
+        // A pair takes more than its place does.
+        self.bytes / size_of::<Revision>()
+    }
+}
 
 /// The keys that a request is about.
 #[derive(Clone, Copy, Debug)]
@@ -54,9 +78,23 @@ pub(super) trait Source {
 
 /// The store at a revision; nothing is removed that can be read there.
 #[derive(Debug)]
+#[allow(clippy::struct_field_names, reason = "there is no better word for either")]
 pub(super) struct At<'a> {
     pub(super) store: &'a Store,
     pub(super) at: i64,
+    /// Names that may still be looked at.
+    names_left: Cell<usize>,
+}
+
+impl<'a> At<'a> {
+    pub(super) fn new(store: &'a Store, at: i64, names_max: usize) -> Self {
+        Self { store, at, names_left: Cell::new(names_max) }
+    }
+
+    /// So many names were looked at.
+    pub(super) fn names_left(&self) -> usize {
+        self.names_left.get()
+    }
 }
 
 impl Source for At<'_> {
@@ -68,7 +106,12 @@ impl Source for At<'_> {
     ) -> Result<(Vec<Revision>, u64), Error> {
         Ok(match keys {
             Keys::One(key) => one_place(self.store.place(key, self.at)?),
-            Keys::Range(from, to) => self.store.places((from, to), self.at, limit, counts)?,
+            Keys::Range(from, to) => {
+                let mut left = self.names_left.get();
+                let found = self.store.places((from, to), self.at, (limit, counts), &mut left)?;
+                self.names_left.set(left);
+                found.ok_or(Refused::AnswerTooLarge)?
+            }
         })
     }
 
@@ -120,7 +163,12 @@ impl Held {
     }
 
     pub(super) fn source(&self) -> At<'_> {
-        At { store: &self.store, at: self.at }
+        self.source_up_to(usize::MAX)
+    }
+
+    /// With a bound on the names that are looked at.
+    pub(super) fn source_up_to(&self, names_max: usize) -> At<'_> {
+        At::new(&self.store, self.at, names_max)
     }
 }
 
@@ -135,12 +183,13 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Holds no more than so many places.
+    /// Holds no more in memory than that; names are bounded by the source.
     pub(super) fn new(
         source: &impl Source,
         request: &RangeRequest,
-        places_max: usize,
+        most: Most,
     ) -> Result<Self, Error> {
+        let places_max = most.places();
         let keys = Keys::new(&request.key, &request.range_end);
         if request.count_only {
             let (_, total) = source.places(keys, 0, true)?;
@@ -160,7 +209,7 @@ impl Plan {
             return Err(Refused::AnswerTooLarge.into());
         }
         filter(source, request, &mut places)?;
-        let mut places = sort(source, request, places)?;
+        let mut places = sort(source, request, places, most.bytes)?;
         let more = limit.is_some_and(|limit| places.len() > limit);
         places.truncate(limit.unwrap_or(usize::MAX));
         Ok(Self { places, more, total })
@@ -187,7 +236,8 @@ impl Plan {
     }
 }
 
-pub(super) fn has_filters(request: &RangeRequest) -> bool {
+/// Whether only keys of some revisions are asked for.
+pub fn has_filters(request: &RangeRequest) -> bool {
     has_mod_filters(request) || has_create_filters(request)
 }
 
@@ -231,6 +281,7 @@ fn sort(
     source: &impl Source,
     request: &RangeRequest,
     places: Vec<Revision>,
+    values_max: usize,
 ) -> Result<Vec<Revision>, Error> {
     let descend = request.sort_order() == SortOrder::Descend;
     let number = |number: fn(&Record) -> i64| {
@@ -244,7 +295,7 @@ fn sort(
         SortTarget::Create => number(|head| head.create_revision),
         SortTarget::Mod => sorted(&places, descend, |place| Ok(place.main)),
         SortTarget::Value => {
-            let mut budget = Budget::new();
+            let mut budget = Budget::of(values_max);
             sorted(&places, descend, |place| {
                 let value = source.record(*place)?.value.clone();
                 budget.take(size_of::<Bytes>() + value.len())?;
@@ -265,28 +316,33 @@ fn sorted<K: Ord>(
     Ok(all.into_iter().map(|(_, place)| place).collect())
 }
 
-/// A range as a whole, from the store, if it takes no more than so many bytes.
+/// A range as a whole, from the store, if it takes no more than that.
 pub(crate) fn range(
     store: &Arc<Store>,
     request: &RangeRequest,
-    bytes_max: usize,
+    most: Most,
 ) -> Result<RangeResponse, Error> {
-    if let Some(answer) = one(store, request)? {
+    if let Some(answer) = one(store, request, most.bytes)? {
         return Ok(answer);
     }
     let held = Held::new(store, request.revision)?;
-    // A pair takes more than its place does.
-    let plan = Plan::new(&held.source(), request, bytes_max / size_of::<Revision>())?;
-    plan.answer(&held.source(), request, held.current, &mut Budget::of(bytes_max))
+    let source = held.source_up_to(most.names);
+    let plan = Plan::new(&source, request, most)?;
+    plan.answer(&source, request, held.current, &mut Budget::of(most.bytes))
 }
 
 /// One key, the most frequent question: needs no pin.
-fn one(store: &Store, request: &RangeRequest) -> Result<Option<RangeResponse>, Error> {
+fn one(
+    store: &Store,
+    request: &RangeRequest,
+    bytes_max: usize,
+) -> Result<Option<RangeResponse>, Error> {
     let RangeRequest { key, range_end, revision, keys_only, count_only, .. } = request;
     if !range_end.is_empty() || has_filters(request) || *count_only {
         return Ok(None);
     }
-    let (current, record) = store.get_with_revision(mvcc::Kind::Key, key, *revision)?;
+    let (current, record) = store.get_up_to(mvcc::Kind::Key, key, *revision, bytes_max)?;
+    let record = record.transpose().map_err(|_| Refused::AnswerTooLarge)?;
     let mut kvs: Vec<_> = record.iter().map(|record| pair(record)).collect();
     if let Some(pair) = kvs.first_mut().filter(|_| *keys_only) {
         pair.value = Bytes::new();

@@ -21,7 +21,7 @@ use super::{
     Error,
     answer::pair,
     end,
-    range::{Held, PLACES_MAX, Plan, Source as _, has_filters},
+    range::{Held, Most, Plan, Source as _, has_filters},
 };
 
 /// Keys that are looked up at once.
@@ -57,7 +57,7 @@ impl Scan {
             request.sort_target() == SortTarget::Key && request.sort_order() != SortOrder::Descend;
         let keys_only = request.keys_only;
         if request.count_only || request.range_end.is_empty() || !by_key || has_filters(request) {
-            let Plan { places, more, total } = Plan::new(&held.source(), request, PLACES_MAX)?;
+            let Plan { places, more, total } = Plan::new(&held.source(), request, Most::WHOLE)?;
             let left = places.len() as u64;
             let walk = Walk::Places(Arc::new(places), 0);
             return Ok(Self { held, walk, keys_only, more, total, left });
@@ -108,12 +108,20 @@ impl Scan {
         Ok(pairs)
     }
 
+    /// Bytes that it holds in memory for itself: the places of its keys, if it needs them all.
+    pub fn bytes(&self) -> usize {
+        match &self.walk {
+            Walk::Keys { .. } => 0,
+            Walk::Places(places, _) => size_of_val(places.as_slice()),
+        }
+    }
+
     /// A way to know how many bytes all pairs that are left take in an encoded [`RangeResponse`],
     /// before they are read.
     ///
     /// [`RangeResponse`]: proto::etcdserverpb::RangeResponse
     pub fn measure(&self) -> Measure<'_> {
-        Measure { scan: self, walk: self.walk.clone(), bytes: 0 }
+        Measure { scan: self, walk: self.walk.clone(), sizes: Sizes::default() }
     }
 }
 
@@ -121,23 +129,34 @@ impl Scan {
 pub struct Measure<'a> {
     scan: &'a Scan,
     walk: Walk,
-    bytes: u64,
+    sizes: Sizes,
+}
+
+/// What [`Measure`] finds, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Of all pairs.
+    pub all: u64,
+    /// Of the largest one.
+    pub largest: usize,
 }
 
 impl Measure<'_> {
-    /// Looks at the next so many keys; the sum once all are done.
-    pub fn step(&mut self, keys: usize) -> Result<Option<u64>, Error> {
+    /// Looks at the next so many keys; the sizes once all are done.
+    pub fn step(&mut self, keys: usize) -> Result<Option<Sizes>, Error> {
         let held = &self.scan.held;
-        let (keys_only, bytes) = (self.scan.keys_only, &mut self.bytes);
+        let (keys_only, sizes) = (self.scan.keys_only, &mut self.sizes);
         let mut left = keys;
         self.walk.each(held, |place| {
             let (head, value_len) = held.store.head(place)?.ok_or(Refused::Compacted)?;
             let value_len = if keys_only { 0 } else { value_len };
-            *bytes += field_len(&head, value_len) as u64;
+            let bytes = field_len(&head, value_len);
+            sizes.all += bytes as u64;
+            sizes.largest = sizes.largest.max(bytes);
             left = left.saturating_sub(1);
             Ok(left > 0)
         })?;
-        Ok((left > 0).then_some(self.bytes))
+        Ok((left > 0).then_some(self.sizes))
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
     Error,
     answer::{Budget, header},
     compare,
-    range::{At, Held, PLACES_MAX, Plan, Source},
+    range::{At, Held, Most, Plan, Source},
     write::{First, delete_range_in, put_in},
 };
 use crate::lease::Leases;
@@ -45,17 +45,24 @@ pub(crate) fn txn(
     request: &TxnRequest,
 ) -> Result<TxnResponse, Error> {
     let path = Path::new(txn, request)?;
-    let mut run = Run { to: To::Write(txn, leases), path, budget: Budget::new() };
+    let most = Most::WHOLE;
+    let mut run = Run { to: To::Write(txn, leases), path, budget: Budget::new(), most };
     let answer = run.all(request)?;
     let revision = run.to.revision();
     Ok(TxnResponse { header: Some(header(revision)), ..answer })
 }
 
 /// Answers a transaction that [only reads](is_read_only), at one revision.
-pub(crate) fn read(store: &Arc<Store>, request: &TxnRequest) -> Result<TxnResponse, Error> {
+pub(crate) fn read(
+    store: &Arc<Store>,
+    request: &TxnRequest,
+    most: Most,
+) -> Result<TxnResponse, Error> {
     let held = Held::new(store, 0)?;
-    let path = Path::new(&held.source(), request)?;
-    let mut run = Run { to: To::Read(&held), path, budget: Budget::new() };
+    let source = held.source_up_to(most.names);
+    let path = Path::new(&source, request)?;
+    let most = Most { names: source.names_left(), ..most };
+    let mut run = Run { to: To::Read(&held), path, budget: Budget::of(most.bytes), most };
     let answer = run.all(request)?;
     Ok(TxnResponse { header: Some(header(held.current)), ..answer })
 }
@@ -134,6 +141,8 @@ struct Run<'t, 'w> {
     to: To<'t, 'w>,
     path: Path,
     budget: Budget,
+    /// Names: that are left.
+    most: Most,
 }
 
 impl Run<'_, '_> {
@@ -175,12 +184,13 @@ impl Run<'_, '_> {
             return Err(Refused::Compacted.into());
         }
         match &self.to {
-            To::Write(txn, _) if request.revision <= 0 => Plan::new(*txn, request, PLACES_MAX)?
+            To::Write(txn, _) if request.revision <= 0 => Plan::new(*txn, request, self.most)?
                 .answer(*txn, request, revision, &mut self.budget),
             To::Write(..) | To::Read(_) => {
                 let at = if request.revision > 0 { request.revision } else { before };
-                let source = At { store: self.to.store(), at };
-                let plan = Plan::new(&source, request, PLACES_MAX)?;
+                let source = At::new(self.to.store(), at, self.most.names);
+                let plan = Plan::new(&source, request, self.most)?;
+                self.most.names = source.names_left();
                 plan.answer(&source, request, revision, &mut self.budget)
             }
         }

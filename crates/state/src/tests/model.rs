@@ -19,7 +19,10 @@ use proto::{
 
 use self::tree::{Model, Watch, node_of, steps};
 use super::*;
-use crate::{Reply, kv};
+use crate::{
+    Reply,
+    kv::{self, Sizes},
+};
 
 #[derive(Clone, Debug)]
 enum Move {
@@ -238,9 +241,9 @@ impl Pair {
         assert_eq!(real, model, "{request:?}");
         let pieces = reader.scan(request).map_err(refused_read).map(|mut scan| {
             let mut measure = scan.measure();
-            let bytes = loop {
-                if let Some(bytes) = measure.step(2).unwrap() {
-                    break bytes;
+            let sizes = loop {
+                if let Some(sizes) = measure.step(2).unwrap() {
+                    break sizes;
                 }
             };
             let header = Some(v3::header(u64::try_from(scan.revision()).unwrap()));
@@ -254,7 +257,11 @@ impl Pair {
             assert_eq!(scan.next_pairs(20).unwrap(), []);
             let answer = RangeResponse { header, kvs, more, count };
             let pairs_alone = RangeResponse { kvs: answer.kvs.clone(), ..RangeResponse::default() };
-            assert_eq!(bytes, pairs_alone.encoded_len() as u64);
+            let largest = answer.kvs.iter().map(|pair| {
+                RangeResponse { kvs: vec![pair.clone()], ..RangeResponse::default() }.encoded_len()
+            });
+            let largest = largest.max().unwrap_or(0);
+            assert_eq!(sizes, Sizes { all: pairs_alone.encoded_len() as u64, largest });
             answer
         });
         assert_eq!(pieces, model, "{request:?}");

@@ -1,0 +1,127 @@
+//! How far reads go, and how large answers become.
+
+use std::sync::atomic::Ordering;
+
+use base::limits::{ANSWER_BYTES_MAX, ANSWER_SMALL_BYTES_MAX, ANSWER_SMALL_NAMES_MAX};
+use mvcc::store::Larger;
+use proto::etcdserverpb::{Compare, RangeRequest};
+
+use super::*;
+use crate::kv::{self, Most};
+
+fn range(from: &str, to: &str) -> RangeRequest {
+    RangeRequest {
+        key: Bytes::copy_from_slice(from.as_bytes()),
+        range_end: Bytes::copy_from_slice(to.as_bytes()),
+        ..RangeRequest::default()
+    }
+}
+
+/// Three small keys, a large one, and many without values.
+fn fixture() -> Fixture {
+    let mut fixture = Fixture::new();
+    for key in ["/a", "/b", "/c"] {
+        fixture.put(key.as_bytes(), "small");
+    }
+    fixture.put(b"/large", &"x".repeat(ANSWER_SMALL_BYTES_MAX + 1));
+    for number in 0..=ANSWER_SMALL_NAMES_MAX {
+        fixture.put(format!("n{number:05}").as_bytes(), "");
+    }
+    fixture
+}
+
+#[track_caller]
+fn is_too_large<T: std::fmt::Debug>(read: impl Into<Result<T, kv::Error>>) {
+    let read = read.into();
+    assert!(matches!(read, Err(kv::Error::Refused(Refused::AnswerTooLarge))), "{read:?}");
+}
+
+#[test]
+fn a_small_read_ends_where_it_would_be_a_large_one() {
+    let fixture = fixture();
+    let reader = fixture.state.reader();
+    let small = |request: &RangeRequest| reader.range_up_to(request, Most::SMALL);
+    assert_eq!(small(&range("/a", "/d")).unwrap().kvs.len(), 3);
+    is_too_large(small(&range("/large", "")));
+    is_too_large(small(&range("/a", "/z")));
+    // Names count, whether they are told or not, and whether they live or not.
+    let count = RangeRequest { count_only: true, ..range("n", "o") };
+    is_too_large(small(&count));
+    assert_eq!(small(&RangeRequest { key: "n00001".into(), ..count }).unwrap().count, 1_000);
+    // One by value reads them all.
+    let by_value = RangeRequest { sort_target: 4, sort_order: 1, ..range("/a", "/z") };
+    is_too_large(small(&RangeRequest { keys_only: true, limit: 1, ..by_value }));
+
+    let read = |ranges: &[RangeRequest]| {
+        let ranges = ranges
+            .iter()
+            .map(|range| RequestOp { request: Some(Request::RequestRange(range.clone())) });
+        let request = TxnRequest { success: ranges.collect(), ..TxnRequest::default() };
+        reader.txn_up_to(&request, Most::SMALL)
+    };
+    assert_eq!(read(&[range("/a", "/d"), range("/b", "")]).unwrap().responses.len(), 2);
+    is_too_large(read(&[range("/a", ""), range("/large", "")]));
+    let half = RangeRequest { count_only: true, ..range("n", "n00600") };
+    read(std::slice::from_ref(&half)).unwrap();
+    is_too_large(read(&[half.clone(), half]));
+    let compare = Compare { key: "n".into(), range_end: "o".into(), ..Compare::default() };
+    let request = TxnRequest { compare: vec![compare], ..TxnRequest::default() };
+    is_too_large(reader.txn_up_to(&request, Most::SMALL));
+    reader.txn(&request).unwrap();
+}
+
+#[test]
+fn a_node_with_a_large_value_is_not_read_unless_it_is_asked_for() {
+    let fixture = fixture();
+    let reader = fixture.state.reader();
+    let get = |path: &'static str, most| reader.get_up_to(&path.into(), false, most).unwrap();
+    let most = ANSWER_SMALL_BYTES_MAX;
+    assert!(get("/a", most).is_ok());
+    assert!(get("/", most).is_ok());
+    assert_eq!(get("/large", most).unwrap_err(), Larger(most + 1));
+    assert!(get("/large", most + 1).is_ok());
+    let counted = reader.key_stats().gets_success.load(Ordering::Relaxed);
+    assert_eq!(counted, 3, "who asks again is counted once");
+}
+
+#[test]
+fn how_large_an_answer_becomes_is_known_before() {
+    let mut fixture = fixture();
+    let large = ANSWER_SMALL_BYTES_MAX + 1;
+    let check = |fixture: &Fixture, op: Op, least: usize, most: usize| {
+        let bytes = fixture.state.reader().answer_bytes(&op, usize::MAX).unwrap();
+        assert!((least..=most).contains(&bytes), "{op:?}: {bytes}");
+    };
+    let delete = |prev_kv| DeleteRangeRequest { prev_kv, ..delete(b"/", b"0") };
+    let read = |request| Request::RequestRange(request);
+    check(&fixture, Op::Put(put(b"/large", "")), 0, 0);
+    check(
+        &fixture,
+        Op::Put(PutRequest { prev_kv: true, ..put(b"/large", "") }),
+        large,
+        large + 500,
+    );
+    check(&fixture, Op::DeleteRange(delete(false)), 0, 0);
+    check(&fixture, Op::DeleteRange(delete(true)), large, large + 1_000);
+    check(&fixture, Op::Keys(set("/large", "12345")), large + 5, large + 500);
+    check(&fixture, Op::Keys(set("/none", "12345")), 5, 500);
+    check(&fixture, txn(vec![read(range("/a", "/d")); 2]), 6 * 5, 2_000);
+    let deletes = txn(vec![Request::RequestDeleteRange(delete(true)); 2]);
+    check(&fixture, deletes.clone(), 2 * large, 2 * large + 2_000);
+    let Op::Txn(nested) = deletes else { unreachable!() };
+    check(&fixture, txn(vec![Request::RequestTxn(nested)]), 2 * large, 2 * large + 2_000);
+    let counts = RangeRequest { count_only: true, ..range("n", "o") };
+    let limited = RangeRequest { limit: 2, ..range("/a", "0") };
+    check(&fixture, txn(vec![read(counts.clone()), read(limited)]), 10, 1_000);
+    let keys = RangeRequest { keys_only: true, ..range("/", "0") };
+    check(&fixture, txn(vec![read(keys)]), 10, 1_000);
+    // Not here: too many names.
+    let reader = fixture.state.reader();
+    is_too_large(reader.answer_bytes(&txn(vec![read(counts)]), ANSWER_SMALL_NAMES_MAX));
+    // Nobody gets more than that.
+    for number in 0..70 {
+        fixture.put(format!("m{number}").as_bytes(), &"x".repeat(1 << 20));
+    }
+    let most = ANSWER_BYTES_MAX;
+    check(&fixture, txn(vec![read(range("m", "n"))]), most, most);
+}
