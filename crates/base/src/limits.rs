@@ -41,6 +41,9 @@ pub const COMMITTED_BYTES_PER_STEP_MAX: u64 = 4 << 20;
 /// A follower acknowledges no entries while so much of what is committed has not reached its keyspace's
 /// file: then the leader sends it no more.
 pub const FOLLOWER_BACKLOG_BYTES_MAX: usize = 16 << 20;
+/// What a leader keeps in files of what members that lag still need; about as much as a keyspace: who
+/// needs more is as well served by a snapshot.
+pub const CATCH_UP_BYTES_MAX: u64 = 1 << 30;
 /// Table changes that wait in memory for the flusher.
 pub const TAIL_BYTES_MAX: usize = 64 << 20;
 /// The flusher writes once the tail holds so much, or after [`FLUSH_INTERVAL`].

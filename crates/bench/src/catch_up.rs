@@ -34,6 +34,9 @@ pub(crate) struct Options {
     /// Of the values that are written then.
     #[arg(long, default_value_t = 4096)]
     value_bytes: usize,
+    /// Of the values of the load before and meanwhile.
+    #[arg(long, default_value_t = 256)]
+    load_value_bytes: usize,
     /// Of the measurements before and after.
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
@@ -94,7 +97,7 @@ fn round(options: &Options) -> anyhow::Result<Round> {
         endpoint: servers.get(leader).context("a leader")?.endpoint,
         verb: Verb::Put,
         connections: 64,
-        value_bytes: 256,
+        value_bytes: options.load_value_bytes,
         keys: 1_000,
         key_bytes: 0,
         ttl: None,

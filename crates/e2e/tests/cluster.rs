@@ -1,6 +1,7 @@
 //! Three members and more, through the real binaries: what goes on when some of them do not.
 
 use std::{
+    fs,
     sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     time::{Duration, Instant},
 };
@@ -172,10 +173,35 @@ fn a_member_that_lost_its_data_must_not_begin_anew_under_its_id() {
     let lost = &mut cluster.members[2];
     lost.allow("already been bootstrapped");
     lost.kill();
-    std::fs::remove_dir_all(lost.data_dir()).unwrap();
+    fs::remove_dir_all(lost.data_dir()).unwrap();
     lost.launch();
     assert_eq!(lost.reap(PATIENCE).code(), Some(1));
     assert!(lost.log().contains("has already been bootstrapped"), "{}", lost.log().text());
+}
+
+/// Whether a leader has files with what others lack.
+fn keeps_entries(leader: &Member) -> bool {
+    let names = fs::read_dir(leader.data_dir().join("member")).unwrap();
+    names
+        .into_iter()
+        .any(|name| name.unwrap().file_name().to_string_lossy().starts_with("catch-up"))
+}
+
+#[test]
+fn a_member_that_stood_still_for_a_moment_is_sent_no_snapshot() {
+    let flags = ["--snapshot-catchup-entries=20", "--snapshot-count=50"];
+    let mut cluster = Cluster::start_with(3, &flags);
+    let leader = cluster.leader();
+    let away = (leader + 1) % 3;
+    cluster.agree();
+    cluster.members[away].signal(nix::sys::signal::Signal::SIGSTOP);
+    for number in 0..200 {
+        cluster.members[leader].put(&format!("/k/{number}"), &"v".repeat(2_000));
+    }
+    assert!(keeps_entries(&cluster.members[leader]));
+    cluster.members[away].signal(nix::sys::signal::Signal::SIGCONT);
+    cluster.agree();
+    assert!(!cluster.members[away].log().contains("taking in a snapshot"));
 }
 
 #[test]
@@ -195,6 +221,9 @@ fn a_member_that_was_away_for_long_gets_a_snapshot_and_its_watchers_miss_nothing
     for number in 0..200 {
         cluster.members[leader].put(&format!("/k/{number}"), &"v".repeat(2_000));
     }
+    // For so long its leader keeps what it lacks.
+    let forgets = || (!keeps_entries(&cluster.members[leader])).then_some(());
+    eventually(PATIENCE, "the leader keeps nothing for it", forgets);
     cluster.members[away].signal(nix::sys::signal::Signal::SIGCONT);
     cluster.agree();
     assert!(cluster.members[away].log().contains("the keyspace is that of the snapshot now"));

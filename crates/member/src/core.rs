@@ -3,6 +3,7 @@
 mod duties;
 mod effects;
 mod farewell;
+mod holds;
 mod peers;
 mod reads;
 mod silence;
@@ -57,9 +58,11 @@ pub struct Config {
     /// What leases get beyond their time when this member begins to lead (etcd: an election timeout):
     /// nobody could keep them before.
     pub lease_grace: Duration,
-    /// Applied entries that stay in memory for followers that lag: who needs older ones is sent a
-    /// snapshot (etcd: 5,000).
+    /// Applied entries that stay in memory, of 4 MB at most (etcd: 5,000, of any size).
     pub catch_up_entries: u64,
+    /// Bytes of older ones that a leader keeps in files, for followers that lag or are being sent a
+    /// snapshot. Who needs still older ones is sent a snapshot.
+    pub catch_up_bytes: u64,
 }
 
 /// Something after which this member must not go on.
@@ -105,8 +108,8 @@ pub struct Core {
     handed_out: u64,
     reads: reads::Reads,
     duties: duties::Duties,
-    /// Followers that are being sent snapshots, or catch up after one.
-    holds: BTreeMap<MemberId, snapshots::Hold>,
+    /// What is kept for each follower, while this member leads.
+    holds: BTreeMap<MemberId, holds::Hold>,
     /// This follower's keyspace does not keep up with its log.
     lags: bool,
     /// What it would have acknowledged meanwhile, to each leader most.
@@ -369,6 +372,7 @@ impl Core {
             self.leave();
         }
         self.node.advance_apply_to(applied.index.0);
+        self.keep_what_is_needed();
         self.node.mut_store().applied(applied.index.0);
         self.duties.applied(applied.index.0);
         if gone.contains(&self.node.raft.leader_id) {

@@ -202,7 +202,7 @@ pub fn open(
     append_committed(&mut wal, &mut log, additions)?;
     let mut window = window(log, &applier, applied);
     let path = paths.catch_up();
-    let spool = Spool::new(Arc::clone(disk), &path);
+    let spool = Spool::new(Arc::clone(disk), &path, options.core.catch_up_bytes);
     window.spool_to(spool.map_err(|source| OpenError::Io { path, source })?);
     let mut core = Core::new(identity.member, options.core.clone(), window, applied)?;
     if applier.state().reader().is_removed(identity.member) {

@@ -1,11 +1,12 @@
-//! Applied entries that followers will need after the snapshot that they are being sent, in a file:
-//! what is written meanwhile must not fill the leader's memory.
+//! Applied entries that followers still need and that are not in memory any more, in files: those
+//! who lag, and those who are being sent a snapshot, must not fill the leader's memory.
 //!
-//! Nothing is promised here, and nothing outlives the run. Where the disk fails, or the file has
-//! grown too large, the entries are gone, and the follower needs another snapshot.
+//! Nothing is promised here, and nothing outlives the run. Where the disk fails, all entries are
+//! gone, and where the files would grow too large, the oldest: the follower needs a snapshot.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque, btree_map},
+    ffi::OsStr,
     io,
     path::{Path, PathBuf},
     sync::{
@@ -21,8 +22,9 @@ use raft::{GetEntriesContext, eraftpb::Entry};
 
 /// Entries are gathered up to so many bytes, and then written and later read as one.
 const BLOCK_BYTES: usize = 64 << 10;
-/// Of the whole file.
-const FILE_BYTES_MAX: u64 = 1 << 30;
+/// Of so many files each is a part of what the spool may hold; it goes once nobody needs what is in
+/// it. One that is hardly ever empty, and so never begins anew, must not grow all the same.
+const FILES: u64 = 16;
 /// What is read of it in a tick: so much at least, and so many times what was added in the last one.
 /// A follower comes nearer, and clients notice little of it.
 const READ_BYTES_PER_TICK: u64 = 1 << 20;
@@ -35,12 +37,17 @@ const WAITING_MAX: usize = 64;
 pub(crate) struct Spool {
     disk: Arc<dyn Disk>,
     path: PathBuf,
-    /// `None` while nothing is in it.
-    file: Option<Arc<dyn File>>,
-    /// What is in the file.
+    /// What it holds at most.
+    bytes_max: u64,
+    /// By their numbers; none while nothing is in them.
+    files: BTreeMap<u64, Arc<dyn File>>,
+    /// What is in the files.
     blocks: VecDeque<Block>,
-    /// Where the next block goes.
+    /// Where the next block goes, as if all files were one; each block lies in the file in which it
+    /// begins.
     end: u64,
+    /// It was said that the oldest entries had to go.
+    overflowed: bool,
     /// The block that is being gathered, and its entries.
     open: Block,
     gathered: Vec<u8>,
@@ -77,17 +84,22 @@ impl Block {
 }
 
 impl Spool {
-    /// With its file at this path. One that a former run has left there goes.
-    pub(crate) fn new(disk: Arc<dyn Disk>, path: &Path) -> io::Result<Self> {
-        if disk.exists(path)? {
-            disk.remove(path)?;
+    /// With files whose names begin with this path, for so many bytes. Those that a former run has
+    /// left there go.
+    pub(crate) fn new(disk: Arc<dyn Disk>, path: &Path, bytes_max: u64) -> io::Result<Self> {
+        if let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(OsStr::to_str)) {
+            for found in disk.list(dir)?.iter().filter(|found| found.starts_with(name)) {
+                disk.remove(&dir.join(found))?;
+            }
         }
         Ok(Self {
             disk,
             path: path.to_path_buf(),
-            file: None,
+            bytes_max: bytes_max.max(FILES),
+            files: BTreeMap::new(),
             blocks: VecDeque::new(),
             end: 0,
+            overflowed: false,
             open: Block::default(),
             gathered: Vec::new(),
             failed: AtomicBool::new(false),
@@ -131,7 +143,7 @@ impl Spool {
         if self.failed.load(Relaxed) {
             return;
         }
-        let is_full = self.gathered.len() >= BLOCK_BYTES || self.open.term != entry.term;
+        let is_full = self.gathered.len() >= self.block_bytes() || self.open.term != entry.term;
         if is_full && let Err(error) = self.write() {
             return self.fail(&error);
         }
@@ -152,20 +164,63 @@ impl Spool {
             return Ok(());
         }
         let bytes = self.gathered.len();
-        if self.end + bytes as u64 > FILE_BYTES_MAX {
-            return Err(io::Error::other(format!("it would exceed {FILE_BYTES_MAX} bytes")));
-        }
-        let file = match &self.file {
-            Some(file) => file,
-            None => self.file.insert(self.disk.open(&self.path, Open::Create)?),
+        self.make_room(bytes as u64);
+        let (number, at) = self.place(self.end);
+        let file = match self.files.entry(number) {
+            btree_map::Entry::Occupied(file) => file.into_mut(),
+            btree_map::Entry::Vacant(none) => {
+                none.insert(self.disk.open(&named(&self.path, number), Open::Create)?)
+            }
         };
-        file.write_at(&self.gathered, self.end)?;
+        file.write_at(&self.gathered, at)?;
         let crc = crc32c::crc32c(&self.gathered);
         self.blocks.push_back(Block { at: self.end, bytes, crc, ..self.open });
         self.end += bytes as u64;
         self.open = Block::default();
         self.gathered.clear();
         Ok(())
+    }
+
+    fn block_bytes(&self) -> usize {
+        usize::try_from(self.file_bytes()).map_or(BLOCK_BYTES, |bytes| BLOCK_BYTES.min(bytes))
+    }
+
+    fn file_bytes(&self) -> u64 {
+        self.bytes_max / FILES
+    }
+
+    /// In which file that is, and where.
+    fn place(&self, at: u64) -> (u64, u64) {
+        (at / self.file_bytes(), at % self.file_bytes())
+    }
+
+    /// Lets the oldest entries go, where these bytes would be too much, and the files of which nothing
+    /// is needed.
+    fn make_room(&mut self, bytes: u64) {
+        while let Some(first) = self.blocks.front()
+            && self.end + bytes - first.at > self.bytes_max
+        {
+            self.blocks.pop_front();
+            if !std::mem::replace(&mut self.overflowed, true) {
+                let (path, max) = (self.path.display(), self.bytes_max);
+                tracing::warn!(
+                    "{path}: members that lag need more than {max} bytes of what was written: the \
+                     oldest is not kept any more, and they may need a snapshot"
+                );
+            }
+        }
+        let needed = self.blocks.front().map_or(self.end, |block| block.at);
+        let (needed, _) = self.place(needed);
+        while let Some(file) = self.files.first_entry().filter(|file| *file.key() < needed) {
+            let (number, _) = file.remove_entry();
+            self.remove(number);
+        }
+    }
+
+    fn remove(&self, number: u64) {
+        if let Err(error) = self.disk.remove(&named(&self.path, number)) {
+            self.complain(&error);
+        }
     }
 
     /// The term of an entry that is here, or was the last before.
@@ -201,8 +256,9 @@ impl Spool {
             &*self.gathered
         } else {
             encoded.resize(block.bytes, 0);
-            let file = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
-            file.read_exact_at(&mut encoded, block.at)?;
+            let (number, at) = self.place(block.at);
+            let file = self.files.get(&number).ok_or(io::ErrorKind::NotFound)?;
+            file.read_exact_at(&mut encoded, at)?;
             if crc32c::crc32c(&encoded) != block.crc {
                 return Err(io::Error::other("it has not what was written"));
             }
@@ -242,12 +298,10 @@ impl Spool {
     pub(crate) fn clear(&mut self) {
         self.blocks.clear();
         self.gathered = Vec::new();
-        (self.open, self.end) = (Block::default(), 0);
+        (self.open, self.end, self.overflowed) = (Block::default(), 0, false);
         self.failed.store(false, Relaxed);
-        if self.file.take().is_some()
-            && let Err(error) = self.disk.remove(&self.path)
-        {
-            self.complain(&error);
+        for number in std::mem::take(&mut self.files).into_keys() {
+            self.remove(number);
         }
     }
 
@@ -259,10 +313,14 @@ impl Spool {
     fn complain(&self, error: &io::Error) {
         let path = self.path.display();
         tracing::warn!(
-            "{path}: {error}: what is written while a member is sent a snapshot is not kept, and it \
-             may need another one"
+            "{path}: {error}: what members that lag still need is not kept, and they may need a \
+             snapshot"
         );
     }
+}
+
+fn named(path: &Path, number: u64) -> PathBuf {
+    path.with_extension(number.to_string())
 }
 
 #[cfg(test)]
@@ -271,8 +329,14 @@ mod tests {
 
     use super::*;
 
+    const MAX: u64 = 1 << 30;
+
+    fn files(disk: &MemDisk) -> Vec<String> {
+        disk.list(Path::new("/")).unwrap()
+    }
+
     fn spool(disk: &MemDisk) -> Spool {
-        Spool::new(Arc::new(disk.clone()), Path::new("/catch-up")).unwrap()
+        Spool::new(Arc::new(disk.clone()), Path::new("/catch-up"), MAX).unwrap()
     }
 
     fn entry(index: u64, term: u64, bytes: usize) -> Entry {
@@ -312,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_needs_goes_and_the_file_with_the_last() {
+    fn what_nobody_needs_goes_and_the_last_file_with_it() {
         let disk = MemDisk::new(1);
         let mut spool = spool(&disk);
         (1..=200).for_each(|index| spool.push(1, &entry(index, 1, 1_000)));
@@ -320,12 +384,45 @@ mod tests {
         let first = spool.first().unwrap();
         assert!((2..=100).contains(&first), "{first}");
         assert_eq!(all(&spool, 100, 201, 10_000).len(), 101);
-        assert!(disk.exists(Path::new("/catch-up")).unwrap());
+        assert_eq!(files(&disk), ["catch-up.0"]);
         spool.forget_before(201);
         assert_eq!(spool.first(), None);
-        assert!(!disk.exists(Path::new("/catch-up")).unwrap());
+        assert!(files(&disk).is_empty());
         spool.push(1, &entry(300, 2, 10));
         assert_eq!((spool.first(), spool.term(300)), (Some(300), Some(2)));
+    }
+
+    /// So it is where one follower lags for ever, if only a little.
+    #[test]
+    fn files_go_of_which_nothing_is_needed() {
+        let disk = MemDisk::new(1);
+        let mut spool = Spool::new(Arc::new(disk.clone()), Path::new("/up"), 16 << 10).unwrap();
+        for index in 1..=1_000 {
+            spool.push(1, &entry(index, 1, 100));
+            spool.forget_before(index.saturating_sub(20));
+            assert!(spool.first() <= Some(index.saturating_sub(20).max(1)), "what is needed stays");
+            assert!(files(&disk).len() <= 4, "{:?}", files(&disk));
+        }
+        assert!(spool.end > 5 * spool.bytes_max && !spool.overflowed);
+        assert_eq!(all(&spool, 980, 1_001, 1_000).len(), 21);
+    }
+
+    #[test]
+    fn the_oldest_go_where_it_would_be_too_much() {
+        let disk = MemDisk::new(1);
+        let mut spool = Spool::new(Arc::new(disk.clone()), Path::new("/up"), 16 << 10).unwrap();
+        for index in 1..=1_000 {
+            spool.push(index.min(2) - 1, &entry(index, 1, 100));
+            let names = files(&disk);
+            assert!(names.len() as u64 <= FILES + 1, "{names:?}");
+        }
+        let first = spool.first().unwrap();
+        assert!((840..900).contains(&first), "{first}");
+        assert_eq!(all(&spool, first, 1_001, 1_000).len() as u64, 1_001 - first);
+        assert_eq!((spool.term(first - 1), spool.term(first - 2)), (Some(1), None));
+        assert_eq!(spool.read(first - 1, 1_001, 100), None);
+        spool.clear();
+        assert!(files(&disk).is_empty());
     }
 
     #[test]
@@ -333,7 +430,7 @@ mod tests {
         let disk = MemDisk::new(1);
         let mut spool = spool(&disk);
         (1..=200).for_each(|index| spool.push(1, &entry(index, 1, 1_000)));
-        spool.file.as_ref().unwrap().write_at(&[7], 500).unwrap();
+        spool.files[&0].write_at(&[7], 500).unwrap();
         assert_eq!(spool.read(1, 10, 100), None);
         assert_eq!((spool.first(), spool.term(150)), (None, None));
         spool.push(1, &entry(201, 1, 10));
@@ -367,10 +464,10 @@ mod tests {
         let disk = MemDisk::new(1);
         let mut old = spool(&disk);
         (1..=200).for_each(|index| old.push(1, &entry(index, 1, 1_000)));
-        assert!(disk.exists(Path::new("/catch-up")).unwrap());
+        assert_eq!(files(&disk), ["catch-up.0"]);
         drop(old);
         let new = spool(&disk);
-        assert!(!disk.exists(Path::new("/catch-up")).unwrap());
+        assert!(files(&disk).is_empty());
         assert_eq!(new.first(), None);
     }
 }

@@ -29,6 +29,7 @@ pub(crate) fn options() -> Options {
             compacts: true,
             lease_grace: std::time::Duration::from_secs(1),
             catch_up_entries: 5_000,
+            catch_up_bytes: base::limits::CATCH_UP_BYTES_MAX,
         },
         force_new_cluster: false,
         peer_urls: vec!["http://own:2380".to_owned()],

@@ -1,8 +1,7 @@
 //! The newest part of the raft log in memory: where raft reads entries.
 //!
 //! Holds every entry that is not applied yet, and some that are, for followers that lag a little.
-//! What follows a snapshot that is being sent goes on into a file. Whoever needs older ones needs a
-//! snapshot.
+//! What followers need beyond that goes on into files. Whoever needs older ones needs a snapshot.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -33,7 +32,7 @@ pub(crate) struct Window {
     applied_bytes: usize,
     /// Applied entries that stay.
     kept: u64,
-    /// Behind it stands what followers need that are being sent a snapshot of this entry.
+    /// Behind this entry stands what followers need.
     held: Option<u64>,
     /// What of that is not in memory any more: it ends with `before`, unless it is empty.
     spool: Option<Spool>,
@@ -103,7 +102,7 @@ impl Window {
         }
     }
 
-    /// Puts an entry into the file that leaves memory, if followers need it.
+    /// Puts an entry into the files that leaves memory, if followers need it.
     fn spool(&mut self, term_before: u64, gone: &Entry) {
         let (Some(spool), Some(held)) = (&mut self.spool, self.held) else { return };
         let follows = spool.first().is_some() || gone.index == held.max(self.floor.max(1) - 1) + 1;
@@ -124,7 +123,8 @@ impl Window {
         self.kept = entries;
     }
 
-    /// Keeps what follows this entry, for those who are being sent a snapshot of it.
+    /// Keeps what follows this entry, for followers that need it: in memory as long as it would stay
+    /// there anyway, then in files. To be told before entries are applied.
     pub(crate) fn hold(&mut self, index: Option<u64>) {
         self.held = index;
         match (&mut self.spool, index) {
@@ -306,16 +306,17 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_a_snapshot_that_is_being_sent_stays_in_a_file() {
+    fn what_followers_need_stays_in_files() {
         let disk = base::disk::MemDisk::new(1);
         let path = std::path::Path::new("/catch-up");
-        let exists = || base::Disk::exists(&disk, path).unwrap();
+        let files = || base::Disk::list(&disk, path.parent().unwrap()).unwrap();
         let mut window = window(40_000, 100);
-        window.spool_to(Spool::new(std::sync::Arc::new(disk.clone()), path).unwrap());
+        window.spool_to(Spool::new(std::sync::Arc::new(disk.clone()), path, 1 << 30).unwrap());
         window.applied(10_000);
         window.hold(Some(9_000));
         window.applied(40_000);
         assert!(window.entries.len() <= 5_001, "{}", window.entries.len());
+        assert!(!files().is_empty());
         assert_eq!(window.first_index(), Ok(9_001));
         assert_eq!((window.term(9_000), window.term(20_000)), (Ok(1), Ok(1)));
         assert_eq!(window.term(8_999), Err(Error::Store(StorageError::Compacted)));
@@ -335,7 +336,7 @@ mod tests {
         );
         window.hold(None);
         assert_eq!(window.first_index(), Ok(39_000));
-        assert!(!exists(), "nothing is left");
+        assert!(files().is_empty(), "nothing is left");
     }
 
     #[test]

@@ -47,6 +47,18 @@ impl Identity {
         ]
     }
 
+    /// The headers of a refusal: it is a word of this cluster.
+    pub(crate) fn signature(&self) -> [(&'static str, String); 2] {
+        [(CLUSTER, self.cluster.to_string()), (FROM, self.member.to_string())]
+    }
+
+    /// Whether an answer with these headers is a member's of this cluster, and not of whoever else
+    /// listens there.
+    pub(crate) fn has_signed(&self, headers: &HeaderMap) -> bool {
+        let is_ours = |value: &HeaderValue| value == self.cluster.to_string().as_str();
+        headers.contains_key(FROM) && headers.get(CLUSTER).is_some_and(is_ours)
+    }
+
     /// What version whoever speaks says to have.
     pub fn version(headers: &HeaderMap) -> &str {
         headers.get(VERSION).and_then(|version| version.to_str().ok()).unwrap_or_default()

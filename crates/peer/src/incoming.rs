@@ -28,8 +28,9 @@ use crate::{
 /// Pings come every second: whoever is silent for so long is gone. What is heard from it after all
 /// may be writes whose clients were told that they took too long, and is not listened to.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
-/// More streams than any cluster has.
-const STREAMS_MAX: usize = 256;
+/// Of those who are no members as far as this one knows: it may not have heard of them yet. A member
+/// has one stream of each kind, whatever strangers do.
+const STRANGERS_STREAMS_MAX: usize = 32;
 
 /// Answers a request for a stream.
 pub(crate) fn answer(inner: &Arc<Inner>, request: Request<Incoming>) -> Response<Bytes> {
@@ -41,7 +42,13 @@ pub(crate) fn answer(inner: &Arc<Inner>, request: Request<Incoming>) -> Response
                 let status = status.as_u16();
                 tracing::warn!(status, times, "refused a stream of a peer: {text}");
             }
-            plain(status, format!("{text}\n").into())
+            let mut response = plain(status, format!("{text}\n").into());
+            for (name, value) in inner.identity.signature() {
+                if let Ok(value) = HeaderValue::try_from(value) {
+                    response.headers_mut().insert(name, value);
+                }
+            }
+            response
         }
     }
 }
@@ -64,10 +71,13 @@ fn accept(inner: &Arc<Inner>, request: Request<Incoming>) -> Result<Response<Byt
         let text = format!("member {from} does not speak {PROTOCOL}: it is no member of ours");
         return Err(Refusal { status: StatusCode::UPGRADE_REQUIRED, text });
     }
+    // Held meanwhile, as by whoever cuts off those who are gone.
+    let peers = inner.peers.read();
     let mut streams = inner.incoming.lock();
     streams.retain(|_, stream| !stream.is_finished());
-    if streams.len() >= STREAMS_MAX {
-        return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "too many streams are open"));
+    let strangers = streams.keys().filter(|(id, _)| !peers.contains_key(id)).count();
+    if !peers.contains_key(&from) && strangers >= STRANGERS_STREAMS_MAX {
+        return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "too many strangers have streams"));
     }
     let task = tokio::spawn(serve(Arc::clone(inner), from, lane, request));
     if let Some(older) = streams.insert((from, lane), task.abort_handle()) {

@@ -112,9 +112,11 @@ async fn handshake(
         return Ok(TokioIo::new(upgraded));
     }
     let status = response.status();
+    let is_ours = inner.identity.has_signed(response.headers());
     let body = Limited::new(response.into_body(), REFUSAL_BYTES_MAX).collect().await;
     let text = body.map(Collected::to_bytes).unwrap_or_default();
-    if status == StatusCode::GONE {
+    // Who believes this leaves for good.
+    if status == StatusCode::GONE && is_ours {
         inner.inbound.removed(peer.id);
     }
     Err(format!("it refuses: {} ({status})", String::from_utf8_lossy(&text).trim()))

@@ -100,7 +100,7 @@ pub(crate) struct Inner {
     pub(crate) dialer: Dialer,
     pub(crate) clock: Arc<dyn Clock>,
     runtime: runtime::Handle,
-    peers: RwLock<BTreeMap<MemberId, Arc<Peer>>>,
+    pub(crate) peers: RwLock<BTreeMap<MemberId, Arc<Peer>>>,
     /// The streams that are open to this member; a newer one of the same lane ends the older.
     pub(crate) incoming: Mutex<BTreeMap<(MemberId, Option<Lane>), AbortHandle>>,
     /// What was said of streams that are refused, which are tried again every second.

@@ -4,13 +4,14 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use base::{ClusterId, MemberId, OsClock, version};
 use bytes::Bytes;
+use http::Response;
 use http_body_util::Full;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     runtime,
     sync::mpsc,
     task::JoinHandle,
@@ -187,6 +188,71 @@ async fn strangers_are_refused() {
     assert_eq!(gone.heard.removed.lock()[0], MemberId(1));
     assert!(stranger.heard.removed.lock().is_empty());
     assert!(one.heard.received.lock().is_empty());
+}
+
+/// Answers everything like this.
+async fn answer_all(listener: TcpListener, head: &'static str) {
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let service = service_fn(move |_| async move {
+            let mut answer = Response::builder().status(410);
+            for line in head.lines() {
+                let (name, value) = line.split_once(": ").unwrap();
+                answer = answer.header(name, value);
+            }
+            Ok::<_, std::convert::Infallible>(answer.body(Full::new(Bytes::from("gone"))).unwrap())
+        });
+        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+    }
+}
+
+#[tokio::test]
+async fn that_it_was_removed_a_member_believes_its_own_cluster_only() {
+    for (head, believed) in [
+        ("", false),
+        ("x-etcd-cluster-id: 8\nx-server-from: 1", false),
+        ("x-etcd-cluster-id: 9", false),
+        ("x-etcd-cluster-id: 9\nx-server-from: 1", true),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let other = tokio::spawn(answer_all(listener, head));
+        let two = Member::start(2, 9, "127.0.0.1:0").await;
+        two.knows(1, &[&address]);
+        until("it is told", || *two.heard.unreachable.lock() > 2).await;
+        assert_eq!(!two.heard.removed.lock().is_empty(), believed, "{head:?}");
+        other.abort();
+        two.stop();
+    }
+}
+
+#[tokio::test]
+async fn however_many_strangers_have_streams_a_member_gets_its_own() {
+    let one = Member::start(1, 9, "127.0.0.1:0").await;
+    let two = Member::start(2, 9, "127.0.0.1:0").await;
+    one.knows(2, &[&two.address]);
+    let mut strangers = Vec::new();
+    let mut open = 0;
+    // More than any port takes of them.
+    for id in 100..400_u64 {
+        let mut stranger = TcpStream::connect(&one.address).await.unwrap();
+        let them = Identity { cluster: ClusterId(9), member: MemberId(id) };
+        let headers = them.headers(MemberId(1)).map(|(name, value)| format!("{name}: {value}\r\n"));
+        let request = format!(
+            "GET /raft/stream/message HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\n\
+             upgrade: retcd-raft/1\r\n{}\r\n",
+            headers.concat()
+        );
+        stranger.write_all(request.as_bytes()).await.unwrap();
+        let mut status = [0; 12];
+        stranger.read_exact(&mut status).await.unwrap();
+        open += usize::from(status == *b"HTTP/1.1 101");
+        strangers.push(stranger);
+    }
+    assert!((1..=100).contains(&open), "{open} of 300 strangers were let in");
+    two.knows(1, &[&one.address]);
+    until("the member is let in", || two.peers.status()[0].active_since.is_some()).await;
+    assert_eq!(*two.heard.unreachable.lock(), 0, "only once strangers had gone");
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use std::{
     },
 };
 
-use base::{Clock, Disk, MemberId, version};
+use base::{Clock, Disk, MemberId, limits, version};
 use member::{OpenError, Opened, Options, Paths};
 use parking_lot::Mutex;
 use state::membership::bootstrap_member_id;
@@ -130,6 +130,7 @@ fn options(config: &Config, run: u64) -> Options {
             compacts: config.auto_compaction.is_none(),
             lease_grace: config.election,
             catch_up_entries: config.catch_up_entries,
+            catch_up_bytes: limits::CATCH_UP_BYTES_MAX,
         },
         force_new_cluster: config.force_new_cluster,
         peer_urls: config.peer_urls.clone(),

@@ -25,6 +25,8 @@ const SEGMENT_BYTES: u64 = 4 << 10;
 const SNAPSHOT_COUNT: u64 = 15;
 const ENTRIES_KEPT: u64 = 4;
 pub(crate) const CATCH_UP_ENTRIES: u64 = 8;
+/// Some twenty entries: who was away for longer needs a snapshot.
+const CATCH_UP_BYTES: u64 = 2 << 10;
 pub(crate) const ELECTION_TICKS: usize = 10;
 
 /// A member between two losses of power.
@@ -118,6 +120,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, who: Who) -> Result<Opened, OpenError> 
             compacts: true,
             lease_grace: Duration::from_secs(1),
             catch_up_entries: CATCH_UP_ENTRIES,
+            catch_up_bytes: CATCH_UP_BYTES,
         },
         force_new_cluster: who.forced,
         peer_urls: Vec::new(),

@@ -102,7 +102,9 @@ pub(super) const FLAGS: &[Flag] = &[
         "snapshot-catchup-entries",
         Kind::Count,
         "5000",
-        "Applied entries kept in memory for members that lag; who needs older ones gets a snapshot.",
+        "Applied entries kept in memory for members that lag, 4 MB of them at most; older ones that a \
+         member needs are kept in files, up to 1 GB, while it has been silent for less than ten \
+         election timeouts.",
     ),
     renamed(
         "experimental-snapshot-catchup-entries",

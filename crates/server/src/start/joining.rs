@@ -13,7 +13,7 @@ use wal::Identity;
 
 use crate::{Config, addresses::Places};
 
-/// How long a member that is to join looks for one that answers.
+/// How long a member that is to join looks for one that answers, and knows it.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(500);
 /// How long one may take to answer.
@@ -29,14 +29,40 @@ pub(super) fn bootstrap(config: &Config) -> Result<Bootstrap, String> {
              name=URL of the members that run"
         ));
     }
-    let told = on_the_network(ask_until_told(config))?.ok_or_else(|| {
-        format!(
-            "{prefix}: none of {others} answers: start one of them, or correct --initial-cluster"
-        )
-    })?;
-    check_version(told.version)?;
-    let member = own(config, &told)?;
-    Ok(Bootstrap { identity: Identity { cluster: told.cluster, member }, members: Vec::new() })
+    let mut why = format!(
+        "{prefix}: none of {others} answers: start one of them, or correct --initial-cluster"
+    );
+    let began = time::Instant::now();
+    loop {
+        match on_the_network(ask_all(config)).map(|told| first_accepted(config, &told))? {
+            Some(Ok(identity)) => return Ok(Bootstrap { identity, members: Vec::new() }),
+            // Whoever lags, or is cut off, has not heard yet that this member was added.
+            Some(Err(refusal)) => why = refusal,
+            None => {}
+        }
+        if began.elapsed() >= PATIENCE {
+            return Err(why);
+        }
+        tracing::info!("no member of --initial-cluster knows this one yet: {why}");
+        on_the_network(time::sleep(PAUSE))?;
+    }
+}
+
+/// Who this member is by the first answer that its flags go with; or else why they do not go with
+/// the first answer.
+fn first_accepted(config: &Config, told: &[Told]) -> Option<Result<Identity, String>> {
+    let accept = |told: &Told| {
+        check_version(told.version)?;
+        Ok(Identity { cluster: told.cluster, member: own(config, told)? })
+    };
+    let mut refusal = None;
+    for answer in told.iter().map(accept) {
+        match answer {
+            Ok(identity) => return Some(Ok(identity)),
+            Err(why) => refusal = refusal.or(Some(Err(why))),
+        }
+    }
+    refusal
 }
 
 /// The cluster's version must be one that this build can be a member of.
@@ -59,8 +85,10 @@ fn check_version(cluster: Option<Minor>) -> Result<(), String> {
 /// Where the members of a cluster are that this one joins, before its own log says so.
 pub(super) fn others(config: &Config) -> Vec<(MemberId, Vec<String>)> {
     let told = on_the_network(ask_all(config)).unwrap_or_default();
-    let members = told.into_iter().take(1).flat_map(|told| told.members);
-    members.map(|member| (member.id, member.peer_urls)).collect()
+    // Not from one who has not heard of this member, if others have.
+    let knows = told.iter().position(|told| own(config, told).is_ok()).unwrap_or(0);
+    let members = told.into_iter().nth(knows).map(|told| told.members).unwrap_or_default();
+    members.into_iter().map(|member| (member.id, member.peer_urls)).collect()
 }
 
 /// A member of a new cluster that others know already has lost its data: it must not begin anew
@@ -146,20 +174,6 @@ fn urls_of_others(config: &Config) -> Vec<&str> {
     others.flat_map(|(_, urls)| urls).map(String::as_str).collect()
 }
 
-async fn ask_until_told(config: &Config) -> Option<Told> {
-    let deadline = time::Instant::now() + PATIENCE;
-    loop {
-        if let Some(told) = ask_all(config).await.into_iter().next() {
-            return Some(told);
-        }
-        if time::Instant::now() >= deadline {
-            return None;
-        }
-        tracing::info!("no member of --initial-cluster answers yet");
-        time::sleep(PAUSE).await;
-    }
-}
-
 /// What those say at these peer URLs that answer.
 pub(super) fn ask_at(config: &Config, urls: Vec<String>) -> Vec<Told> {
     on_the_network(ask_these(config, urls)).unwrap_or_default()
@@ -202,6 +216,10 @@ pub(super) fn on_the_network<T: Send>(task: impl Future<Output = T> + Send) -> R
 #[cfg(test)]
 mod tests {
     use base::ClusterId;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
 
     use super::*;
     use crate::tests::mem_config;
@@ -240,5 +258,52 @@ mod tests {
         check(&[one, "http://localhost:2"], &[one, two], Ok(2));
         check(&[one, two], &[one, "http://localhost:3"], Err("none at http://localhost:3 (b)"));
         check(&[one], &[one, two], Err("lists 2, the cluster has 1"));
+    }
+
+    /// A member of cluster 9 that so many times tells of itself alone, as before it has heard that
+    /// the one at `added` was added.
+    async fn lagging(added: &'static str, times: usize) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let row = |id: u64, url: &str| format!(r#"{{"id":{id},"peerURLs":["{url}"]}}"#);
+        let (itself, new) = (row(1, &url), row(2, added));
+        tokio::spawn(async move {
+            for asked in 0.. {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(stream.read_u8().await.unwrap());
+                }
+                let body =
+                    if asked < times { format!("[{itself}]") } else { format!("[{itself},{new}]") };
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\nx-etcd-cluster-id: 9\r\ncontent-length: {}\r\n\r\n{body}",
+                    body.len()
+                );
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        url
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_member_that_joins_asks_again_while_nobody_has_heard_of_it() {
+        let own = "http://127.0.0.1:1";
+        let url = lagging(own, 2).await;
+        let rows = vec![row("a", &url), row("b", own)];
+        let config = Config { name: "b".to_owned(), initial_cluster: rows, ..mem_config() };
+        assert_eq!(bootstrap(&config).unwrap().identity.member, MemberId(2));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn of_all_answers_the_first_counts_that_knows_who_joins() {
+        let told = [told(&["http://a:1"]), told(&["http://a:1", "http://b:1"])];
+        let rows = vec![row("a", "http://a:1"), row("b", "http://b:1")];
+        let config = Config { name: "b".to_owned(), initial_cluster: rows, ..mem_config() };
+        let accepted = first_accepted(&config, &told).unwrap().unwrap();
+        assert_eq!((accepted.cluster, accepted.member), (ClusterId(9), MemberId(2)));
+        let refusal = first_accepted(&config, &told[..1]).unwrap().unwrap_err();
+        assert!(refusal.contains("lists 2, the cluster has 1"), "{refusal}");
+        assert_eq!(first_accepted(&config, &[]), None);
     }
 }

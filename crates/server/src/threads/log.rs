@@ -112,6 +112,7 @@ mod tests {
                 compacts: true,
                 lease_grace: Duration::from_secs(1),
                 catch_up_entries: 5_000,
+                catch_up_bytes: limits::CATCH_UP_BYTES_MAX,
             },
             force_new_cluster: false,
             peer_urls: Vec::new(),
