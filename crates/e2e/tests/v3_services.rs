@@ -135,6 +135,36 @@ fn a_lease_is_kept_through_a_follower_and_outlives_its_leader() {
 }
 
 /// A leader that is cut off must not tell a client that its lease lives on.
+/// What a member has sent to others, in bytes.
+fn sent(member: &Member) -> f64 {
+    let metrics = member.get("/metrics").text();
+    let sent =
+        metrics.lines().filter(|line| line.starts_with("etcd_network_peer_sent_bytes_total"));
+    sent.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
+/// Clients of Go keep all the leases of a process on one stream.
+#[test]
+fn keep_alives_of_one_stream_share_the_rounds_of_the_leader() {
+    const KEPT: usize = 400;
+    let mut cluster = Cluster::start(3);
+    let leader = cluster.leader();
+    let leader = &cluster.members[leader];
+    post(leader, "/v3/lease/grant", &json!({"ID": 7, "TTL": 600}));
+    let keep = json!({"ID": 7}).to_string();
+    let ask = |body: &str| {
+        let answer = leader.ask(&Request::json("POST", "/v3/lease/keepalive", body));
+        answer.expect(&[200]).text().matches("\"TTL\":\"600\"").count()
+    };
+    let before = sent(leader);
+    assert_eq!((0..KEPT).map(|_| ask(&keep)).sum::<usize>(), KEPT);
+    let alone = sent(leader) - before;
+    let before = sent(leader);
+    assert_eq!(ask(&keep.repeat(KEPT)), KEPT);
+    let together = sent(leader) - before;
+    assert!(together < alone / 4.0, "{together} of {alone} bytes");
+}
+
 #[test]
 fn a_leader_without_a_quorum_keeps_no_lease() {
     let Some(original) = original() else { return };

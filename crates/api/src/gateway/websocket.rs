@@ -3,7 +3,11 @@
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
-use base::{limits, room::Share};
+use base::{
+    Refused,
+    limits::{self, ANSWER_BYTES_MAX},
+    room::Share,
+};
 use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -19,7 +23,7 @@ use tokio_tungstenite::{
     tungstenite::{
         Error, Message,
         handshake::derive_accept_key,
-        protocol::{Role, WebSocketConfig},
+        protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
     },
 };
 
@@ -153,10 +157,18 @@ async fn exchange(
             }
             piece = answer.next() => match piece {
                 Some(Ok(piece)) => {
+                    // What came before has no end of a line in it.
+                    let mut looked = line.len();
                     line.extend_from_slice(&piece);
-                    while let Some(end) = memchr::memchr(b'\n', &line) {
-                        let whole = line.split_to(end + 1);
-                        send(socket, whole.get(..end).unwrap_or_default()).await?;
+                    while let Some(end) = memchr::memchr(b'\n', line.get(looked..).unwrap_or_default()) {
+                        let whole = line.split_to(looked + end + 1);
+                        send(socket, whole.get(..looked + end).unwrap_or_default()).await?;
+                        looked = 0;
+                    }
+                    if line.len() > ANSWER_BYTES_MAX {
+                        let reason = Refused::AnswerTooLarge.text().into();
+                        socket.close(Some(CloseFrame { code: CloseCode::Size, reason })).await?;
+                        return Ok(());
                     }
                 }
                 Some(Err(Cut)) => return Ok(()),

@@ -1,12 +1,14 @@
 //! `etcdserverpb.Lease`: keys that go together unless somebody keeps them.
 
 use std::{
+    future::ready,
     pin::Pin,
     sync::Arc,
     task::{Context as Cx, Poll},
 };
 
 use base::Refused;
+use futures_util::stream::FuturesOrdered;
 use proto::{
     command::{LeaseRevoke, Op},
     etcdserverpb::{
@@ -136,40 +138,53 @@ fn failed(error: LeaseError) -> Status {
 type Requests = Pin<Box<dyn Stream<Item = Result<LeaseKeepAliveRequest, Status>> + Send>>;
 type Keeping = Pin<Box<dyn Future<Output = Result<LeaseKeepAliveResponse, Status>> + Send>>;
 
-/// Keeps leases, one after the other as they are asked for.
+/// How many of one stream are under way at once. Clients of Go keep all the leases of a process on one
+/// stream; those that come together share the round by which the leader makes sure that it leads.
+const KEPT_AT_ONCE: usize = 256;
+
+/// Keeps leases, and answers in the order in which they are asked for.
 pub(crate) struct KeepAlive {
     context: Arc<Context>,
     requests: Requests,
-    /// What is under way: the next request is not read before.
-    keeping: Option<Keeping>,
+    /// Whether more may be asked for.
+    asks: bool,
+    keeping: FuturesOrdered<Keeping>,
     ends: Ends,
     has_ended: bool,
 }
 
 impl KeepAlive {
     pub(crate) fn new(context: Arc<Context>, ends: Ends, requests: Requests) -> Self {
-        Self { context, requests, keeping: None, ends, has_ended: false }
+        let keeping = FuturesOrdered::new();
+        Self { context, requests, asks: true, keeping, ends, has_ended: false }
     }
 
     fn poll_answer(
         &mut self,
         cx: &mut Cx<'_>,
     ) -> Poll<Option<Result<LeaseKeepAliveResponse, Status>>> {
-        loop {
-            if let Some(keeping) = &mut self.keeping {
-                let Poll::Ready(kept) = keeping.as_mut().poll(cx) else { return Poll::Pending };
-                self.keeping = None;
-                return Poll::Ready(Some(kept));
-            }
-            match self.requests.as_mut().poll_next(cx) {
+        while self.asks && self.keeping.len() < KEPT_AT_ONCE {
+            let keeping: Keeping = match self.requests.as_mut().poll_next(cx) {
                 Poll::Ready(Some(Ok(request))) => {
                     let context = Arc::clone(&self.context);
-                    self.keeping = Some(Box::pin(async move { keep(&context, request.id).await }));
+                    Box::pin(async move { keep(&context, request.id).await })
                 }
-                Poll::Ready(Some(Err(status))) => return Poll::Ready(Some(Err(status))),
-                Poll::Ready(None) => return Poll::Ready(None),
-                Poll::Pending => return Poll::Pending,
-            }
+                // Those before are answered first.
+                Poll::Ready(Some(Err(status))) => {
+                    self.asks = false;
+                    Box::pin(ready(Err(status)))
+                }
+                Poll::Ready(None) => {
+                    self.asks = false;
+                    break;
+                }
+                Poll::Pending => break,
+            };
+            self.keeping.push_back(keeping);
+        }
+        match Pin::new(&mut self.keeping).poll_next(cx) {
+            Poll::Ready(None) if self.asks => Poll::Pending,
+            next => next,
         }
     }
 }

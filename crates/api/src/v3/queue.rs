@@ -136,6 +136,7 @@ impl Place {
         let last = RangeRequest {
             sort_order: SortOrder::Descend.into(),
             max_create_revision: self.revision - 1,
+            keys_only: true,
             ..first(&self.prefix)
         };
         loop {

@@ -70,14 +70,21 @@ pub(crate) async fn any(context: &Arc<Context>, request: RangeRequest) -> Result
     }
 }
 
-/// Answers a range whose answer is used here, up to the bound on what is made at once.
+/// Answers a range whose answer is used here, and so as a whole.
 pub(crate) async fn whole(
     context: &Arc<Context>,
     request: &RangeRequest,
 ) -> Result<RangeResponse, Status> {
     match any(context, request.clone()).await? {
         Answer::Whole(answer, _) => Ok(answer),
-        Answer::Large(..) => Err(status(Refused::AnswerTooLarge)),
+        Answer::Large(_, Sizes { all, .. }, hold) => {
+            let all = usize::try_from(all).unwrap_or(usize::MAX).min(ANSWER_BYTES_MAX);
+            hold.resize(all.saturating_mul(WHOLE_ROOM_BYTES / WHOLE_BYTES_MAX));
+            let (reading, request) = (Arc::clone(context), request.clone());
+            let read_all = move || reading.handle.reader().range_up_to(&request, Most::WHOLE);
+            let answer = context.read_long(read_all).await.map_err(read)?;
+            Ok(completed(context, answer))
+        }
     }
 }
 

@@ -106,6 +106,24 @@ fn who_stands_already_may_stand_with_another_value() {
     assert_eq!(shown(&leader(&client).unwrap()), pair("e/1", "uno"));
 }
 
+/// As large as a request may be; keys that stand in a queue are not read for what they hold.
+#[test]
+fn what_a_leader_proclaims_may_be_large() {
+    let member = Member::start();
+    let client = Client::connect(&member);
+    grant(&client, 60, 1).unwrap();
+    grant(&client, 60, 2).unwrap();
+    let large = "x".repeat(1_200_000);
+    let first = campaign(&client, &large, 1).unwrap().leader;
+    assert_eq!(shown(&leader(&client).unwrap()), pair("e/1", &large));
+    let mut told = observe(&client);
+    assert_eq!(shown(&told.next().unwrap().unwrap()), pair("e/1", &large));
+    let mut second = stand(&client, &large, 2);
+    eventually("the second stands", || keys(&client, "e/").len() == 2);
+    resign(&client, first).unwrap();
+    assert_eq!(second.next().unwrap().unwrap().leader.unwrap().key, "e/2");
+}
+
 #[test]
 fn refusals_are_in_etcds_words() {
     let member = Member::start();
