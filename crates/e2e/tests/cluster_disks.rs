@@ -11,13 +11,6 @@ use e2e::{
 const PATIENCE: Duration = Duration::from_secs(30);
 const DISK_MEBIBYTES: u64 = 160;
 
-/// It says so when its disk stands still.
-fn allow_stalls(member: &mut Member) {
-    for complaint in ["the disk of the log takes nothing", "slow fdatasync"] {
-        member.allow(complaint);
-    }
-}
-
 #[test]
 fn a_follower_on_a_disk_that_stutters_does_not_hold_up_the_others() {
     let Some(mut cluster) = Cluster::start_apart_on_disks(3, DISK_MEBIBYTES) else { return };
@@ -45,7 +38,6 @@ fn while_the_leaders_disk_stands_still_the_others_acknowledge_and_the_leader_doe
     let Some(mut cluster) = Cluster::start_apart_on_disks(3, DISK_MEBIBYTES) else { return };
     let account = Account::open(&cluster);
     let leader = cluster.leader();
-    allow_stalls(&mut cluster.members[leader]);
     let still = cluster.disks[leader].stutter(PATIENCE);
     let mut waiting = cluster.members[leader].connect();
     waiting.send(&Request::put("/v2/keys/still", "x")).expect("the leader listens");
@@ -63,7 +55,6 @@ fn a_leader_whose_disk_stands_still_for_long_gives_way_and_comes_back_as_a_follo
     let account = Account::open(&cluster);
     let before = cluster.leader();
     let others: Vec<_> = (0..3).filter(|at| *at != before).collect();
-    allow_stalls(&mut cluster.members[before]);
     let still = cluster.disks[before].stutter(2 * PATIENCE);
     cluster.members[before].connect().send(&Request::put("/v2/keys/still", "x")).expect("it hears");
     let leader = cluster.leader_among(&others);
