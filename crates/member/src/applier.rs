@@ -42,6 +42,7 @@ impl Progress {
 
     /// Takes in what came right after.
     pub fn extend(&mut self, later: Self) {
+        debug_assert!(self.applied.index <= later.applied.index, "progress goes back");
         self.applied = later.applied;
         self.switched.extend(later.switched);
     }

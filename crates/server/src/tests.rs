@@ -111,6 +111,25 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// The raft thread stops applying when it takes long, and the apply thread goes on: raft must hear of
+/// both in this order.
+#[test]
+fn what_two_threads_apply_is_told_in_order() {
+    let (_, disk) = mem();
+    let clock = RestlessClock { clock: OsClock::new(), looks: AtomicU64::new(0) };
+    runtime().block_on(async {
+        let handle = start(mem_config(), disk, Arc::new(clock)).unwrap();
+        handle.ready().await;
+        for _ in 0..500 {
+            let writes: Vec<_> = (0..40).map(|_| spawn_write(&handle, set("/a", "1"))).collect();
+            for write in writes {
+                write.await.unwrap().unwrap();
+            }
+        }
+        handle.stop().await;
+    });
+}
+
 #[test]
 fn a_write_is_applied_answered_and_there_after_a_restart() {
     let (_, disk) = mem();
@@ -793,6 +812,23 @@ impl JumpingClock {
 impl Clock for JumpingClock {
     fn monotonic(&self) -> Duration {
         self.clock.monotonic() + Duration::from_millis(self.ahead_millis.load(Relaxed))
+    }
+
+    fn wall(&self) -> UnixNanos {
+        self.clock.wall()
+    }
+}
+
+/// A millisecond passes whenever somebody looks.
+#[derive(Debug)]
+struct RestlessClock {
+    clock: OsClock,
+    looks: AtomicU64,
+}
+
+impl Clock for RestlessClock {
+    fn monotonic(&self) -> Duration {
+        self.clock.monotonic() + Duration::from_millis(self.looks.fetch_add(1, Relaxed))
     }
 
     fn wall(&self) -> UnixNanos {

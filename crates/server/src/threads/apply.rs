@@ -126,41 +126,51 @@ impl ApplyQueue {
 /// in order.
 pub(crate) type SharedApplier = Arc<Mutex<Applier>>;
 
-/// The raft thread's end: applies here and now if `quiet`, else hands over to the apply thread.
+/// The raft thread's end: applies here and now if `quiet`, as far as that takes little time, and hands
+/// the rest over to the apply thread. Returns whether it has applied anything.
 pub(crate) fn hand_over(
     shared: &Shared,
     applier: &SharedApplier,
-    mut entries: Vec<Entry>,
+    entries: Vec<Entry>,
     quiet: bool,
-) -> Result<Option<Progress>, Failure> {
+) -> Result<bool, Failure> {
     let room = shared.backend.tail_bytes() < limits::TAIL_BYTES_MAX / 2;
-    let mut done: Option<Progress> = None;
     if quiet && room && entries.len() <= INLINE_ENTRIES_MAX {
         let queue = shared.apply.state.lock();
         if queue.batches.is_empty()
             && let Some(mut applier) = applier.try_lock()
         {
             drop(queue);
-            let began = shared.now();
-            let mut applied = 0;
-            for slice in entries.chunks(INLINE_SLICE) {
-                let progress = apply(shared, &mut applier, slice)?;
-                match &mut done {
-                    Some(earlier) => earlier.extend(progress),
-                    None => done = Some(progress),
-                }
-                applied += slice.len();
-                if shared.now().saturating_sub(began) > INLINE_TIME_MAX {
-                    break;
-                }
-            }
-            entries.drain(..applied);
+            return apply_here(shared, &mut applier, entries).map(|()| true);
         }
     }
+    shared.apply.push(entries);
+    Ok(false)
+}
+
+/// Under the lock until the rest is handed over: what the apply thread does comes after this, and raft
+/// must hear of it after this.
+fn apply_here(
+    shared: &Shared,
+    applier: &mut Applier,
+    mut entries: Vec<Entry>,
+) -> Result<(), Failure> {
+    let began = shared.now();
+    let mut applied = 0;
+    for slice in entries.chunks(INLINE_SLICE) {
+        let progress = apply(shared, applier, slice)?;
+        // This thread looks by itself.
+        shared.inbox.progress(progress, false);
+        applied += slice.len();
+        if shared.now().saturating_sub(began) > INLINE_TIME_MAX {
+            break;
+        }
+    }
+    entries.drain(..applied);
     if !entries.is_empty() {
         shared.apply.push(entries);
     }
-    Ok(done)
+    Ok(())
 }
 
 pub(crate) fn run(shared: &Arc<Shared>, applier: &SharedApplier) -> Result<(), Failure> {

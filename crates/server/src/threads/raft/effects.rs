@@ -90,11 +90,7 @@ impl Shell for Raft {
 
     fn apply(&mut self, entries: Vec<Entry>, is_idle: bool) -> Result<(), Failure> {
         let quiet = is_idle && !self.shared.inbox.has_proposals();
-        if let Some(progress) = apply::hand_over(&self.shared, &self.applier, entries, quiet)? {
-            // What the apply thread did before may still lie in the inbox.
-            self.shared.inbox.progress(progress, false);
-            self.has_progress = true;
-        }
+        self.has_progress |= apply::hand_over(&self.shared, &self.applier, entries, quiet)?;
         Ok(())
     }
 
