@@ -216,8 +216,8 @@ fn a_leader_whose_disk_hangs_gives_way_and_follows_once_it_is_back() {
         let mut stage = Stage::new(1);
         let (hung, term) = (stage.leader, stage.term());
         stage.at(hung, |node, _| node.condition.is_hung = true);
-        assert!(!stage.writes(hung, ELECTION_TICKS / 2), "it acknowledges what is not on its disk");
-        assert!(stage.leads(hung), "others' disks hang for a moment, too");
+        assert!(stage.writes(hung, ELECTION_TICKS / 2), "the others have it, and say so");
+        assert!(stage.leads(hung), "a disk may hang for a moment");
         for _ in 0..2 * ELECTION_TICKS + LONG {
             stage.world.tick().unwrap();
             let hands_over = |message: &PeerMessage| message.show().starts_with("MsgTimeoutNow");
