@@ -182,10 +182,9 @@ impl KeepAlive {
             };
             self.keeping.push_back(keeping);
         }
-        match Pin::new(&mut self.keeping).poll_next(cx) {
-            Poll::Ready(None) if self.asks => Poll::Pending,
-            next => next,
-        }
+        let next = Pin::new(&mut self.keeping).poll_next(cx);
+        let waits = self.asks && matches!(next, Poll::Ready(None));
+        if waits { Poll::Pending } else { next }
     }
 }
 
