@@ -7,7 +7,7 @@ use http::HeaderValue;
 use server::Handle;
 use tokio::sync::{Semaphore, watch};
 
-use crate::ops::metrics::Counters;
+use crate::{ops::metrics::Counters, under_way::LongReads};
 
 /// How the API behaves.
 #[derive(Clone, Debug)]
@@ -121,8 +121,7 @@ pub(crate) struct Common {
     pub(crate) hashing: Semaphore,
     /// Of all answers under way.
     pub(crate) room: Arc<Room>,
-    /// Places for reads that would hold up a thread of the network.
-    pub(crate) long_reads: Semaphore,
+    pub(crate) long_reads: LongReads,
     /// Places for them; their connections are no longer those of a listener.
     pub(crate) websockets: Arc<Semaphore>,
     /// True once the server stops: what waits for news ends then.
@@ -151,7 +150,7 @@ impl Common {
             counters,
             hashing,
             room: Arc::default(),
-            long_reads: Semaphore::new(limits::LONG_READS_MAX),
+            long_reads: LongReads::default(),
             websockets,
             stop,
         }

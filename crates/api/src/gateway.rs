@@ -284,7 +284,8 @@ where
     A: Serialize + Message + 'static,
 {
     let text = if answer.encoded_len() > limits::ANSWER_SMALL_BYTES_MAX {
-        context.read_long(move || Ok(text(&answer))).await.map_err(v3::read)
+        let hold = held.as_ref().map(|held| held.hold.clone());
+        context.read_long(hold, move || Ok(text(&answer))).await.map_err(v3::read)
     } else {
         Ok(text(&answer))
     };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base::{Refused, limits, room::Hold};
 use proto::command::Op;
 use state::kv::Error;
-use tokio::time;
+use tokio::{sync::Semaphore, time};
 
 use crate::context::Context;
 
@@ -60,8 +60,8 @@ impl Context {
         let bytes = match reader.answer_bytes(op, limits::ANSWER_SMALL_NAMES_MAX) {
             Err(Error::Refused(Refused::AnswerTooLarge)) => {
                 let (context, op) = (Arc::clone(self), op.clone());
-                self.read_long(move || context.handle.reader().answer_bytes(&op, usize::MAX))
-                    .await?
+                let measure = move || context.handle.reader().answer_bytes(&op, usize::MAX);
+                self.read_long(None, measure).await?
             }
             bytes => bytes?,
         };
@@ -71,12 +71,64 @@ impl Context {
         Ok(Some(self.room_for(bytes * FORMS).await?))
     }
 
-    /// Reads on a thread that holds up no connection, when it is its turn.
+    /// Reads on a thread that holds up no connection, when it is its turn; `hold` is the room that it
+    /// has.
     pub(crate) async fn read_long<T: Send + 'static>(
         &self,
+        hold: Option<Hold>,
         read: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let _place = self.long_reads.acquire().await.map_err(undone)?;
-        tokio::task::spawn_blocking(read).await.map_err(undone)?
+        self.long_reads.run(hold, read).await
+    }
+}
+
+/// Places for reads that would hold up a thread of the network.
+#[derive(Debug)]
+pub(crate) struct LongReads(Arc<Semaphore>);
+
+impl Default for LongReads {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(limits::LONG_READS_MAX)))
+    }
+}
+
+impl LongReads {
+    /// Whoever asks may go away before it is done. Then it goes on, and so it keeps its place and its
+    /// room.
+    async fn run<T: Send + 'static>(
+        &self,
+        hold: Option<Hold>,
+        read: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let place = Arc::clone(&self.0).acquire_owned().await.map_err(undone)?;
+        let reading = tokio::task::spawn_blocking(move || {
+            let _kept = (place, hold);
+            read()
+        });
+        reading.await.map_err(undone)?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, time::Duration};
+
+    use base::Room;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_long_read_that_nobody_waits_for_keeps_its_place_and_its_room_until_it_is_done() {
+        let (room, reads) = (Arc::new(Room::default()), LongReads::default());
+        let hold = room.share().take(1_000).await.unwrap();
+        let (go_on, told) = mpsc::channel::<()>();
+        let read = reads.run(Some(hold), move || Ok(told.recv().unwrap()));
+        assert!(time::timeout(Duration::from_millis(100), read).await.is_err(), "it waits");
+        let taken = || (limits::LONG_READS_MAX - reads.0.available_permits(), room.taken());
+        assert_eq!(taken(), (1, 1_000));
+        go_on.send(()).unwrap();
+        while taken() != (0, 0) {
+            time::sleep(Duration::from_millis(1)).await;
+        }
     }
 }

@@ -15,6 +15,7 @@ pub mod http;
 pub mod limits;
 pub mod logs;
 pub mod member;
+pub mod memory;
 pub mod ports;
 pub mod proxies;
 pub mod records;

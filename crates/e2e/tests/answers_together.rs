@@ -2,14 +2,13 @@
 //! together, and other clients are answered meanwhile.
 
 use std::{
-    fs,
     io::{Read as _, Write as _},
     net::TcpStream,
     thread::sleep,
     time::Duration,
 };
 
-use e2e::{Connection, Member, Request, eventually, v3};
+use e2e::{Connection, Member, Request, eventually, memory, v3};
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_mins(3);
@@ -21,17 +20,6 @@ const PART: u64 = 64 * MIB;
 const BESIDE: u64 = 96 * MIB;
 const VALUE_BYTES: usize = 1_000_000;
 
-/// What the member has in memory now, and at most since it was asked to forget.
-fn memory(member: &Member) -> (u64, u64) {
-    let status = fs::read_to_string(format!("/proc/{}/status", member.pid())).expect("it runs");
-    let field = |name: &str| {
-        let line = status.lines().find(|line| line.starts_with(name)).expect("Linux tells it");
-        let number = line.split_whitespace().nth(1).expect("a number");
-        number.parse::<u64>().expect("a number") * 1024
-    };
-    (field("VmRSS:"), field("VmHWM:"))
-}
-
 /// A member with so many large values, and what it has in memory then.
 fn member(values: usize) -> (Member, u64) {
     let member = Member::start();
@@ -39,13 +27,8 @@ fn member(values: usize) -> (Member, u64) {
         v3::put(&member, &format!("large{number}"), &"x".repeat(VALUE_BYTES));
     }
     v3::put(&member, "small", "value");
-    let before = eventually(PATIENCE, "the member comes to rest", || {
-        let before = memory(&member).0;
-        sleep(Duration::from_secs(2));
-        let after = memory(&member).0;
-        (before.abs_diff(after) < MIB).then_some(after)
-    });
-    fs::write(format!("/proc/{}/clear_refs", member.pid()), "5").expect("it is ours");
+    let before = memory::at_rest(member.pid());
+    memory::forget_peak(member.pid());
     (member, before)
 }
 
@@ -61,7 +44,7 @@ fn others_are_answered_until_at_rest(member: &Member) {
         member.put("/v2", "value");
         assert_eq!(member.get("/v2/keys/v2").json()["node"]["value"], "value");
         sleep(Duration::from_millis(500));
-        let now = memory(member).1;
+        let now = memory::peak(member.pid());
         quiet = if now == before { quiet + 1 } else { 0 };
         before = now;
         (quiet > 12).then_some(())
@@ -70,7 +53,7 @@ fn others_are_answered_until_at_rest(member: &Member) {
 
 #[track_caller]
 fn stays_within(member: &Member, before: u64, most: u64) {
-    let more = memory(member).1.saturating_sub(before);
+    let more = memory::peak(member.pid()).saturating_sub(before);
     println!("{} MiB more than {} MiB", more / MIB, before / MIB);
     assert!(more <= most, "{} MiB more than {} MiB", more / MIB, before / MIB);
 }

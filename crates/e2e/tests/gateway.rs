@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
     io::{Read as _, Write as _},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     path::Path,
@@ -16,7 +15,7 @@ use e2e::{
     binaries,
     cluster::Cluster,
     dns::Dns,
-    eventually, ports, rings,
+    eventually, memory, ports, rings,
     run::{self, Running},
 };
 use nix::{
@@ -211,12 +210,7 @@ fn a_slow_client_makes_no_gateway_hold_what_it_does_not_read() {
         while stream.write_all(&piece).is_ok() {}
     });
     let gateway = Gateway::start(&[server], &[]);
-    let resident = || {
-        let status = fs::read_to_string(format!("/proc/{}/status", gateway.running.pid()));
-        let status = status.expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it tells");
-        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
-    };
+    let resident = || memory::resident(gateway.running.pid());
     let before = resident();
     let clients: Vec<_> =
         (0..8).map(|_| TcpStream::connect(gateway.address).expect("it accepts")).collect();

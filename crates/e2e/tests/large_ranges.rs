@@ -2,14 +2,14 @@
 //! for and however slowly its client reads.
 
 use std::{
-    fs,
     io::Read as _,
     process::{Command, Stdio},
     thread::sleep,
     time::Duration,
 };
 
-use e2e::{Connection, Member, Request, binaries, cluster::Cluster, eventually, run};
+use e2e::{Connection, Member, Request, binaries, cluster::Cluster, eventually, memory, run, v3};
+use serde_json::json;
 
 const KEYS: usize = 1_000_000;
 const VALUE_BYTES: usize = 100;
@@ -18,44 +18,14 @@ const PUTS: usize = 4_000;
 const MORE_MAX: u64 = 64 << 20;
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// What the member has in memory now, and at most since it was asked to forget.
-fn memory(member: &Member) -> (u64, u64) {
-    let status = fs::read_to_string(format!("/proc/{}/status", member.pid())).expect("it runs");
-    let field = |name: &str| {
-        let line = status.lines().find(|line| line.starts_with(name)).expect("Linux tells it");
-        let number = line.split_whitespace().nth(1).expect("a number");
-        number.parse::<u64>().expect("a number") * 1024
-    };
-    (field("VmRSS:"), field("VmHWM:"))
-}
-
-fn forget_peak(member: &Member) {
-    fs::write(format!("/proc/{}/clear_refs", member.pid()), "5").expect("it is ours");
-}
-
-/// In base64, for the gateway.
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for three in bytes.chunks(3) {
-        let bits = three.iter().fold(0, |bits, byte| bits << 8 | u32::from(*byte));
-        let bits = bits << (8 * (3 - three.len()));
-        for at in 0..4 {
-            let letter = char::from(LETTERS[(bits >> (18 - 6 * at)) as usize & 63]);
-            text.push(if at <= three.len() { letter } else { '=' });
-        }
-    }
-    text
-}
-
 fn load(member: &Member) {
-    let value = base64(&[b'v'; VALUE_BYTES]);
+    let value = v3::bytes([b'v'; VALUE_BYTES]);
     let mut connection = member.connect();
     connection.set_patience(PATIENCE);
     for first in (0..KEYS).step_by(PUTS) {
         let puts = (first..first + PUTS).map(|at| {
-            let key = base64(format!("k{at:07}").as_bytes());
-            format!("{{\"requestPut\":{{\"key\":\"{key}\",\"value\":\"{value}\"}}}}")
+            let key = v3::bytes(format!("k{at:07}"));
+            format!("{{\"requestPut\":{{\"key\":{key},\"value\":{value}}}}}")
         });
         let puts = puts.collect::<Vec<_>>().join(",");
         let request = Request::json("POST", "/v3/kv/txn", &format!("{{\"success\":[{puts}]}}"));
@@ -91,7 +61,7 @@ fn lines_read_slowly(mut command: Command) -> usize {
 
 /// Pairs that come through the gateway, read slowly.
 fn pairs_of_the_gateway(member: &Member) -> usize {
-    let body = format!("{{\"key\":\"{}\",\"range_end\":\"{}\"}}", base64(b"k"), base64(b"l"));
+    let body = json!({"key": v3::bytes("k"), "range_end": v3::bytes("l")}).to_string();
     let mut connection = Connection::open(member.address()).expect("it listens");
     connection.set_patience(PATIENCE);
     connection.send(&Request::json("POST", "/v3/kv/range", &body)).expect("it takes it");
@@ -130,7 +100,8 @@ fn a_range_over_a_million_keys_costs_its_member_little() {
     }
     // What is to be flushed has been: nothing else grows meanwhile.
     let at_rest = |members: &[Member]| {
-        let look = || members.iter().map(|member| memory(member).0).collect::<Vec<_>>();
+        let look =
+            || members.iter().map(|member| memory::resident(member.pid())).collect::<Vec<_>>();
         eventually(PATIENCE, "the members come to rest", || {
             let before = look();
             sleep(Duration::from_secs(2));
@@ -157,9 +128,9 @@ fn a_range_over_a_million_keys_costs_its_member_little() {
     ];
     for (how, ask) in ways {
         let before = at_rest(&cluster.members);
-        cluster.members.iter().for_each(forget_peak);
+        cluster.members.iter().for_each(|member| memory::forget_peak(member.pid()));
         assert_eq!(ask(&cluster.members[serving]), KEYS, "{how}");
-        let peaks = cluster.members.iter().map(|member| memory(member).1);
+        let peaks = cluster.members.iter().map(|member| memory::peak(member.pid()));
         let more: Vec<_> =
             peaks.zip(&before).map(|(peak, before)| peak.saturating_sub(*before)).collect();
         let mebibytes: Vec<_> = more.iter().map(|bytes| bytes >> 20).collect();

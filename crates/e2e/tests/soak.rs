@@ -5,7 +5,7 @@
 
 use std::{fs, ops::Range, path::Path};
 
-use e2e::{Member, Request, Start, binaries};
+use e2e::{Member, Request, Start, binaries, memory};
 
 const KEYS: u64 = 100;
 /// Connections that write at once; they divide the keys among them.
@@ -35,7 +35,7 @@ fn overwrite(extra: &[(&str, &str)]) {
     for part in 0..6 {
         let (from, to) = (part * count / 6, (part + 1) * count / 6);
         write(&member, from..to, extra);
-        let sizes = (memory(member.pid()), disk(member.data_dir()));
+        let sizes = (memory::resident(member.pid()), disk(member.data_dir()));
         println!("{to} writes: {} kB of memory, {} kB on disk", sizes.0 / 1024, sizes.1 / 1024);
         seen.push(sizes);
     }
@@ -78,14 +78,6 @@ fn write(member: &Member, numbers: Range<u64>, extra: &[(&str, &str)]) {
             });
         }
     });
-}
-
-/// Resident memory of a process, in bytes.
-fn memory(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
-    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
-    kilobytes * 1024
 }
 
 /// What the files below a directory take up, in bytes.

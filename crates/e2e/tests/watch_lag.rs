@@ -1,10 +1,10 @@
 //! A watch whose client does not read holds nobody up, costs little memory, and hears of everything in
 //! the end.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 use base64::Engine as _;
-use e2e::{Connection, Member, Request, eventually};
+use e2e::{Connection, Member, Request, memory};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -72,12 +72,6 @@ impl Watch {
     }
 }
 
-fn resident(member: &Member) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", member.pid())).expect("it runs");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("Linux tells it");
-    line.split_whitespace().nth(1).expect("a number").parse::<u64>().expect("a number") * 1024
-}
-
 fn put_all(member: &Member) {
     let value = "dmFs".repeat(VALUE_BYTES / 3);
     let mut connection = member.connect();
@@ -112,16 +106,6 @@ fn a_client_that_does_not_read_holds_up_neither_writes_nor_other_watches() {
     assert_eq!(Watch::open(&member, 2).revisions(CHANGES), expected);
 }
 
-/// Once it changes no more.
-fn resident_at_rest(member: &Member) -> u64 {
-    eventually(PATIENCE, "the member comes to rest", || {
-        let before = resident(member);
-        std::thread::sleep(Duration::from_secs(2));
-        let after = resident(member);
-        (before.abs_diff(after) < 1 << 20).then_some(after)
-    })
-}
-
 #[test]
 fn what_waits_for_watches_that_stand_is_little_however_large_it_is() {
     let member = Member::start();
@@ -139,14 +123,14 @@ fn what_waits_for_watches_that_stand_is_little_however_large_it_is() {
             assert_eq!(connection.ask(&put).expect("it goes on").status, 200);
         }
     }
-    let with = resident_at_rest(&member);
+    let with = memory::at_rest(member.pid());
     // One of them hears of all in the end; the others go.
     let last = stalled.pop().map(|mut watch| watch.revisions(OWN_CHANGES));
     let own = i64::try_from(OWN).expect("few");
     let expected = (1..).map(|round| own * round + 1).take(OWN_CHANGES).collect::<Vec<_>>();
     assert_eq!(last, Some(expected));
     drop(stalled);
-    let without = resident_at_rest(&member);
+    let without = memory::at_rest(member.pid());
     let held = with.saturating_sub(without);
     println!("{} MiB with them, {} MiB without", with >> 20, without >> 20);
     assert!(held < MORE_MAX, "{} MiB are held for {OWN} watches", held >> 20);

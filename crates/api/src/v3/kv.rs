@@ -57,7 +57,8 @@ impl Kv {
         let hold = context.room_for_answer_to(&op).await.map_err(read)?;
         let Op::Txn(request) = op else { return Err(status(Refused::Stopped)) };
         let reading = Arc::clone(context);
-        let answer = context.read_long(move || reading.handle.reader().txn(&request));
+        let read_all = move || reading.handle.reader().txn(&request);
+        let answer = context.read_long(hold.clone(), read_all);
         Ok((answer.await.map_err(read)?, hold))
     }
 

@@ -82,7 +82,7 @@ pub(crate) async fn whole(
             hold.resize(all.saturating_mul(WHOLE_ROOM_BYTES / WHOLE_BYTES_MAX));
             let (reading, request) = (Arc::clone(context), request.clone());
             let read_all = move || reading.handle.reader().range_up_to(&request, Most::WHOLE);
-            let answer = context.read_long(read_all).await.map_err(read)?;
+            let answer = context.read_long(Some(hold), read_all).await.map_err(read)?;
             Ok(completed(context, answer))
         }
     }
@@ -124,7 +124,7 @@ async fn long(
     let bytes = if has_many { ANSWER_BYTES_MAX } else { WHOLE_ROOM_BYTES };
     let hold = context.room_for(bytes).await?;
     let reading = Arc::clone(context);
-    let long = context.read_long(move || {
+    let long = context.read_long(Some(hold.clone()), move || {
         let reader = reading.handle.reader();
         match reader.range_up_to(&request, Most::of(WHOLE_BYTES_MAX)) {
             Err(Error::Refused(Refused::AnswerTooLarge)) => {}
@@ -168,7 +168,7 @@ pub(crate) async fn scan(
     }
     let hold = context.room_for(WHOLE_ROOM_BYTES).await?;
     let reading = Arc::clone(context);
-    let begun = context.read_long(move || {
+    let begun = context.read_long(Some(hold.clone()), move || {
         let scan = reading.handle.reader().scan(&request)?;
         let sizes = measure(&scan)?;
         Ok((scan, sizes))

@@ -25,16 +25,15 @@ impl Core {
         let patience = self.config.election_ticks;
         let leads = self.leads() && !self.is_alone();
         if self.stall.ticks == patience {
-            let heartbeats = patience;
             if leads {
                 tracing::warn!(
-                    heartbeats,
+                    heartbeats = patience,
                     "the disk of the log takes nothing: this leader hands over to another member"
                 );
                 self.transfer_leadership(None);
             } else {
                 tracing::warn!(
-                    heartbeats,
+                    heartbeats = patience,
                     "the disk of the log takes nothing: this member acknowledges no write until it \
                      does"
                 );

@@ -57,7 +57,7 @@ impl Stream for Snapshot {
                     let remaining_bytes = remaining;
                     Some(Ok(SnapshotResponse { header, remaining_bytes, blob: bytes, version }))
                 }
-                Some(Err(why)) => Some(Err(Status::aborted(why))),
+                Some(Err(why)) => Some(Err(Status::internal(why))),
                 None => None,
             },
         };
