@@ -399,6 +399,7 @@ impl WebSocket {
         let head = self.0.take(2);
         let length = match head[1] {
             126 => usize::from(u16::from_be_bytes(self.0.take(2).try_into().unwrap())),
+            127 => u64::from_be_bytes(self.0.take(8).try_into().unwrap()).try_into().unwrap(),
             length => usize::from(length),
         };
         (head[0] & 0xf, self.0.take(length))
@@ -450,6 +451,34 @@ fn every_method_can_be_asked_through_a_websocket() {
     assert_eq!(socket.next()["result"]["ID"], "8");
     let mut socket = WebSocket::open(&member, "/v3/none", "");
     assert_eq!(socket.next()["code"], 5);
+}
+
+/// A message to a page is in memory as a whole.
+#[test]
+fn an_answer_that_is_too_large_for_one_message_is_refused_on_a_websocket() {
+    let member = Member::start();
+    let value = "dmFs".repeat(330_000);
+    let put = |key: &str| {
+        let put = json!({ "key": key, "value": value }).to_string();
+        member.ask("POST", "/v3/kv/put", Some(&put)).expect(200);
+    };
+    let all = json!({ "key": "AA==", "range_end": "AA==" });
+    let ask = || {
+        let mut socket = WebSocket::open(&member, "/v3/kv/range", "");
+        socket.ask(&all);
+        socket
+    };
+    ["YQ==", "Yg==", "Yw=="].into_iter().for_each(put);
+    let mut socket = ask();
+    assert_eq!(socket.next()["kvs"].as_array().unwrap().len(), 3);
+    assert_eq!(socket.frame().0, CLOSE);
+    // Beyond 64 MB.
+    for key in 0..52 {
+        put(&format!("Yg{}{}", char::from(b'A' + key / 26), char::from(b'A' + key % 26)));
+    }
+    let (kind, told) = ask().frame();
+    assert_eq!((kind, &told[..2]), (CLOSE, &1009_u16.to_be_bytes()[..]));
+    assert_eq!(String::from_utf8_lossy(&told[2..]), "etcdserver: answer is too large");
 }
 
 #[test]
