@@ -1,0 +1,121 @@
+//! Stories of writes that come one at a time, and are carried out by their own thread.
+
+use super::*;
+
+#[test]
+fn lone_writes_and_crowds_are_carried_out_alike() {
+    let (_, disk) = mem();
+    let handle = start_on(&disk, mem_config()).unwrap();
+    network().block_on(async {
+        handle.ready().await;
+        let mut indexes = Vec::new();
+        for round in 0..20 {
+            // Finds all quiet, and is carried out by its own thread.
+            indexes.push(write_alone(&handle, set("/alone", "1")).await);
+            // Both ways at once.
+            let crowd: Vec<_> = (0..50)
+                .map(|number| spawn_write(&handle, set(&format!("/{round}/{number}"), "1")))
+                .collect();
+            for write in crowd {
+                indexes.push(written(&write.await.unwrap().unwrap().response));
+            }
+        }
+        let first = indexes[0];
+        indexes.sort_unstable();
+        assert_eq!(indexes, (first..first + 20 * 51).collect::<Vec<_>>());
+        handle.stop().await;
+    });
+    let again = start_on(&disk, mem_config()).unwrap();
+    assert!((0..20).all(|n| read(&again, &format!("/{n}/49")).is_some()));
+    runtime().block_on(again.stop());
+}
+
+#[test]
+fn a_lone_write_whose_sync_fails_is_not_acknowledged() {
+    let (mem, disk) = mem();
+    let handle = start_on(&disk, mem_config()).unwrap();
+    network().block_on(async {
+        handle.ready().await;
+        write_alone(&handle, set("/before", "1")).await;
+        mem.fail_next_sync();
+        assert_eq!(handle.write(set("/after", "1")).await.unwrap_err(), Unserved::Stopped);
+        let why = handle.failed().await;
+        assert!(why.contains("the sync failed"), "{why}");
+        handle.stop().await;
+    });
+}
+
+#[test]
+fn a_member_stops_while_lone_writes_come() {
+    for _ in 0..20 {
+        let (_, disk) = mem();
+        let handle = start_on(&disk, slow_ticks(mem_config())).unwrap();
+        let began = Instant::now();
+        network().block_on(async {
+            handle.ready().await;
+            let writer = {
+                let handle = handle.clone();
+                tokio::spawn(async move {
+                    let mut acknowledged = 0;
+                    while let Ok(done) = handle.write(set("/a", "1")).await {
+                        acknowledged = written(&done.response);
+                    }
+                    acknowledged
+                })
+            };
+            write_alone(&handle, set("/b", "1")).await;
+            handle.stop().await;
+            // What was acknowledged was applied before, and nothing hangs in between.
+            let last = writer.await.unwrap();
+            assert!(handle.reader().store().revision() >= i64::try_from(last).unwrap());
+            let status = handle.status();
+            assert_eq!(status.applied, status.committed);
+        });
+        assert!(began.elapsed() < TICK, "it waited for a tick");
+    }
+}
+
+#[test]
+fn a_lone_write_that_hangs_keeps_nobody_else_waiting() {
+    let (_, disk) = mem();
+    let handle = start_on(&disk, mem_config()).unwrap();
+    network().block_on(async {
+        handle.ready().await;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let member = handle.clone();
+        tokio::spawn(async move {
+            loop {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                let handle = member.clone();
+                tokio::spawn(async move {
+                    let _connected = handle.connected();
+                    match socket.read_u8().await.unwrap() {
+                        b'w' => drop(handle.write(set("/a", "1")).await.unwrap()),
+                        _ => assert!(read(&handle, "/a").is_none(), "it was not hanging"),
+                    }
+                    socket.write_u8(b'!').await.unwrap();
+                });
+            }
+        });
+        let ask = move |what: &'static [u8; 1]| {
+            tokio::task::spawn_blocking(move || {
+                let mut socket = std::net::TcpStream::connect(address).unwrap();
+                socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+                socket.write_all(what).unwrap();
+                socket.read_exact(&mut [0]).expect("no answer");
+            })
+        };
+        let hanging = handle.shared.wal.lock();
+        let write = ask(b"w");
+        wait_until("the write is carried out", || handle.raft.is_locked());
+        ask(b"r").await.unwrap();
+        drop(hanging);
+        write.await.unwrap();
+        handle.stop().await;
+    });
+}
+
+async fn write_alone(handle: &Handle, op: Op) -> u64 {
+    written(&handle.write(op).await.unwrap().response)
+}
