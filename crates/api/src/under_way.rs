@@ -121,12 +121,12 @@ mod tests {
     async fn a_long_read_that_nobody_waits_for_keeps_its_place_and_its_room_until_it_is_done() {
         let (room, reads) = (Arc::new(Room::default()), LongReads::default());
         let hold = room.share().take(1_000).await.unwrap();
-        let (go_on, told) = mpsc::channel::<()>();
+        let (go_on, told) = mpsc::channel::<u8>();
         let read = reads.run(Some(hold), move || Ok(told.recv().unwrap()));
         assert!(time::timeout(Duration::from_millis(100), read).await.is_err(), "it waits");
         let taken = || (limits::LONG_READS_MAX - reads.0.available_permits(), room.taken());
         assert_eq!(taken(), (1, 1_000));
-        go_on.send(()).unwrap();
+        go_on.send(1).unwrap();
         while taken() != (0, 0) {
             time::sleep(Duration::from_millis(1)).await;
         }
