@@ -30,6 +30,7 @@ const BESIDE: &[(&str, &[&str])] = &[
 /// Outside crates that only these of ours may name. Tests are free.
 const OWNED: &[(&str, &[&str])] = &[
     ("arc-swap", &["tls"]),
+    ("bcrypt", &["server"]),
     ("clap", &["commandline", "etcdctl", "etcdutl", "bench"]),
     ("clap_complete", &["commandline"]),
     ("clap_mangen", &["commandline"]),
