@@ -29,6 +29,7 @@ use tonic::{Code, Response, Status, metadata::MetadataMap};
 use self::deadline::Deadline;
 pub(crate) use self::{messages::MessagesBody, range::RangeBody};
 use crate::{
+    auth::Asker,
     context::Context,
     ops::metrics::grpc::Call,
     reply::{self, JSON, Reply},
@@ -153,9 +154,9 @@ async fn lease(context: &Arc<Context>, question: Question, method: &str) -> Repl
         "timetolive" => unary!(Lease::Lease::lease_time_to_live, context, question),
         "leases" => unary!(Lease::Lease::lease_leases, context, question),
         "keepalive" => {
-            stream(context, question, called!(Lease::lease_keep_alive), |ends, content| {
+            stream(context, question, called!(Lease::lease_keep_alive), |asker, ends, content| {
                 let requests = Box::pin(requests::stream(content));
-                v3::KeepAlive::new(Arc::clone(context), ends, requests)
+                v3::KeepAlive::new(Arc::clone(context), asker, ends, requests)
             })
             .await
         }
@@ -187,10 +188,13 @@ async fn maintenance(context: &Arc<Context>, question: Question, method: &str) -
             let Question { metadata, deadline, .. } = question;
             let called = called!(Maintenance::snapshot);
             match v3::begin(context, called, metadata.as_ref()) {
-                Ok(call) => match deadline.keep(v3::Snapshot::begin(context, &metadata)).await {
-                    Ok(snapshot) => messages::reply(call, deadline, snapshot).await,
-                    Err(status) => failed(call, &status),
-                },
+                Ok(call) => {
+                    let asker = Asker::of_gateway(&metadata);
+                    match deadline.keep(v3::Snapshot::begin(context, &asker, &metadata)).await {
+                        Ok(snapshot) => messages::reply(call, deadline, snapshot).await,
+                        Err(status) => failed(call, &status),
+                    }
+                }
                 Err(status) => failure::reply(&status),
             }
         }
@@ -215,7 +219,8 @@ async fn locks(context: &Arc<Context>, question: Question, method: (&str, &str))
             match v3::begin(context, called!(Election::observe), metadata.as_ref()) {
                 Ok(call) => {
                     let ends = v3::Ends::new(context, &metadata);
-                    let observe = v3::Observe::begin(context, &asked.name, ends);
+                    let asker = Asker::of_gateway(&metadata);
+                    let observe = v3::Observe::begin(context, asker, &asked.name, ends);
                     messages::reply(call, deadline, observe).await
                 }
                 Err(status) => failure::reply(&status),
@@ -316,9 +321,9 @@ fn failed(mut call: Call, status: &Status) -> Reply {
 }
 
 async fn watch(context: &Arc<Context>, question: Question) -> Reply {
-    stream(context, question, called!(Watch::watch), |ends, content| {
+    stream(context, question, called!(Watch::watch), |asker, ends, content| {
         let requests = requests::stream(content);
-        v3::WatchStream::new(Arc::clone(context), ends, Box::pin(requests))
+        v3::WatchStream::new(Arc::clone(context), asker, ends, Box::pin(requests))
     })
     .await
 }
@@ -328,7 +333,7 @@ async fn stream<S, A>(
     context: &Arc<Context>,
     question: Question,
     called: (usize, &'static v3::methods::Method),
-    begin: impl FnOnce(v3::Ends, Content) -> S,
+    begin: impl FnOnce(Asker, v3::Ends, Content) -> S,
 ) -> Reply
 where
     S: Stream<Item = Result<A, Status>> + Send + 'static,
@@ -337,7 +342,11 @@ where
     let Question { metadata, deadline, content } = question;
     match v3::begin(context, called, metadata.as_ref()) {
         Ok(call) => {
-            let messages = begin(v3::Ends::new(context, &metadata), content);
+            let asker = Asker::of_gateway(&metadata);
+            if let Err(status) = asker.settle(context).await {
+                return failed(call, &status);
+            }
+            let messages = begin(asker, v3::Ends::new(context, &metadata), content);
             messages::reply(call, deadline, messages).await
         }
         Err(status) => failure::reply(&status),

@@ -53,6 +53,7 @@ struct Queue {
     /// Users with something that waits, whose turn comes first in front.
     turns: VecDeque<String>,
     waiting: usize,
+    has_threads: bool,
     is_closed: bool,
 }
 
@@ -68,12 +69,26 @@ impl fmt::Debug for Passwords {
 }
 
 impl Passwords {
-    /// Starts its threads, which end when this is dropped. `cost`: of new hashes, as bcrypt has it.
-    pub fn start(cost: u32) -> io::Result<Self> {
-        let line = Arc::new(Line { queue: Mutex::default(), news: Condvar::new() });
+    /// Its threads begin with the first that is asked, and end when this is dropped. `cost`: of new
+    /// hashes, as bcrypt has it.
+    pub fn new(cost: u32) -> Self {
+        Self { line: Arc::new(Line { queue: Mutex::default(), news: Condvar::new() }), cost }
+    }
+
+    fn add(&self, user: &str, job: Job) -> Result<(), PasswordError> {
+        if self.line.add(user, job)? {
+            return Ok(());
+        }
+        self.start().map_err(|error| {
+            tracing::error!(%error, "cannot start a thread for passwords");
+            PasswordError::Stopped
+        })
+    }
+
+    fn start(&self) -> io::Result<()> {
         let threads = thread::available_parallelism().map_or(1, usize::from) / 2;
         for _ in 0..threads.clamp(1, THREADS_MAX) {
-            let line = Arc::clone(&line);
+            let line = Arc::clone(&self.line);
             let work = move || {
                 yield_to_others();
                 while let Some(job) = line.next() {
@@ -82,7 +97,8 @@ impl Passwords {
             };
             drop(Builder::new().name("password".to_owned()).spawn(work)?);
         }
-        Ok(Self { line, cost })
+        self.line.queue.lock().has_threads = true;
+        Ok(())
     }
 
     /// Whether this is the user's password.
@@ -94,7 +110,7 @@ impl Passwords {
     ) -> Result<bool, PasswordError> {
         let (tell, told) = oneshot::channel();
         let (password, hash) = (password.to_owned(), hash.clone());
-        self.line.add(user, Job::Check { password, hash, tell })?;
+        self.add(user, Job::Check { password, hash, tell })?;
         told.await.map_err(|_| PasswordError::Stopped)
     }
 
@@ -105,7 +121,7 @@ impl Passwords {
         }
         let (tell, told) = oneshot::channel();
         let (password, cost) = (password.to_owned(), self.cost);
-        self.line.add(user, Job::Hash { password, cost, tell })?;
+        self.add(user, Job::Hash { password, cost, tell })?;
         let hashed = told.await.map_err(|_| PasswordError::Stopped)?;
         hashed.map_err(|error| {
             tracing::error!(%error, "cannot hash a password");
@@ -122,7 +138,8 @@ impl Drop for Passwords {
 }
 
 impl Line {
-    fn add(&self, user: &str, job: Job) -> Result<(), PasswordError> {
+    /// Whether there are threads that see to it.
+    fn add(&self, user: &str, job: Job) -> Result<bool, PasswordError> {
         let mut queue = self.queue.lock();
         let of_user = queue.of_users.get(user).map_or(0, VecDeque::len);
         if queue.waiting >= PASSWORDS_WAITING_MAX || of_user >= PASSWORDS_OF_USER_WAITING_MAX {
@@ -133,9 +150,10 @@ impl Line {
         }
         queue.of_users.entry(user.to_owned()).or_default().push_back(job);
         queue.waiting += 1;
+        let has_threads = queue.has_threads;
         drop(queue);
         self.news.notify_one();
-        Ok(())
+        Ok(has_threads)
     }
 
     /// The next, once there is one; `None`: nobody asks any more.
@@ -197,7 +215,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_password_is_known_by_its_hash_alone() {
-        let passwords = Passwords::start(LEAST).unwrap();
+        let passwords = Passwords::new(LEAST);
         let hash = passwords.hash("alice", "geheim").await.unwrap();
         assert!(hash.starts_with(b"$2a$04$"), "{hash:?}");
         assert_ne!(hash, passwords.hash("alice", "geheim").await.unwrap(), "salted");
@@ -215,7 +233,7 @@ mod tests {
         assert_eq!(passwords.hash("bob", &(most + "x")).await, Err(PasswordError::TooLong));
     }
 
-    fn asked(line: &Line, user: &str) -> Result<(), PasswordError> {
+    fn asked(line: &Line, user: &str) -> Result<bool, PasswordError> {
         let (tell, _) = oneshot::channel();
         line.add(user, Job::Check { password: user.to_owned(), hash: Bytes::new(), tell })
     }

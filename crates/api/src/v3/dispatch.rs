@@ -142,6 +142,9 @@ pub(crate) trait Calls: Send + Sync + 'static {
 
     fn limits(&self) -> &Grpc;
 
+    /// Whether clients are known by the names in their certificates.
+    fn knows_by_name(&self) -> bool;
+
     /// The same for a connection with this share of the room for answers.
     fn on(self: &Arc<Self>, share: &Arc<Share>) -> Arc<Self>;
 
@@ -203,6 +206,10 @@ impl Calls for Services {
 
     fn limits(&self) -> &Grpc {
         &self.context.config.grpc
+    }
+
+    fn knows_by_name(&self) -> bool {
+        self.context.config.auth.names_in_certificates
     }
 
     fn on(self: &Arc<Self>, share: &Arc<Share>) -> Arc<Self> {

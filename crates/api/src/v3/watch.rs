@@ -22,10 +22,16 @@ use std::{
 
 use base::{Refused, limits::WATCHES_PER_STREAM_MAX};
 use mvcc::Store;
-use proto::etcdserverpb::{
-    WatchCreateRequest, WatchRequest, WatchResponse, watch_request::RequestUnion,
+use proto::{
+    command::By,
+    etcdserverpb::{
+        WatchCreateRequest, WatchRequest, WatchResponse, watch_request::RequestUnion,
+    },
 };
-use state::kv::{self, watch::Next};
+use state::{
+    auth::Auth,
+    kv::{self, watch::Next},
+};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -37,7 +43,7 @@ use super::{
     header::header,
     patience::{Ends, Ticks},
 };
-use crate::context::Context;
+use crate::{auth::Asker, context::Context};
 
 /// The id in an answer that is about no single watch.
 const NO_WATCH: i64 = -1;
@@ -55,9 +61,10 @@ impl watch_server::Watch for Watch {
         &self,
         request: Request<Streaming<WatchRequest>>,
     ) -> Result<Response<WatchStream>, Status> {
-        let ends = Ends::new(&self.0, request.metadata());
+        let (asker, ends) = (Asker::of(&request), Ends::new(&self.0, request.metadata()));
         let requests = Box::pin(request.into_inner());
-        Ok(Response::new(WatchStream::new(Arc::clone(&self.0), ends, requests)))
+        asker.settle(&self.0).await?;
+        Ok(Response::new(WatchStream::new(Arc::clone(&self.0), asker, ends, requests)))
     }
 }
 
@@ -67,6 +74,7 @@ pub(crate) type Requests = Pin<Box<dyn Stream<Item = Result<WatchRequest, Status
 /// The watches of one stream.
 pub(crate) struct WatchStream {
     context: Arc<Context>,
+    asker: Asker,
     /// `None` once the client has nothing more to ask.
     requests: Option<Requests>,
     watches: BTreeMap<i64, kv::watch::Watch>,
@@ -93,11 +101,17 @@ struct ProgressOfAll {
 }
 
 impl WatchStream {
-    pub(crate) fn new(context: Arc<Context>, ends: Ends, requests: Requests) -> Self {
+    pub(crate) fn new(
+        context: Arc<Context>,
+        asker: Asker,
+        ends: Ends,
+        requests: Requests,
+    ) -> Self {
         let progress = Ticks::of_progress(&context);
         context.counters.grpc.watch_streams.fetch_add(1, Relaxed);
         Self {
             context,
+            asker,
             requests: Some(requests),
             watches: BTreeMap::new(),
             wakes: Arc::default(),
@@ -160,7 +174,13 @@ impl WatchStream {
         }
     }
 
+    /// What is permitted is asked when a watch begins, as in etcd.
     fn try_create(&mut self, request: &WatchCreateRequest) -> Result<i64, String> {
+        // A watch of no key is one of all from the first on.
+        let key = if request.key.is_empty() { &b"\0"[..] } else { &request.key };
+        let may = |auth: &Auth, by: Option<&By>| auth.reads(by, key, &request.range_end);
+        let pass = self.asker.may_now(&self.context, may);
+        pass.map_err(|refused| refused.text().to_owned())?;
         if self.watches.len() >= WATCHES_PER_STREAM_MAX {
             return Err(format!("more than {WATCHES_PER_STREAM_MAX} watches on one stream"));
         }

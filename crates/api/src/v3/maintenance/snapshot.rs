@@ -13,6 +13,7 @@ use tokio_stream::Stream;
 use tonic::{Status, metadata::MetadataMap};
 
 use crate::{
+    auth::Asker,
     context::Context,
     v3::{
         failure::{status, unserved},
@@ -31,8 +32,10 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     pub(crate) async fn begin(
         context: &Arc<Context>,
+        asker: &Asker,
         metadata: &MetadataMap,
     ) -> Result<Self, Status> {
+        asker.is_admin(context).await?;
         let ends = Ends::new(context, metadata);
         let saved = context.handle.save_snapshot().await.map_err(unserved)?;
         let version = context.handle.reader().cluster_version();
