@@ -46,7 +46,7 @@ mod v2;
 mod v3;
 mod watchdog;
 
-pub use auth::AuthConfig;
+pub use auth::{AuthConfig, Jwt, JwtOptions, Tokens};
 pub use context::{Config, Grpc, SetLogLevel};
 pub use port::{Listener, Port, SocketFile};
 pub use proxy::{Proxy, ProxyConfig};

@@ -69,6 +69,7 @@ impl Clients {
         set_log_level: SetLogLevel,
         stop: watch::Receiver<bool>,
     ) -> Self {
+        handle.reader().tokens().keep_for(config.auth.token_ttl);
         let common = Arc::new(Common::new(handle, config, set_log_level, stop));
         let context = Context::new(&common, &common.room.share());
         let services = Arc::new(v3::Services::new(&context));

@@ -78,7 +78,6 @@ fn every_recorded_run_is_answered_as_by_etcdctl() {
         member: &member,
         binary: &binaries::etcdctl(),
         is_debians: false,
-        with_auth: false,
         left_out: |_| false,
         not_yet,
     };
@@ -97,7 +96,6 @@ fn our_etcdctl_prints_of_real_etcd_what_the_original_prints() {
         member: &member,
         binary: &binaries::etcdctl(),
         is_debians: false,
-        with_auth: true,
         left_out: server_3_4_differs,
         not_yet: |_| None,
     };
@@ -116,7 +114,6 @@ fn debians_etcdctl_gets_from_our_server_what_it_gets_from_etcd() {
         member: &member,
         binary: &original.expect("it is installed"),
         is_debians: true,
-        with_auth: false,
         left_out: etcdctl_3_4_differs,
         not_yet,
     };
@@ -127,7 +124,6 @@ struct Playing<'a> {
     member: &'a Member,
     binary: &'a Path,
     is_debians: bool,
-    with_auth: bool,
     left_out: fn(&[&str]) -> bool,
     not_yet: fn(&[&str]) -> Option<&'static str>,
 }
@@ -135,19 +131,15 @@ struct Playing<'a> {
 impl Playing<'_> {
     /// Plays all, of which `count` must be answered as recorded.
     fn play(&self, count: usize) {
-        let (mut failures, mut played, mut section) = (Vec::new(), 0, String::new());
+        let (mut failures, mut played) = (Vec::new(), 0);
         for entry in records::lines("etcdctl-v3.jsonl") {
             if let Some(seconds) = entry["sleep"].as_f64() {
                 sleep(Duration::from_secs_f64(seconds));
                 continue;
             }
-            if let Some(note) = entry["note"].as_str().filter(|note| !note.contains("crashes")) {
-                note.clone_into(&mut section);
-            }
             let argv: Vec<&str> =
                 entry["argv"].as_array().expect("argv").iter().map(text).collect();
-            let auth = section == "auth" && !self.with_auth && argv != ["auth", "status"];
-            if auth || is_help(&argv) {
+            if is_help(&argv) {
                 continue;
             }
             if (self.left_out)(&argv) {

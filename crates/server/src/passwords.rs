@@ -194,7 +194,8 @@ impl Job {
             Self::Hash { tell, .. } if tell.is_closed() => {}
             Self::Check { password, hash, tell } => {
                 let hash = str::from_utf8(&hash).unwrap_or_default();
-                drop(tell.send(bcrypt::verify(password, hash).unwrap_or(false)));
+                let is_right = bcrypt::verify(password, hash).unwrap_or(false);
+                tell.send(is_right).ok();
             }
             Self::Hash { password, cost, tell } => {
                 let hashed = bcrypt::hash_with_result(password, cost);

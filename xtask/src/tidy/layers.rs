@@ -48,6 +48,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("raft-proto", &["member"]),
     ("rcgen", &["tls", "e2e"]),
     ("redb", &["backend"]),
+    ("ring", &["tls", "api"]),
     ("rlimit", &["etcd"]),
     ("rustls", &["tls"]),
     ("rustls-native-certs", &["tls"]),

@@ -7,7 +7,7 @@ use server::{Done, PasswordError};
 use state::{Response, apply::Reply};
 use tonic::Status;
 
-use super::{Denied, TRIES};
+use super::{Denied, TRIES, Tokens};
 use crate::{
     context::Context,
     v3::{status, unserved},
@@ -15,6 +15,8 @@ use crate::{
 
 /// The part of a token that nobody can guess.
 const SECRET_LENGTH: usize = 16;
+/// In etcd's words: there is no private key.
+const VERIFY_ONLY: &str = "auth: token signing attempted with verify-only key";
 /// As many letters as a byte divides into evenly: see [`secret`].
 const LETTERS: &[u8; 52] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
@@ -31,6 +33,14 @@ impl super::Authentication {
         handle.read_barrier().await.map_err(unserved)?;
         for _ in 0..TRIES {
             let checked = self.check(context, user, password).await?;
+            match &self.tokens {
+                Tokens::None => return Err(status(Refused::AuthFailed)),
+                Tokens::Simple => {}
+                Tokens::Jwt(jwt) => {
+                    let token = jwt.sign(user, checked, handle.clock().wall());
+                    return token.ok_or_else(|| Status::unknown(VERIFY_ONLY));
+                }
+            }
             let (user, secret) = (user.to_owned(), self.secret()?);
             let change = Some(AuthChange::Authenticate(Authenticate { user, secret, checked }));
             let done = handle.write(Op::Auth(Command { change })).await.map_err(unserved)?;

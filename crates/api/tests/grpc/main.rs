@@ -21,6 +21,7 @@ mod maintenance;
 #[path = "../http/member.rs"]
 mod member;
 mod members;
+mod permissions;
 mod pings;
 mod ranges;
 mod reflection;

@@ -126,9 +126,9 @@ proptest! {
                 auth = after;
             }
             // As it is after a restart.
-            let read = row::read(table.clone().into_iter().collect()).unwrap();
-            for auth in [&auth, &read] {
-                holds(auth, &read)?;
+            let stored = read(table.clone().into_iter().collect()).unwrap();
+            for auth in [&auth, &stored] {
+                holds(auth, &stored)?;
             }
         }
     }
@@ -162,7 +162,7 @@ fn holds(auth: &Auth, read: &Auth) -> Result<(), TestCaseError> {
 #[test]
 fn a_row_that_is_none_is_named() {
     let row = |name: &str, row: &'static [u8]| {
-        row::read(vec![(name.to_owned().into(), Bytes::from_static(row))]).unwrap_err()
+        read(vec![(name.to_owned().into(), Bytes::from_static(row))]).unwrap_err()
     };
     assert_eq!(row("state.auth/group/x", b"").0, "state.auth/group/x");
     assert_eq!(row("state.auth/user/x", b"\xff").0, "state.auth/user/x");
