@@ -7,6 +7,7 @@ mod model;
 mod recorded;
 mod scripts;
 mod shared_keyspace;
+mod users;
 mod versions;
 mod watching;
 
