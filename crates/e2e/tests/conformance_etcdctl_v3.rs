@@ -74,6 +74,7 @@ fn asks_for_one_endpoint(argv: &[&str]) -> bool {
 fn every_recorded_run_is_answered_as_by_etcdctl() {
     let mut member = Member::start();
     member.allow("reject downgrade request");
+    member.allow("invalid authentication was requested");
     let playing = Playing {
         member: &member,
         binary: &binaries::etcdctl(),
@@ -109,7 +110,8 @@ fn debians_etcdctl_gets_from_our_server_what_it_gets_from_etcd() {
     if !rings::can_run("debian-etcdctl", original.is_some(), why_not) {
         return;
     }
-    let member = Member::start();
+    let mut member = Member::start();
+    member.allow("invalid authentication was requested");
     let playing = Playing {
         member: &member,
         binary: &original.expect("it is installed"),

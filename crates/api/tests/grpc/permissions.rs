@@ -183,7 +183,7 @@ fn prepare(client: &Client) -> Vec<Caller> {
         let lease = LeaseGrantRequest { ttl: 6_000, id };
         client.call::<_, pb::LeaseGrantResponse>("/etcdserverpb.Lease/LeaseGrant", &lease).unwrap();
     }
-    for (key, lease) in [("pear/7", 7), ("pear/8", 8)] {
+    for (key, lease) in [("pear-7", 7), ("pear-8", 8)] {
         let put = PutRequest { key: key.into(), lease, ..PutRequest::default() };
         client.call::<_, pb::PutResponse>("/etcdserverpb.KV/Put", &put).unwrap();
     }
