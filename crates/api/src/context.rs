@@ -9,7 +9,9 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::{
     auth::{AuthConfig, Authentication},
-    ops::metrics::Counters, under_way::LongReads};
+    ops::metrics::Counters,
+    under_way::LongReads,
+};
 
 /// How the API behaves.
 #[derive(Clone, Debug)]

@@ -31,8 +31,8 @@ use tokio::{
 use crate::{
     Config, SetLogLevel,
     answering::Answering,
-    auth::CommonName,
     at_once::AtOnce,
+    auth::CommonName,
     context::{Common, Context},
     gateway, peers,
     port::{self, Listener, Port, Wire},

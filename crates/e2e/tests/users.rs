@@ -187,7 +187,10 @@ fn users_of_api_2() {
     assert_eq!(ok(&ctl("", &["role", "add", "reader"])), "Role reader created\n");
     let grant = ["role", "grant", "reader", "--path", "/a/*", "--read"];
     assert_eq!(ok(&ctl("", &grant)), "Role reader updated\n");
-    assert_eq!(ok(&ctl("", &["user", "grant", "alice", "--roles", "reader"])), "User alice updated\n");
+    assert_eq!(
+        ok(&ctl("", &["user", "grant", "alice", "--roles", "reader"])),
+        "User alice updated\n"
+    );
     assert_eq!(ok(&ctl("", &["user", "get", "alice"])), "User: alice\nRoles: reader\n");
     assert_eq!(ok(&ctl("", &["user", "list"])), "alice\nroot\n");
     assert_eq!(ok(&ctl("", &["set", "/a/x", "1"])), "1\n");
@@ -199,7 +202,10 @@ fn users_of_api_2() {
     assert_eq!(ok(&ctl("root:rootpw", &shut)), "Role guest updated\n");
     refused(&ctl("", &["get", "/a/x"]), "The request requires user authentication");
     assert_eq!(ok(&ctl("alice:alicepw", &["get", "/a/x"])), "1\n");
-    refused(&ctl("alice:alicepw", &["set", "/a/x", "2"]), "The request requires user authentication");
+    refused(
+        &ctl("alice:alicepw", &["set", "/a/x", "2"]),
+        "The request requires user authentication",
+    );
     refused(&ctl("alice:alicepw", &["user", "list"]), "Insufficient credentials");
     // The same user is held to the same through API 3.
     assert!(ok(&v3(&member.url(), "alice:alicepw", &["get", "/a/x"])).contains("/a/x\n1"));

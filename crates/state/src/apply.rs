@@ -168,8 +168,11 @@ impl State {
             let command =
                 Command::decode(command).map_err(|error| undecodable(at, &error.to_string()))?;
             let permitted = self.reader.versions().permit(at.index, command.format, &self.build)?;
-            let (response, commits) =
-                if permitted { self.run(at, command.by, command.op)? } else { (too_late(at), Vec::new()) };
+            let (response, commits) = if permitted {
+                self.run(at, command.by, command.op)?
+            } else {
+                (too_late(at), Vec::new())
+            };
             Outcome { id: command.id, response, commits }
         };
         self.writer.finish_entry(at);

@@ -26,13 +26,13 @@ use std::{
 use bytes::Bytes;
 use proto::authpb::{Permission, permission::Type};
 
+use self::ranges::Permits;
 pub(crate) use self::{
     change::{Changed, carry_out},
     check::{Known, check},
     draft::Draft,
     row::{PREFIX, read},
 };
-use self::ranges::Permits;
 pub use self::{paths::Path, tokens::Tokens};
 
 /// The user who can always do everything, and the role that makes it so.

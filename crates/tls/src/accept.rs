@@ -15,8 +15,8 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::{
-    Error, Settings, Socket, admit::Rules, files, live::Live, names::Names, standing::Standing, trust::Trusted,
-    versions,
+    Error, Settings, Socket, admit::Rules, files, live::Live, names::Names, standing::Standing,
+    trust::Trusted, versions,
 };
 
 /// A handshake that takes longer is cut off.

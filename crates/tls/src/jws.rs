@@ -101,7 +101,11 @@ impl fmt::Debug for Jws {
 
 impl Jws {
     /// Reads the keys of a method: one of both will do, but of HMAC it is the private one.
-    pub fn load(method: &str, public: Option<&Path>, private: Option<&Path>) -> Result<Self, Error> {
+    pub fn load(
+        method: &str,
+        public: Option<&Path>,
+        private: Option<&Path>,
+    ) -> Result<Self, Error> {
         let known = METHODS.into_iter().find(|(name, _)| *name == method);
         let (method, family) = known.ok_or_else(|| {
             let names: Vec<&str> = METHODS.iter().map(|(name, _)| *name).collect();

@@ -125,11 +125,7 @@ impl Asker {
     }
 
     /// Whether a command is permitted as things are; and on whose behalf it is.
-    pub(crate) async fn allowed(
-        &self,
-        context: &Context,
-        op: &Op,
-    ) -> Result<Option<By>, Status> {
+    pub(crate) async fn allowed(&self, context: &Context, op: &Op) -> Result<Option<By>, Status> {
         let reader = context.handle.reader();
         if !reader.auth_is_enabled() {
             return Ok(None);

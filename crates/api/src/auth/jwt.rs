@@ -85,7 +85,8 @@ impl Jwt {
         if !self.keys.verify(message.as_bytes(), &decode(signature)?) {
             return None;
         }
-        let Read { username, revision, exp, nbf } = serde_json::from_slice(&decode(claims)?).ok()?;
+        let Read { username, revision, exp, nbf } =
+            serde_json::from_slice(&decode(claims)?).ok()?;
         #[expect(clippy::cast_precision_loss, reason = "seconds; tokens say them as JSON does")]
         let now = now.0 as f64 / 1e9;
         let is_now = exp.is_none_or(|exp| now < exp) && nbf.is_none_or(|nbf| nbf <= now);

@@ -8,9 +8,7 @@ use base::Refused;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
-use proto::command::{
-    Auth as Command, AuthChange, Named, Nothing, Op, Patterns, PutRole, PutUser,
-};
+use proto::command::{Auth as Command, AuthChange, Named, Nothing, Op, Patterns, PutRole, PutUser};
 use serde::{Deserialize, de::DeserializeOwned};
 use server::{Done as Applied, PasswordError};
 use state::{

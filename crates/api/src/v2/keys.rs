@@ -86,7 +86,8 @@ impl Asked {
             return Ok(Permit { revision: None, below_only: false });
         }
         for _ in 0..TRIES {
-            let by = self.claim.settle(context).await.map_err(|why| failure::denied(context, why))?;
+            let by =
+                self.claim.settle(context).await.map_err(|why| failure::denied(context, why))?;
             let auth = reader.auth();
             let path = Path { path: &self.path, slash: self.slash, recursive: self.recursive };
             match auth.v2_reads(by.as_ref(), path) {
@@ -179,12 +180,7 @@ pub(crate) fn answer_now(context: &Context, key: &[u8], query: &str) -> Option<R
     Some(get_reply(context, (Kind::Get, began), found, false))
 }
 
-async fn read(
-    context: &Context,
-    method: &Method,
-    asked: Asked,
-    parameters: Parameters,
-) -> Reply {
+async fn read(context: &Context, method: &Method, asked: Asked, parameters: Parameters) -> Reply {
     let permit = match asked.permit(context).await {
         Ok(permit) => permit,
         Err(reply) => return reply,
@@ -298,12 +294,7 @@ fn found_reply(context: &Context, found: Found, is_head: bool) -> Reply {
     event_reply(context, StatusCode::OK, index, context.standing(), body)
 }
 
-fn watch(
-    context: &Context,
-    path: &Bytes,
-    parameters: &Parameters,
-    below_only: bool,
-) -> Reply {
+fn watch(context: &Context, path: &Bytes, parameters: &Parameters, below_only: bool) -> Reply {
     let store = context.handle.reader().store();
     context.counters.watch();
     match keys::watch(store, path, parameters.recursive, parameters.wait_index) {

@@ -105,7 +105,8 @@ impl election_server::Election for Election {
     ) -> Result<Response<ResignResponse>, Status> {
         let asker = Asker::of(&request);
         let leader = request.into_inner().leader.ok_or_else(no_leader_given)?;
-        let removed = queue::remove(&self.0, &asker, &leader.key, leader.rev).await.map_err(passed_on)?;
+        let removed =
+            queue::remove(&self.0, &asker, &leader.key, leader.rev).await.map_err(passed_on)?;
         Ok(Response::new(ResignResponse { header: removed.header }))
     }
 }
@@ -148,12 +149,7 @@ pub(crate) struct Observe {
 }
 
 impl Observe {
-    pub(crate) fn begin(
-        context: &Arc<Context>,
-        asker: Asker,
-        name: &[u8],
-        ends: Ends,
-    ) -> Self {
+    pub(crate) fn begin(context: &Arc<Context>, asker: Asker, name: &[u8], ends: Ends) -> Self {
         let (tell, told) = mpsc::channel(1);
         let (context, prefix) = (Arc::clone(context), queue::prefix(name));
         tokio::spawn(async move {

@@ -43,11 +43,7 @@ pub(crate) struct Kv(pub(crate) Arc<Context>);
 impl Kv {
     /// Carries a command out on all members, if it is permitted and there is room for its answer, which
     /// lacks its header.
-    async fn write(
-        &self,
-        asker: &Asker,
-        op: Op,
-    ) -> Result<(Reply, Option<Hold>, u64), Status> {
+    async fn write(&self, asker: &Asker, op: Op) -> Result<(Reply, Option<Hold>, u64), Status> {
         asker.allowed(&self.0, &op).await?;
         let hold = self.0.room_for_answer_to(&op).await.map_err(read)?;
         let (reply, term) = write(&self.0, asker, op).await?;

@@ -205,12 +205,7 @@ pub(crate) struct KeepAlive {
 }
 
 impl KeepAlive {
-    pub(crate) fn new(
-        context: Arc<Context>,
-        asker: Asker,
-        ends: Ends,
-        requests: Requests,
-    ) -> Self {
+    pub(crate) fn new(context: Arc<Context>, asker: Asker, ends: Ends, requests: Requests) -> Self {
         let (asker, keeping) = (Arc::new(asker), FuturesOrdered::new());
         Self { context, asker, requests, asks: true, keeping, ends, has_ended: false }
     }
@@ -244,11 +239,7 @@ impl KeepAlive {
     }
 }
 
-async fn keep(
-    context: &Context,
-    asker: &Asker,
-    id: i64,
-) -> Result<LeaseKeepAliveResponse, Status> {
+async fn keep(context: &Context, asker: &Asker, id: i64) -> Result<LeaseKeepAliveResponse, Status> {
     may_keep(context, asker, id).await?;
     // The revision of before: a client must not believe that the lease was alive at one at which it
     // was gone.

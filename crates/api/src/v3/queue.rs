@@ -144,7 +144,8 @@ impl Place {
             ..first(&self.prefix)
         };
         loop {
-            let found = range::whole(&self.context, &self.asker, &last).await.map_err(Ended::Refused)?;
+            let found =
+                range::whole(&self.context, &self.asker, &last).await.map_err(Ended::Refused)?;
             let Some(before) = found.kvs.first() else { return Ok(()) };
             let since = found.header.as_ref().map_or(0, |header| header.revision);
             let mut others = self.watch(&before.key, since);
@@ -166,7 +167,8 @@ impl Place {
     /// The key as it is now; `None` if the place is lost.
     pub(super) async fn own(&self) -> Result<Option<(KeyValue, ResponseHeader)>, Status> {
         let request = RangeRequest { key: self.key.clone(), ..RangeRequest::default() };
-        let RangeResponse { header, kvs, .. } = range::whole(&self.context, &self.asker, &request).await?;
+        let RangeResponse { header, kvs, .. } =
+            range::whole(&self.context, &self.asker, &request).await?;
         let own = kvs.into_iter().find(|own| own.create_revision == self.revision);
         Ok(own.map(|own| (own, header.unwrap_or_default())))
     }

@@ -78,11 +78,7 @@ pub(crate) async fn any(
 }
 
 /// Whether somebody may read a range.
-async fn permit(
-    context: &Context,
-    asker: &Asker,
-    request: &RangeRequest,
-) -> Result<Pass, Status> {
+async fn permit(context: &Context, asker: &Asker, request: &RangeRequest) -> Result<Pass, Status> {
     asker.may(context, |auth, by| auth.reads(by, &request.key, &request.range_end)).await
 }
 

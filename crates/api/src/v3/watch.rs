@@ -24,9 +24,7 @@ use base::{Refused, limits::WATCHES_PER_STREAM_MAX};
 use mvcc::Store;
 use proto::{
     command::By,
-    etcdserverpb::{
-        WatchCreateRequest, WatchRequest, WatchResponse, watch_request::RequestUnion,
-    },
+    etcdserverpb::{WatchCreateRequest, WatchRequest, WatchResponse, watch_request::RequestUnion},
 };
 use state::{
     auth::Auth,
@@ -101,12 +99,7 @@ struct ProgressOfAll {
 }
 
 impl WatchStream {
-    pub(crate) fn new(
-        context: Arc<Context>,
-        asker: Asker,
-        ends: Ends,
-        requests: Requests,
-    ) -> Self {
+    pub(crate) fn new(context: Arc<Context>, asker: Asker, ends: Ends, requests: Requests) -> Self {
         let progress = Ticks::of_progress(&context);
         context.counters.grpc.watch_streams.fetch_add(1, Relaxed);
         Self {

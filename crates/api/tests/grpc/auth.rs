@@ -148,10 +148,10 @@ fn who_has_logged_in_may_do_what_its_roles_say() {
     put(&client, &format!("Bearer {alice}"), "pear").unwrap();
     refused(put(&client, &alice, "apple"), 7, "etcdserver: permission denied");
     put(&client, &root, "apple").unwrap();
-    let none = client.call::<_, PutResponse>("/etcdserverpb.KV/Put", &PutRequest {
-        key: "pear".into(),
-        ..PutRequest::default()
-    });
+    let none = client.call::<_, PutResponse>(
+        "/etcdserverpb.KV/Put",
+        &PutRequest { key: "pear".into(), ..PutRequest::default() },
+    );
     refused(none, 3, "etcdserver: user name is empty");
     for token in ["", "x", "x.1", "aaaaaaaaaaaaaaaa.3", "x.18446744073709551615", &root[1..]] {
         refused(put(&client, token, "pear"), 16, "etcdserver: invalid auth token");
@@ -173,7 +173,8 @@ fn passwords_let_in_until_they_are_changed() {
     let client = Client::connect(&member);
     add_user(&client, "", "alice");
     let no_password = Some(UserAddOptions { no_password: true });
-    let add = AuthUserAddRequest { name: "cert".to_owned(), options: no_password, ..<_>::default() };
+    let add =
+        AuthUserAddRequest { name: "cert".to_owned(), options: no_password, ..<_>::default() };
     call!(client, "UserAdd", AuthUserAddResponse, add).unwrap();
     let root = enable(&client);
     let wrong = "etcdserver: authentication failed, invalid user ID or password";

@@ -169,8 +169,12 @@ fn expected(caller: &str, needs: Needs) -> Option<&'static str> {
 }
 
 fn is_refusal(text: &str) -> bool {
-    ["etcdserver: user name is empty", "etcdserver: invalid auth token", "etcdserver: permission denied"]
-        .contains(&text)
+    [
+        "etcdserver: user name is empty",
+        "etcdserver: invalid auth token",
+        "etcdserver: permission denied",
+    ]
+    .contains(&text)
 }
 
 /// Some keys and leases; alice may do what she likes with pears.
@@ -223,7 +227,12 @@ fn every_method_asks_who_asks() {
             }
             let text = answer.and_then(Result::err).map(|Failed { text, .. }| text);
             let refusal = text.as_deref().filter(|text| is_refusal(text));
-            assert_eq!(refusal, expected(caller.name, needs), "{method} by {}: {text:?}", caller.name);
+            assert_eq!(
+                refusal,
+                expected(caller.name, needs),
+                "{method} by {}: {text:?}",
+                caller.name
+            );
         }
     }
 }
@@ -231,10 +240,8 @@ fn every_method_asks_who_asks() {
 fn watched(client: &Client, caller: &Caller, key: &str, range_end: &str) -> WatchResponse {
     let (key, range_end) = (key.to_owned().into(), range_end.to_owned().into());
     let create = WatchCreateRequest { key, range_end, ..WatchCreateRequest::default() };
-    let mut watch = client.begin::<WatchRequest, WatchResponse>(
-        &metadata(caller),
-        "/etcdserverpb.Watch/Watch",
-    );
+    let mut watch =
+        client.begin::<WatchRequest, WatchResponse>(&metadata(caller), "/etcdserverpb.Watch/Watch");
     watch.send(&WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) });
     watch.next().unwrap().unwrap()
 }

@@ -254,7 +254,8 @@ fn who_may_look_below_a_path_is_not_told_of_a_key_of_its_name() {
     prepare(&mut wire);
     shut_guests_out(&mut wire);
     let (alice, root) = ("alice:alicepw", "root:rootpw");
-    let index = ask(&mut wire, root, "GET", "/v2/keys/", None).header("X-Etcd-Index").unwrap().to_owned();
+    let index =
+        ask(&mut wire, root, "GET", "/v2/keys/", None).header("X-Etcd-Index").unwrap().to_owned();
     let since = index.parse::<u64>().unwrap() + 1;
     let below = format!("/v2/keys/a/?wait=true&recursive=true&waitIndex={since}");
     ask(&mut wire, root, "DELETE", "/v2/keys/a?recursive=true", None).expect(200);

@@ -173,7 +173,10 @@ fn flags_on_users_are_taken_and_wrong_ones_named() {
         let (usage, text) = refused(&[flag], &[]);
         assert!(!usage && text.contains(expected), "{text}");
     };
-    check("--auth-token=jwt,pub-key=x", "--auth-token \"jwt,pub-key=x\": auth: invalid auth options");
+    check(
+        "--auth-token=jwt,pub-key=x",
+        "--auth-token \"jwt,pub-key=x\": auth: invalid auth options",
+    );
     check("--auth-token=other", "tokens are simple or jwt");
     for flag in ["--cert-file=", "--client-cert-auth=false", "--proxy=off", "--auth-token=simple"] {
         configured(&[flag], &[]);

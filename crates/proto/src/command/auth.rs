@@ -17,7 +17,10 @@ pub struct By {
 /// A change of users, roles or permissions, or a new token.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Auth {
-    #[prost(oneof = "AuthChange", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 20, 21, 22, 23, 24, 25")]
+    #[prost(
+        oneof = "AuthChange",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 20, 21, 22, 23, 24, 25"
+    )]
     pub change: Option<AuthChange>,
 }
 

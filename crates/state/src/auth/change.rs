@@ -17,7 +17,10 @@ use super::{
 pub(crate) enum Changed {
     Done,
     /// The user has logged in, by a token that begins with this.
-    Token { user: String, secret: String },
+    Token {
+        user: String,
+        secret: String,
+    },
     V2(Result<Done, Refusal>),
 }
 

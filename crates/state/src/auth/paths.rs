@@ -53,8 +53,8 @@ impl Auth {
         let Some(account) = self.v2_account(by)? else { return Ok(()) };
         let method = write.method();
         // A directory whose time is over takes all along that lies in it.
-        let may_end_a_tree = expiry.is_some()
-            && (*dir || method == KeysMethod::Update && !known.has_key(path));
+        let may_end_a_tree =
+            expiry.is_some() && (*dir || method == KeysMethod::Update && !known.has_key(path));
         let recursive = *recursive || may_end_a_tree;
         let names_a_directory = *slash
             && (*dir || recursive || method == KeysMethod::CreateInOrder)

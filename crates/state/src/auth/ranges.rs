@@ -147,7 +147,11 @@ mod tests {
     #[test]
     fn ranges_cover_what_lies_in_them_together() {
         let check = |permissions: &[&str], asked: &str, expected| {
-            assert_eq!(readable(permissions).cover(keys(asked)), expected, "{permissions:?} {asked}");
+            assert_eq!(
+                readable(permissions).cover(keys(asked)),
+                expected,
+                "{permissions:?} {asked}"
+            );
         };
         check(&[], "a", false);
         check(&["a"], "a", true);

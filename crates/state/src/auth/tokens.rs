@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use base::limits::{TOKENS_MAX, TOKEN_TTL_DEFAULT};
+use base::limits::{TOKEN_TTL_DEFAULT, TOKENS_MAX};
 use parking_lot::Mutex;
 use proto::command::By;
 

@@ -25,8 +25,14 @@ impl Refusal {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Done {
     /// The user with the names of its roles, as it was given or as it has become.
-    User { created: bool, roles: Vec<String> },
-    Role { created: bool, permissions: Patterns },
+    User {
+        created: bool,
+        roles: Vec<String>,
+    },
+    Role {
+        created: bool,
+        permissions: Patterns,
+    },
     Nothing,
 }
 
