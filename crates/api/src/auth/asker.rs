@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base::Refused;
 use http::{Extensions, HeaderMap, HeaderValue};
-use proto::command::{By, Op};
+use proto::command::{Auth as Command, By, Op};
 use state::auth::Auth;
 use tonic::{Status, metadata::MetadataMap};
 
@@ -124,20 +124,34 @@ impl Asker {
         self.may(context, Auth::is_admin).await.map(drop)
     }
 
-    /// Whether a command is permitted as things are; and on whose behalf it is.
+    /// Whether a command is permitted; and on whose behalf it is. Nobody is refused because of what
+    /// others have changed meanwhile, and this member has not heard.
     pub(crate) async fn allowed(&self, context: &Context, op: &Op) -> Result<Option<By>, Status> {
-        let reader = context.handle.reader();
-        if !reader.auth_is_enabled() {
+        if !context.handle.reader().auth_is_enabled() {
             return Ok(None);
         }
         self.settle(context).await?;
+        if let Ok(by) = self.allowed_now(context, op) {
+            return Ok(by);
+        }
+        context.handle.read_barrier().await.map_err(unserved)?;
+        self.allowed_now(context, op).map_err(status)
+    }
+
+    fn allowed_now(&self, context: &Context, op: &Op) -> Result<Option<By>, Refused> {
+        let reader = context.handle.reader();
         for _ in 0..TRIES {
-            let by = self.who(context, &reader.auth()).map_err(status)?;
+            let by = self.who(context, &reader.auth())?;
             match reader.allows(by.as_ref(), op) {
                 Err(Refused::AuthOldRevision) => {}
-                allowed => return allowed.map(|()| by).map_err(status),
+                allowed => return allowed.map(|()| by),
             }
         }
-        Err(status(Refused::AuthOldRevision))
+        Err(Refused::AuthOldRevision)
+    }
+
+    /// Whether it is somebody who may change users and roles.
+    pub(crate) async fn may_change_users(&self, context: &Context) -> Result<(), Status> {
+        self.allowed(context, &Op::Auth(Command { change: None })).await.map(drop)
     }
 }

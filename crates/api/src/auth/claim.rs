@@ -3,7 +3,7 @@
 use base::Refused;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use proto::command::{By, Op};
+use proto::command::{Auth as Command, By, Op};
 use server::{Done, PasswordError, Unserved};
 use state::Response;
 
@@ -96,12 +96,26 @@ impl Claim {
         Err(Denied::Credentials)
     }
 
-    /// Whether a command is permitted as things are; and on whose behalf it is.
+    /// Whether a command is permitted; and on whose behalf it is. Nobody is refused because of what
+    /// others have changed meanwhile, and this member has not heard.
     pub(crate) async fn allowed(&self, context: &Context, op: &Op) -> Result<Option<By>, Denied> {
         let reader = context.handle.reader();
         if !reader.auth_is_enabled() {
             return Ok(None);
         }
+        let revision = reader.auth().revision();
+        let allowed = self.allowed_now(context, op).await;
+        if allowed == Err(Denied::Credentials)
+            && context.handle.read_barrier().await.is_ok()
+            && reader.auth().revision() != revision
+        {
+            return self.allowed_now(context, op).await;
+        }
+        allowed
+    }
+
+    async fn allowed_now(&self, context: &Context, op: &Op) -> Result<Option<By>, Denied> {
+        let reader = context.handle.reader();
         for _ in 0..TRIES {
             let by = self.settle(context).await?;
             match reader.allows(by.as_ref(), op) {
@@ -111,6 +125,11 @@ impl Claim {
             }
         }
         Err(Denied::Credentials)
+    }
+
+    /// Whether it is somebody who may change users and roles.
+    pub(crate) async fn may_change_users(&self, context: &Context) -> Result<(), Denied> {
+        self.allowed(context, &Op::Auth(Command { change: None })).await.map(drop)
     }
 
     /// Carries a command out on all members, if it is permitted.

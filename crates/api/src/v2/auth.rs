@@ -135,7 +135,7 @@ async fn put_user(
     request: Request<Incoming>,
     name: &str,
 ) -> Answer {
-    claim.is_admin(context).await.map_err(Denied::reply)?;
+    claim.may_change_users(context).await.map_err(Denied::reply)?;
     let User { user, password, roles, grant, revoke } = message(request).await?;
     if user.as_deref().unwrap_or_default() != name {
         return Err(bad("User JSON name does not match the name in the URL"));
@@ -230,7 +230,7 @@ async fn put_role(
     request: Request<Incoming>,
     name: &str,
 ) -> Answer {
-    claim.is_admin(context).await.map_err(Denied::reply)?;
+    claim.may_change_users(context).await.map_err(Denied::reply)?;
     let Role { role, permissions, grant, revoke } = message(request).await?;
     if role.as_deref().unwrap_or_default() != name {
         return Err(bad("Role JSON name does not match the name in the URL"));

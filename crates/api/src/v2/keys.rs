@@ -181,7 +181,12 @@ pub(crate) fn answer_now(context: &Context, key: &[u8], query: &str) -> Option<R
 }
 
 async fn read(context: &Context, method: &Method, asked: Asked, parameters: Parameters) -> Reply {
-    let permit = match asked.permit(context).await {
+    let mut permit = asked.permit(context).await;
+    // Who wants the newest is not refused because of what this member has not heard.
+    if permit.is_err() && parameters.quorum && context.handle.read_barrier().await.is_ok() {
+        permit = asked.permit(context).await;
+    }
+    let permit = match permit {
         Ok(permit) => permit,
         Err(reply) => return reply,
     };
