@@ -46,7 +46,12 @@ fn instead(argv: &[&str]) -> Option<Instead> {
 fn differs_in_3_4(argv: &[&str]) -> bool {
     matches!(
         argv,
-        ["get", "-o" | "--output=extended", ..] | ["-o", _, "ls", ..] | ["unknown-command"]
+        ["get", "-o" | "--output=extended", ..]
+            | ["-o", _, "ls", ..]
+            | ["unknown-command"]
+            // It names the flags that are missing with two dashes.
+            | ["role", "grant", _, "--path", "/c"]
+            | ["role", "grant", _, "--read"]
     )
 }
 
