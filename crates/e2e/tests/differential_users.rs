@@ -77,9 +77,7 @@ fn next(rng: &mut fastrand::Rng) -> Asked {
             let perm = json!({ "permType": kind, "key": key, "range_end": range_end });
             ("auth/role/grant", json!({ "name": role, "perm": perm }))
         }
-        16 => {
-            ("auth/role/revoke", json!({ "role": role, "key": key, "range_end": range_end }))
-        }
+        16 => ("auth/role/revoke", json!({ "role": role, "key": key, "range_end": range_end })),
         17 if rng.u8(..4) == 0 => ("auth/disable", json!({})),
         17 | 18 => ("auth/enable", json!({})),
         _ => return keys(rng),
@@ -101,7 +99,8 @@ fn keys(rng: &mut fastrand::Rng) -> Asked {
         3 => ("kv/deleterange", json!({ "key": key, "range_end": range_end, "prev_kv": true })),
         _ => {
             let compare = json!({ "key": key, "target": "VERSION", "version": "0" });
-            let (success, failure) = (json!({ "request_range": range }), json!({ "request_put": put }));
+            let (success, failure) =
+                (json!({ "request_range": range }), json!({ "request_put": put }));
             ("kv/txn", json!({ "compare": [compare], "success": [success], "failure": [failure] }))
         }
     };
@@ -114,7 +113,7 @@ impl Side {
     }
 
     fn post(&mut self, token: Option<&str>, method: &str, question: &Value) -> (u16, Value) {
-        let mut request = Request::new("POST", &format!("/v3/{method}")).body(&question.to_string());
+        let mut request = Request::new("POST", &format!("/v3/{method}")).body(question.to_string());
         if let Some(token) = token {
             request = request.header("Authorization", token);
         }

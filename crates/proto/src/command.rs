@@ -134,6 +134,7 @@ pub enum KeysMethod {
 
 /// A write through the v2 keys API, its form already checked.
 #[derive(Clone, PartialEq, prost::Message)]
+#[allow(clippy::struct_excessive_bools, reason = "as the API has them")]
 pub struct KeysWrite {
     #[prost(enumeration = "KeysMethod", tag = "1")]
     pub method: i32,

@@ -17,7 +17,7 @@ use crate::{
 const SECRET_LENGTH: usize = 16;
 /// In etcd's words: there is no private key.
 const VERIFY_ONLY: &str = "auth: token signing attempted with verify-only key";
-/// As many letters as a byte divides into evenly: see [`secret`].
+/// etcd's.
 const LETTERS: &[u8; 52] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 impl super::Authentication {

@@ -84,11 +84,10 @@ impl Auth {
         }
         let by = by.filter(|by| !by.user.is_empty()).ok_or(Refused::UserEmpty)?;
         let user = self.user(&by.user).ok_or(Refused::UserNotFound)?;
-        match user.since <= by.auth_revision {
-            false => Err(Refused::AuthOldRevision),
-            true if user.is_root() => Ok(()),
-            true => Err(Refused::PermissionDenied),
+        if user.since > by.auth_revision {
+            return Err(Refused::AuthOldRevision);
         }
+        if user.is_root() { Ok(()) } else { Err(Refused::PermissionDenied) }
     }
 
     /// Whether somebody may read these keys.

@@ -36,6 +36,7 @@ struct Token {
     user: String,
     /// The auth revision when it was made.
     revision: u64,
+    /// Zero: its time has not begun.
     used: Duration,
 }
 
@@ -79,6 +80,7 @@ impl Tokens {
         if !self.has_new.swap(false, Ordering::AcqRel) {
             return;
         }
+        let now = now.max(Duration::from_nanos(1));
         let mut inner = self.inner.lock();
         for name in std::mem::take(&mut inner.new) {
             if let Some(token) = inner.tokens.get_mut(&name) {
@@ -93,7 +95,6 @@ impl Tokens {
         let mut inner = self.inner.lock();
         let ttl = inner.ttl;
         let found = inner.tokens.get_mut(token)?;
-        // Its time begins in a moment, if it is that new.
         let is_over = found.used + ttl < now && !found.used.is_zero();
         let user = auth.user(&found.user).filter(|user| user.since <= found.revision);
         if is_over || user.is_none() {
