@@ -169,7 +169,7 @@ impl State {
                 Command::decode(command).map_err(|error| undecodable(at, &error.to_string()))?;
             let permitted = self.reader.versions().permit(at.index, command.format, &self.build)?;
             let (response, commits) = if permitted {
-                self.run(at, command.by, command.op)?
+                self.run(at, command.by.as_ref(), command.op)?
             } else {
                 (too_late(at), Vec::new())
             };
@@ -190,10 +190,9 @@ impl State {
     fn run(
         &mut self,
         at: Applied,
-        by: Option<By>,
+        by: Option<&By>,
         op: Option<Op>,
     ) -> Result<(Response, Vec<Arc<Commit>>), Fatal> {
-        let by = by.as_ref();
         let op = op.ok_or_else(|| undecodable(at, "no operation that this build knows"))?;
         match op {
             Op::Keys(_) => self.apply_keys(at, by, op),

@@ -79,7 +79,7 @@ pub(super) fn put_user(draft: &mut Draft, put: PutUser) -> Result<Done, Refusal>
         Some(_) if !put.roles.is_empty() => {
             Err(Refusal::new(409, format!("User {} already exists.", put.name)))
         }
-        Some(before) => change_user(draft, before, put),
+        Some(before) => change_user(draft, &before, put),
         None if changes => Err(Refusal::new(404, format!("User {} does not exist.", put.name))),
         None => create_user(draft, put),
     }
@@ -101,7 +101,7 @@ fn create_user(draft: &mut Draft, put: PutUser) -> Result<Done, Refusal> {
     Ok(Done::User { created, roles })
 }
 
-fn change_user(draft: &mut Draft, before: User, put: PutUser) -> Result<Done, Refusal> {
+fn change_user(draft: &mut Draft, before: &User, put: PutUser) -> Result<Done, Refusal> {
     let PutUser { name, password_hash, grant, revoke, .. } = put;
     let mut after = attach_root(&name, before.clone());
     for role in grant {
@@ -121,7 +121,7 @@ fn change_user(draft: &mut Draft, before: User, put: PutUser) -> Result<Done, Re
         after.password_hash = password_hash;
         after.since = draft.next_revision();
     }
-    if after == before {
+    if after == *before {
         let text = "User not updated. Use grant/revoke/password to update the user.";
         return Err(Refusal::new(400, text));
     }
@@ -151,7 +151,7 @@ pub(super) fn put_role(draft: &mut Draft, put: PutRole) -> Result<Done, Refusal>
         Some(_) if grant.is_empty() && revoke.is_empty() => {
             return Err(Refusal::new(409, format!("Role {name} already exists.")));
         }
-        Some(before) => change_role(draft, &name, before, &grant, &revoke)?,
+        Some(before) => change_role(draft, &name, &before, &grant, &revoke)?,
         None if grant.is_empty() && revoke.is_empty() => {
             let permissions = permissions.unwrap_or_default();
             let role = Role::of(&permissions)?;
@@ -169,7 +169,7 @@ pub(super) fn put_role(draft: &mut Draft, put: PutRole) -> Result<Done, Refusal>
 fn change_role(
     draft: &mut Draft,
     name: &str,
-    before: Role,
+    before: &Role,
     grant: &Patterns,
     revoke: &Patterns,
 ) -> Result<Done, Refusal> {
@@ -192,7 +192,7 @@ fn change_role(
             }
         }
     }
-    if after == before {
+    if after == *before {
         let text = "Role not updated. Use grant/revoke to update the role.";
         return Err(Refusal::new(400, text));
     }

@@ -50,8 +50,7 @@ fn who_gets_a_snapshot_asks_as_its_sender_does() {
     let mut export = leader.backend.export();
     let (applied, path) = (export.applied(), PathBuf::from("/data/keyspace.incoming"));
     let options = Options { cache_bytes: 1 << 20 };
-    let disk: Arc<dyn base::Disk> = Arc::new(follower.disk.clone());
-    let mut into = Incoming::create(&disk, &path, &options).unwrap();
+    let mut into = Incoming::create(&follower.disk, &path, &options).unwrap();
     while let Some(chunk) = export.next_chunk(16 << 10).unwrap() {
         into.add(chunk).unwrap();
     }
