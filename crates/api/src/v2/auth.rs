@@ -4,7 +4,6 @@ mod shown;
 
 use std::sync::Arc;
 
-use base::Refused;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
@@ -117,8 +116,8 @@ fn done() -> Reply {
 
 #[derive(Deserialize)]
 struct User {
-    #[serde(default)]
-    user: Option<String>,
+    #[serde(default, rename = "user")]
+    name: Option<String>,
     #[serde(default)]
     password: Option<String>,
     #[serde(default)]
@@ -136,8 +135,8 @@ async fn put_user(
     name: &str,
 ) -> Answer {
     claim.may_change_users(context).await.map_err(Denied::reply)?;
-    let User { user, password, roles, grant, revoke } = message(request).await?;
-    if user.as_deref().unwrap_or_default() != name {
+    let User { name: named, password, roles, grant, revoke } = message(request).await?;
+    if named.as_deref().unwrap_or_default() != name {
         return Err(bad("User JSON name does not match the name in the URL"));
     }
     let (grant, revoke) = (grant.unwrap_or_default(), revoke.unwrap_or_default());
@@ -152,15 +151,12 @@ async fn put_user(
     let given = roles.is_some();
     let roles = roles.unwrap_or_default();
     let put = PutUser { name: name.to_owned(), password_hash, roles, grant, revoke };
-    match change_to(context, claim, AuthChange::V2PutUser(put)).await? {
-        Done::User { created, roles } => {
-            let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-            // Of a new one the roles are shown as they came.
-            let roles = (!created || given || !roles.is_empty()).then_some(roles);
-            Ok(reply::json(status, shown::changed_user(name, roles.as_deref())))
-        }
-        other => Err(unexpected(&other)),
-    }
+    let done = change_to(context, claim, AuthChange::V2PutUser(put)).await?;
+    let Done::User { created, roles } = done else { return Err(unexpected(&done)) };
+    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+    // Of a new one the roles are shown as they came.
+    let roles = (!created || given || !roles.is_empty()).then_some(roles);
+    Ok(reply::json(status, shown::changed_user(name, roles.as_deref())))
 }
 
 async fn hash(context: &Context, user: &str, password: &str) -> Result<Bytes, Reply> {
@@ -173,8 +169,8 @@ async fn hash(context: &Context, user: &str, password: &str) -> Result<Bytes, Re
 
 #[derive(Deserialize)]
 struct Role {
-    #[serde(default)]
-    role: Option<String>,
+    #[serde(default, rename = "role")]
+    name: Option<String>,
     #[serde(default)]
     permissions: Option<Permissions>,
     #[serde(default)]
@@ -231,8 +227,8 @@ async fn put_role(
     name: &str,
 ) -> Answer {
     claim.may_change_users(context).await.map_err(Denied::reply)?;
-    let Role { role, permissions, grant, revoke } = message(request).await?;
-    if role.as_deref().unwrap_or_default() != name {
+    let Role { name: named, permissions, grant, revoke } = message(request).await?;
+    if named.as_deref().unwrap_or_default() != name {
         return Err(bad("Role JSON name does not match the name in the URL"));
     }
     let permissions = permissions.unwrap_or_default().patterns();
@@ -248,13 +244,10 @@ async fn put_role(
         grant: Some(grant),
         revoke: Some(revoke),
     };
-    match change_to(context, claim, AuthChange::V2PutRole(put)).await? {
-        Done::Role { created, permissions } => {
-            let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-            Ok(reply::json(status, shown::role(name, &permissions) + "\n"))
-        }
-        other => Err(unexpected(&other)),
-    }
+    let done = change_to(context, claim, AuthChange::V2PutRole(put)).await?;
+    let Done::Role { created, permissions } = done else { return Err(unexpected(&done)) };
+    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+    Ok(reply::json(status, shown::role(name, &permissions) + "\n"))
 }
 
 /// The first JSON value of the body, as Go reads it.
@@ -277,13 +270,14 @@ async fn change_to(context: &Context, claim: &Claim, change: AuthChange) -> Resu
             Err(reply::message(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &text))
         }
         Response::V3(Err(refused)) => {
-            let status = match refused {
-                Refused::NoSpace => StatusCode::INSUFFICIENT_STORAGE,
-                _ => StatusCode::INTERNAL_SERVER_ERROR,
-            };
-            Err(reply::message(status, refused.text()))
+            Err(reply::message(StatusCode::INTERNAL_SERVER_ERROR, refused.text()))
         }
-        other => Err(unexpected(&other)),
+        Response::Keys(_)
+        | Response::V3(Ok(_))
+        | Response::Expired(_)
+        | Response::Done
+        | Response::Downgrade(_)
+        | Response::Refused(_) => Err(unexpected(&response)),
     }
 }
 

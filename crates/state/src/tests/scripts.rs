@@ -72,7 +72,9 @@ impl Script {
             }
             "auth" if words.at(0) == "show" => {
                 let lines = auth::show(self.fixture());
-                lines.into_iter().for_each(|line| self.say(line));
+                for line in lines {
+                    self.say(line);
+                }
             }
             "auth" | "user" | "role" | "v2" | "login" => self.v3(auth::op(verb, &words, revision)),
             "may" => {

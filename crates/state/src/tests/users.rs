@@ -24,15 +24,15 @@ fn enabled() -> Fixture {
     fixture
 }
 
-fn root(fixture: &Fixture) -> Option<By> {
+fn root(fixture: &Fixture) -> By {
     let auth_revision = fixture.state.reader().auth().revision();
-    Some(By { user: "root".to_owned(), auth_revision })
+    By { user: "root".to_owned(), auth_revision }
 }
 
 #[test]
 fn who_gets_a_snapshot_asks_as_its_sender_does() {
     let (mut leader, mut follower) = (enabled(), enabled());
-    leader.by = root(&leader);
+    leader.by = Some(root(&leader));
     change(&mut leader, AuthChange::UserDelete(Named { name: "alice".to_owned() }));
     let alice = AuthChange::UserAdd(UserAdd { name: "alice".to_owned(), password_hash: None });
     change(&mut leader, alice);
