@@ -191,10 +191,9 @@ fn passwords_let_in_until_they_are_changed() {
         password: "other".to_owned(),
         ..AuthUserChangePasswordRequest::default()
     };
-    type Changed = AuthUserChangePasswordResponse;
-    let denied = call!(client, alice, "UserChangePassword", Changed, change);
+    let denied = call!(client, alice, "UserChangePassword", AuthUserChangePasswordResponse, change);
     refused(denied, 7, "etcdserver: permission denied");
-    call!(client, root, "UserChangePassword", Changed, change).unwrap();
+    call!(client, root, "UserChangePassword", AuthUserChangePasswordResponse, change).unwrap();
     let own = AuthUserGetRequest { name: "alice".to_owned() };
     let asked = call!(client, alice, "UserGet", AuthUserGetResponse, own);
     refused(asked, 16, "etcdserver: invalid auth token");
