@@ -65,8 +65,10 @@ pub(crate) struct Work {
     pub(crate) arrived: Option<PeerMessage>,
     /// Changes of the members that are to be proposed, with the ids of their answers.
     pub(crate) changes: Vec<(u64, Change)>,
-    /// To whom leadership is to be handed over.
-    pub(crate) heir: Option<MemberId>,
+    /// To whom leadership is to be handed over; `Some(None)`: to whoever is closest.
+    pub(crate) heir: Option<Option<MemberId>>,
+    /// The leader is to be asked for a snapshot.
+    pub(crate) request_snapshot: bool,
     pub(crate) persisted: Option<Ticket>,
     pub(crate) progress: Option<Progress>,
     pub(crate) stopping: bool,
@@ -148,9 +150,14 @@ impl Inbox {
         Ok(())
     }
 
-    /// Leadership is to be handed over to this member.
-    pub(crate) fn hand_over(&self, heir: MemberId) {
+    /// Leadership is to be handed over to this member; `None`: to whoever is closest.
+    pub(crate) fn hand_over(&self, heir: Option<MemberId>) {
         self.post(true, |work| work.heir = Some(heir));
+    }
+
+    /// The leader is to be asked for a snapshot in place of what is here.
+    pub(crate) fn request_snapshot(&self) {
+        self.post(true, |work| work.request_snapshot = true);
     }
 
     pub(crate) fn persisted(&self, ticket: Ticket) {

@@ -124,6 +124,7 @@ impl Node {
                 let heir = any(ids, &mut common.rng).filter(|_| common.rng.bool());
                 self.hand_over(common, heir)?;
             }
+            Event::Rebuild => self.rebuild(common)?,
             Event::PlanFailure => self.plan_failure(common),
             Event::FailSync => self.fail_sync(common),
             Event::FillDisk => self.fill_disk(common),
@@ -474,6 +475,14 @@ impl Node {
         self.run(common, |member, common| {
             common.report.handed_over += u64::from(member.core.role().leads);
             member.core.transfer_leadership(heir);
+            Ok(())
+        })
+    }
+
+    /// It asks for a snapshot, as one does that was found to differ.
+    pub(crate) fn rebuild(&mut self, common: &mut Common) -> Result<(), Violation> {
+        self.run(common, |member, common| {
+            common.report.rebuilt += u64::from(member.core.request_snapshot());
             Ok(())
         })
     }

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use base::MemberId;
 use bytes::Bytes;
 use prost::Message as _;
 use proto::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse, AlarmType, alarm_request::AlarmAction,
 };
+
+use crate::membership::Members;
 
 /// The alarms that are raised.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,9 +21,30 @@ impl Alarms {
         self.has(AlarmType::Nospace)
     }
 
-    /// Members differ: nothing is written at all.
-    pub fn corrupt(&self) -> bool {
-        self.has(AlarmType::Corrupt)
+    /// Members differ, and too many of them, or nobody knows which: nothing is written at all.
+    ///
+    /// While a majority of the voters is not among those that differ, it goes on without them (etcd
+    /// stops at the first alarm).
+    pub fn corrupt(&self, members: &Members) -> bool {
+        let of = |id: &MemberId| self.is_corrupt(*id);
+        let is_member = |id: u64| members.members.contains_key(&MemberId(id));
+        let mut differ = self.0.iter().filter(|(kind, _)| *kind == AlarmType::Corrupt);
+        if differ.any(|(_, id)| !is_member(*id)) {
+            return true;
+        }
+        let voters = || members.members.values().filter(|member| !member.learner);
+        voters().any(|member| of(&member.id))
+            && voters().filter(|member| !of(&member.id)).count() <= voters().count() / 2
+    }
+
+    /// This member differs from the others: it answers no client.
+    pub fn is_corrupt(&self, member: MemberId) -> bool {
+        self.0.contains(&(AlarmType::Corrupt, member.0))
+    }
+
+    /// The member has gone, and with it what was wrong with its data. True if there was such an alarm.
+    pub(crate) fn forget_corrupt(&mut self, member: MemberId) -> bool {
+        self.0.remove(&(AlarmType::Corrupt, member.0))
     }
 
     fn has(&self, kind: AlarmType) -> bool {
