@@ -21,6 +21,7 @@ mod inbox;
 mod late;
 mod leader;
 mod leases;
+mod lost;
 mod promotion;
 mod shared;
 mod start;

@@ -28,6 +28,7 @@ use crate::{
     failure::Failure,
     figures::Appends,
     inbox::Inbox,
+    lost,
     shared::{Counters, Shared, Standing},
     threads::{
         self,
@@ -68,6 +69,7 @@ pub fn start(
     let found = || found.clone().ok_or_else(changed);
     let mut locks = Locks::default();
     let opened = locks.take(disk.as_ref(), &home, &paths.wal, &config).and_then(|()| {
+        lost::refuse(disk.as_ref(), &home, &config)?;
         let mut options = options(&config, first_id(0, clock.wall().0));
         let alone = alone::Alone::new(&disk, &home, &config);
         options.force_new_cluster = alone.is_due(&paths, &options)?;

@@ -299,13 +299,21 @@ impl Node {
         proposed.is_ok()
     }
 
-    pub(crate) fn receive(&mut self, common: &Common, message: PeerMessage) {
-        let Some(member) = &mut self.member else { return };
+    pub(crate) fn receive(
+        &mut self,
+        common: &Common,
+        message: PeerMessage,
+    ) -> Result<(), Violation> {
+        let Some(member) = &mut self.member else { return Ok(()) };
         common.trace.step("receive", format!("at {}: {}", self.who.id, message.show()));
         if let Err(refusal) = member.core.receive(message) {
             common.trace.step("refuse", format!("at {}: {refusal}", self.who.id));
+            if refusal.lost_log && common.options.sabotage.is_none() {
+                return Err(Violation::new("lost log", refusal));
+            }
         }
         member.step();
+        Ok(())
     }
 
     /// Removes what has come of a snapshot that broke off, or is not wanted any more.

@@ -99,3 +99,35 @@ impl Alarms {
 fn shown((kind, member_id): (AlarmType, u64)) -> AlarmMember {
     AlarmMember { member_id, alarm: kind.into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::membership::Member;
+
+    #[test]
+    fn while_a_majority_of_the_voters_is_sound_writing_goes_on() {
+        let check = |voters: &[u64], learners: &[u64], corrupt: &[u64], stops: bool| {
+            let member = |id: &u64, learner| {
+                let id = MemberId(*id);
+                (id, Member { id, learner, ..Member::default() })
+            };
+            let voters_of = voters.iter().map(|id| member(id, false));
+            let all = voters_of.chain(learners.iter().map(|id| member(id, true)));
+            let members = Members { members: all.collect(), ..Members::default() };
+            let alarms = Alarms(corrupt.iter().map(|id| (AlarmType::Corrupt, *id)).collect());
+            assert_eq!(alarms.corrupt(&members), stops, "{voters:?} {learners:?} {corrupt:?}");
+        };
+        check(&[1, 2, 3], &[], &[], false);
+        check(&[1, 2, 3], &[], &[2], false);
+        check(&[1, 2, 3], &[], &[2, 3], true);
+        check(&[1, 2, 3, 4], &[], &[1, 4], true);
+        check(&[1, 2, 3, 4, 5], &[], &[1, 4], false);
+        check(&[1, 2], &[], &[2], true);
+        check(&[1], &[], &[1], true);
+        check(&[1], &[2], &[2], false);
+        // Nobody knows who it is, or it is no member.
+        check(&[1, 2, 3], &[], &[0], true);
+        check(&[1, 2, 3], &[], &[7], true);
+    }
+}
