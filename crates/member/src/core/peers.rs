@@ -124,8 +124,9 @@ fn check_append(message: &Message) -> Result<(), &'static str> {
 }
 
 fn check_response(message: &Message, raft: &Raft<Window>) -> Result<(), &'static str> {
-    if message.request_snapshot > raft.raft_log.last_index() {
-        return Err("it asks for a snapshot of what the leader does not have");
+    // Raft would try to send it for ever, and nothing else, though the follower may ask no more.
+    if message.request_snapshot > raft.raft_log.applied {
+        return Err("it asks for a snapshot of what is not applied here");
     }
     if message.index > raft.raft_log.last_index() && !message.reject {
         return Err("it tells of entries that the leader does not have");

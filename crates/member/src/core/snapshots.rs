@@ -50,6 +50,19 @@ impl Core {
         self.node.request_snapshot().is_ok()
     }
 
+    /// Who asks for a snapshot acknowledges nothing until it comes, and it can come only once what is here
+    /// is committed: where that waits for this member's word, it takes the request back.
+    pub(super) fn tick_request(&mut self) {
+        let raft = &mut self.node.raft;
+        let asks = raft.pending_request_snapshot != raft::INVALID_INDEX;
+        let waits = asks && raft.raft_log.committed < raft.raft_log.last_index();
+        self.asking = if waits { self.asking + 1 } else { 0 };
+        if self.asking >= 2 * self.config.election_ticks {
+            raft.pending_request_snapshot = raft::INVALID_INDEX;
+            self.asking = 0;
+        }
+    }
+
     /// A whole snapshot has come, for which this message stands. Returns whether it is wanted: the
     /// next step says how to install it. Not while entries are on their way to the log.
     pub fn restore(&mut self, message: PeerMessage) -> bool {
