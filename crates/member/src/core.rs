@@ -102,8 +102,6 @@ pub struct Core {
     changes: BTreeSet<u64>,
     /// How long the first of them has been awaited.
     stall: stall::Stall,
-    /// For how many ticks a snapshot has been asked for while what is here is not known to be committed.
-    asking: usize,
     /// Nothing is said until this batch is synced.
     silent_until: Option<Ticket>,
     /// The last entry that was given to be applied.
@@ -161,7 +159,6 @@ impl Core {
             effects: Effects::default(),
             unsynced: VecDeque::new(),
             stall: stall::Stall::default(),
-            asking: 0,
             unwritten: None,
             changes,
             silent_until: None,
@@ -238,7 +235,6 @@ impl Core {
     /// One heartbeat's time has passed.
     pub fn tick(&mut self) {
         self.tick_stall();
-        self.tick_request();
         // Raft wants no election that is won at once while entries are on their way to the log; and
         // whose vote for itself does not reach the disk had better not stand.
         let may_stand = if self.is_alone() { self.unsynced.is_empty() } else { !self.is_stalled() };

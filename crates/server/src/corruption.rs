@@ -122,6 +122,8 @@ struct Due {
     compactions: Duration,
     compared: i64,
     rebuild: Duration,
+    /// How often this member has tried to hand the lead over, being fenced off.
+    heirs: usize,
     /// Snapshots taken over when this member asked for one.
     asked: Option<u64>,
 }
@@ -139,6 +141,7 @@ async fn watch_over(handle: &Handle) {
         compactions: now,
         compared: 0,
         rebuild: now,
+        heirs: 0,
         asked: None,
     };
     let mut wanted = shared.compare.subscribe();
@@ -300,7 +303,14 @@ async fn set_alarm(handle: &Handle, member: MemberId, action: AlarmAction) {
 async fn mend(handle: &Handle, due: &mut Due) {
     let shared = &handle.shared;
     if handle.status().is_leader {
-        shared.inbox.hand_over(None);
+        let (members, alarms) = (shared.reader.members(), shared.reader.alarms());
+        let sound = |one: &&Member| !one.learner && !alarms.is_corrupt(one.id);
+        let sound: Vec<_> = members.members.values().filter(sound).collect();
+        // Whoever is asked may be away.
+        if let Some(heir) = sound.get(due.heirs % sound.len().max(1)) {
+            shared.inbox.hand_over(heir.id);
+        }
+        due.heirs += 1;
         return;
     }
     if !shared.config.corruption.rebuild {

@@ -65,8 +65,8 @@ pub(crate) struct Work {
     pub(crate) arrived: Option<PeerMessage>,
     /// Changes of the members that are to be proposed, with the ids of their answers.
     pub(crate) changes: Vec<(u64, Change)>,
-    /// To whom leadership is to be handed over; `Some(None)`: to whoever is closest.
-    pub(crate) heir: Option<Option<MemberId>>,
+    /// To whom leadership is to be handed over.
+    pub(crate) heir: Option<MemberId>,
     /// The leader is to be asked for a snapshot.
     pub(crate) request_snapshot: bool,
     pub(crate) persisted: Option<Ticket>,
@@ -150,8 +150,8 @@ impl Inbox {
         Ok(())
     }
 
-    /// Leadership is to be handed over to this member; `None`: to whoever is closest.
-    pub(crate) fn hand_over(&self, heir: Option<MemberId>) {
+    /// Leadership is to be handed over to this member.
+    pub(crate) fn hand_over(&self, heir: MemberId) {
         self.post(true, |work| work.heir = Some(heir));
     }
 

@@ -26,7 +26,7 @@ impl Handle {
         }
         let began = shared.now();
         tracing::info!(from = %own, to = %heir, "leadership transfer starting");
-        shared.inbox.hand_over(Some(heir));
+        shared.inbox.hand_over(heir);
         let mut stopped = shared.stopped.subscribe();
         while self.status().leader != Some(heir) {
             if shared.now() > began + shared.config.election * ELECTIONS {

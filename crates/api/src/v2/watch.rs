@@ -24,12 +24,7 @@ pub(crate) struct WatchBody {
 }
 
 impl WatchBody {
-    pub(crate) fn new(
-        watcher: Watcher,
-        stream: bool,
-        clock: Arc<dyn Clock>,
-        over: Over,
-    ) -> Self {
+    pub(crate) fn new(watcher: Watcher, stream: bool, clock: Arc<dyn Clock>, over: Over) -> Self {
         Self { watcher: Some(watcher), stream, clock, over }
     }
 

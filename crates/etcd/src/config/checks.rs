@@ -146,7 +146,8 @@ fn member(given: &Given) -> Result<server::Config, Refusal> {
 fn corruption(given: &Given) -> CorruptionChecks {
     let asks = |flag, gate| given.switch(flag) || gates::is_asked_for(given, gate);
     let at_start = asks("experimental-initial-corrupt-check", flags::gates::INITIAL_CORRUPT_CHECK);
-    let compactions = asks("experimental-compact-hash-check-enabled", flags::gates::COMPACT_HASH_CHECK);
+    let compactions =
+        asks("experimental-compact-hash-check-enabled", flags::gates::COMPACT_HASH_CHECK);
     CorruptionChecks {
         hash_every: given.duration("corrupt-check-time"),
         hash_at_start: at_start,

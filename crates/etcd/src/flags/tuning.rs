@@ -137,7 +137,12 @@ pub(super) const FLAGS: &[Flag] = &[
         "Time between two comparisons of what compactions have hashed \
          (--feature-gates=CompactHashCheck=true).",
     ),
-    renamed("experimental-compact-hash-check-time", Kind::Duration, "1m", "compact-hash-check-time"),
+    renamed(
+        "experimental-compact-hash-check-time",
+        Kind::Duration,
+        "1m",
+        "compact-hash-check-time",
+    ),
     used(
         "experimental-compact-hash-check-enabled",
         Kind::Switch,

@@ -56,10 +56,10 @@ impl Core {
         let raft = &mut self.node.raft;
         let asks = raft.pending_request_snapshot != raft::INVALID_INDEX;
         let waits = asks && raft.raft_log.committed < raft.raft_log.last_index();
-        self.asking = if waits { self.asking + 1 } else { 0 };
-        if self.asking >= 2 * self.config.election_ticks {
+        self.stall.asking = if waits { self.stall.asking + 1 } else { 0 };
+        if self.stall.asking >= 2 * self.config.election_ticks {
             raft.pending_request_snapshot = raft::INVALID_INDEX;
-            self.asking = 0;
+            self.stall.asking = 0;
         }
     }
 

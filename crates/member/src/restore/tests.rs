@@ -105,7 +105,8 @@ fn what_is_restored_is_a_cluster_of_its_own_for_each_snapshot() {
     let mem = mem_disk();
     let disk: Arc<dyn Disk> = Arc::new(mem.clone());
     let mut member = saved(&mem, 3);
-    let restored = |dir, ids| restored(&disk, dir, (&founding(ids, 77), 0)).unwrap().identity.cluster;
+    let restored =
+        |dir, ids| restored(&disk, dir, (&founding(ids, 77), 0)).unwrap().identity.cluster;
     let first = restored("/a", &[2, 3]);
     assert_eq!(first, restored("/b", &[2, 3]));
     assert_ne!(first.0, 77, "the id that a new cluster of theirs has, and the old one perhaps had");

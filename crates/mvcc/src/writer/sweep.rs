@@ -9,8 +9,7 @@ use bytes::Bytes;
 
 use super::{Writer, encode_number, encode_sum, encode_usage, meta, set_meta};
 use crate::{
-    digest,
-    path,
+    digest, path,
     record::codec::{self, Row},
     store::{ReadError, SweepHash},
 };

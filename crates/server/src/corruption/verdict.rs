@@ -72,11 +72,23 @@ mod tests {
         check(&[(voter, Some(7)), (learner, Some(8))], differ(&[2]));
         check(&[(voter, Some(7)), (voter, Some(8)), (learner, Some(7))], Verdict::Undecided);
         check(
-            &[(voter, Some(7)), (voter, Some(7)), (voter, Some(8)), (voter, Some(9)), (voter, None)],
+            &[
+                (voter, Some(7)),
+                (voter, Some(7)),
+                (voter, Some(8)),
+                (voter, Some(9)),
+                (voter, None),
+            ],
             Verdict::Undecided,
         );
         check(
-            &[(voter, Some(7)), (voter, Some(8)), (voter, Some(7)), (voter, Some(9)), (voter, Some(7))],
+            &[
+                (voter, Some(7)),
+                (voter, Some(8)),
+                (voter, Some(7)),
+                (voter, Some(9)),
+                (voter, Some(7)),
+            ],
             differ(&[2, 4]),
         );
     }

@@ -315,7 +315,7 @@ impl Raft {
             }
         }
         if let Some(heir) = work.heir {
-            self.core.transfer_leadership(heir);
+            self.core.transfer_leadership(Some(heir));
         }
         if work.request_snapshot && !self.core.request_snapshot() {
             tracing::info!("there is nobody to ask for a snapshot now, or it has been asked");

@@ -59,7 +59,9 @@ impl State {
     /// Whether the alarms that are raised let it pass.
     pub(super) fn permits(&self, op: &Op) -> Result<(), Refused> {
         let alarms = self.reader.alarms();
-        if alarms.corrupt(&self.reader.members()) && !matches!(op, Op::LeaseCheckpoint(_) | Op::Alarm(_)) {
+        if alarms.corrupt(&self.reader.members())
+            && !matches!(op, Op::LeaseCheckpoint(_) | Op::Alarm(_))
+        {
             return Err(Refused::Corrupt);
         }
         if alarms.no_space() && quota::cost(op) > 0 {
