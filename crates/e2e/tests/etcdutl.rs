@@ -302,7 +302,9 @@ fn a_member_of_the_old_cluster_is_a_stranger_to_those_that_are_restored() {
     let file = save(&member, &place, "first.db");
     drop(member);
     let seats = ["x", "y", "z"].map(|name| Seat::new(&place, name));
-    seats.iter().for_each(|seat| drop(seat.restore(&file, &seats, &[])));
+    for seat in &seats {
+        seat.restore(&file, &seats, &[]);
+    }
     let mut members: Vec<_> = seats.iter().map(Seat::spawn).collect();
     members.iter_mut().for_each(Member::wait_until_ready);
     let saved = save(&members[0], &place, "second.db");
