@@ -289,6 +289,7 @@ impl Core {
             from: MemberId(message.from),
             kind: format!("{:?}", message.msg_type()),
             reason,
+            lost_log: peers::proves_loss(&message, &self.node.raft),
         })?;
         self.hear_farewell(&message);
         // Raft refuses messages of those who are not members.

@@ -27,6 +27,7 @@ pub use self::{
 };
 pub use crate::writer::{LoadError, Put, Txn, Writer};
 use crate::{
+    digest::{DigestAt, Digests},
     index::Index,
     record::{
         Commit, Kind, Record,
@@ -95,6 +96,7 @@ pub struct Store {
     pinned_steps: AtomicU32,
     /// Of the last compactions, if they hash what they see.
     hashes: Mutex<VecDeque<KeysHash>>,
+    pub(crate) digests: Mutex<Digests>,
 }
 
 impl Store {
@@ -103,7 +105,7 @@ impl Store {
         Ok(self.backend.get(Table::Meta, key.as_bytes())?)
     }
 
-    pub(crate) fn new(backend: Arc<Backend>, index: Index) -> Self {
+    pub(crate) fn new(backend: Arc<Backend>, index: Index, digests: Digests) -> Self {
         let revision = index.revision;
         Self {
             backend,
@@ -115,7 +117,15 @@ impl Store {
             pins: Mutex::default(),
             pinned_steps: AtomicU32::new(0),
             hashes: Mutex::default(),
+            digests: Mutex::new(digests),
         }
+    }
+
+    /// What all that entries have written comes to, after the entry of this index.
+    ///
+    /// Two members differ if it differs, with the same beginning.
+    pub fn digest(&self, index: u64) -> DigestAt {
+        self.digests.lock().look(index)
     }
 
     /// The current revision. A fresh store stands at 1.

@@ -124,6 +124,7 @@ impl Node {
                 let heir = any(ids, &mut common.rng).filter(|_| common.rng.bool());
                 self.hand_over(common, heir)?;
             }
+            Event::Rebuild => self.rebuild(common)?,
             Event::PlanFailure => self.plan_failure(common),
             Event::FailSync => self.fail_sync(common),
             Event::FillDisk => self.fill_disk(common),
@@ -298,13 +299,21 @@ impl Node {
         proposed.is_ok()
     }
 
-    pub(crate) fn receive(&mut self, common: &Common, message: PeerMessage) {
-        let Some(member) = &mut self.member else { return };
+    pub(crate) fn receive(
+        &mut self,
+        common: &Common,
+        message: PeerMessage,
+    ) -> Result<(), Violation> {
+        let Some(member) = &mut self.member else { return Ok(()) };
         common.trace.step("receive", format!("at {}: {}", self.who.id, message.show()));
         if let Err(refusal) = member.core.receive(message) {
             common.trace.step("refuse", format!("at {}: {refusal}", self.who.id));
+            if refusal.lost_log && common.options.sabotage.is_none() {
+                return Err(Violation::new("lost log", refusal));
+            }
         }
         member.step();
+        Ok(())
     }
 
     /// Removes what has come of a snapshot that broke off, or is not wanted any more.
@@ -474,6 +483,14 @@ impl Node {
         self.run(common, |member, common| {
             common.report.handed_over += u64::from(member.core.role().leads);
             member.core.transfer_leadership(heir);
+            Ok(())
+        })
+    }
+
+    /// It asks for a snapshot, as one does that was found to differ.
+    pub(crate) fn rebuild(&mut self, common: &mut Common) -> Result<(), Violation> {
+        self.run(common, |member, common| {
+            common.report.rebuilt += u64::from(member.core.request_snapshot());
             Ok(())
         })
     }

@@ -69,6 +69,7 @@ report! {
     skewed: "clocks moved",
     elections: "elections",
     handed_over: "leaders asked to hand over",
+    rebuilt: "snapshots asked for in place of what is there",
     added: "members added",
     removed: "members removed",
     promoted: "learners promoted",

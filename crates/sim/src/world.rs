@@ -262,7 +262,7 @@ impl World {
         let listens = |id| nodes.iter().all(|node| node.id() != id || node.listens());
         let Some((to, message)) = network.deliver(listens, rng, report) else { return Ok(false) };
         if let Some(node) = nodes.iter_mut().find(|node| node.id() == to) {
-            node.receive(common, message);
+            node.receive(common, message)?;
         }
         self.look().map(|()| true)
     }

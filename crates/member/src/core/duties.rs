@@ -116,7 +116,7 @@ pub(super) fn propose(core: &mut Core, now: Now, reader: &Reader) -> Due {
         return Due::default();
     }
     // While members differ nothing ends: it would be refused again and again.
-    let ends = !reader.alarms().corrupt();
+    let ends = !reader.alarms().corrupt(&reader.members());
     let lease = leases(core, now.monotonic, reader, ends);
     Due { expiry: expire(core, now.wall, reader, ends), lease }
 }

@@ -24,6 +24,7 @@ use crate::{
     Unserved,
     failure::Failure,
     inbox::{BATCH_BYTES_MAX, FORWARDED_BYTES_MAX, Work},
+    lost,
     shared::Shared,
 };
 
@@ -287,7 +288,7 @@ impl Raft {
 
     fn take(&mut self, work: Work) -> Result<(), Failure> {
         for message in work.messages {
-            self.receive(message);
+            self.receive(message)?;
         }
         for member in work.unreachable {
             self.core.unreachable(member);
@@ -316,6 +317,9 @@ impl Raft {
         if let Some(heir) = work.heir {
             self.core.transfer_leadership(Some(heir));
         }
+        if work.request_snapshot && !self.core.request_snapshot() {
+            tracing::info!("there is nobody to ask for a snapshot now, or it has been asked");
+        }
         self.core.propose(work.proposals);
         Ok(())
     }
@@ -331,7 +335,7 @@ impl Raft {
         Ok(())
     }
 
-    fn receive(&mut self, message: PeerMessage) {
+    fn receive(&mut self, message: PeerMessage) -> Result<(), Failure> {
         // Their clients have the same bounds at the members where they are; this keyspace may be the
         // slower one.
         if message.is_proposal() && self.core.leads() && self.shared.is_overloaded() {
@@ -344,13 +348,18 @@ impl Raft {
                     "drop writes that a member passes on: too much is committed and not applied here"
                 );
             }
-            return;
+            return Ok(());
         }
-        if let Err(Refusal { from, kind, reason }) = self.core.receive(message)
-            && let Some(times) = self.shared.complain(from, reason)
-        {
+        let Err(Refusal { from, kind, reason, lost_log }) = self.core.receive(message) else {
+            return Ok(());
+        };
+        if lost_log {
+            return Err(lost::note(&self.shared, &format!("{kind} from {from}: {reason}")));
+        }
+        if let Some(times) = self.shared.complain(from, reason) {
             tracing::warn!(kind, %from, reason, times, "drop a peer's message");
         }
+        Ok(())
     }
 
     fn refuse_for(&self, ids: Vec<u64>, why: Unserved) {
