@@ -305,13 +305,12 @@ impl Core {
     }
 
     /// Hands leadership over, if this member has it, to this follower or the one that has most of
-    /// the log. Until that has happened, or an election timeout has passed, proposals are dropped.
-    pub fn transfer_leadership(&mut self, to: Option<MemberId>) {
-        if let Some(to) = to.or_else(|| self.best_follower())
-            && self.leads()
-        {
-            self.node.transfer_leader(to.0);
-        }
+    /// the log; returns to whom. Until that has happened, or an election timeout has passed, proposals
+    /// are dropped.
+    pub fn transfer_leadership(&mut self, to: Option<MemberId>) -> Option<MemberId> {
+        let to = to.or_else(|| self.best_follower()).filter(|_| self.leads())?;
+        self.node.transfer_leader(to.0);
+        Some(to)
     }
 
     /// The term of an entry of this member's log, synced or not; `None` if it is not there, or is

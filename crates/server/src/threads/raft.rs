@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use base::{UnixNanos, limits};
+use base::{MemberId, Term, UnixNanos, limits};
 use member::{Core, Due, PeerMessage, Proposal, Refusal, Ticket, shell};
 use parking_lot::{Mutex, MutexGuard};
 
@@ -71,12 +71,22 @@ pub(crate) struct Raft {
     gathers_since: Option<Duration>,
     next_tick: Duration,
     stop_by: Option<Duration>,
-    /// Until when a stopping leader waits for another to take over.
-    hands_over_by: Option<Duration>,
+    /// How a stopping leader waits for another to take over.
+    hand_over: Option<HandOver>,
     /// Snapshots that are to be sent.
     snapshots: Vec<PeerMessage>,
     /// A whole snapshot that has come, and waits until the log is idle.
     arrived: Option<PeerMessage>,
+}
+
+/// Leadership on its way to another member.
+#[derive(Clone, Copy)]
+struct HandOver {
+    heir: MemberId,
+    /// In which this member leads.
+    term: Term,
+    /// Until when it waits.
+    by: Duration,
 }
 
 /// The others, in the order in which they stop.
@@ -157,7 +167,7 @@ impl Raft {
             gathers_since: None,
             next_tick: shared.now() + shared.config.heartbeat,
             stop_by: None,
-            hands_over_by: None,
+            hand_over: None,
             snapshots: Vec::new(),
             arrived: None,
         }
@@ -421,15 +431,32 @@ impl Raft {
         if !done && now < stop_by {
             return false;
         }
-        if !self.core.role().leads || self.core.is_alone() {
-            return true;
+        self.has_handed_over(now)
+    }
+
+    /// Whether another member has taken over, or none will.
+    fn has_handed_over(&mut self, now: Duration) -> bool {
+        let role = self.core.role();
+        let leads = role.leads && !self.core.is_alone();
+        match self.hand_over {
+            None if leads => {
+                let Some(heir) = self.core.transfer_leadership(None) else { return true };
+                tracing::info!(to = %heir, term = %role.term, "this leader stops: it hands over");
+                let by = now + self.shared.config.election;
+                self.hand_over = Some(HandOver { heir, term: role.term, by });
+                false
+            }
+            Some(HandOver { by, .. }) if leads && now < by => false,
+            Some(HandOver { heir, term, .. }) => {
+                if role.term > term {
+                    tracing::info!(to = %heir, term = %role.term, "leadership is handed over");
+                } else {
+                    tracing::info!(to = %heir, "leadership was not taken over in time");
+                }
+                true
+            }
+            None => true,
         }
-        let election = self.shared.config.election;
-        let hands_over_by = *self.hands_over_by.get_or_insert_with(|| {
-            self.core.transfer_leadership(None);
-            now + election
-        });
-        now >= hands_over_by
     }
 
     fn stop_others(&self, others: Others) {
