@@ -15,16 +15,17 @@ use crate::{
 };
 
 impl Store {
-    /// The current revision, and what `at` (0: now) means. What cannot be read is refused.
+    /// The current revision, and what `at` (0: now) means to a read that begins. What cannot be read is
+    /// refused.
     pub fn resolved(&self, at: i64) -> Result<(i64, i64), ReadError> {
         let index = self.index.read();
-        Ok((index.revision, self.resolve(&index, at)?))
+        Ok((index.revision, Self::resolve(&index, at)?))
     }
 
     /// Where a live key stands at `at` (0: now).
     pub fn place(&self, name: &[u8], at: i64) -> Result<Option<Revision>, ReadError> {
         let index = self.index.read();
-        let at = self.resolve(&index, at)?;
+        let at = self.resolve_on(&index, at)?;
         Ok(index.live_at(Kind::Key, name, at))
     }
 
@@ -161,7 +162,7 @@ impl Store {
         let mut at = at;
         loop {
             let index = self.index.read();
-            at = self.resolve(&index, at)?;
+            at = self.resolve_on(&index, at)?;
             if !hold(&index, at) {
                 return Ok(());
             }
