@@ -71,6 +71,35 @@ impl Store {
         Ok(found)
     }
 
+    /// The same from the end on: the last of them, the largest name first.
+    pub fn range_back(
+        &self,
+        from: &[u8],
+        to: Option<&[u8]>,
+        at: i64,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Revision)>, ReadError> {
+        let mut found = Vec::new();
+        let mut to = to.map(<[u8]>::to_vec);
+        self.in_holds(at, |index, at| {
+            let mut names = index.names(Kind::Key).range(from, to.as_deref()).rev();
+            let mut last = None;
+            for (name, points) in names.by_ref().take(NAMES_PER_HOLD) {
+                if found.len() == limit {
+                    return false;
+                }
+                if let Some(revision) = points.live_at(at) {
+                    found.push((Bytes::copy_from_slice(name), revision));
+                }
+                last = Some(name);
+            }
+            let more = names.next().is_some();
+            to = last.map(<[u8]>::to_vec);
+            more
+        })?;
+        Ok(found)
+    }
+
     /// How many live keys that range holds at `at`.
     pub fn count(&self, from: &[u8], to: Option<&[u8]>, at: i64) -> Result<u64, ReadError> {
         let mut count = 0;

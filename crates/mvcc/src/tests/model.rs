@@ -498,6 +498,10 @@ impl Run {
             .collect();
         assert_eq!(store.range(b"/a/b", Some(b"/b"), at, usize::MAX).unwrap(), keys);
         assert_eq!(store.count(b"/a/b", Some(b"/b"), at).unwrap(), keys.len() as u64);
+        for limit in [0, 1, 2, usize::MAX] {
+            let back: Vec<_> = keys.iter().rev().take(limit).cloned().collect();
+            assert_eq!(store.range_back(b"/a/b", Some(b"/b"), at, limit).unwrap(), back);
+        }
         for dir in DIRS {
             let expected = self.model.children(dir, at);
             assert_eq!(store.children(dir, at, None, usize::MAX).unwrap(), expected, "{dir:?}");
