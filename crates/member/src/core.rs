@@ -58,6 +58,8 @@ pub struct Config {
     /// What leases get beyond their time when this member begins to lead (etcd: an election timeout):
     /// nobody could keep them before.
     pub lease_grace: Duration,
+    /// How often what is left of leases that live longer than that is noted down while this member leads.
+    pub lease_checkpoints: Duration,
     /// Applied entries that stay in memory, of 4 MB at most (etcd: 5,000, of any size).
     pub catch_up_entries: u64,
     /// Bytes of older ones that a leader keeps in files, for followers that lag or are being sent a

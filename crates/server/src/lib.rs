@@ -40,7 +40,7 @@ pub use member::RaftState;
 pub use peer::Dialer;
 pub use promotion::{PROMOTE_PATH, PromotionError};
 pub use start::{founding_id, has_member, knows_nobody, start};
-pub use threads::saves::{Blob, Saved};
+pub use threads::saves::{Blob, Saved, Unsaved};
 
 #[cfg(test)]
 mod tests;

@@ -131,6 +131,7 @@ fn options(config: &Config, run: u64) -> Options {
             quota_bytes: config.quota_bytes,
             compacts: config.auto_compaction.is_none(),
             lease_grace: config.election,
+            lease_checkpoints: limits::LEASE_CHECKPOINT_INTERVAL,
             catch_up_entries: config.catch_up_entries,
             catch_up_bytes: limits::CATCH_UP_BYTES_MAX,
         },

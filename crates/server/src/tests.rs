@@ -79,7 +79,7 @@ pub(crate) fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
 }
 
-fn set(path: &str, value: &str) -> Op {
+pub(crate) fn set(path: &str, value: &str) -> Op {
     Op::Keys(KeysWrite {
         method: KeysMethod::Set.into(),
         path: Bytes::copy_from_slice(path.as_bytes()),

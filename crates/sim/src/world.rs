@@ -371,7 +371,7 @@ impl Common {
             return Ok(());
         }
         report.new += u64::from(*rolls && running::is_new(entry));
-        invariants::leases::apply(history, entry)?;
+        report.noted += invariants::leases::apply(history, entry)?;
         let before = mirror.applier.state().reader().members();
         let commits = mirror.apply(entry)?;
         if entry.kind != 0 {

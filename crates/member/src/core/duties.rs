@@ -97,7 +97,8 @@ pub(super) fn propose(core: &mut Core, now: Now, reader: &Reader) -> Due {
     let settled = core.duties.settled;
     if settled {
         let term = Term(core.node.raft.term);
-        reader.leases().promote(term, now.monotonic, core.config.lease_grace);
+        let (grace, notes) = (core.config.lease_grace, core.config.lease_checkpoints);
+        reader.leases().promote(term, now.monotonic, grace, notes);
     } else {
         reader.leases().demote();
     }
