@@ -22,7 +22,7 @@ mod writer;
 pub use census::Census;
 pub use record::{Action, Commit, Kind, Record};
 pub use store::{
-    Child, Hashing, KeysHash, LoadError, Pin, ReadError, Store, Txn, Usage, View, Writer,
+    Child, Hashing, KeysHash, LoadError, Pin, ReadError, Search, Store, Txn, Usage, View, Writer,
 };
 pub use watch::{Interest, Watcher};
 

@@ -23,6 +23,7 @@ use self::cache::Cache;
 pub(crate) use self::hash::SweepHash;
 pub use self::{
     hash::{Hashing, KeysHash},
+    history::Search,
     view::View,
 };
 pub use crate::writer::{LoadError, Put, Txn, Writer};
