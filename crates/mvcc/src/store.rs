@@ -361,6 +361,11 @@ impl Store {
         self.index.read().leased(lease).map(Bytes::copy_from_slice).collect()
     }
 
+    /// How many live keys are on a lease, if these are no more than `max`.
+    pub fn leased_up_to(&self, lease: i64, max: usize) -> usize {
+        self.index.read().leased(lease).take(max).count()
+    }
+
     pub fn usage(&self) -> Usage {
         self.index.read().usage
     }
