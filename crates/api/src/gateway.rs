@@ -66,6 +66,8 @@ enum Content {
     Request(Box<Request<Incoming>>),
     /// Of a websocket.
     Messages(mpsc::Receiver<Bytes>),
+    /// It is no question: there is something at this path, but not for this method of HTTP.
+    WrongMethod,
 }
 
 /// Today's, and those of etcd before 3.4.
@@ -100,7 +102,10 @@ pub(crate) async fn answer(
         return websocket::answer(context, request, path.into_owned());
     }
     if *request.method() != Method::POST {
-        return failure::reply(&Status::unimplemented("Method Not Allowed"));
+        // Nothing of it counts but the path.
+        let metadata = MetadataMap::new();
+        let (deadline, content) = (Deadline::NONE, Content::WrongMethod);
+        return asked(context, &path, Question { metadata, deadline, content }).await;
     }
     let metadata = metadata(request.headers());
     match Deadline::of(request.headers()) {
@@ -134,6 +139,10 @@ async fn asked(context: &Arc<Context>, path: &str, question: Question) -> Reply 
 
 fn not_found() -> Reply {
     failure::reply(&Status::not_found("Not Found"))
+}
+
+fn wrong_method() -> Reply {
+    failure::reply(&Status::unimplemented("Method Not Allowed"))
 }
 
 async fn kv(context: &Arc<Context>, question: Question, method: &str) -> Reply {
@@ -185,7 +194,10 @@ async fn maintenance(context: &Arc<Context>, question: Question, method: &str) -
         "transfer-leadership" => unary!(Maintenance::Maintenance::move_leader, context, question),
         "downgrade" => unary!(Maintenance::Maintenance::downgrade, context, question),
         "snapshot" => {
-            let Question { metadata, deadline, .. } = question;
+            let Question { metadata, deadline, content } = question;
+            if matches!(content, Content::WrongMethod) {
+                return wrong_method();
+            }
             let called = called!(Maintenance::snapshot);
             match v3::begin(context, called, metadata.as_ref()) {
                 Ok(call) => match deadline.keep(v3::Snapshot::begin(context, &metadata)).await {
@@ -341,6 +353,9 @@ where
     A: Serialize + Send + 'static,
 {
     let Question { metadata, deadline, content } = question;
+    if matches!(content, Content::WrongMethod) {
+        return wrong_method();
+    }
     match v3::begin(context, called, metadata.as_ref()) {
         Ok(call) => {
             let messages = begin(v3::Ends::new(context, &metadata), content);

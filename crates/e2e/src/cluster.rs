@@ -25,7 +25,7 @@ use crate::{Answer, Connection, Member, Request, Start, ports, rings};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What members say while others come and go.
-const COMPLAINTS: [&str; 8] = [
+pub const COMPLAINTS: [&str; 8] = [
     "could not send a snapshot",
     "cannot talk to a peer",
     "peer became inactive",

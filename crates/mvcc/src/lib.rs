@@ -25,7 +25,7 @@ pub use census::Census;
 pub use digest::{Digest, DigestAt};
 pub use record::{Action, Commit, Kind, Record};
 pub use store::{
-    Child, Hashing, KeysHash, LoadError, Pin, ReadError, Store, Txn, Usage, View, Writer,
+    Child, Hashing, KeysHash, LoadError, Pin, ReadError, Search, Store, Txn, Usage, View, Writer,
 };
 pub use watch::{Interest, Watcher};
 

@@ -23,6 +23,7 @@ use self::cache::Cache;
 pub(crate) use self::hash::SweepHash;
 pub use self::{
     hash::{Hashing, KeysHash},
+    history::Search,
     view::View,
 };
 pub use crate::writer::{LoadError, Put, Txn, Writer};
@@ -375,6 +376,11 @@ impl Store {
     /// The live keys on a lease, in order.
     pub fn leased(&self, lease: i64) -> Vec<Bytes> {
         self.index.read().leased(lease).map(Bytes::copy_from_slice).collect()
+    }
+
+    /// How many live keys are on a lease, if these are no more than `max`.
+    pub fn leased_up_to(&self, lease: i64, max: usize) -> usize {
+        self.index.read().leased(lease).take(max).count()
     }
 
     pub fn usage(&self) -> Usage {

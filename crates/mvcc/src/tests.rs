@@ -5,6 +5,7 @@ mod model;
 mod regressions;
 mod replacing;
 mod scripts;
+mod searching;
 mod watching;
 
 use std::{path::Path, sync::Arc};

@@ -249,18 +249,31 @@ fn put_prefix(out: &mut BytesMut, length: usize) -> Result<(), Status> {
 /// Reads the one message of a request.
 async fn message(context: &Context, body: Incoming) -> Result<RangeRequest, Status> {
     let bytes_max = context.config.grpc.request_bytes_max + super::dispatch::OVERHEAD_BYTES;
-    let read = Limited::new(body, PREFIX_BYTES + bytes_max).collect().await;
-    let mut bytes = read
-        .map_err(|error| {
-            Status::resource_exhausted(format!("the request cannot be read: {error}"))
-        })?
-        .to_bytes();
+    let mut body = Limited::new(body, PREFIX_BYTES + bytes_max);
+    let broken = |error| Status::resource_exhausted(format!("the request cannot be read: {error}"));
+    let mut bytes = Bytes::new();
+    // Mostly one frame has all of it.
+    while bytes.len() < PREFIX_BYTES
+        && let Some(frame) = body.frame().await
+    {
+        let data = frame.map_err(broken)?.into_data().unwrap_or_default();
+        bytes = if bytes.is_empty() { data } else { [bytes, data].concat().into() };
+    }
     if bytes.len() < PREFIX_BYTES {
         return Err(Status::internal("Missing request message."));
     }
     let prefix = bytes.split_to(PREFIX_BYTES);
     let (flag, length) = prefix.split_at(1);
     let told = length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+    if told > bytes_max {
+        // In the words of grpc-go, before any more of it is read.
+        let why = format!("grpc: received message larger than max ({told} vs. {bytes_max})");
+        return Err(Status::resource_exhausted(why));
+    }
+    let rest = body.collect().await.map_err(broken)?.to_bytes();
+    if !rest.is_empty() {
+        bytes = [bytes, rest].concat().into();
+    }
     if told != bytes.len() {
         return Err(Status::internal("a request of one message was expected"));
     }

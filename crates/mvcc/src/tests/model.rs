@@ -10,9 +10,9 @@ use base::{Revision, UnixNanos, disk::MemDisk};
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::Fixture;
+use super::{Fixture, searching::found};
 use crate::{
-    Action, Child, Commit, Interest, Kind, ReadError, Record, Watcher, path,
+    Action, Child, Commit, Interest, Kind, ReadError, Record, Search, Watcher, path,
     store::{Pin, Put},
 };
 
@@ -521,9 +521,13 @@ impl Run {
                 let interest = interest(number);
                 let to = self.model.revision - 1;
                 let expected = self.model.concerning(&interest, at, to);
-                assert_eq!(store.history(&interest, at, to, usize::MAX).unwrap(), expected);
+                let found = |limit| {
+                    let search = || Search::revisions(interest.clone(), at, to, limit);
+                    found(&store, search).unwrap()
+                };
+                assert_eq!(found(usize::MAX), expected);
                 let first = &expected[..expected.len().min(3)];
-                assert_eq!(store.history(&interest, at, to, 3).unwrap(), first, "{interest:?}");
+                assert_eq!(found(3), first, "{interest:?}");
             }
         }
     }

@@ -164,6 +164,11 @@ impl Reader {
         cost == 0 || self.bytes_in_use() + cost < quota_bytes
     }
 
+    /// Whether a command is done in a moment, if the keyspace stays as it is.
+    pub fn is_brief(&self, op: &Op) -> bool {
+        kv::is_brief(&self.store, op)
+    }
+
     /// A snapshot of the members as applied.
     pub fn members(&self) -> Arc<Members> {
         Arc::clone(&self.members.read())

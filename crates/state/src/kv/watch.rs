@@ -213,6 +213,9 @@ impl Watch {
             looks += 1;
             let polled = watcher.poll_next(&mut Context::from_waker(&self.waker));
             let error = match polled {
+                Poll::Pending if watcher.is_searching() => {
+                    return if is_between { self.events() } else { Next::Later };
+                }
                 Poll::Pending if self.gathered.events.is_empty() => return Next::Nothing,
                 Poll::Pending => return self.events(),
                 Poll::Ready(Ok(commit)) => {
