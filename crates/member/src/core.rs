@@ -55,8 +55,7 @@ pub struct Config {
     pub quota_bytes: u64,
     /// Whether it does so at all.
     pub compacts: bool,
-    /// What leases get beyond their time when this member begins to lead (etcd: an election timeout):
-    /// nobody could keep them before.
+    /// What leases get beyond their time at a new leader, since nobody kept them (etcd: an election).
     pub lease_grace: Duration,
     /// How often what is left of leases that live longer than that is noted down while this member leads.
     pub lease_checkpoints: Duration,
