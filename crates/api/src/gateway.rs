@@ -1,6 +1,6 @@
 //! The JSON gateway: the services of v3 as `POST /v3/…`, with bytes in base64.
 //!
-//! - `range`: ranges of any size; `messages`: answers that come one after the other; `requests`: questions that do,
+//! - `range`: ranges of any size; `watch`: answers of any size; `messages`: answers that come one after the other; `requests`: questions that do,
 //!   of which `values` finds the ends
 //! - `deadline`: how long a client waits; `failure`: errors as JSON; `websocket`: for pages, which cannot
 //!   send one question after the other otherwise
@@ -11,6 +11,7 @@ mod messages;
 mod range;
 mod requests;
 mod values;
+mod watch;
 mod websocket;
 
 use std::{borrow::Cow, sync::Arc};
@@ -66,6 +67,8 @@ enum Content {
     Request(Box<Request<Incoming>>),
     /// Of a websocket.
     Messages(mpsc::Receiver<Bytes>),
+    /// It is no question: there is something at this path, but not for this method of HTTP.
+    WrongMethod,
 }
 
 /// Today's, and those of etcd before 3.4.
@@ -100,7 +103,10 @@ pub(crate) async fn answer(
         return websocket::answer(context, request, path.into_owned());
     }
     if *request.method() != Method::POST {
-        return failure::reply(&Status::unimplemented("Method Not Allowed"));
+        // Nothing of it counts but the path.
+        let metadata = MetadataMap::new();
+        let (deadline, content) = (Deadline::NONE, Content::WrongMethod);
+        return asked(context, &path, Question { metadata, deadline, content }).await;
     }
     let metadata = metadata(request.headers());
     match Deadline::of(request.headers()) {
@@ -134,6 +140,10 @@ async fn asked(context: &Arc<Context>, path: &str, question: Question) -> Reply 
 
 fn not_found() -> Reply {
     failure::reply(&Status::not_found("Not Found"))
+}
+
+fn wrong_method() -> Reply {
+    failure::reply(&Status::unimplemented("Method Not Allowed"))
 }
 
 async fn kv(context: &Arc<Context>, question: Question, method: &str) -> Reply {
@@ -185,7 +195,10 @@ async fn maintenance(context: &Arc<Context>, question: Question, method: &str) -
         "transfer-leadership" => unary!(Maintenance::Maintenance::move_leader, context, question),
         "downgrade" => unary!(Maintenance::Maintenance::downgrade, context, question),
         "snapshot" => {
-            let Question { metadata, deadline, .. } = question;
+            let Question { metadata, deadline, content } = question;
+            if matches!(content, Content::WrongMethod) {
+                return wrong_method();
+            }
             let called = called!(Maintenance::snapshot);
             match v3::begin(context, called, metadata.as_ref()) {
                 Ok(call) => {
@@ -321,11 +334,19 @@ fn failed(mut call: Call, status: &Status) -> Reply {
 }
 
 async fn watch(context: &Arc<Context>, question: Question) -> Reply {
-    stream(context, question, called!(Watch::watch), |asker, ends, content| {
-        let requests = requests::stream(content);
-        v3::WatchStream::new(Arc::clone(context), asker, ends, Box::pin(requests))
-    })
-    .await
+    let Question { metadata, deadline, content } = question;
+    let call = match v3::begin(context, called!(Watch::watch), metadata.as_ref()) {
+        Ok(call) => call,
+        Err(status) => return failure::reply(&status),
+    };
+    let asker = Asker::of_gateway(&metadata);
+    if let Err(status) = asker.settle(context).await {
+        return failed(call, &status);
+    }
+    let ends = v3::Ends::new(context, &metadata);
+    let requests = Box::pin(requests::stream(content));
+    let stream = v3::watch::WatchStream::new(Arc::clone(context), asker, ends, requests);
+    messages::reply_in(call, deadline, Box::pin(watch::Lines::new(stream))).await
 }
 
 /// A call in which both sides go on speaking.
@@ -340,6 +361,9 @@ where
     A: Serialize + Send + 'static,
 {
     let Question { metadata, deadline, content } = question;
+    if matches!(content, Content::WrongMethod) {
+        return wrong_method();
+    }
     match v3::begin(context, called, metadata.as_ref()) {
         Ok(call) => {
             let asker = Asker::of_gateway(&metadata);

@@ -144,6 +144,8 @@ async fn other(context: &Arc<Context>, request: Request<Incoming>, path: &[u8]) 
         #[cfg(feature = "next-version")]
         b"/next/note" => ops::next::note(context, request).await,
         path if path.starts_with(b"/v2/auth/") => v2::auth::answer(context, request, path).await,
+        // As Go's mux has it, where something lies below a path.
+        b"/v3" if context.config.gateway => redirect(b"/v3/", &request),
         path if context.config.gateway && gateway::has(path) => {
             gateway::answer(context, request, path).await
         }

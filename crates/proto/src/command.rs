@@ -5,6 +5,7 @@
 mod auth;
 
 use bytes::Bytes;
+use prost::encoding::{WireType, decode_key, decode_varint};
 
 pub use self::auth::{
     Auth, AuthChange, Authenticate, By, Named, Nothing, Patterns, PutRole, PutUser, RoleGrant,
@@ -44,6 +45,20 @@ impl Command {
     /// `id`: whom to answer; 0 if nobody waits.
     pub fn new(id: u64, op: Op) -> Self {
         Self { format: op.format(), id, by: None, op: Some(op) }
+    }
+
+    /// Whether these bytes are a command that puts one key, by a look at how they begin.
+    pub fn is_put(mut bytes: &[u8]) -> bool {
+        const FORMAT: u32 = 1;
+        const ID: u32 = 2;
+        const PUT: u32 = 20;
+        loop {
+            match decode_key(&mut bytes) {
+                Ok((FORMAT | ID, WireType::Varint)) if decode_varint(&mut bytes).is_ok() => {}
+                Ok((tag, _)) => return tag == PUT,
+                Err(_) => return false,
+            }
+        }
     }
 }
 

@@ -198,7 +198,7 @@ impl State {
             Op::Keys(_) => self.apply_keys(at, by, op),
             Op::Auth(change) => Ok((self.apply_auth(at, by, change)?, Vec::new())),
             // Nothing is written while members differ.
-            Op::Expire(_) if self.reader.alarms().corrupt() => {
+            Op::Expire(_) if self.reader.alarms().corrupt(&self.reader.members()) => {
                 Ok((Response::Expired(0), Vec::new()))
             }
             Op::Expire(command) => {

@@ -50,6 +50,9 @@ pub(crate) async fn answer(
         let text = format!("414 URI Too Long: a key has at most {} bytes\n", limits::KEY_BYTES_MAX);
         return with_cluster(context, reply::text(StatusCode::URI_TOO_LONG, text));
     }
+    if context.handle.is_fenced() {
+        return failure::refused(context, Refused::Corrupt);
+    }
     let (method, query) = (request.method().clone(), request.uri().query().map(str::to_owned));
     let has_form = has_form(&request);
     let claim = Claim::of(request.headers());
@@ -156,7 +159,8 @@ fn parse(method: &Method, body: Result<Bytes, &str>, query: &str) -> Result<Para
 /// of carrying the request through futures.
 pub(crate) fn answer_now(context: &Context, key: &[u8], query: &str) -> Option<Reply> {
     // Passwords are not checked here.
-    if key.len() > limits::KEY_BYTES_MAX || context.handle.reader().auth_is_enabled() {
+    let asks = context.handle.reader().auth_is_enabled();
+    if key.len() > limits::KEY_BYTES_MAX || context.handle.is_fenced() || asks {
         return None;
     }
     let parameters = match parse(&Method::GET, Ok(Bytes::new()), query) {
@@ -309,7 +313,7 @@ fn watch(context: &Context, path: &Bytes, parameters: &Parameters, below_only: b
             let index = watcher.index();
             let clock = context.handle.clock();
             let body =
-                WatchBody::new(watcher, parameters.stream, Arc::clone(clock), context.stop.clone());
+                WatchBody::new(watcher, parameters.stream, Arc::clone(clock), context.over());
             let body = ReplyBody::Watch(Box::new(body));
             event_reply(context, StatusCode::OK, index, context.standing(), body)
         }

@@ -64,7 +64,9 @@ impl State {
     /// Whether it passes: the alarms that are raised first, then users and roles.
     pub(super) fn permits(&self, by: Option<&By>, op: &Op) -> Result<(), Refused> {
         let alarms = self.reader.alarms();
-        if alarms.corrupt() && !matches!(op, Op::LeaseCheckpoint(_) | Op::Alarm(_)) {
+        if alarms.corrupt(&self.reader.members())
+            && !matches!(op, Op::LeaseCheckpoint(_) | Op::Alarm(_))
+        {
             return Err(Refused::Corrupt);
         }
         if alarms.no_space() && quota::cost(op) > 0 {
@@ -159,10 +161,14 @@ impl State {
         let mut alarms = (*self.reader.alarms()).clone();
         let (response, changed) = alarms.apply(request);
         if changed {
-            self.writer.set_meta(meta::ALARMS, Some(alarms.encode()));
-            self.reader.set_alarms(alarms);
+            self.set_alarms(alarms);
         }
         Reply::Alarm(response)
+    }
+
+    pub(super) fn set_alarms(&mut self, alarms: Alarms) {
+        self.writer.set_meta(meta::ALARMS, Some(alarms.encode()));
+        self.reader.set_alarms(alarms);
     }
 }
 

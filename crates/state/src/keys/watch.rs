@@ -8,7 +8,7 @@ use std::{
 
 use base::Code;
 use bytes::Bytes;
-use mvcc::{Commit, Interest, Kind, ReadError, Record, Store, path::is_below};
+use mvcc::{Commit, Interest, Kind, ReadError, Record, Search, Store, path::is_below};
 
 use super::{Error, Event, Node, index, tell};
 
@@ -84,19 +84,35 @@ struct Past {
     until: i64,
     /// Found, but not told yet.
     found: VecDeque<i64>,
+    search: Option<Search>,
 }
 
 impl Past {
-    fn next(&mut self, store: &Store, path: &[u8]) -> Result<Option<Arc<Commit>>, ReadError> {
+    /// Pending while it is searched: others have their turn.
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        store: &Store,
+        interest: &Interest,
+    ) -> Poll<Result<Option<Arc<Commit>>, ReadError>> {
         if self.found.is_empty() && self.since <= self.until {
-            let found = store.history_with_hidden(path, self.since, self.until, PAST_BATCH)?;
-            self.found = found.into();
-            self.since = self.found.back().unwrap_or(&self.until) + 1;
+            let (since, until) = (self.since, self.until);
+            let search = self.search.get_or_insert_with(|| {
+                Search::with_hidden(interest.clone(), since, until, PAST_BATCH)
+            });
+            let Some(found) = store.look(search)? else {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            };
+            self.search = None;
+            let is_full = found.len() >= PAST_BATCH;
+            self.found = found.into_iter().map(|place| place.main).collect();
+            self.since = self.found.back().filter(|_| is_full).unwrap_or(&until) + 1;
         }
-        let Some(main) = self.found.front().copied() else { return Ok(None) };
+        let Some(main) = self.found.front().copied() else { return Poll::Ready(Ok(None)) };
         let commit = store.commit_at(main)?;
         self.found.pop_front();
-        Ok(Some(commit))
+        Poll::Ready(Ok(Some(commit)))
     }
 
     /// The revision from which the next commit will come.
@@ -129,7 +145,7 @@ impl Watcher {
     }
 
     fn poll_commit(&mut self, cx: &mut Context<'_>) -> Poll<Result<Arc<Commit>, Error>> {
-        match self.past.next(&self.store, &self.path) {
+        match ready!(self.past.poll_next(cx, &self.store, &self.interest)) {
             Ok(None) => {}
             Ok(Some(commit)) => return Poll::Ready(Ok(commit)),
             Err(error) => {
