@@ -1,8 +1,8 @@
 //! What every handler may use.
 
-use std::{ops::Deref, sync::Arc, time::Duration};
+use std::{ops::Deref, pin::Pin, sync::Arc, time::Duration};
 
-use base::{Room, limits, room::Share};
+use base::{Refused, Room, limits, room::Share};
 use http::HeaderValue;
 use server::Handle;
 use tokio::sync::{Semaphore, watch};
@@ -109,6 +109,9 @@ impl Deref for Context {
     }
 }
 
+/// See [`Common::over`].
+pub(crate) type Over = Pin<Box<dyn Future<Output = Refused> + Send>>;
+
 /// What all connections have in common.
 pub(crate) struct Common {
     pub(crate) handle: Handle,
@@ -117,8 +120,6 @@ pub(crate) struct Common {
     /// `X-Etcd-Cluster-Id`.
     pub(crate) cluster_id: HeaderValue,
     pub(crate) counters: Counters,
-    /// One hash at a time: each reads all there is.
-    pub(crate) hashing: Semaphore,
     /// Of all answers under way.
     pub(crate) room: Arc<Room>,
     pub(crate) long_reads: LongReads,
@@ -139,7 +140,6 @@ impl Common {
         let cluster_id: &'static str = handle.cluster_id().to_string().leak();
         let cluster_id = HeaderValue::from_static(cluster_id);
         let counters = Counters::default();
-        let hashing = Semaphore::new(1);
         let most = config.max_connections.min(Semaphore::MAX_PERMITS);
         let websockets = Arc::new(Semaphore::new(most));
         Self {
@@ -148,11 +148,22 @@ impl Common {
             set_log_level,
             cluster_id,
             counters,
-            hashing,
             room: Arc::default(),
             long_reads: LongReads::default(),
             websockets,
             stop,
         }
+    }
+
+    /// Resolves when what waits for news is to end, with the reason: the server stops, or this member
+    /// was found to differ from the others.
+    pub(crate) fn over(&self) -> Over {
+        let (mut stop, handle) = (self.stop.clone(), self.handle.clone());
+        Box::pin(async move {
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => Refused::Stopped,
+                () = handle.fenced() => Refused::Corrupt,
+            }
+        })
     }
 }

@@ -1,6 +1,6 @@
 //! The JSON gateway: the services of v3 as `POST /v3/…`, with bytes in base64.
 //!
-//! - `range`: ranges of any size; `messages`: answers that come one after the other; `requests`: questions that do,
+//! - `range`: ranges of any size; `watch`: answers of any size; `messages`: answers that come one after the other; `requests`: questions that do,
 //!   of which `values` finds the ends
 //! - `deadline`: how long a client waits; `failure`: errors as JSON; `websocket`: for pages, which cannot
 //!   send one question after the other otherwise
@@ -11,6 +11,7 @@ mod messages;
 mod range;
 mod requests;
 mod values;
+mod watch;
 mod websocket;
 
 use std::{borrow::Cow, sync::Arc};
@@ -328,11 +329,16 @@ fn failed(mut call: Call, status: &Status) -> Reply {
 }
 
 async fn watch(context: &Arc<Context>, question: Question) -> Reply {
-    stream(context, question, called!(Watch::watch), |ends, content| {
-        let requests = requests::stream(content);
-        v3::WatchStream::new(Arc::clone(context), ends, Box::pin(requests))
-    })
-    .await
+    let Question { metadata, deadline, content } = question;
+    match v3::begin(context, called!(Watch::watch), metadata.as_ref()) {
+        Ok(call) => {
+            let ends = v3::Ends::new(context, &metadata);
+            let requests = Box::pin(requests::stream(content));
+            let stream = v3::watch::WatchStream::new(Arc::clone(context), ends, requests);
+            messages::reply_in(call, deadline, Box::pin(watch::Lines::new(stream))).await
+        }
+        Err(status) => failure::reply(&status),
+    }
 }
 
 /// A call in which both sides go on speaking.

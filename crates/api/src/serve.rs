@@ -82,6 +82,7 @@ impl Clients {
             connections_max: common.config.max_connections,
             half_close: true,
             room: Arc::clone(&common.room),
+            idle_make_way: false,
         };
         let grpc = Grpc { services, is_offered: offer.has_grpc() };
         let place = route::Place { offer, is_secure: port.tls.is_some() };
@@ -144,7 +145,8 @@ pub async fn serve_proxy(
 ) {
     // A client that is gone must not be waited for at a member: half a connection is none here, as
     // in the original.
-    let rules = Rules { connections_max, half_close: false, room: Arc::default() };
+    let rules =
+        Rules { connections_max, half_close: false, room: Arc::default(), idle_make_way: false };
     let stopping = stop.clone();
     accept(port, rules, (stop, NO_GRPC), move |from, _| {
         let (proxy, stop) = (Arc::clone(&proxy), stopping.clone());
@@ -159,8 +161,13 @@ pub async fn serve_proxy(
 /// Serves the peer port: the other members' streams, `/members`, `/version`, `/raft/probing`. Ends as
 /// [`serve_clients`] does.
 pub async fn serve_peers(port: Port, handle: Handle, stop: watch::Receiver<bool>) {
-    let room = Arc::default();
-    let rules = Rules { connections_max: PEER_CONNECTIONS_MAX, half_close: true, room };
+    let rules = Rules {
+        connections_max: PEER_CONNECTIONS_MAX,
+        half_close: true,
+        room: Arc::default(),
+        // Whoever holds connections open here must not part the members.
+        idle_make_way: true,
+    };
     accept(port, rules, (stop, NO_GRPC), move |_, _| {
         let (member, connected) = (handle.clone(), handle.connected());
         move |request| {
@@ -180,6 +187,8 @@ pub(crate) struct Rules {
     pub(crate) half_close: bool,
     /// For their answers.
     pub(crate) room: Arc<Room>,
+    /// Whether one on which nothing is asked makes way for the next when there is no room for more.
+    pub(crate) idle_make_way: bool,
 }
 
 /// `meet` gives each connection what answers it, which lives as long as the connection.
@@ -211,7 +220,11 @@ pub(crate) async fn accept<M, A, S>(
                 connections.look_at_answers();
                 continue;
             }
-            accepted = next(&listener, &places) => accepted,
+            accepted = next(&listener, &places, || {
+                if rules.idle_make_way {
+                    connections.make_way();
+                }
+            }) => accepted,
         };
         let (socket, from, place) = match accepted {
             Ok(accepted) => accepted,
@@ -226,7 +239,7 @@ pub(crate) async fn accept<M, A, S>(
         let tls = tls.clone();
         let grpc = grpc.clone();
         tokio::spawn(async move {
-            if let Some(wire) = begin(socket, from, tls.as_deref()).await {
+            if let Some(wire) = begin(socket, from, tls.as_deref(), &connection.activity).await {
                 match grpc {
                     Some(grpc) if speaks_http2(&wire, &connection.activity).await => {
                         serve_http2(wire, &connection, &answer, grpc).await;
@@ -248,10 +261,15 @@ pub(crate) async fn accept<M, A, S>(
 
 type Place = tokio::sync::OwnedSemaphorePermit;
 
+/// The next connection, once there is a place for it; `is_full` is called when there is none.
 async fn next(
     listener: &Listener,
     places: &Arc<Semaphore>,
+    is_full: impl FnOnce(),
 ) -> std::io::Result<(Socket, Option<SocketAddr>, Place)> {
+    if places.available_permits() == 0 {
+        is_full();
+    }
     // The semaphore is never closed.
     let place =
         Arc::clone(places).acquire_owned().await.map_err(|_| std::io::ErrorKind::NotConnected)?;
@@ -260,13 +278,22 @@ async fn next(
 }
 
 /// A connection that may ask; `None`: it may not, and the log says why.
-async fn begin(socket: Socket, from: Option<SocketAddr>, tls: Option<&Acceptor>) -> Option<Wire> {
+async fn begin(
+    socket: Socket,
+    from: Option<SocketAddr>,
+    tls: Option<&Acceptor>,
+    activity: &Activity,
+) -> Option<Wire> {
     if let Socket::Tcp(stream) = &socket
         && let Err(error) = set_options(stream)
     {
         tracing::debug!(%error, "cannot set a connection's options");
     }
-    match port::begin(socket, tls).await {
+    let begun = tokio::select! {
+        begun = port::begin(socket, tls) => begun,
+        () = told(activity) => return None,
+    };
+    match begun {
         Ok(wire) => Some(wire),
         Err(why) => {
             // Go's word for those without an address.
@@ -302,14 +329,19 @@ where
 
 /// Looks what a connection speaks, unless it is told to end before that.
 async fn speaks_http2(wire: &Wire, activity: &Activity) -> bool {
-    let told = future::poll_fn(|cx| {
-        activity.listen(cx.waker());
-        if activity.has_order() { Poll::Ready(()) } else { Poll::Pending }
-    });
     tokio::select! {
         is_http2 = protocol::is_http2(wire) => is_http2,
-        () = told => false,
+        () = told(activity) => false,
     }
+}
+
+/// Ends once the connection is told something.
+async fn told(activity: &Activity) {
+    future::poll_fn(|cx| {
+        activity.listen(cx.waker());
+        if activity.has_order() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 /// Many requests at once on one connection: gRPC, and all that is served over HTTP/1.1 as well.

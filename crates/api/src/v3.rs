@@ -24,7 +24,7 @@ mod patience;
 mod queue;
 pub(crate) mod range;
 mod reflection;
-mod watch;
+pub(crate) mod watch;
 
 pub use self::watch::{WatchIds, cut};
 pub(crate) use self::{
@@ -40,7 +40,6 @@ pub(crate) use self::{
     lock::Lock,
     maintenance::{Maintenance, Snapshot},
     patience::Ends,
-    watch::WatchStream,
 };
 
 /// What each service can be asked, for those that ask in other ways than by gRPC.

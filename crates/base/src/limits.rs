@@ -16,10 +16,13 @@ pub const GRPC_PROXY_UPSTREAM_WATCHES_MAX: usize = 8_192;
 /// Events of v3 that are told in one message, if they are of several revisions: a revision is never
 /// cut.
 pub const WATCH_BATCH_BYTES: usize = 64 * 1024;
-/// With so much of one revision a message goes out to who takes fragments.
+/// With so much of one revision a message goes out to who takes fragments; for others a larger one is made
+/// while it is sent.
 pub const WATCH_FRAGMENT_BYTES: usize = 1 << 20;
-/// What one revision may be for those who do not: a watch that has to tell more is canceled.
-pub const WATCH_MESSAGE_BYTES_MAX: usize = 128 << 20;
+/// What such a message may be, as clients of gRPC take them (etcd): a watch that has to tell more is canceled.
+pub const WATCH_MESSAGE_BYTES_MAX: u64 = i32::MAX as u64;
+/// What our client puts together of fragments, in memory.
+pub const WATCH_PARTS_BYTES_MAX: usize = 128 << 20;
 /// A request line and its headers together.
 pub const REQUEST_HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Headers of one request.

@@ -180,6 +180,7 @@ impl Watcher {
     /// What concerns this watcher at a revision that history has named, or the next part of it.
     fn part_at(&mut self, main: i64) -> Result<Arc<Commit>, ReadError> {
         let (mut records, mut bytes): (Vec<Record>, usize) = (Vec::new(), 0);
+        let began_at = self.position;
         let is_here = |place: &&Revision| place.main == main;
         let mut taken = 0;
         while let Some(place) = self.history.front().filter(is_here).copied() {
@@ -198,6 +199,9 @@ impl Watcher {
         }
         // Asked last, so that nothing was removed meanwhile.
         if main < self.store.compacted() {
+            // Whoever asks again is not to go on behind what is missing, but to hear the same.
+            self.history.clear();
+            self.position = began_at;
             return Err(ReadError::Compacted);
         }
         if self.history.front().as_ref().is_none_or(|place| !is_here(place)) {

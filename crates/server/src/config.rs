@@ -8,7 +8,7 @@ use peer::Dialer;
 use base::{Index, MemberId, Term, UnixNanos};
 use state::Response;
 
-use crate::AutoCompaction;
+use crate::{AutoCompaction, CorruptionChecks};
 
 /// What a member needs to know to start.
 #[derive(Clone, Debug)]
@@ -37,6 +37,8 @@ pub struct Config {
     pub request_bytes_max: usize,
     /// In place of the leader's own rule, where it is given.
     pub auto_compaction: Option<AutoCompaction>,
+    /// When members are compared, and what follows.
+    pub corruption: CorruptionChecks,
     /// Learners at once.
     pub learners_max: u32,
     /// Applied entries that stay in memory for followers that lag.

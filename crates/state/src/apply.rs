@@ -180,7 +180,7 @@ impl State {
         match op {
             Op::Keys(_) => self.apply_keys(at, op),
             // Nothing is written while members differ.
-            Op::Expire(_) if self.reader.alarms().corrupt() => {
+            Op::Expire(_) if self.reader.alarms().corrupt(&self.reader.members()) => {
                 Ok((Response::Expired(0), Vec::new()))
             }
             Op::Expire(command) => {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use base::{Code, UnixNanos, limits, room::Hold};
+use base::{Code, Refused, UnixNanos, limits, room::Hold};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -47,6 +47,9 @@ pub(crate) async fn answer(
     if path.len() > limits::KEY_BYTES_MAX {
         let text = format!("414 URI Too Long: a key has at most {} bytes\n", limits::KEY_BYTES_MAX);
         return with_cluster(context, reply::text(StatusCode::URI_TOO_LONG, text));
+    }
+    if context.handle.is_fenced() {
+        return failure::refused(context, Refused::Corrupt);
     }
     let (method, query) = (request.method().clone(), request.uri().query().map(str::to_owned));
     let has_form = has_form(&request);
@@ -94,7 +97,7 @@ fn parse(method: &Method, body: Result<Bytes, &str>, query: &str) -> Result<Para
 /// Answers a GET without a body if that needs no waiting, as nearly none does: without the cost
 /// of carrying the request through futures.
 pub(crate) fn answer_now(context: &Context, key: &[u8], query: &str) -> Option<Reply> {
-    if key.len() > limits::KEY_BYTES_MAX {
+    if key.len() > limits::KEY_BYTES_MAX || context.handle.is_fenced() {
         return None;
     }
     let parameters = match parse(&Method::GET, Ok(Bytes::new()), query) {
@@ -233,7 +236,7 @@ fn watch(context: &Context, path: &Bytes, parameters: &Parameters) -> Reply {
             let index = watcher.index();
             let clock = context.handle.clock();
             let body =
-                WatchBody::new(watcher, parameters.stream, Arc::clone(clock), context.stop.clone());
+                WatchBody::new(watcher, parameters.stream, Arc::clone(clock), context.over());
             let body = ReplyBody::Watch(Box::new(body));
             event_reply(context, StatusCode::OK, index, context.standing(), body)
         }

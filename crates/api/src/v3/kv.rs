@@ -3,7 +3,7 @@
 use std::{
     pin::Pin,
     sync::{Arc, atomic::Ordering::Relaxed},
-    task::{Context as Cx, Poll},
+    task::{Context as Cx, Poll, ready},
 };
 
 use base::{Refused, room::Hold};
@@ -194,14 +194,14 @@ pub(crate) struct RangeStream {
 impl Stream for RangeStream {
     type Item = Result<RangeStreamResponse, Status>;
 
-    fn poll_next(mut self: Pin<&mut Self>, _: &mut Cx<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Cx<'_>) -> Poll<Option<Self::Item>> {
         let Self { context, scan } = &mut *self;
         let Some(scan) = scan else { return Poll::Ready(None) };
-        let kvs = match scan.next_pairs(CHUNK_BYTES) {
+        let kvs = match ready!(range::poll_pairs(scan, CHUNK_BYTES, cx)) {
             Ok(kvs) => kvs,
-            Err(error) => {
+            Err(status) => {
                 self.scan = None;
-                return Poll::Ready(Some(Err(read(error))));
+                return Poll::Ready(Some(Err(status)));
             }
         };
         let mut answer = RangeResponse { kvs, ..RangeResponse::default() };

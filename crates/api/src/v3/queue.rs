@@ -9,7 +9,6 @@ use std::{
     task::{Context as Cx, Poll},
 };
 
-use base::Refused;
 use bytes::Bytes;
 use mvcc::{Interest, ReadError, Watcher};
 use proto::{
@@ -115,7 +114,7 @@ impl Place {
         self.waits = true;
         let waited = self.wait_for_others().await;
         // On a server that stops the place is kept: its owner goes on elsewhere.
-        let stops = *self.context.stop.borrow();
+        let stops = *self.context.stop.borrow() || self.context.handle.is_fenced();
         match &waited {
             Err(Ended::Refused(_)) if !stops => self.leave().await,
             _ => self.waits = false,
@@ -124,11 +123,9 @@ impl Place {
     }
 
     async fn wait_for_others(&self) -> Result<(), Ended> {
-        let mut stop = self.context.stop.clone();
-        let stopped = async { drop(stop.wait_for(|stop| *stop).await) };
         tokio::select! {
             waited = self.wait_for_each() => waited,
-            () = stopped => Err(Ended::Refused(status(Refused::Stopped))),
+            refused = self.context.over() => Err(Ended::Refused(status(refused))),
         }
     }
 

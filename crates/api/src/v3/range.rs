@@ -7,7 +7,7 @@ use std::{
     io::Read as _,
     pin::Pin,
     sync::{Arc, atomic::Ordering::Relaxed},
-    task::{Context as Cx, Poll},
+    task::{Context as Cx, Poll, ready},
 };
 
 use base::{Refused, limits::ANSWER_BYTES_MAX, room::Hold};
@@ -18,10 +18,8 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Body as HttpBody, Frame, Incoming};
 use proto::{
     Message as _,
-    etcdserverpb::{
-        RangeRequest, RangeResponse,
-        range_request::{SortOrder, SortTarget},
-    },
+    etcdserverpb::{RangeRequest, RangeResponse, range_request::SortTarget},
+    mvccpb::KeyValue,
 };
 use state::kv::{self, Error, Most, Scan, Sizes, check};
 use tonic::Status;
@@ -116,11 +114,10 @@ async fn long(
     request: RangeRequest,
     piece_bytes: usize,
 ) -> Result<Answer, Status> {
-    // To bring keys into order it needs them all; it is known only afterwards how many.
-    let in_order = request.sort_order() == SortOrder::Descend
-        || request.sort_target() != SortTarget::Key
-        || kv::has_filters(&request);
-    let has_many = in_order && !request.range_end.is_empty() && !request.count_only;
+    // To bring keys into another order it needs them all; it is known only afterwards how many. And of
+    // those that a filter takes it remembers many.
+    let keeps_places = request.sort_target() != SortTarget::Key || kv::has_filters(&request);
+    let has_many = keeps_places && !request.range_end.is_empty() && !request.count_only;
     let bytes = if has_many { ANSWER_BYTES_MAX } else { WHOLE_ROOM_BYTES };
     let hold = context.room_for(bytes).await?;
     let reading = Arc::clone(context);
@@ -318,20 +315,35 @@ impl RangeBody {
 }
 
 impl RangeBody {
-    fn piece(&mut self) -> Result<Option<Bytes>, Status> {
+    fn poll_piece(&mut self, cx: &mut Cx<'_>) -> Poll<Result<Option<Bytes>, Status>> {
         if let Some(next) = self.next.take() {
-            return Ok(Some(next));
+            return Poll::Ready(Ok(Some(next)));
         }
-        let Some(scan) = &mut self.rest else { return Ok(None) };
-        let kvs = scan.next_pairs(PIECE_BYTES).map_err(read)?;
+        let Some(scan) = &mut self.rest else { return Poll::Ready(Ok(None)) };
+        let kvs = ready!(poll_pairs(scan, PIECE_BYTES, cx))?;
         if kvs.is_empty() {
             self.rest = None;
-            return Ok(None);
+            return Poll::Ready(Ok(None));
         }
         // Fields of a message may come in any order, and repeated ones apart.
         let piece = RangeResponse { kvs, ..RangeResponse::default() };
-        Ok(Some(piece.encode_to_vec().into()))
+        Poll::Ready(Ok(Some(piece.encode_to_vec().into())))
     }
+}
+
+/// The next pairs of a scan, none at the end. While a filter leaves many keys out, others have their
+/// turn.
+pub(crate) fn poll_pairs(
+    scan: &mut Scan,
+    bytes: usize,
+    cx: &mut Cx<'_>,
+) -> Poll<Result<Vec<KeyValue>, Status>> {
+    let pairs = scan.next_pairs(bytes).map_err(read)?;
+    if pairs.is_empty() && !scan.is_done() {
+        cx.waker().wake_by_ref();
+        return Poll::Pending;
+    }
+    Poll::Ready(Ok(pairs))
 }
 
 impl HttpBody for RangeBody {
@@ -340,13 +352,13 @@ impl HttpBody for RangeBody {
 
     fn poll_frame(
         self: Pin<&mut Self>,
-        _: &mut Cx<'_>,
+        cx: &mut Cx<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
         if this.has_ended {
             return Poll::Ready(None);
         }
-        match this.piece() {
+        match ready!(this.poll_piece(cx)) {
             Ok(Some(piece)) => Poll::Ready(Some(Ok(Frame::data(piece)))),
             Ok(None) => {
                 this.has_ended = true;

@@ -15,6 +15,7 @@ mod auth;
 mod client;
 mod elections;
 mod guards;
+mod large_watches;
 mod leases;
 mod locks;
 mod maintenance;

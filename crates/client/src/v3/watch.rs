@@ -2,7 +2,7 @@
 
 use std::{mem, time::Duration};
 
-use base::{Refused, limits::WATCH_MESSAGE_BYTES_MAX};
+use base::{Refused, limits::WATCH_PARTS_BYTES_MAX};
 use proto::{
     Message as _,
     etcdserverpb::{
@@ -212,7 +212,7 @@ impl Watcher {
             return Ok(None);
         }
         self.parts.bytes += answer.encoded_len();
-        let limit = self.client.shared.config.answer_bytes_max.min(WATCH_MESSAGE_BYTES_MAX);
+        let limit = self.client.shared.config.answer_bytes_max.min(WATCH_PARTS_BYTES_MAX);
         if self.parts.bytes > limit {
             let message = Refused::AnswerTooLarge.text().to_owned();
             return Err(Refusal { code: Code::ResourceExhausted, message }.into());

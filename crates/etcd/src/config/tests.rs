@@ -236,7 +236,6 @@ fn what_has_no_effect_is_told() {
     check("--experimental-enable-v2v3=/v2", "always share one keyspace");
     check("--log-rotation-config-json={}", "has no effect without --enable-log-rotation");
     let gates = "--feature-gates=CompactHashCheck=true,LeaseCheckpoint=false";
-    check(gates, "CompactHashCheck has no effect: members do not compare themselves yet");
     check(gates, "LeaseCheckpoint has no effect: what is left of a lease is always kept");
     let on = "--feature-gates=LeaseCheckpoint=true,LeaseCheckpointPersist=true";
     let silent = ["--max-wals=5", "--enable-v2", "--enable-v2=1", "--corrupt-check-time=0", on];

@@ -4,17 +4,19 @@
 /// A gate of etcd 3.6 or 3.7.
 pub(crate) struct Gate {
     pub(crate) name: &'static str,
-    /// Whether the feature is there, whatever is asked for.
-    pub(crate) is_on: bool,
-    /// What there is to say about that.
-    pub(crate) reason: &'static str,
+    /// Whether the feature is there, whatever is asked for, and what there is to say about that; `None`:
+    /// as it is asked for.
+    pub(crate) always: Option<(bool, &'static str)>,
 }
+
+pub(crate) const INITIAL_CORRUPT_CHECK: &str = "InitialCorruptCheck";
+pub(crate) const COMPACT_HASH_CHECK: &str = "CompactHashCheck";
 
 pub(crate) const GATES: &[Gate] = &[
     always("StopGRPCServiceOnDefrag", false, "there is nothing to defragment"),
     always("TxnModeWriteWithSharedBuffer", true, "transactions always read what lies in memory"),
-    always("InitialCorruptCheck", false, "members do not compare themselves yet"),
-    always("CompactHashCheck", false, "members do not compare themselves yet"),
+    switched(INITIAL_CORRUPT_CHECK),
+    switched(COMPACT_HASH_CHECK),
     always("LeaseCheckpoint", true, LEASES),
     always("LeaseCheckpointPersist", true, LEASES),
     always(
@@ -31,7 +33,11 @@ pub(super) const LEASES: &str = "what is left of a lease is always kept across c
 const ALL: [&str; 2] = ["AllAlpha", "AllBeta"];
 
 const fn always(name: &'static str, is_on: bool, reason: &'static str) -> Gate {
-    Gate { name, is_on, reason }
+    Gate { name, always: Some((is_on, reason)) }
+}
+
+const fn switched(name: &'static str) -> Gate {
+    Gate { name, always: None }
 }
 
 /// Gates and what they are to be. The error is in etcd's words.

@@ -7,7 +7,7 @@
 //! that comes to its end first has the answer. So a search costs at most twice the shorter way, and
 //! nobody holds a thread for more than a portion.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use backend::Table;
 use base::Revision;
@@ -162,7 +162,7 @@ impl Store {
         // First what may be given to the backend meanwhile: it is seen twice then, and not missed.
         let unfinished: Vec<_> = {
             let all = self.unfinished.read();
-            all.range(from..to).take(RECORDS_PER_STEP).map(|(_, one)| one.clone()).collect()
+            all.range(from..to).take(RECORDS_PER_STEP).map(|(_, one)| Arc::clone(one)).collect()
         };
         let (first, last) = (from.to_bytes(), to.to_bytes());
         let rows = self.backend.scan(Table::Records, &first, Some(&last), RECORDS_PER_STEP)?;

@@ -226,6 +226,31 @@ fn a_watcher_that_lost_what_was_compacted_ends_and_a_quiet_one_does_not() {
     assert_eq!(now(&mut at_it), [200, 201]);
 }
 
+/// Whoever has something to tell first asks again afterwards: what comes then must not be what follows a
+/// gap.
+#[test]
+fn a_watcher_that_lost_something_says_so_as_often_as_it_is_asked() {
+    let mut f = Fixture::new();
+    for revision in 2..9 {
+        f.put("/a", &revision.to_string());
+    }
+    let watch = |interest| f.store().watch(interest, 2).unwrap();
+    let mut watchers = [keys("/a", "/b"), exact("/a")].map(watch);
+    let mut cx = Context::from_waker(Waker::noop());
+    for watcher in &mut watchers {
+        let Poll::Ready(Ok(commit)) = watcher.poll_next(&mut cx) else { panic!("history") };
+        assert_eq!(commit.main, 2);
+    }
+    f.compact(5).unwrap();
+    for watcher in &mut watchers {
+        for _ in 0..3 {
+            let next = watcher.poll_next(&mut cx);
+            assert!(matches!(next, Poll::Ready(Err(ReadError::Compacted))), "{next:?}");
+        }
+        assert_eq!(watcher.position(), 3);
+    }
+}
+
 #[test]
 fn a_quiet_watcher_outlives_compaction_also_if_much_comes_at_once() {
     let mut f = Fixture::new();

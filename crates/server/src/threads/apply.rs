@@ -236,6 +236,8 @@ fn apply(shared: &Shared, applier: &mut Applier, entries: &[Entry]) -> Result<Pr
     shared.set_applied(applied);
     shared.counters.proposals_applied.fetch_add(batch.answers.len() as u64, Relaxed);
     shared.counters.writes.count(&batch.commits);
+    // Before anybody is told what this member has.
+    shared.look_for_fence();
     // Before anybody knows of new ones.
     shared.reader.leases().look(shared.now());
     shared.waiters.answer(batch.answers);

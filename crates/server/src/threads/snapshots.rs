@@ -94,6 +94,9 @@ fn send_now(
 ) -> Result<Index, String> {
     let network = network.ok_or("there is no network")?;
     let peers = shared.peers.get().ok_or("there is no network")?;
+    if *shared.fenced.borrow() {
+        return Err("this member's data differ from those of the others".to_owned());
+    }
     let wanted = message.snapshot().ok_or("it is none")?.index;
     while shared.backend.durable().index < wanted {
         shared.backend.flush().map_err(|error| error.to_string())?;

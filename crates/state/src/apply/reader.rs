@@ -101,12 +101,13 @@ impl Reader {
         kv::range(&self.store, request, most)
     }
 
-    /// The same in pieces: what is in memory at once is bounded, whatever the size; but an order
-    /// other than by key needs 16 bytes for each key, and one by value the values.
+    /// The same in pieces: what is in memory at once is bounded, whatever the size. By key, in either
+    /// order and with filters too, it goes through the index. Another order needs 16 bytes for each
+    /// key, and one by value the values: of too many it is refused.
     ///
     /// Looks at all keys of the range in the index, to count them: not for a thread of the network.
     pub fn scan(&self, request: &RangeRequest) -> Result<kv::Scan, kv::Error> {
-        kv::Scan::new(&self.store, request)
+        kv::Scan::new(&self.store, request, Most::WHOLE.places())
     }
 
     /// A transaction that [only reads](kv::is_read_only), and whose form

@@ -59,7 +59,9 @@ impl State {
     /// Whether the alarms that are raised let it pass.
     pub(super) fn permits(&self, op: &Op) -> Result<(), Refused> {
         let alarms = self.reader.alarms();
-        if alarms.corrupt() && !matches!(op, Op::LeaseCheckpoint(_) | Op::Alarm(_)) {
+        if alarms.corrupt(&self.reader.members())
+            && !matches!(op, Op::LeaseCheckpoint(_) | Op::Alarm(_))
+        {
             return Err(Refused::Corrupt);
         }
         if alarms.no_space() && quota::cost(op) > 0 {
@@ -153,10 +155,14 @@ impl State {
         let mut alarms = (*self.reader.alarms()).clone();
         let (response, changed) = alarms.apply(request);
         if changed {
-            self.writer.set_meta(meta::ALARMS, Some(alarms.encode()));
-            self.reader.set_alarms(alarms);
+            self.set_alarms(alarms);
         }
         Reply::Alarm(response)
+    }
+
+    pub(super) fn set_alarms(&mut self, alarms: Alarms) {
+        self.writer.set_meta(meta::ALARMS, Some(alarms.encode()));
+        self.reader.set_alarms(alarms);
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::{
     mem,
-    sync::{Arc, atomic::Ordering::Release},
+    sync::{
+        Arc,
+        atomic::Ordering::{Relaxed, Release},
+    },
 };
 
 use base::Index;
@@ -55,6 +58,8 @@ impl Shell for Raft {
         shared.note_wal_bytes(&shared.wal.lock());
         let index = install.applied.index;
         shared.set_applied(index);
+        shared.counters.snapshots_taken.fetch_add(1, Relaxed);
+        shared.look_for_fence();
         shared.barriers.applied(index);
         tracing::info!(index = index.0, "the keyspace is that of the snapshot now");
         Ok(shared.reader.is_removed(shared.identity.member))
