@@ -158,7 +158,7 @@ fn the_gateway_begins_behind_a_slash() {
         ("POST", "/v3", "/v3/", ""),
     ] {
         let answer = member.ask(method, path, None).expect(301);
-        assert_eq!(answer.header("location"), Some(to), "{method} {path}");
+        assert_eq!(answer.header("Location"), Some(to), "{method} {path}");
         assert_eq!(answer.text(), body, "{method} {path}");
     }
     member.get("/v3alpha").expect(404);
