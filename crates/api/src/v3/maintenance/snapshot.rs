@@ -34,7 +34,7 @@ impl Snapshot {
     ) -> Result<Self, Status> {
         asker.is_admin(context).await?;
         let ends = Ends::new(context, metadata);
-        let saved = context.handle.save_snapshot().await.map_err(unsaved)?;
+        let saved = context.handle.save_snapshot().await.map_err(|why| unsaved(&why))?;
         let version = context.handle.reader().cluster_version();
         let version = version.map(Minor::in_full).unwrap_or_default();
         Ok(Self { saved, version, ends, has_ended: false })
@@ -42,7 +42,7 @@ impl Snapshot {
 }
 
 /// The original has no such case: it would take the memory, or fail.
-fn unsaved(why: Unsaved) -> Status {
+fn unsaved(why: &Unsaved) -> Status {
     match why {
         Unsaved::TooMany(_) | Unsaved::NoRoom(_) => Status::resource_exhausted(why.to_string()),
         Unsaved::Failed(_) => Status::internal(why.to_string()),
