@@ -27,7 +27,7 @@ fn check(cluster: &Cluster, at: usize, lines: &[String], end: &End) {
         let Some(tool) = tool else { continue };
         let mut command = run::etcdctl(&tool, &cluster.members[at].url());
         let output = run::run(command.arg("cluster-health"), "");
-        let expected: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let expected: String = lines.iter().flat_map(|line| [line, "\n"]).collect();
         assert_eq!(output.stdout, format!("{expected}{last}\n"), "{}", tool.display());
         assert_eq!((output.stderr.as_str(), output.exit), ("", Some(exit)), "{}", tool.display());
     }
@@ -84,12 +84,12 @@ fn a_cluster_that_has_lost_members_is_described_member_by_member() {
     eventually(PATIENCE, "it misses its leader", || {
         (cluster.members[stays].get("/health").status == 503).then_some(())
     });
-    let of = |member: &Member, at: usize, id: &str| match at == stays {
-        true => {
-            let url = member.url();
-            vec![format!("member {id} is unhealthy: got unhealthy result from {url}")]
+    let of = |member: &Member, at: usize, id: &str| {
+        if at != stays {
+            return unreachable(member, id);
         }
-        false => unreachable(member, id),
+        let url = member.url();
+        vec![format!("member {id} is unhealthy: got unhealthy result from {url}")]
     };
     let end = End { ours: ("cluster is unhealthy", 5), theirs: ("cluster is unavailable", 5) };
     check(&cluster, stays, &lines(&cluster, of, &ids), &end);

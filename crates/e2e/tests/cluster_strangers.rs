@@ -62,7 +62,9 @@ fn start_one_of_two(
     let flags = flags.iter().map(|(name, value)| format!("--{name}={value}"));
     let start = start.bare().peer_url(advertised);
     let mut member = flags.fold(start, |start, flag| start.flag(&flag)).spawn();
-    Others::complaints().iter().for_each(|complaint| member.allow(complaint));
+    for complaint in Others::complaints() {
+        member.allow(complaint);
+    }
     member
 }
 
@@ -199,8 +201,12 @@ fn idle_connections_to_the_peer_port_do_not_part_the_members() {
     says(&cluster.members[leader], &["closed the connection from", "nothing is asked on it"]);
     // The others come anew.
     let others: Vec<_> = (0..3).filter(|at| *at != leader).collect();
-    others.iter().for_each(|at| cluster.members[*at].kill());
-    others.iter().for_each(|at| cluster.members[*at].launch());
+    for at in &others {
+        cluster.members[*at].kill();
+    }
+    for at in &others {
+        cluster.members[*at].launch();
+    }
     cluster.members.iter_mut().for_each(Member::wait_until_ready);
     cluster.put("/after", "1");
     cluster.agree();

@@ -8,7 +8,7 @@ use e2e::{
     eventually,
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// So many take longer than any one with the default timers.
 const ELECTIONS: usize = 5;
 

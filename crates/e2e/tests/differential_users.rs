@@ -161,19 +161,16 @@ impl Side {
 
 /// What is comparable of an answer.
 fn told(answer: &Value) -> Value {
-    match answer.get("message") {
-        Some(message) => json!({ "message": message, "code": answer["code"] }),
-        None => {
-            let mut answer = answer.clone();
-            if let Some(fields) = answer.as_object_mut() {
-                fields.remove("header");
-                fields.remove("kvs");
-                fields.remove("prev_kvs");
-                fields.remove("responses");
-            }
-            answer
+    if let Some(message) = answer.get("message") {
+        return json!({ "message": message, "code": answer["code"] });
+    }
+    let mut answer = answer.clone();
+    if let Some(fields) = answer.as_object_mut() {
+        for name in ["header", "kvs", "prev_kvs", "responses"] {
+            fields.remove(name);
         }
     }
+    answer
 }
 
 /// Where ours differs: 3.4 shows what was granted to the role `root`, which permits all whatever it

@@ -37,7 +37,7 @@ fn refused(output: &Output, text: &str) {
 
 /// Root and alice, who may do what she likes below `/a/`; users are asked who they are.
 fn enable(endpoints: &str) {
-    let run = |arguments: &[&str]| drop(ok(&v3(endpoints, "", arguments)).len());
+    let run = |arguments: &[&str]| assert!(!ok(&v3(endpoints, "", arguments)).is_empty());
     run(&["user", "add", "root:rootpw"]);
     run(&["user", "grant-role", "root", "root"]);
     run(&["user", "add", "alice:alicepw"]);
