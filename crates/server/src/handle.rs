@@ -12,7 +12,7 @@ use base::{
     Clock, ClusterId, MemberId, Refused, UnixNanos,
     version::{Minor, THIS},
 };
-use member::{Follower, Proposal};
+use member::Proposal;
 use peer::{PeerStatus, Peers};
 use proto::{
     Message as _,
@@ -244,9 +244,10 @@ impl Handle {
         self.shared.peers.get()
     }
 
-    /// How far the others are, as this leader knows; empty if it does not lead.
-    pub fn followers(&self) -> Vec<Follower> {
-        self.raft.lock().core.followers()
+    /// Something has gone wrong with whoever comes to the peer port. If it is to be said in the log
+    /// now: how often it has since it was last said.
+    pub fn complain(&self, what: String) -> Option<u64> {
+        self.shared.complain(MemberId(0), what)
     }
 
     /// Messages with entries that were sent to others, and taken from them.
