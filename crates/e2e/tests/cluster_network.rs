@@ -50,16 +50,34 @@ fn a_follower_that_hears_nothing_and_is_heard_disturbs_nobody() {
     account.close(&cluster);
 }
 
-#[test]
-fn a_member_that_both_halves_see_keeps_the_cluster_going() {
+/// Two and two do not see one another, and the fifth sees all: with either kind of leader.
+fn keep_going_with_a_bridge(leads: bool) {
     let Some(mut cluster) = Cluster::start_apart(5) else { return };
     let account = Account::open(&cluster);
-    // Member 2 sees all, 0 and 1 do not see 3 and 4.
-    cluster.cut(&[0, 1], &[3, 4]);
+    let leader = cluster.leader();
+    let [one, two, three, four] = [1, 2, 3, 4].map(|more| (leader + more) % 5);
+    let (near, bridge, far) = if leads {
+        ([one, two], leader, [three, four])
+    } else {
+        ([leader, one], two, [three, four])
+    };
+    cluster.cut(&near, &far);
     account.load.recovers("the halves were parted");
     account.load.goes_on(100);
+    let quorum = [near[0], near[1], bridge];
+    assert_eq!(cluster.leader_among(&quorum), leader, "they kept their leader");
     cluster.heal();
     account.close(&cluster);
+}
+
+#[test]
+fn a_member_that_both_halves_see_keeps_the_cluster_going() {
+    keep_going_with_a_bridge(false);
+}
+
+#[test]
+fn a_leader_that_both_halves_see_keeps_the_cluster_going() {
+    keep_going_with_a_bridge(true);
 }
 
 #[test]
