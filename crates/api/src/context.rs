@@ -7,7 +7,11 @@ use http::HeaderValue;
 use server::Handle;
 use tokio::sync::{Semaphore, watch};
 
-use crate::{ops::metrics::Counters, under_way::LongReads};
+use crate::{
+    auth::{AuthConfig, Authentication},
+    ops::metrics::Counters,
+    under_way::LongReads,
+};
 
 /// How the API behaves.
 #[derive(Clone, Debug)]
@@ -21,6 +25,7 @@ pub struct Config {
     /// `--enable-grpc-gateway`: the v3 API is there as JSON too.
     pub gateway: bool,
     pub grpc: Grpc,
+    pub auth: AuthConfig,
 }
 
 /// Limits of the v3 API.
@@ -74,6 +79,7 @@ impl Default for Config {
             max_connections: 10_000,
             gateway: true,
             grpc: Grpc::default(),
+            auth: AuthConfig::default(),
         }
     }
 }
@@ -120,6 +126,7 @@ pub(crate) struct Common {
     /// `X-Etcd-Cluster-Id`.
     pub(crate) cluster_id: HeaderValue,
     pub(crate) counters: Counters,
+    pub(crate) auth: Authentication,
     /// Of all answers under way.
     pub(crate) room: Arc<Room>,
     pub(crate) long_reads: LongReads,
@@ -142,12 +149,14 @@ impl Common {
         let counters = Counters::default();
         let most = config.max_connections.min(Semaphore::MAX_PERMITS);
         let websockets = Arc::new(Semaphore::new(most));
+        let auth = Authentication::new(&config.auth);
         Self {
             handle,
             config,
             set_log_level,
             cluster_id,
             counters,
+            auth,
             room: Arc::default(),
             long_reads: LongReads::default(),
             websockets,

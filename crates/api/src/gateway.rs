@@ -30,6 +30,7 @@ use tonic::{Code, Response, Status, metadata::MetadataMap};
 use self::deadline::Deadline;
 pub(crate) use self::{messages::MessagesBody, range::RangeBody};
 use crate::{
+    auth::Asker,
     context::Context,
     ops::metrics::grpc::Call,
     reply::{self, JSON, Reply},
@@ -163,9 +164,9 @@ async fn lease(context: &Arc<Context>, question: Question, method: &str) -> Repl
         "timetolive" => unary!(Lease::Lease::lease_time_to_live, context, question),
         "leases" => unary!(Lease::Lease::lease_leases, context, question),
         "keepalive" => {
-            stream(context, question, called!(Lease::lease_keep_alive), |ends, content| {
+            stream(context, question, called!(Lease::lease_keep_alive), |asker, ends, content| {
                 let requests = Box::pin(requests::stream(content));
-                v3::KeepAlive::new(Arc::clone(context), ends, requests)
+                v3::KeepAlive::new(Arc::clone(context), asker, ends, requests)
             })
             .await
         }
@@ -200,10 +201,13 @@ async fn maintenance(context: &Arc<Context>, question: Question, method: &str) -
             }
             let called = called!(Maintenance::snapshot);
             match v3::begin(context, called, metadata.as_ref()) {
-                Ok(call) => match deadline.keep(v3::Snapshot::begin(context, &metadata)).await {
-                    Ok(snapshot) => messages::reply(call, deadline, snapshot).await,
-                    Err(status) => failed(call, &status),
-                },
+                Ok(call) => {
+                    let asker = Asker::of_gateway(&metadata);
+                    match deadline.keep(v3::Snapshot::begin(context, &asker, &metadata)).await {
+                        Ok(snapshot) => messages::reply(call, deadline, snapshot).await,
+                        Err(status) => failed(call, &status),
+                    }
+                }
                 Err(status) => failure::reply(&status),
             }
         }
@@ -228,7 +232,8 @@ async fn locks(context: &Arc<Context>, question: Question, method: (&str, &str))
             match v3::begin(context, called!(Election::observe), metadata.as_ref()) {
                 Ok(call) => {
                     let ends = v3::Ends::new(context, &metadata);
-                    let observe = v3::Observe::begin(context, &asked.name, ends);
+                    let asker = Asker::of_gateway(&metadata);
+                    let observe = v3::Observe::begin(context, asker, &asked.name, ends);
                     messages::reply(call, deadline, observe).await
                 }
                 Err(status) => failure::reply(&status),
@@ -330,15 +335,18 @@ fn failed(mut call: Call, status: &Status) -> Reply {
 
 async fn watch(context: &Arc<Context>, question: Question) -> Reply {
     let Question { metadata, deadline, content } = question;
-    match v3::begin(context, called!(Watch::watch), metadata.as_ref()) {
-        Ok(call) => {
-            let ends = v3::Ends::new(context, &metadata);
-            let requests = Box::pin(requests::stream(content));
-            let stream = v3::watch::WatchStream::new(Arc::clone(context), ends, requests);
-            messages::reply_in(call, deadline, Box::pin(watch::Lines::new(stream))).await
-        }
-        Err(status) => failure::reply(&status),
+    let call = match v3::begin(context, called!(Watch::watch), metadata.as_ref()) {
+        Ok(call) => call,
+        Err(status) => return failure::reply(&status),
+    };
+    let asker = Asker::of_gateway(&metadata);
+    if let Err(status) = asker.settle(context).await {
+        return failed(call, &status);
     }
+    let ends = v3::Ends::new(context, &metadata);
+    let requests = Box::pin(requests::stream(content));
+    let stream = v3::watch::WatchStream::new(Arc::clone(context), asker, ends, requests);
+    messages::reply_in(call, deadline, Box::pin(watch::Lines::new(stream))).await
 }
 
 /// A call in which both sides go on speaking.
@@ -346,7 +354,7 @@ async fn stream<S, A>(
     context: &Arc<Context>,
     question: Question,
     called: (usize, &'static v3::methods::Method),
-    begin: impl FnOnce(v3::Ends, Content) -> S,
+    begin: impl FnOnce(Asker, v3::Ends, Content) -> S,
 ) -> Reply
 where
     S: Stream<Item = Result<A, Status>> + Send + 'static,
@@ -358,7 +366,11 @@ where
     }
     match v3::begin(context, called, metadata.as_ref()) {
         Ok(call) => {
-            let messages = begin(v3::Ends::new(context, &metadata), content);
+            let asker = Asker::of_gateway(&metadata);
+            if let Err(status) = asker.settle(context).await {
+                return failed(call, &status);
+            }
+            let messages = begin(asker, v3::Ends::new(context, &metadata), content);
             messages::reply(call, deadline, messages).await
         }
         Err(status) => failure::reply(&status),

@@ -32,6 +32,7 @@ use crate::{
     Config, SetLogLevel,
     answering::Answering,
     at_once::AtOnce,
+    auth::CommonName,
     context::{Common, Context},
     gateway, peers,
     port::{self, Listener, Port, Wire},
@@ -68,6 +69,7 @@ impl Clients {
         set_log_level: SetLogLevel,
         stop: watch::Receiver<bool>,
     ) -> Self {
+        handle.reader().tokens().keep_for(config.auth.token_ttl);
         let common = Arc::new(Common::new(handle, config, set_log_level, stop));
         let context = Context::new(&common, &common.room.share());
         let services = Arc::new(v3::Services::new(&context));
@@ -354,13 +356,17 @@ where
     let is_offered = grpc.is_offered;
     let services = grpc.services.on(share);
     activity.multiplex();
+    let name = services.knows_by_name().then(|| common_name(&stream)).flatten();
     let stream = Stream::new(stream, Arc::clone(activity))
         .multiplexed(services.traffic(), services.limits().keepalive_min_time);
     let io = TokioIo::new(stream);
-    let service = service_fn(|request: Request<Incoming>| {
+    let service = service_fn(|mut request: Request<Incoming>| {
         let (services, answer, activity) =
             (Arc::clone(&services), Arc::clone(answer), Arc::clone(activity));
         let share = Arc::clone(share);
+        if let Some(name) = &name {
+            request.extensions_mut().insert(name.clone());
+        }
         async move {
             let response = if is_offered && v3::is_grpc(&request) {
                 v3::answer(&*services, request).await
@@ -372,6 +378,12 @@ where
     });
     let connection = v3::http2(services.limits()).serve_connection(io, service);
     until_told(connection, activity, http2::Connection::graceful_shutdown).await;
+}
+
+/// The name in the certificate that the client has shown.
+fn common_name(wire: &Wire) -> Option<CommonName> {
+    let Wire::Tls(stream) = wire else { return None };
+    Some(CommonName(stream.common_name()?.into()))
 }
 
 /// Polls a connection to its end, or until it is told to quit.

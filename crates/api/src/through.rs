@@ -166,6 +166,11 @@ impl Calls for Shared {
         &self.limits
     }
 
+    /// Members are told nothing of it.
+    fn knows_by_name(&self) -> bool {
+        false
+    }
+
     fn on(self: &Arc<Self>, _: &Arc<Share>) -> Arc<Self> {
         Arc::clone(self)
     }

@@ -33,7 +33,7 @@ pub(crate) use self::{
     cluster::Cluster,
     dispatch::{Calls, Services, answer, http2, in_words_of_go, is_grpc},
     election::{Election, Observe},
-    failure::{deadline_exceeded, read},
+    failure::{deadline_exceeded, read, status, unserved},
     guard::{begin, time},
     kv::Kv,
     lease::{KeepAlive, Lease},

@@ -70,6 +70,15 @@ pub const HISTORY_REVISIONS_MAX: u64 = 5_000_000;
 pub const HISTORY_REVISIONS_KEPT: i64 = 10_000;
 /// A time to live of a lease, in seconds (etcd).
 pub const LEASE_TTL_MAX: i64 = 9_000_000_000;
+/// Passwords that wait to be checked or hashed, and those of one user.
+pub const PASSWORDS_WAITING_MAX: usize = 1_024;
+pub const PASSWORDS_OF_USER_WAITING_MAX: usize = 64;
+/// Credentials of v2 that were found right, and are remembered.
+pub const CREDENTIALS_MAX: usize = 10_000;
+/// How long a token lives that nobody uses, unless set (`--auth-token-ttl`, etcd).
+pub const TOKEN_TTL_DEFAULT: Duration = Duration::from_mins(5);
+/// Tokens that a member knows at once; beyond that it forgets those that have rested longest.
+pub const TOKENS_MAX: usize = 100_000;
 /// Leases whose time is over are revoked so many at a time, and in a second (etcd).
 pub const LEASE_REVOCATIONS_IN_FLIGHT_MAX: usize = 16;
 pub const LEASE_REVOCATIONS_PER_SECOND_MAX: usize = 1_000;

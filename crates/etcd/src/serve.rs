@@ -75,6 +75,7 @@ fn run_member(
     let Opening { mut config, connections_max, .. } = opening;
     let listeners = listen::open(&mut config)?;
     let mut secured = secure::secure(&config)?;
+    let auth = config.auth.load()?;
     config.member.dialer = std::mem::take(&mut secured.dialer);
     let mut signals = install_signals()?;
     greet(&config, opening.role);
@@ -100,6 +101,7 @@ fn run_member(
         max_connections: (connections_max / listeners.of_clients().max(1)).max(1),
         gateway: config.gateway,
         grpc: config.grpc,
+        auth,
     };
     let serving = Serving {
         client_urls: config.member.client_urls,

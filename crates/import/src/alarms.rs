@@ -103,6 +103,7 @@ impl Alarms {
 }
 
 /// Whether the alarm `NOSPACE` is against it.
+#[allow(clippy::wildcard_enum_match_arm, reason = "the others take none")]
 fn takes_room(op: &Op) -> bool {
     match op {
         Op::Put(_) | Op::LeaseGrant(_) => true,

@@ -41,6 +41,7 @@ const NUMBERS: [&[u8]; 6] = [
 
 /// The file, open.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "what a file says of itself")]
 pub(crate) struct Db {
     bolt: Bolt,
     path: PathBuf,

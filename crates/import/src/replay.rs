@@ -149,6 +149,7 @@ impl<'a> Replay<'a> {
         }
     }
 
+    #[allow(clippy::wildcard_enum_match_arm, reason = "the others say that it was carried out")]
     fn keys_apply(&mut self, op: Op, index: u64) -> Result<(), ImportError> {
         if let Op::Alarm(request) = &op {
             // They are forgotten: see `member::found`.
@@ -218,6 +219,7 @@ fn refuses_too(refused: Refused) -> bool {
 }
 
 /// The same, but that nothing is to be answered: answers have a bound here, which the original has not.
+#[allow(clippy::wildcard_enum_match_arm, reason = "the others have no answer of any size")]
 fn without_answer(op: Op) -> Op {
     match op {
         Op::Put(put) => Op::Put(PutRequest { prev_kv: false, ..put }),

@@ -16,7 +16,7 @@ use member::{Follower, Proposal};
 use peer::{PeerStatus, Peers};
 use proto::{
     Message as _,
-    command::{Command, Op},
+    command::{By, Command, Op},
     etcdserverpb::{AlarmRequest, AlarmType, alarm_request::AlarmAction},
 };
 use state::{
@@ -119,8 +119,14 @@ impl Handle {
     /// What would exceed the space quota is refused with [`Refused::NoSpace`], and the alarm is
     /// raised. Dropping the future leaves the command under way: it may still be applied.
     pub async fn write(&self, op: Op) -> Result<Done, Unserved> {
+        self.write_by(None, op).await
+    }
+
+    /// The same on behalf of somebody, if it says who: what he may do is looked at when the command
+    /// is applied.
+    pub async fn write_by(&self, by: Option<By>, op: Op) -> Result<Done, Unserved> {
         if self.shared.reader.has_room(&op, self.shared.config.quota_bytes) {
-            return self.propose(op).await;
+            return self.propose(by, op).await;
         }
         self.raise_no_space().await;
         let Status { applied, term, .. } = self.status();
@@ -142,12 +148,12 @@ impl Handle {
             member_id: self.member_id().0,
             alarm: AlarmType::Nospace.into(),
         };
-        if let Err(why) = self.propose(Op::Alarm(alarm)).await {
+        if let Err(why) = self.propose(None, Op::Alarm(alarm)).await {
             tracing::warn!(%why, "alarm NOSPACE was not raised: the next write tries again");
         }
     }
 
-    async fn propose(&self, op: Op) -> Result<Done, Unserved> {
+    async fn propose(&self, by: Option<By>, op: Op) -> Result<Done, Unserved> {
         let shared = &self.shared;
         if shared.is_overloaded() {
             return Err(self.count_failed(Unserved::TooManyRequests));
@@ -158,7 +164,7 @@ impl Handle {
         let now = shared.now();
         let deadline = now + shared.config.request_timeout();
         let (id, answer) = shared.waiters.add(now);
-        let command = Command::new(id, op);
+        let command = Command { by, ..Command::new(id, op) };
         let refused = if command.encoded_len() > shared.config.request_bytes_max {
             Err(Unserved::TooLarge)
         } else {

@@ -31,6 +31,7 @@ const BESIDE: &[(&str, &[&str])] = &[
 /// Outside crates that only these of ours may name. Tests are free.
 const OWNED: &[(&str, &[&str])] = &[
     ("arc-swap", &["tls"]),
+    ("bcrypt", &["server"]),
     ("clap", &["commandline", "etcdctl", "etcdutl", "bench"]),
     ("clap_complete", &["commandline"]),
     ("clap_mangen", &["commandline"]),
@@ -48,6 +49,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("raft-proto", &["member"]),
     ("rcgen", &["tls", "e2e"]),
     ("redb", &["backend"]),
+    ("ring", &["tls", "api"]),
     ("rlimit", &["etcd"]),
     ("rustls", &["tls"]),
     ("rustls-native-certs", &["tls"]),

@@ -15,6 +15,7 @@ use tonic::{Code, Status};
 
 use super::{Question, answered, failed, failure, requests};
 use crate::{
+    auth::Asker,
     body::{Cut, ReplyBody},
     context::Context,
     ops::metrics::grpc::Call,
@@ -40,7 +41,8 @@ pub(super) async fn answer(
         Ok(call) => call,
         Err(status) => return failure::reply(&status),
     };
-    match deadline.keep(v3::range::any(context, request)).await {
+    let asker = Asker::of_gateway(&metadata);
+    match deadline.keep(v3::range::any(context, &asker, request)).await {
         Ok(Answer::Whole(answer, hold)) => {
             let held = hold.map(|hold| Held { hold, is_whole: true });
             answered(context, call, answer, held).await

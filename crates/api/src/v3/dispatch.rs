@@ -116,7 +116,7 @@ impl Services {
                 range::answer(&self.context, request).await
             }
             "etcdserverpb.KV" => call(&self.kv, request).await,
-            "etcdserverpb.Watch" => watch::answer(&self.context, request),
+            "etcdserverpb.Watch" => watch::answer(&self.context, request).await,
             "etcdserverpb.Lease" => call(&self.others.lease, request).await,
             "etcdserverpb.Cluster" => call(&self.others.cluster, request).await,
             "etcdserverpb.Maintenance" => call(&self.others.maintenance, request).await,
@@ -138,6 +138,9 @@ pub(crate) trait Calls: Send + Sync + 'static {
     fn traffic(&self) -> Arc<Traffic>;
 
     fn limits(&self) -> &Grpc;
+
+    /// Whether clients are known by the names in their certificates.
+    fn knows_by_name(&self) -> bool;
 
     /// The same for a connection with this share of the room for answers.
     fn on(self: &Arc<Self>, share: &Arc<Share>) -> Arc<Self>;
@@ -200,6 +203,10 @@ impl Calls for Services {
 
     fn limits(&self) -> &Grpc {
         &self.context.config.grpc
+    }
+
+    fn knows_by_name(&self) -> bool {
+        self.context.config.auth.names_in_certificates
     }
 
     fn on(self: &Arc<Self>, share: &Arc<Share>) -> Arc<Self> {

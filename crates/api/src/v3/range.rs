@@ -29,7 +29,11 @@ use super::{
     failure::{read, status, unserved},
     guard, header,
 };
-use crate::{context::Context, under_way::Held};
+use crate::{
+    auth::{Asker, Pass, TRIES},
+    context::Context,
+    under_way::Held,
+};
 
 /// Flag and length stand before each message.
 const PREFIX_BYTES: usize = 5;
@@ -55,8 +59,28 @@ pub(crate) enum Answer {
 
 /// Answers a range of any size: what is small here and now, the rest when there is room for it, on
 /// a thread that holds up nobody.
-pub(crate) async fn any(context: &Arc<Context>, request: RangeRequest) -> Result<Answer, Status> {
+pub(crate) async fn any(
+    context: &Arc<Context>,
+    asker: &Asker,
+    request: RangeRequest,
+) -> Result<Answer, Status> {
     begin(context, &request).await?;
+    for _ in 0..TRIES {
+        let pass = permit(context, asker, &request).await?;
+        let answer = permitted(context, request.clone()).await?;
+        if pass.holds(context) {
+            return Ok(answer);
+        }
+    }
+    Err(status(Refused::AuthOldRevision))
+}
+
+/// Whether somebody may read a range.
+async fn permit(context: &Context, asker: &Asker, request: &RangeRequest) -> Result<Pass, Status> {
+    asker.may(context, |auth, by| auth.reads(by, &request.key, &request.range_end)).await
+}
+
+async fn permitted(context: &Arc<Context>, request: RangeRequest) -> Result<Answer, Status> {
     let hold = context.room_for_small().await?;
     match context.handle.reader().range_up_to(&request, Most::SMALL) {
         Ok(answer) => Ok(Answer::Whole(completed(context, answer), hold)),
@@ -71,9 +95,10 @@ pub(crate) async fn any(context: &Arc<Context>, request: RangeRequest) -> Result
 /// Answers a range whose answer is used here, and so as a whole.
 pub(crate) async fn whole(
     context: &Arc<Context>,
+    asker: &Asker,
     request: &RangeRequest,
 ) -> Result<RangeResponse, Status> {
-    match any(context, request.clone()).await? {
+    match any(context, asker, request.clone()).await? {
         Answer::Whole(answer, _) => Ok(answer),
         Answer::Large(_, Sizes { all, .. }, hold) => {
             let all = usize::try_from(all).unwrap_or(usize::MAX).min(ANSWER_BYTES_MAX);
@@ -157,12 +182,28 @@ fn room_of_pieces(scan: &Scan, sizes: Sizes, piece_bytes: usize) -> usize {
 /// Begins a range of any size, whose form is checked, to be sent in such pieces.
 pub(crate) async fn scan(
     context: &Arc<Context>,
+    asker: &Asker,
     request: RangeRequest,
     piece_bytes: usize,
 ) -> Result<(Scan, Hold), Status> {
     if !request.serializable {
         context.handle.read_barrier().await.map_err(unserved)?;
     }
+    for _ in 0..TRIES {
+        let pass = permit(context, asker, &request).await?;
+        let begun = scan_permitted(context, request.clone(), piece_bytes).await?;
+        if pass.holds(context) {
+            return Ok(begun);
+        }
+    }
+    Err(status(Refused::AuthOldRevision))
+}
+
+async fn scan_permitted(
+    context: &Arc<Context>,
+    request: RangeRequest,
+    piece_bytes: usize,
+) -> Result<(Scan, Hold), Status> {
     let hold = context.room_for(WHOLE_ROOM_BYTES).await?;
     let reading = Arc::clone(context);
     let begun = context.read_long(Some(hold.clone()), move || {
@@ -207,8 +248,9 @@ async fn try_answer(
     context: &Arc<Context>,
     request: Request<Incoming>,
 ) -> Result<(RangeBody, Option<Held>), Status> {
+    let asker = Asker::new(request.headers(), request.extensions());
     let request = message(context, request.into_body()).await?;
-    match any(context, request).await? {
+    match any(context, &asker, request).await? {
         Answer::Whole(answer, hold) => {
             let mut out = BytesMut::with_capacity(PREFIX_BYTES + answer.encoded_len());
             put_prefix(&mut out, answer.encoded_len())?;

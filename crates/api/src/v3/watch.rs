@@ -25,10 +25,14 @@ use std::{
 
 use base::{Refused, limits::WATCHES_PER_STREAM_MAX};
 use mvcc::Store;
-use proto::etcdserverpb::{
-    WatchCreateRequest, WatchRequest, WatchResponse, watch_request::RequestUnion,
+use proto::{
+    command::By,
+    etcdserverpb::{WatchCreateRequest, WatchRequest, WatchResponse, watch_request::RequestUnion},
 };
-use state::kv::{self, watch::Next};
+use state::{
+    auth::Auth,
+    kv::{self, watch::Next},
+};
 use tokio_stream::Stream;
 use tonic::Status;
 
@@ -43,7 +47,7 @@ use super::{
     header::header,
     patience::{Ends, Ticks},
 };
-use crate::context::Context;
+use crate::{auth::Asker, context::Context};
 
 /// The id in an answer that is about no single watch.
 const NO_WATCH: i64 = -1;
@@ -57,6 +61,7 @@ pub(crate) type Requests = Pin<Box<dyn Stream<Item = Result<WatchRequest, Status
 /// The watches of one stream.
 pub(crate) struct WatchStream {
     context: Arc<Context>,
+    asker: Asker,
     /// `None` once the client has nothing more to ask.
     requests: Option<Requests>,
     watches: BTreeMap<i64, kv::watch::Watch>,
@@ -90,11 +95,12 @@ struct ProgressOfAll {
 }
 
 impl WatchStream {
-    pub(crate) fn new(context: Arc<Context>, ends: Ends, requests: Requests) -> Self {
+    pub(crate) fn new(context: Arc<Context>, asker: Asker, ends: Ends, requests: Requests) -> Self {
         let progress = Ticks::of_progress(&context);
         context.counters.grpc.watch_streams.fetch_add(1, Relaxed);
         Self {
             context,
+            asker,
             requests: Some(requests),
             watches: BTreeMap::new(),
             wakes: Arc::default(),
@@ -161,7 +167,13 @@ impl WatchStream {
         }
     }
 
+    /// What is permitted is asked when a watch begins, as in etcd.
     fn try_create(&mut self, request: &WatchCreateRequest) -> Result<i64, String> {
+        // A watch of no key is one of all from the first on.
+        let key = if request.key.is_empty() { &b"\0"[..] } else { &request.key };
+        let may = |auth: &Auth, by: Option<&By>| auth.reads(by, key, &request.range_end);
+        let pass = self.asker.may_now(&self.context, may);
+        pass.map_err(|refused| refused.text().to_owned())?;
         if self.watches.len() >= WATCHES_PER_STREAM_MAX {
             return Err(format!("more than {WATCHES_PER_STREAM_MAX} watches on one stream"));
         }

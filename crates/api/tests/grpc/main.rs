@@ -22,6 +22,7 @@ mod maintenance;
 #[path = "../http/member.rs"]
 mod member;
 mod members;
+mod permissions;
 mod pings;
 mod ranges;
 mod reflection;

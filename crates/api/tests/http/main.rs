@@ -21,5 +21,6 @@ mod member;
 mod operators;
 mod patience;
 mod stopping;
+mod users;
 mod watching;
 mod wire;

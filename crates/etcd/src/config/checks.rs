@@ -6,7 +6,7 @@ use base::url::{self, Bind, Url};
 use server::CorruptionChecks;
 
 use super::{
-    Bootstrap, Config, Defaults, Listen, Refusal, bootstrap, cluster, gates,
+    Bootstrap, Config, Defaults, Listen, Refusal, auth, bootstrap, cluster, gates,
     given::Given,
     limits,
     proxy::{self, Mode, Proxy},
@@ -41,6 +41,7 @@ pub(super) fn config(mut given: Given) -> Result<Config, Refusal> {
     distinct(&of_clients, opened_peers)?;
     let security = security::read(&mut given)?;
     security::fits(&mut given, &security, &of_clients, opened_peers)?;
+    let auth = auth::read(&mut given, security.clients.settings.client_cert_auth)?;
     let bootstrap = bootstrap::read(&mut given)?;
     limits::warn(&mut given);
     gates::read(&mut given)?;
@@ -61,6 +62,7 @@ pub(super) fn config(mut given: Given) -> Result<Config, Refusal> {
         cors: value::origins(given.text("cors")).unwrap_or_default(),
         gateway: given.switch("enable-grpc-gateway"),
         grpc: limits::grpc(&given),
+        auth,
         hosts: hosts(&given),
         listen_clients,
         listen_http,

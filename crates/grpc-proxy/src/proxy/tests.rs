@@ -174,7 +174,7 @@ async fn large() -> Client {
             .await;
         }
         talk(request, |_: Streaming<SnapshotRequest>, send| async move {
-            let blob = bytes::Bytes::from_static(&[0; 256 << 10]);
+            let blob = bytes::Bytes::from(vec![0; 256 << 10]);
             for _ in 0..PIECES {
                 let piece = SnapshotResponse { blob: blob.clone(), ..SnapshotResponse::default() };
                 if send.send(Ok(piece)).await.is_err() {

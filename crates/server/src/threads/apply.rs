@@ -240,6 +240,7 @@ fn apply(shared: &Shared, applier: &mut Applier, entries: &[Entry]) -> Result<Pr
     shared.look_for_fence();
     // Before anybody knows of new ones.
     shared.reader.leases().look(shared.now());
+    shared.reader.tokens().look(shared.now());
     shared.waiters.answer(batch.answers);
     shared.barriers.applied(applied);
     shared.reader.store().publish(&batch.commits);

@@ -52,7 +52,7 @@ impl Place {
 }
 
 /// This thread gets the processor when nobody else wants it: clients come first.
-fn yield_to_others() {
+pub(crate) fn yield_to_others() {
     if let Err(error) = setpriority_process(Some(gettid()), NICE) {
         tracing::debug!(%error, "cannot lower a thread's priority");
     }

@@ -66,6 +66,7 @@ pub(crate) fn values(op: &Op) -> Vec<Bytes> {
         | Op::LeaseRevoke(_)
         | Op::LeaseCheckpoint(_)
         | Op::Alarm(_)
+        | Op::Auth(_)
         | Op::Downgrade(_) => Vec::new(),
     }
 }

@@ -1,6 +1,9 @@
 //! What every thread may read.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use base::{Index, MemberId, UnixNanos, limits, version::Minor};
 use bytes::Bytes;
@@ -14,6 +17,7 @@ use proto::{
 use super::versions::Versions;
 use crate::{
     alarm::Alarms,
+    auth::{Auth, Tokens},
     keys::{self, Error, Found},
     kv::{self, Most},
     lease::Leases,
@@ -34,6 +38,9 @@ pub struct Reader {
     key_stats: keys::Stats,
     leases: Leases,
     alarms: RwLock<Arc<Alarms>>,
+    auth: RwLock<Arc<Auth>>,
+    auth_is_enabled: AtomicBool,
+    tokens: Tokens,
     #[cfg(feature = "next-version")]
     next: RwLock<super::Next>,
 }
@@ -55,6 +62,9 @@ impl Reader {
             key_stats: keys::Stats::default(),
             leases: Leases::default(),
             alarms: RwLock::default(),
+            auth: RwLock::default(),
+            auth_is_enabled: AtomicBool::new(false),
+            tokens: Tokens::default(),
             #[cfg(feature = "next-version")]
             next: RwLock::default(),
         }
@@ -149,6 +159,32 @@ impl Reader {
 
     pub(super) fn set_alarms(&self, alarms: Alarms) {
         *self.alarms.write() = Arc::new(alarms);
+    }
+
+    /// Users and roles, as applied.
+    pub fn auth(&self) -> Arc<Auth> {
+        Arc::clone(&self.auth.read())
+    }
+
+    /// Whether anybody is asked who he is: [`Auth::is_enabled`], for less.
+    pub fn auth_is_enabled(&self) -> bool {
+        self.auth_is_enabled.load(Ordering::Acquire)
+    }
+
+    /// Who has logged in, as this member knows.
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// Whoever comes after it was enabled finds it so.
+    pub(super) fn set_auth(&self, auth: Auth) {
+        let is_enabled = auth.is_enabled();
+        if !is_enabled {
+            self.tokens.clear();
+        }
+        let mut current = self.auth.write();
+        *current = Arc::new(auth);
+        self.auth_is_enabled.store(is_enabled, Ordering::Release);
     }
 
     /// Bytes that count towards the space quota.

@@ -8,9 +8,9 @@ use std::{
 
 use base::Code;
 use bytes::Bytes;
-use mvcc::{Commit, Interest, ReadError, Record, Search, Store, path::is_below};
+use mvcc::{Commit, Interest, Kind, ReadError, Record, Search, Store, path::is_below};
 
-use super::{Error, Event, index, tell};
+use super::{Error, Event, Node, index, tell};
 
 /// Revisions that are asked of the past at once.
 const PAST_BATCH: usize = 1_024;
@@ -55,6 +55,7 @@ pub fn watch(
         past,
         inner,
         current: None,
+        below_only: false,
     })
 }
 
@@ -72,6 +73,7 @@ pub struct Watcher {
     inner: mvcc::Watcher,
     /// A commit that is being told, and how many of its changes were considered.
     current: Option<(Arc<Commit>, usize)>,
+    below_only: bool,
 }
 
 /// What was there before a recursive watch began.
@@ -120,6 +122,12 @@ impl Past {
 }
 
 impl Watcher {
+    /// The same without what a key of the very path says: for who may read only what is below.
+    #[must_use]
+    pub fn below_only(self, below_only: bool) -> Self {
+        Self { below_only, ..self }
+    }
+
     /// The store's index when the watch began: its `X-Etcd-Index`.
     pub fn index(&self) -> u64 {
         index(self.begin)
@@ -155,6 +163,9 @@ impl Watcher {
         for (nth, (at, record)) in tell::told(&commit).enumerate().skip(considered) {
             if at >= self.since && self.concerns(record) {
                 let prev_node = tell::prev_node(&self.store, record)?;
+                // A directory may have taken the key's place.
+                let hides = |prev: &Node| self.below_only && !prev.dir && prev.key == self.path;
+                let prev_node = prev_node.filter(|prev| !hides(prev));
                 let event = tell::event(record, at, prev_node);
                 self.current = Some((Arc::clone(&commit), nth + 1));
                 return Ok(Some(event));
@@ -165,6 +176,9 @@ impl Watcher {
 
     /// Whether a change that v2 tells is for this watcher.
     fn concerns(&self, record: &Record) -> bool {
+        if self.below_only && record.kind == Kind::Key && record.name == self.path {
+            return false;
+        }
         let is_past = self.recursive && record.revision.main <= self.begin;
         self.interest.concerns(record) || is_past && is_below(&self.path, &record.name)
     }

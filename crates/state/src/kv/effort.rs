@@ -27,13 +27,14 @@ pub(crate) fn is_brief(store: &Store, op: &Op) -> bool {
         // Directories go with all that is in them.
         Op::Expire(_) => false,
         Op::Put(_)
+        | Op::LeaseGrant(_)
+        | Op::LeaseCheckpoint(_)
+        | Op::Compact(_)
         | Op::Publish(_)
         | Op::ClusterVersion(_)
         | Op::Downgrade(_)
-        | Op::Compact(_)
-        | Op::LeaseGrant(_)
-        | Op::LeaseCheckpoint(_)
-        | Op::Alarm(_) => true,
+        | Op::Alarm(_)
+        | Op::Auth(_) => true,
         #[cfg(feature = "next-version")]
         Op::Note(_) => true,
     }

@@ -218,7 +218,8 @@ impl Pair {
             | Op::Publish(_)
             | Op::ClusterVersion(_)
             | Op::Downgrade(_)
-            | Op::Compact(_) => panic!("{op:?} is none of these"),
+            | Op::Compact(_)
+            | Op::Auth(_) => panic!("{op:?} is none of these"),
         }
         assert!(before <= self.model.index);
     }

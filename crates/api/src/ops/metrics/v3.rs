@@ -45,6 +45,8 @@ pub(super) fn of_quota(page: &mut Page, context: &Context) {
     let members = reader.members();
     let learner = members.members.get(&handle.member_id()).is_some_and(|member| member.learner);
     page.gauge("etcd_server_is_learner", "1 if this member does not vote.", u8::from(learner));
+    let help = "Moves with every change of users and roles.";
+    page.gauge("etcd_debugging_auth_revision", help, reader.auth().revision());
     let name = "etcd_debugging_server_alarms";
     page.begin(name, "Alarms that are raised.", "gauge");
     for alarm in reader.alarms().all() {

@@ -24,6 +24,7 @@ use tonic_prost::ProstCodec;
 
 use super::{Large, Told, WatchStream};
 use crate::{
+    auth::Asker,
     context::Context,
     v3::{Body, dispatch, patience::Ends},
 };
@@ -34,14 +35,18 @@ const PREFIX_BYTES: usize = 5;
 const PIECE_BYTES: usize = 64 * 1024;
 
 /// `Watch/Watch`.
-pub(crate) fn answer(context: &Arc<Context>, request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn answer(context: &Arc<Context>, request: Request<Incoming>) -> Response<Body> {
     let (head, body) = request.into_parts();
+    let asker = Asker::new(&head.headers, &head.extensions);
+    if let Err(status) = asker.settle(context).await {
+        return dispatch::refuse(&status);
+    }
     let gzip = dispatch::encoding(&head.headers).map(|_| CompressionEncoding::Gzip);
     let bytes_max = context.config.grpc.request_bytes_max + dispatch::OVERHEAD_BYTES;
     let decoder = ProstCodec::<WatchResponse, WatchRequest>::default().decoder();
     let requests = Streaming::new_request(decoder, body, gzip, Some(bytes_max));
     let ends = Ends::new(context, &MetadataMap::from_headers(head.headers));
-    let stream = WatchStream::new(Arc::clone(context), ends, Box::pin(requests));
+    let stream = WatchStream::new(Arc::clone(context), asker, ends, Box::pin(requests));
     let mut response = Response::new(Body::watch(WatchBody::new(stream)));
     let grpc = HeaderValue::from_static("application/grpc");
     response.headers_mut().insert(CONTENT_TYPE, grpc);
