@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(ours.finish(6, std::iter::empty()), None, "nothing was written");
         let known = |digests: &Digests, at| match digests.look(at) {
             DigestAt::Known(digest) => digest,
-            other => panic!("{other:?} at {at}"),
+            other @ (DigestAt::Ahead | DigestAt::Forgotten) => panic!("{other:?} at {at}"),
         };
         let now = known(&ours, 6);
         assert_eq!(now.since, 5);

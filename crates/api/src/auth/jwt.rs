@@ -111,7 +111,7 @@ mod tests {
     fn jwt(method: &str, private: &str) -> Jwt {
         let keys = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tls/testdata/jws"));
         let private_key = Some(keys.join(private));
-        let (sign_method, ttl) = (method.to_owned(), Duration::from_secs(60));
+        let (sign_method, ttl) = (method.to_owned(), Duration::from_mins(1));
         Jwt::load(&JwtOptions { sign_method, public_key: None, private_key, ttl }).unwrap()
     }
 

@@ -73,7 +73,7 @@ fn fill(client: &Client) {
         ..PutRequest::default()
     };
     for at in 0..LARGE {
-        let put = put(format!("l{at:04}"), &[b'x'; 200_000]);
+        let put = put(format!("l{at:04}"), &vec![b'x'; 200_000]);
         client.call::<_, PutResponse>("/etcdserverpb.KV/Put", &put).unwrap();
     }
     for first in (0..SMALL).step_by(100) {

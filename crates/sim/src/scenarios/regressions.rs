@@ -123,7 +123,7 @@ fn issue_20418_late_answers_to_one_read_confirm_no_other() {
     let asked = stage.world.common.network.withhold(is_question);
     let mut again = Vec::new();
     while again.is_empty() {
-        stage.at(asking, Node::tick);
+        stage.at(asking, Node::tick).unwrap();
         stage.world.look().unwrap();
         again = stage.world.common.network.withhold(is_question);
     }

@@ -41,7 +41,6 @@ impl Snapshot {
     }
 }
 
-#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
 /// The original has no such case: it would take the memory, or fail.
 fn unsaved(why: &Unsaved) -> Status {
     match why {
