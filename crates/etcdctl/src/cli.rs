@@ -187,7 +187,7 @@ mod tests {
             let below: Vec<_> = command.get_subcommands().filter(own).collect();
             leaves.extend(if below.is_empty() { vec![command] } else { below });
         }
-        assert_eq!(leaves.len(), 18);
+        assert_eq!(leaves.len(), 33);
         for command in leaves {
             let help = command.clone().render_help().to_string();
             assert!(help.contains("Example"), "{}: {help}", command.get_name());

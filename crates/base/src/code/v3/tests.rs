@@ -144,6 +144,7 @@ fn what_the_original_does_not_list_is_known_by_name() {
         Refused::StreamFiltered,
         // Texts that a server of the original sends without listing them.
         Refused::NotPrimary,
+        Refused::NoPasswordUser,
         Refused::TimeoutLeaderTransfer,
         Refused::DeadlineExceeded,
         // Ours.
