@@ -55,10 +55,9 @@ pub struct Config {
     pub quota_bytes: u64,
     /// Whether it does so at all.
     pub compacts: bool,
-    /// What leases get beyond their time when this member begins to lead (etcd: an election timeout):
-    /// nobody could keep them before.
+    /// What leases get beyond their time when this member begins to lead (etcd: an election timeout).
     pub lease_grace: Duration,
-    /// How often what is left of leases that live longer than that is noted down while this member leads.
+    /// How often this leader notes down what is left of leases that live longer than that.
     pub lease_checkpoints: Duration,
     /// Applied entries that stay in memory, of 4 MB at most (etcd: 5,000, of any size).
     pub catch_up_entries: u64,

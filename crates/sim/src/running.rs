@@ -130,7 +130,7 @@ pub(crate) fn open(
             compacts: true,
             lease_grace: if keeps_long { 2 * LEASE_GRACE } else { LEASE_GRACE },
             // In every other run; the others have nothing to note down.
-            lease_checkpoints: if who.run % 2 == 0 {
+            lease_checkpoints: if who.run.is_multiple_of(2) {
                 LEASE_CHECKPOINTS
             } else {
                 limits::LEASE_CHECKPOINT_INTERVAL

@@ -151,7 +151,7 @@ impl Client {
         match next {
             Next::Later => Ok(true),
             Next::Events(events, _) => {
-                self.answered(history, store, sabotage, events, report)?;
+                self.answered((history, store), sabotage, events, report)?;
                 Ok(true)
             }
             Next::Part(events, _) => {
@@ -164,7 +164,7 @@ impl Client {
             Next::Large(large, _) => {
                 report.large += 1;
                 match all_of(*large)? {
-                    Some(events) => self.answered(history, store, sabotage, events, report)?,
+                    Some(events) => self.answered((history, store), sabotage, events, report)?,
                     // The stream breaks off in the midst of it, and the client comes back.
                     None => self.disconnect(),
                 }
@@ -201,8 +201,7 @@ impl Client {
     /// An answer has come to its end.
     fn answered(
         &mut self,
-        history: &History,
-        store: &Arc<Store>,
+        (history, store): (&History, &Store),
         sabotage: Option<Sabotage>,
         rest: Vec<Event>,
         report: &mut Report,

@@ -31,7 +31,7 @@ impl Snapshot {
         metadata: &MetadataMap,
     ) -> Result<Self, Status> {
         let ends = Ends::new(context, metadata);
-        let saved = context.handle.save_snapshot().await.map_err(unsaved)?;
+        let saved = context.handle.save_snapshot().await.map_err(|why| unsaved(&why))?;
         let version = context.handle.reader().cluster_version();
         let version = version.map(Minor::in_full).unwrap_or_default();
         Ok(Self { saved, version, ends, has_ended: false })
@@ -39,7 +39,7 @@ impl Snapshot {
 }
 
 /// The original has no such case: it would take the memory, or fail.
-fn unsaved(why: Unsaved) -> Status {
+fn unsaved(why: &Unsaved) -> Status {
     match why {
         Unsaved::TooMany(_) | Unsaved::NoRoom(_) => Status::resource_exhausted(why.to_string()),
         Unsaved::Failed(_) => Status::internal(why.to_string()),
