@@ -57,7 +57,7 @@ pub struct Config {
     pub compacts: bool,
     /// What leases get beyond their time at a new leader, since nobody kept them (etcd: an election).
     pub lease_grace: Duration,
-    /// How often what is left of leases that live longer than that is noted down while this member leads.
+    /// How often this leader notes down what is left of leases that live longer than that.
     pub lease_checkpoints: Duration,
     /// Applied entries that stay in memory, of 4 MB at most (etcd: 5,000, of any size).
     pub catch_up_entries: u64,

@@ -121,7 +121,7 @@ pub(crate) const MEANT: &[Meant] = &[
     },
     Meant {
         name: "failed precondition",
-        of: &[V34, V35],
+        of: &[V34],
         why: "a condition that does not hold (FailedPrecondition) is 412 in 3.4's gateway, 400 in 3.6's",
         is: |_, theirs, ours| {
             (theirs.status, ours.status) == (412, 400) && theirs.body == ours.body

@@ -201,7 +201,7 @@ impl Client {
     /// An answer has come to its end.
     fn answered(
         &mut self,
-        (history, store): (&History, &Arc<Store>),
+        (history, store): (&History, &Store),
         sabotage: Option<Sabotage>,
         rest: Vec<Event>,
         report: &mut Report,
