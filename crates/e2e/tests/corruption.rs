@@ -127,6 +127,19 @@ fn a_member_with_another_history_is_fenced_off_and_rebuilt_if_asked() {
     assert_eq!(alarms(&cluster.members[at]), "");
     cluster.put("/k/3", "z");
     cluster.agree();
+    // Found to differ again, it is rebuilt again.
+    let rebuilt = |cluster: &Cluster| {
+        let log = cluster.members[at].log().text();
+        log.matches("the keyspace is that of the snapshot now").count()
+    };
+    let before = rebuilt(&cluster);
+    let member = u64::from_str_radix(&id(&cluster.members[at]), 16).expect("a number").to_string();
+    let alarm = json!({"action": "ACTIVATE", "memberID": member, "alarm": "CORRUPT"});
+    v3::post(&cluster.members[(at + 1) % 3], "maintenance/alarm", &alarm);
+    eventually(PATIENCE, "it is rebuilt again", || (rebuilt(&cluster) > before).then_some(()));
+    eventually(PATIENCE, "it answers again", || {
+        (cluster.members[at].get("/v2/keys/k/2").status == 200).then_some(())
+    });
     // What it has is on its disk, and its log goes on from there.
     cluster.members[at].kill();
     cluster.members[at].restart();

@@ -37,6 +37,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two questions to a member that has not.
 const AGAIN: Duration = Duration::from_millis(50);
+/// Until those are asked again whose silence leaves open who is right.
+const OPEN_AGAIN: Duration = Duration::from_secs(10);
 /// Between two requests for a snapshot, of which the first may be lost with a leader.
 const REBUILD_AGAIN: Duration = Duration::from_secs(10);
 
@@ -150,6 +152,8 @@ async fn watch_over(handle: &Handle) {
         drop(time::timeout(LOOK, wanted.wait_for(Option::is_some)).await);
         if handle.is_fenced() {
             mend(handle, &mut due).await;
+        } else {
+            due.asked = None;
         }
         let wish = shared.compare.send_replace(None);
         if handle.status().is_leader {
@@ -164,7 +168,9 @@ async fn look(handle: &Handle, due: &mut Due, wish: Option<bool>) {
     let (now, compacted) = (shared.now(), shared.reader.store().compacted());
     if wish.is_some() || now >= due.digests || compacted != due.compacted {
         (due.digests, due.compacted) = (now + checks.every, compacted);
-        compare_digests(handle).await;
+        if compare_digests(handle).await == Verdict::Open {
+            due.digests = now + OPEN_AGAIN;
+        }
     }
     let by_clock = !checks.hash_every.is_zero() && now >= due.hashes;
     if by_clock || wish == Some(true) {
@@ -197,12 +203,12 @@ async fn ask_to_compare(handle: &Handle, hashes: bool) {
     }
 }
 
-async fn compare_digests(handle: &Handle) {
+async fn compare_digests(handle: &Handle) -> Verdict {
     let at = handle.status().applied;
-    let DigestAt::Known(own) = handle.reader().store().digest(at.0) else { return };
+    let DigestAt::Known(own) = handle.reader().store().digest(at.0) else { return Verdict::Same };
     let of = Of::Digest { at, since: own.since };
     let voices = ask_all(handle, of, own.value).await;
-    conclude(handle, of, &voices).await;
+    conclude(handle, of, &voices).await
 }
 
 /// What all members say, this one first.
@@ -257,13 +263,19 @@ async fn ask(handle: &Handle, member: MemberId, path: String) -> Option<String> 
 }
 
 /// Tells of those that differ, and fences them off.
-async fn conclude(handle: &Handle, of: Of, voices: &[Voice]) {
+async fn conclude(handle: &Handle, of: Of, voices: &[Voice]) -> Verdict {
     let shared = &handle.shared;
     let alarms = shared.reader.alarms();
-    match decide(voices) {
+    let verdict = decide(voices);
+    match &verdict {
         Verdict::Same => {}
+        Verdict::Open => tracing::warn!(
+            ?of,
+            ?voices,
+            "members differ, and those that have not answered decide who is right: they are asked again"
+        ),
         Verdict::Differ(members) => {
-            for member in members.into_iter().filter(|member| !alarms.is_corrupt(*member)) {
+            for &member in members.iter().filter(|member| !alarms.is_corrupt(**member)) {
                 tracing::error!(
                     %member,
                     ?of,
@@ -282,13 +294,14 @@ async fn conclude(handle: &Handle, of: Of, voices: &[Voice]) {
                     ?of,
                     ?voices,
                     "members differ, and no majority has the same: alarm CORRUPT is raised, and \
-                     nothing is read or written until an operator has found out who is right \
+                     nothing is written until an operator has found out who is right \
                      (etcdctl endpoint hashkv), removed the others, and disarmed the alarm"
                 );
                 set_alarm(handle, nobody, AlarmAction::Activate).await;
             }
         }
     }
+    verdict
 }
 
 async fn set_alarm(handle: &Handle, member: MemberId, action: AlarmAction) {
@@ -319,6 +332,7 @@ async fn mend(handle: &Handle, due: &mut Due) {
     let taken = shared.counters.snapshots_taken.load(std::sync::atomic::Ordering::Relaxed);
     if due.asked.is_some_and(|before| taken > before) {
         tracing::info!("this member's data are the leader's now: its alarm CORRUPT is taken back");
+        due.asked = None;
         set_alarm(handle, handle.member_id(), AlarmAction::Deactivate).await;
         return;
     }

@@ -507,6 +507,9 @@ impl Node {
     pub(crate) fn tick(&mut self, common: &mut Common) -> Result<(), Violation> {
         let is_left_out = common.rng.u8(..8) < self.condition.laziness;
         if let Some(member) = self.member.as_mut().filter(|_| !is_left_out) {
+            if self.receiving {
+                member.core.receives_snapshot();
+            }
             member.core.tick();
             member.step();
         }

@@ -4,6 +4,7 @@ mod shown;
 
 use std::sync::Arc;
 
+use base::Refused;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
@@ -31,6 +32,9 @@ pub(crate) async fn answer(
     request: Request<Incoming>,
     path: &[u8],
 ) -> Reply {
+    if context.handle.is_fenced() {
+        return failure::refused(context, Refused::Corrupt);
+    }
     let path = String::from_utf8_lossy(path).into_owned();
     let rest = path.strip_prefix("/v2/auth/").unwrap_or_default();
     let parts: Vec<&str> = rest.trim_end_matches('/').split('/').collect();

@@ -79,17 +79,31 @@ pub(super) fn check(message: &Message, raft: &Raft<Window>) -> Result<(), &'stat
     }
 }
 
+/// Whether the voters that are heard of are a majority without this one, who acknowledges nothing until it
+/// has a snapshot.
+fn goes_on_without(raft: &Raft<Window>, asker: u64) -> bool {
+    let learners = raft.prs().conf().learners();
+    let voters = || raft.prs().iter().filter(|(id, _)| !learners.contains(*id));
+    let others =
+        voters().filter(|(id, one)| **id != asker && (**id == raft.id || one.recent_active));
+    others.count() > voters().count() / 2
+}
+
 /// Whether a message proves that this member has lost entries which it once had: a leader tells of no
 /// more than what a follower has said is on its disk; and a follower of this term has taken what it has
 /// beyond this leader's log from a leader before, and would have said no if it were not committed.
 pub(super) fn proves_loss(message: &Message, raft: &Raft<Window>) -> bool {
     let last = raft.raft_log.last_index();
-    if check_sender(message, raft).is_err() || message.term < raft.term {
+    let is_stranger = raft.prs().iter().count() > 0 && raft.prs().get(message.from).is_none();
+    if check_sender(message, raft).is_err() || message.term < raft.term || is_stranger {
         return false;
     }
+    let leads = |id| raft.leader_id == raft::INVALID_ID || raft.leader_id == id;
     #[allow(clippy::wildcard_enum_match_arm, reason = "the others tell nothing of logs")]
     match message.msg_type() {
-        MessageType::MsgHeartbeat => message.commit > last,
+        MessageType::MsgHeartbeat if message.term > raft.term || leads(message.from) => {
+            message.commit > last
+        }
         MessageType::MsgAppendResponse => {
             let leads = raft.state == StateRole::Leader && message.term == raft.term;
             leads && !message.reject && message.index > last
@@ -127,6 +141,9 @@ fn check_response(message: &Message, raft: &Raft<Window>) -> Result<(), &'static
     // Raft would try to send it for ever, and nothing else, though the follower may ask no more.
     if message.request_snapshot > raft.raft_log.applied {
         return Err("it asks for a snapshot of what is not applied here");
+    }
+    if message.request_snapshot != raft::INVALID_INDEX && !goes_on_without(raft, message.from) {
+        return Err("it asks for a snapshot while the others could not go on without it");
     }
     if message.index > raft.raft_log.last_index() && !message.reject {
         return Err("it tells of entries that the leader does not have");

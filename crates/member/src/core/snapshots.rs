@@ -47,20 +47,28 @@ impl Core {
     /// the keyspace is not what the log says. False if there is nobody to ask now, or it has been
     /// asked, in this term. Until it comes, nothing is taken from the leader.
     pub fn request_snapshot(&mut self) -> bool {
+        self.stall.asked = (self.node.raft.term, self.node.raft.leader_id);
         self.node.request_snapshot().is_ok()
     }
 
-    /// Who asks for a snapshot acknowledges nothing until it comes, and it can come only once what is here
-    /// is committed: where that waits for this member's word, it takes the request back.
+    /// Who asks for a snapshot acknowledges nothing until it has come, and a leader may need that: where
+    /// none begins to come, or another leads than was asked, the request is taken back.
     pub(super) fn tick_request(&mut self) {
         let raft = &mut self.node.raft;
-        let asks = raft.pending_request_snapshot != raft::INVALID_INDEX;
-        let waits = asks && raft.raft_log.committed < raft.raft_log.last_index();
-        self.stall.asking = if waits { self.stall.asking + 1 } else { 0 };
-        if self.stall.asking >= 2 * self.config.election_ticks {
-            raft.pending_request_snapshot = raft::INVALID_INDEX;
-            self.stall.asking = 0;
+        let asked = (raft.term, raft.leader_id);
+        if raft.pending_request_snapshot == raft::INVALID_INDEX {
+            (self.stall.asking, self.stall.asked) = (0, asked);
+            return;
         }
+        self.stall.asking += 1;
+        if self.stall.asked != asked || self.stall.asking >= 2 * self.config.election_ticks {
+            raft.pending_request_snapshot = raft::INVALID_INDEX;
+        }
+    }
+
+    /// A snapshot is coming. Told with each tick.
+    pub fn receives_snapshot(&mut self) {
+        self.stall.asking = 0;
     }
 
     /// A whole snapshot has come, for which this message stands. Returns whether it is wanted: the

@@ -10,8 +10,10 @@ use super::{Core, Ticket};
 pub(super) struct Stall {
     oldest: Option<Ticket>,
     ticks: usize,
-    /// For how many ticks a snapshot has been asked for while what is here is not known to be committed.
+    /// For how many ticks a snapshot has been asked for and has not begun to come.
     pub(super) asking: usize,
+    /// In which term, and whom.
+    pub(super) asked: (u64, u64),
 }
 
 impl Core {

@@ -94,7 +94,7 @@ pub(super) async fn compare_compactions(handle: &Handle, behind: i64) -> i64 {
 async fn compare_with(handle: &Handle, own: KeysHash) {
     let of = Of::Hash { revision: own.revision, compacted: own.compacted };
     let voices = ask_all(handle, of, own.hash.into()).await;
-    conclude(handle, of, &voices).await;
+    drop(conclude(handle, of, &voices).await);
 }
 
 /// `None`: it does not answer, or has compacted up to another revision.

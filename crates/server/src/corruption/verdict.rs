@@ -20,7 +20,9 @@ pub(super) enum Verdict {
     Same,
     /// A majority of all voters say the same, and these something else.
     Differ(Vec<MemberId>),
-    /// They differ, and no majority says the same.
+    /// They differ, and who is right depends on those that are silent.
+    Open,
+    /// They differ, and no majority can say the same.
     Undecided,
 }
 
@@ -37,8 +39,11 @@ pub(super) fn decide(voices: &[Voice]) -> Verdict {
         return Verdict::Same;
     }
     let voters = voices.iter().filter(|voice| voice.votes).count();
+    let silent = voices.iter().filter(|voice| voice.votes && voice.said.is_none()).count();
+    let largest = groups.values().copied().max().unwrap_or_default();
     let Some((right, _)) = groups.into_iter().find(|(_, votes)| *votes > voters / 2) else {
-        return Verdict::Undecided;
+        let is_open = largest + silent > voters / 2;
+        return if is_open { Verdict::Open } else { Verdict::Undecided };
     };
     let differs = |voice: &&Voice| voice.said.is_some_and(|said| said != right);
     Verdict::Differ(voices.iter().filter(differs).map(|voice| voice.member).collect())
@@ -65,7 +70,8 @@ mod tests {
         check(&[(voter, Some(7)), (voter, Some(8)), (voter, Some(7))], differ(&[2]));
         // Whoever leads.
         check(&[(voter, Some(8)), (voter, Some(7)), (voter, Some(7))], differ(&[1]));
-        check(&[(voter, Some(7)), (voter, Some(8)), (voter, None)], Verdict::Undecided);
+        check(&[(voter, Some(7)), (voter, Some(8)), (voter, None)], Verdict::Open);
+        check(&[(voter, Some(7)), (voter, None), (voter, None), (learner, Some(8))], Verdict::Open);
         check(&[(voter, Some(7)), (voter, Some(8))], Verdict::Undecided);
         check(&[(voter, Some(6)), (voter, Some(7)), (voter, Some(8))], Verdict::Undecided);
         // A learner is looked at and does not count.
@@ -74,6 +80,16 @@ mod tests {
         check(
             &[
                 (voter, Some(7)),
+                (voter, Some(7)),
+                (voter, Some(8)),
+                (voter, Some(9)),
+                (voter, None),
+            ],
+            Verdict::Open,
+        );
+        check(
+            &[
+                (voter, Some(6)),
                 (voter, Some(7)),
                 (voter, Some(8)),
                 (voter, Some(9)),

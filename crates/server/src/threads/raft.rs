@@ -254,6 +254,9 @@ impl Raft {
         if now < self.next_tick {
             return;
         }
+        if self.shared.receiving.load(Acquire) {
+            self.core.receives_snapshot();
+        }
         self.core.tick();
         let heartbeat = self.shared.config.heartbeat;
         self.next_tick = (self.next_tick + heartbeat).max(now + heartbeat / 2);
