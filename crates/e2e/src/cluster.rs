@@ -25,12 +25,13 @@ use crate::{Answer, Connection, Member, Request, Start, ports, rings};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What members say while others come and go.
-pub const COMPLAINTS: [&str; 8] = [
+pub const COMPLAINTS: [&str; 9] = [
     "could not send a snapshot",
     "cannot talk to a peer",
     "peer became inactive",
     "no leader",
     "refused a stream of a peer",
+    "refused a question of a peer",
     "drop a peer's message",
     "stepped down to follower since quorum is not active",
     // Of one that times out just when it has committed a change of the members.

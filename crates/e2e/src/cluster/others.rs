@@ -43,7 +43,7 @@ impl Others {
     }
 
     /// What the third may say of the others while they come and go.
-    pub fn complaints() -> [&'static str; 8] {
+    pub fn complaints() -> [&'static str; 9] {
         COMPLAINTS
     }
 }
