@@ -135,7 +135,11 @@ impl Watcher {
         if self.history.len() <= 1 && self.may_have_more() && !self.search()? {
             return Ok(Next::Later);
         }
-        let Some(place) = self.history.front().copied() else { return Ok(Next::Nothing) };
+        let Some(place) = self.history.front().copied() else {
+            // All has been told as far as it was searched.
+            self.position = self.position.max(self.searched);
+            return Ok(Next::Nothing);
+        };
         if let Interest::Keys { .. } = &self.interest {
             return self.part_at(place.main).map(Next::Commit);
         }

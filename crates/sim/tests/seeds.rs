@@ -7,7 +7,7 @@ use sim::{Options, Report, run, run_snapshots};
 const SEEDS: u64 = 200;
 
 /// What happens less than once in every seed, and how often it does at least.
-const RARE: [(&str, u64); 22] = [
+const RARE: [(&str, u64); 23] = [
     ("cuts of one direction", 50),
     ("files with unsynced bytes lost", 100),
     ("files with torn writes", 50),
@@ -28,6 +28,7 @@ const RARE: [(&str, u64); 22] = [
     ("snapshots sent", 100),
     ("snapshots broken off", 30),
     ("snapshots installed", 50),
+    ("snapshots asked for in place of what is there", 20),
     ("clusters forced to go on", 10),
     ("ticks to heal at most", 10),
 ];
