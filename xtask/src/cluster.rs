@@ -23,6 +23,8 @@ use crate::cargo::{cargo, run};
 const MEMBERS: [(&str, u16, u16); 3] =
     [("infra1", 2379, 2380), ("infra2", 22379, 22380), ("infra3", 32379, 32380)];
 const DIR: &str = "target/cluster";
+/// In place of it, for tests: whoever tries things on keeps his data.
+const DIR_VARIABLE: &str = "RETCD_CLUSTER_DIR";
 /// The signals that end the members.
 const ENDING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 /// A member needs no longer to end in order.
@@ -50,7 +52,7 @@ pub(crate) fn start(rest: &[String]) -> Result<()> {
     for (name, client, peer) in MEMBERS {
         let child = member(etcd, (name, client, peer), &rows)?.spawn();
         let child = child.with_context(|| format!("start {name}"))?;
-        println!("{name}: http://127.0.0.1:{client}, process {}, data in {DIR}", child.id());
+        println!("{name}: http://127.0.0.1:{client}, process {}, data in {}", child.id(), dir());
         running.0.push((name, child));
     }
     println!("Ctrl-C ends all. Try:");
@@ -75,6 +77,10 @@ fn signals() -> Result<Receiver<Signal>> {
     Ok(signals)
 }
 
+fn dir() -> String {
+    std::env::var(DIR_VARIABLE).unwrap_or_else(|_| DIR.to_owned())
+}
+
 /// It is this program first, which becomes the member: see [`become_member`].
 fn member(etcd: &str, (name, client, peer): (&str, u16, u16), rows: &str) -> Result<Command> {
     let this = std::env::current_exe().context("find this program")?;
@@ -82,7 +88,7 @@ fn member(etcd: &str, (name, client, peer): (&str, u16, u16), rows: &str) -> Res
     let mut command = Command::new(this);
     command.args([MEMBER, &std::process::id().to_string(), etcd]).args([
         format!("--name={name}"),
-        format!("--data-dir={DIR}/{name}.etcd"),
+        format!("--data-dir={}/{name}.etcd", dir()),
         format!("--listen-client-urls={client}"),
         format!("--advertise-client-urls={client}"),
         format!("--listen-peer-urls={peer}"),

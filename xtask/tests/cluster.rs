@@ -70,7 +70,7 @@ impl Cluster {
 
     fn of(etcd: &Path, mut xtask: Command, dir: TempDir) -> Self {
         let printed = fs::File::create(dir.path().join("printed")).unwrap();
-        xtask.arg("cluster").arg(etcd).current_dir(dir.path());
+        xtask.arg("cluster").arg(etcd).env("RETCD_CLUSTER_DIR", dir.path());
         xtask.stdin(Stdio::null()).stdout(printed).process_group(0);
         Self { xtask: xtask.spawn().unwrap(), dir, members: BTreeSet::new() }
     }
@@ -200,7 +200,7 @@ fn members_serve_together_until_ctrl_c() {
         assert!(printed.contains(&format!("{name}: http://127.0.0.1:")), "{printed}");
         // As etcd ends once it has ended in order.
         assert!(printed.contains(&format!("{name} ended: signal: 15 (SIGTERM)")), "{printed}");
-        let data = cluster.dir.path().join("target/cluster").join(format!("{name}.etcd/member"));
+        let data = cluster.dir.path().join(format!("{name}.etcd/member"));
         assert!(data.is_dir(), "their data stays");
     }
 }
