@@ -2,7 +2,7 @@
 
 use std::{ops::Deref, sync::Arc, time::Duration};
 
-use base::{Room, limits, room::Share};
+use base::{Pace, Room, limits, room::Share};
 use http::HeaderValue;
 use server::Handle;
 use tokio::sync::{Semaphore, watch};
@@ -21,6 +21,19 @@ pub struct Config {
     /// `--enable-grpc-gateway`: the v3 API is there as JSON too.
     pub gateway: bool,
     pub grpc: Grpc,
+    /// `--metrics extensive`: how long each method takes is told as well.
+    pub extensive_metrics: bool,
+    /// The features by which etcd's users know a version, for metrics.
+    pub features: Vec<Feature>,
+}
+
+/// A feature that etcd has, or has not, by a switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Feature {
+    pub name: &'static str,
+    /// `ALPHA` or `BETA`.
+    pub stage: &'static str,
+    pub is_on: bool,
 }
 
 /// Limits of the v3 API.
@@ -42,6 +55,8 @@ pub struct Grpc {
     pub keepalive_timeout: Duration,
     /// `--watch-progress-notify-interval`.
     pub progress_interval: Duration,
+    /// `--warning-unary-request-duration`: what takes longer is told in the log.
+    pub request_expected: Duration,
 }
 
 impl Grpc {
@@ -62,6 +77,7 @@ impl Default for Grpc {
             keepalive_interval: Duration::from_hours(2),
             keepalive_timeout: Duration::from_secs(20),
             progress_interval: Duration::from_mins(10),
+            request_expected: Duration::from_millis(300),
         }
     }
 }
@@ -74,6 +90,8 @@ impl Default for Config {
             max_connections: 10_000,
             gateway: true,
             grpc: Grpc::default(),
+            extensive_metrics: false,
+            features: Vec::new(),
         }
     }
 }
@@ -122,6 +140,8 @@ pub(crate) struct Common {
     /// Of all answers under way.
     pub(crate) room: Arc<Room>,
     pub(crate) long_reads: LongReads,
+    /// What is said of them in the log.
+    pub(crate) slow_reads: Pace,
     /// Places for them; their connections are no longer those of a listener.
     pub(crate) websockets: Arc<Semaphore>,
     /// True once the server stops: what waits for news ends then.
@@ -129,6 +149,12 @@ pub(crate) struct Common {
 }
 
 impl Common {
+    /// Whether this member does not vote.
+    pub(crate) fn is_learner(&self) -> bool {
+        let members = self.handle.reader().members();
+        members.members.get(&self.handle.member_id()).is_some_and(|member| member.learner)
+    }
+
     pub(crate) fn new(
         handle: Handle,
         config: Config,
@@ -138,7 +164,7 @@ impl Common {
         // Never freed: what lives as long as the process is cloned for nothing, with every answer.
         let cluster_id: &'static str = handle.cluster_id().to_string().leak();
         let cluster_id = HeaderValue::from_static(cluster_id);
-        let counters = Counters::default();
+        let counters = Counters::new(config.extensive_metrics, config.grpc.request_expected);
         let hashing = Semaphore::new(1);
         let most = config.max_connections.min(Semaphore::MAX_PERMITS);
         let websockets = Arc::new(Semaphore::new(most));
@@ -151,6 +177,7 @@ impl Common {
             hashing,
             room: Arc::default(),
             long_reads: LongReads::default(),
+            slow_reads: Pace::default(),
             websockets,
             stop,
         }

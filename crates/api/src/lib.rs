@@ -44,7 +44,7 @@ mod v2;
 mod v3;
 mod watchdog;
 
-pub use context::{Config, Grpc, SetLogLevel};
+pub use context::{Config, Feature, Grpc, SetLogLevel};
 pub use port::{Listener, Port, SocketFile};
 pub use proxy::{Proxy, ProxyConfig};
 pub use serve::{Clients, Offer, serve_peers, serve_proxy};

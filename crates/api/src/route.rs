@@ -10,7 +10,8 @@ use percent_encoding::{percent_decode, percent_encode};
 use crate::{
     Offer,
     context::Context,
-    cors, escape, gateway, hosts, ops,
+    cors, escape, gateway, hosts,
+    ops::{self, health::Port},
     reply::{self, Reply},
     v2,
 };
@@ -77,10 +78,15 @@ pub(crate) fn answer_now(
 async fn metrics(context: &Arc<Context>, request: &Request<Incoming>) -> Reply {
     let method = request.method();
     match request.uri().path() {
-        "/health" => ops::health::answer(context, method).await,
+        "/health" => {
+            ops::health::answer(context, Port::Metrics, method, request.uri().query()).await
+        }
         "/metrics" => ops::metrics::answer(context, method),
         "/version" => ops::version::answer(&context.handle, method),
-        _ => reply::not_found(),
+        path => {
+            let checked = ops::health::check(context, path, method, request.uri().query()).await;
+            checked.unwrap_or_else(reply::not_found)
+        }
     }
 }
 
@@ -138,7 +144,9 @@ async fn other(context: &Arc<Context>, request: Request<Incoming>, path: &[u8]) 
         b"/v2/stats/store" => v2::stats::of_store(context, &method),
         b"/v2/auth/enable" => v2::auth::enabled(&method),
         b"/version" => ops::version::answer(&context.handle, &method),
-        b"/health" => ops::health::answer(context, &method).await,
+        b"/health" => {
+            ops::health::answer(context, Port::Clients, &method, request.uri().query()).await
+        }
         b"/metrics" => ops::metrics::answer(context, &method),
         b"/debug/vars" => ops::vars::answer(context, &method),
         b"/config/local/log" => ops::log_level::answer(context, request).await,
@@ -148,7 +156,11 @@ async fn other(context: &Arc<Context>, request: Request<Incoming>, path: &[u8]) 
         path if context.config.gateway && gateway::has(path) => {
             gateway::answer(context, request, path).await
         }
-        _ => reply::not_found(),
+        path => {
+            let path = str::from_utf8(path).unwrap_or_default();
+            let checked = ops::health::check(context, path, &method, request.uri().query()).await;
+            checked.unwrap_or_else(reply::not_found)
+        }
     }
 }
 

@@ -74,7 +74,7 @@ impl Through {
         connections_max: usize,
         (started_at, stop): (UnixNanos, watch::Receiver<bool>),
     ) -> Self {
-        let counters = Arc::default();
+        let counters = Arc::new(GrpcCounters::new(false, limits.request_expected));
         let room = Arc::default();
         let shared = Shared { passes, limits, connections_max, counters, room, started_at, stop };
         Self(Arc::new(shared))
@@ -136,7 +136,7 @@ impl Shared {
                 page.begin(name, help, if is_counter { "counter" } else { "gauge" });
                 page.sample(name, &[], value);
             }
-            metrics::grpc::of_grpc(page, &self.counters);
+            metrics::of_grpc(page, &self.counters);
             metrics::of_process(page, self.started_at);
         })
     }

@@ -3,7 +3,7 @@
 pub(crate) mod auth;
 mod content_type;
 mod failure;
-mod form;
+pub(crate) mod form;
 pub(crate) mod json;
 pub(crate) mod keys;
 pub(crate) mod listing;

@@ -24,6 +24,7 @@ mod patience;
 mod queue;
 pub(crate) mod range;
 mod reflection;
+mod slow;
 mod watch;
 
 pub use self::watch::{WatchIds, cut};

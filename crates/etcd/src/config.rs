@@ -62,6 +62,8 @@ pub(crate) struct Config {
     /// The v3 API is there as JSON too.
     pub(crate) gateway: bool,
     pub(crate) grpc: api::Grpc,
+    /// How long each method takes is told as well.
+    pub(crate) extensive_metrics: bool,
     pub(crate) listen_clients: Vec<Listen>,
     pub(crate) listen_http: Vec<Listen>,
     pub(crate) listen_metrics: Vec<Listen>,

@@ -12,6 +12,7 @@ use crate::{
     config::{Bootstrap, Config, Members},
     descriptors,
     discovery::{self, NotFound},
+    flags::gates,
     founding,
     listen::{self, Bound},
     proxy, records,
@@ -100,6 +101,8 @@ fn run_member(
         max_connections: (connections_max / listeners.of_clients().max(1)).max(1),
         gateway: config.gateway,
         grpc: config.grpc,
+        extensive_metrics: config.extensive_metrics,
+        features: features(),
     };
     let serving = Serving {
         client_urls: config.member.client_urls,
@@ -117,6 +120,12 @@ fn run_proxy(opening: Opening, runtime: &Runtime) -> Result<Ended, String> {
     let signals = install_signals()?;
     greet(&config, role);
     runtime.block_on(proxy::serve(config, clients, signals, connections_max))
+}
+
+/// What metrics tell of the original's switches.
+fn features() -> Vec<api::Feature> {
+    let all = gates::GATES.iter();
+    all.map(|gate| api::Feature { name: gate.name, stage: gate.stage, is_on: gate.is_on }).collect()
 }
 
 /// Whether it is a member of a new cluster, and there is nothing of it yet.

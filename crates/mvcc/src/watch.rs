@@ -52,6 +52,8 @@ pub struct Watcher {
     history: VecDeque<Revision>,
     /// History may have more places than those in `history`.
     has_more: bool,
+    /// It counts as one that has history to read.
+    is_behind: bool,
 }
 
 impl Watcher {
@@ -70,6 +72,8 @@ impl Watcher {
         if since < compacted {
             return Err(ReadError::Compacted);
         }
+        let is_behind = since <= catch_up_to;
+        registration.mailbox().set_behind(is_behind);
         Ok(Self {
             store: Arc::clone(store),
             interest,
@@ -78,6 +82,7 @@ impl Watcher {
             catch_up_to,
             history: VecDeque::new(),
             has_more: true,
+            is_behind,
         })
     }
 
@@ -102,6 +107,7 @@ impl Watcher {
                     self.position = self.position.max(Revision::new(lost, 0));
                     // The mailbox takes commits again: what is newer than this comes through it.
                     self.catch_up_to = self.store.revision();
+                    self.is_behind = true;
                 }
                 Taken::Nothing => return Poll::Pending,
             }
@@ -126,6 +132,9 @@ impl Watcher {
     fn ask_history(&mut self) -> Result<(), ReadError> {
         let (position, to) = (self.position, self.catch_up_to);
         if position.main > to {
+            if std::mem::take(&mut self.is_behind) {
+                self.registration.mailbox().set_behind(false);
+            }
             return Ok(());
         }
         let batch = if position.sub == 0 { HISTORY_BATCH } else { REVISION_BATCH };

@@ -11,7 +11,7 @@
 //! - `incoming`: those that are opened to it
 //! - `ask`: what a cluster tells of its members; `calls`: what one member asks another
 //! - `dial`: connections
-//! - `snapshots`: a stream for each
+//! - `snapshots`: a stream for each; `transfers`: how many there were
 //! - `round_trips`: how far away a peer is
 
 pub mod ask;
@@ -25,6 +25,7 @@ mod peers;
 mod queue;
 mod round_trips;
 mod snapshots;
+mod transfers;
 
 pub use calls::{Answer, Question};
 pub use dial::Dialer;
@@ -32,6 +33,7 @@ pub use identity::Identity;
 pub use peers::{Inbound, Lane, PeerStatus, Peers};
 pub use round_trips::RoundTrips;
 pub use snapshots::{Arriving, Piece};
+pub use transfers::Transfers;
 
 #[cfg(test)]
 mod tests;

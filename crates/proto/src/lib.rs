@@ -6,6 +6,8 @@
 
 pub mod between;
 pub mod command;
+mod glance;
+mod loggable;
 mod open;
 
 /// All of the packages below, as a `FileDescriptorSet`.
@@ -36,3 +38,5 @@ package!(v3electionpb: "v3electionpb.rs", "v3electionpb.serde.rs");
 package!(health: "grpc.health.v1.rs");
 
 pub use prost::Message;
+pub use glance::{Glance, glance};
+pub use loggable::Loggable;

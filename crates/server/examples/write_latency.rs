@@ -129,6 +129,7 @@ fn config(dir: &Path) -> Config {
         quota_bytes: limits::QUOTA_BYTES_DEFAULT,
         request_bytes_max: limits::REQUEST_BYTES_MAX,
         auto_compaction: None,
+        apply_expected: Duration::from_millis(100),
         learners_max: 1,
         catch_up_entries: 5_000,
         dialer: server::Dialer::default(),

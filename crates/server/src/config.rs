@@ -37,6 +37,8 @@ pub struct Config {
     pub request_bytes_max: usize,
     /// In place of the leader's own rule, where it is given.
     pub auto_compaction: Option<AutoCompaction>,
+    /// What takes longer to be applied, or read, is told in the log.
+    pub apply_expected: Duration,
     /// Learners at once.
     pub learners_max: u32,
     /// Applied entries that stay in memory for followers that lag.

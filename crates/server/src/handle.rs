@@ -27,7 +27,8 @@ use state::{
 use tokio::runtime::{self, RuntimeFlavor};
 
 use crate::{
-    AppendFigures, Done, Figures, Status, Unserved, shared::Shared, threads::raft::SharedRaft,
+    AppendFigures, Counters, Done, Figures, Status, Unserved, shared::Shared,
+    threads::raft::SharedRaft,
 };
 
 /// How long a change of the members waits for those that are not in touch yet: less than the second
@@ -79,6 +80,11 @@ impl Handle {
         self.shared.config.election
     }
 
+    /// What takes longer to be applied, or read, is told in the log.
+    pub fn apply_expected(&self) -> Duration {
+        self.shared.config.apply_expected
+    }
+
     /// Learners that there may be at once.
     pub fn learners_max(&self) -> u32 {
         self.shared.config.learners_max
@@ -101,16 +107,15 @@ impl Handle {
         let (keyspace_bytes, keyspace_bytes_in_use) = self.shared.backend.size();
         Figures {
             proposals_pending: self.shared.waiters.waiting() as u64,
-            proposals_failed: counters.proposals_failed.load(Relaxed),
-            proposals_applied: counters.proposals_applied.load(Relaxed),
-            leader_changes: counters.leader_changes.load(Relaxed),
-            wal_fsync: counters.wal_fsync.histogram(),
-            backend_commit: counters.backend_commit.histogram(),
             keyspace_bytes,
             keyspace_bytes_in_use,
-            wal_bytes: counters.wal_bytes.load(Relaxed),
             writes: counters.writes.figures(),
         }
+    }
+
+    /// What has been counted since the process began.
+    pub fn counters(&self) -> &Counters {
+        &self.shared.counters
     }
 
     /// Proposes a command and waits until it is applied here. Etcd's time limit: 5 s and two
@@ -170,7 +175,9 @@ impl Handle {
             shared.waiters.refuse([id], why);
             return Err(self.count_failed(why));
         }
-        answer.await.unwrap_or(Err(Unserved::Stopped))
+        let answer = answer.await.unwrap_or(Err(Unserved::Stopped));
+        shared.counters.proposals.record(shared.now().saturating_sub(now));
+        answer
     }
 
     /// Proposes a change of the members and waits until it is applied here.
@@ -296,7 +303,9 @@ impl Handle {
             return Ok(());
         }
         let deadline = shared.now() + shared.config.request_timeout();
-        let (read, answer) = shared.barriers.add(deadline)?;
+        let (read, answer) = shared.barriers.add(deadline).inspect_err(|_| {
+            shared.counters.read_indexes_failed.fetch_add(1, Relaxed);
+        })?;
         shared.inbox.read(read)?;
         answer.await.unwrap_or(Err(Unserved::Stopped))
     }

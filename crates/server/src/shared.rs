@@ -26,8 +26,9 @@ use wal::{Identity, Wal};
 use crate::{
     Config, Status, Unserved,
     barriers::Barriers,
+    counters::Counters,
     failure::Failure,
-    figures::{Appends, Durations, Writes},
+    figures::Appends,
     inbox::Inbox,
     late::Late,
     threads::{apply::ApplyQueue, flusher::FlushSignal, snapshots::Place},
@@ -115,17 +116,6 @@ pub(crate) struct Standing {
     pub(crate) expiry_planned: AtomicI64,
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) proposals_failed: AtomicU64,
-    pub(crate) proposals_applied: AtomicU64,
-    pub(crate) leader_changes: AtomicU64,
-    pub(crate) wal_fsync: Durations,
-    pub(crate) backend_commit: Durations,
-    pub(crate) wal_bytes: AtomicU64,
-    pub(crate) writes: Writes,
-}
-
 impl Shared {
     pub(crate) fn now(&self) -> Duration {
         self.clock.monotonic()
@@ -158,14 +148,16 @@ impl Shared {
         self.standing.reads_at_once.store(false, Release);
         let refused = self.waiters.refuse_all(Unserved::Stopped);
         self.counters.proposals_failed.fetch_add(refused, Relaxed);
-        self.barriers.refuse_all(Unserved::Stopped);
+        let failed = self.barriers.refuse_all(Unserved::Stopped);
+        self.counters.read_indexes_failed.fetch_add(failed, Relaxed);
     }
 
     /// Tells those who have waited too long.
     pub(crate) fn refuse_late(&self, now: Duration) {
         let late = self.waiters.expire(now, || self.why_late(now));
         self.counters.proposals_failed.fetch_add(late, Relaxed);
-        self.barriers.expire(now);
+        let slow = self.barriers.expire(now);
+        self.counters.read_indexes_slow.fetch_add(slow, Relaxed);
     }
 
     /// Why a proposal has got no answer whose time is over at `now`.
@@ -341,5 +333,7 @@ impl Shared {
     }
     pub(crate) fn note_wal_bytes(&self, wal: &Wal) {
         self.counters.wal_bytes.store(wal.bytes(), Relaxed);
+        self.counters.wal_written_bytes.store(wal.written(), Relaxed);
+        self.counters.wal_last_index.store(wal.last().0, Relaxed);
     }
 }

@@ -25,10 +25,11 @@ use crate::{
     Config, Handle, StartError,
     barriers::Barriers,
     compactor,
+    counters::Counters,
     failure::Failure,
     figures::Appends,
     inbox::Inbox,
-    shared::{Counters, Shared, Standing},
+    shared::{Shared, Standing},
     threads::{
         self,
         apply::{self, ApplyQueue},

@@ -55,6 +55,7 @@ fn config(dir: &Path) -> Config {
         quota_bytes: limits::QUOTA_BYTES_DEFAULT,
         request_bytes_max: limits::REQUEST_BYTES_MAX,
         auto_compaction: None,
+        apply_expected: Duration::from_millis(100),
         learners_max: 1,
         catch_up_entries: 5_000,
         dialer: peer::Dialer::default(),
@@ -232,7 +233,7 @@ fn beyond_the_bounds_requests_are_refused_at_once() {
         for write in waiting {
             write.await.unwrap().unwrap();
         }
-        assert_eq!(handle.figures().proposals_failed, 1);
+        assert_eq!(handle.counters().proposals_failed.load(Relaxed), 1);
         handle.stop().await;
     });
 }
@@ -366,9 +367,9 @@ fn an_idle_member_writes_nothing() {
     let operations = mem.operations();
     std::thread::sleep(Duration::from_millis(1_500));
     assert_eq!(mem.operations(), operations);
-    let commits = handle.figures().backend_commit.count;
+    let commits = handle.counters().backend_commit.count();
     runtime().block_on(handle.stop());
-    assert_eq!(handle.figures().backend_commit.count, commits, "nothing is left to flush");
+    assert_eq!(handle.counters().backend_commit.count(), commits, "nothing is left to flush");
 }
 
 #[test]

@@ -155,6 +155,8 @@ pub struct Wal {
     hard_state: HardState,
     terms: Terms,
     batch: Batch,
+    /// By this process.
+    written: u64,
     failed: bool,
 }
 
@@ -229,6 +231,7 @@ impl Wal {
             hard_state: header.hard_state,
             terms: Terms::new(header.before),
             batch: Batch::default(),
+            written: 0,
             failed: false,
         })
     }
@@ -278,6 +281,16 @@ impl Wal {
     /// Bytes of all segments on disk, with what is reserved.
     pub fn bytes(&self) -> u64 {
         self.closed.iter().map(|segment| segment.bytes).sum::<u64>() + self.current.segment.bytes
+    }
+
+    /// Bytes that were appended since the log was opened.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// The last entry that was appended.
+    pub fn last(&self) -> Index {
+        self.terms.last()
     }
 
     /// A failure may have left less on disk than this process believes: none is survived.
@@ -347,6 +360,7 @@ impl Wal {
         let written = file.write_at(self.batch.bytes(), *end);
         written.map_err(|source| Error::io("write", &path())(source))?;
         *end += self.batch.bytes().len() as u64;
+        self.written += self.batch.bytes().len() as u64;
         segment.bytes = segment.bytes.max(*end);
         Ok(())
     }
@@ -479,6 +493,7 @@ impl Looked {
             hard_state: recovered.hard_state,
             terms,
             batch: Batch::default(),
+            written: 0,
             failed: false,
         };
         Ok((wal, recovered))

@@ -52,7 +52,10 @@ where
     let mut begun = Vec::new();
     if deadline.is_set() {
         match deadline.keep(lines.try_next()).await {
-            Ok(first) => begun = first.unwrap_or_default(),
+            Ok(first) => {
+                call.sent(u64::from(first.is_some()));
+                begun = first.unwrap_or_default();
+            }
             Err(status) => {
                 call.ended(status.code());
                 return failure::before_a_stream(&status);
@@ -80,7 +83,10 @@ impl MessagesBody {
             match next {
                 Poll::Pending if out.is_empty() => return Poll::Pending,
                 Poll::Pending => break,
-                Poll::Ready(Some(Ok(line))) => out.extend_from_slice(&line),
+                Poll::Ready(Some(Ok(line))) => {
+                    self.call.sent(u64::from(line.ends_with(b"\n")));
+                    out.extend_from_slice(&line);
+                }
                 Poll::Ready(Some(Err(status))) => {
                     out.extend_from_slice(failure::in_stream(&status).to_string().as_bytes());
                     out.push(b'\n');

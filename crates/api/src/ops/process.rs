@@ -9,9 +9,14 @@ pub(crate) struct Process {
     pub(crate) cpu_seconds: f64,
     pub(crate) resident_bytes: u64,
     pub(crate) virtual_bytes: u64,
+    /// `None`: as much as there is.
+    pub(crate) max_virtual_bytes: Option<u64>,
     pub(crate) open_fds: u64,
     pub(crate) max_fds: u64,
     pub(crate) threads: u64,
+    /// Of all in its network namespace.
+    pub(crate) received_bytes: u64,
+    pub(crate) sent_bytes: u64,
 }
 
 /// Ticks of a second in `/proc`: fixed by Linux's ABI.
@@ -43,11 +48,26 @@ pub(crate) fn read() -> Process {
         process.open_fds = fds.count() as u64;
     }
     if let Ok(limits) = fs::read_to_string("/proc/self/limits") {
-        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
-        let soft = line.and_then(|line| line.split_ascii_whitespace().next());
-        process.max_fds = soft.and_then(|soft| soft.parse().ok()).unwrap_or(0);
+        let soft = |name: &str| {
+            let line = limits.lines().find_map(|line| line.strip_prefix(name))?;
+            line.split_ascii_whitespace().next()?.parse().ok()
+        };
+        process.max_fds = soft("Max open files").unwrap_or(0);
+        process.max_virtual_bytes = soft("Max address space");
+    }
+    if let Ok(netstat) = fs::read_to_string("/proc/self/net/netstat") {
+        process.received_bytes = of_netstat(&netstat, "InOctets");
+        process.sent_bytes = of_netstat(&netstat, "OutOctets");
     }
     process
+}
+
+/// A line of names is followed by one of numbers.
+fn of_netstat(netstat: &str, name: &str) -> u64 {
+    let mut lines = netstat.lines().filter_map(|line| line.strip_prefix("IpExt: "));
+    let (names, numbers) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    let mut both = names.split(' ').zip(numbers.split(' '));
+    both.find(|(one, _)| *one == name).and_then(|(_, number)| number.parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -59,5 +79,14 @@ mod tests {
         assert!(process.virtual_bytes >= process.resident_bytes);
         assert!(process.open_fds >= 3 && process.open_fds <= process.max_fds);
         assert!(process.threads >= 1);
+    }
+
+    #[test]
+    fn the_networks_bytes_are_found_by_their_name() {
+        let netstat =
+            "TcpExt: InOctets\nTcpExt: 9\nIpExt: InNoRoutes InOctets OutOctets\nIpExt: 0 12 34\n";
+        assert_eq!(super::of_netstat(netstat, "InOctets"), 12);
+        assert_eq!(super::of_netstat(netstat, "OutOctets"), 34);
+        assert_eq!(super::of_netstat(netstat, "Nothing"), 0);
     }
 }

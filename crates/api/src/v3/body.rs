@@ -75,7 +75,9 @@ impl HttpBody for Body {
         if let Some(call) = &mut this.call {
             match &frame {
                 Some(Ok(frame)) => {
-                    if let Some(trailers) = frame.trailers_ref() {
+                    if let Some(bytes) = frame.data_ref() {
+                        call.sends(bytes);
+                    } else if let Some(trailers) = frame.trailers_ref() {
                         call.ended_as(trailers);
                     }
                 }

@@ -34,7 +34,7 @@ pub(crate) fn begin(
 /// order.
 fn check(context: &Context, method: &Method, metadata: &HeaderMap) -> Result<(), Status> {
     let is_for_learners = || FOR_LEARNERS.iter().any(|(service, name)| method.is(service, name));
-    if is_learner(context) && !is_for_learners() {
+    if context.is_learner() && !is_for_learners() {
         return Err(status(Refused::NotSupportedForLearner));
     }
     let version = metadata.get(CLIENT_VERSION).map(http::HeaderValue::as_bytes);
@@ -49,15 +49,10 @@ fn check(context: &Context, method: &Method, metadata: &HeaderMap) -> Result<(),
 
 /// A learner answers from what it has, and only who is content with that.
 pub(crate) fn range(context: &Context, request: &RangeRequest) -> Result<(), Status> {
-    if !request.serializable && is_learner(context) {
+    if !request.serializable && context.is_learner() {
         return Err(status(Refused::NotSupportedForLearner));
     }
     Ok(())
-}
-
-fn is_learner(context: &Context) -> bool {
-    let members = context.handle.reader().members();
-    members.members.get(&context.handle.member_id()).is_some_and(|member| member.learner)
 }
 
 /// How long a client waits for its answer, if it says so. What it says wrongly is left to its own

@@ -20,6 +20,7 @@ use state::{
     apply::Reply,
     kv::{self, Error, Most, Scan, check},
 };
+use tokio::time::Instant;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
@@ -28,6 +29,7 @@ use super::{
     generated::etcdserverpb::kv_server,
     header,
     range::{self, Answer},
+    slow::{self, Counts},
 };
 use crate::{context::Context, under_way::Held};
 
@@ -143,7 +145,9 @@ impl kv_server::Kv for Kv {
         let request = request.into_inner();
         check::txn(&request, self.0.config.grpc.txn_ops_max).map_err(status)?;
         let (mut answer, hold, term) = if kv::is_read_only(&request) {
+            let (began, asked) = (Instant::now(), Counts::of(&request));
             let (answer, hold) = self.read(request).await?;
+            slow::txn(&self.0, asked, began.elapsed(), &answer);
             (answer, hold, self.0.handle.status().term.0)
         } else {
             let op = Op::Txn(request);

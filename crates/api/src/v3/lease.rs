@@ -164,7 +164,13 @@ impl KeepAlive {
         cx: &mut Cx<'_>,
     ) -> Poll<Option<Result<LeaseKeepAliveResponse, Status>>> {
         while self.asks && self.keeping.len() < KEPT_AT_ONCE {
-            let keeping: Keeping = match self.requests.as_mut().poll_next(cx) {
+            let next = self.requests.as_mut().poll_next(cx);
+            if let Poll::Ready(Some(question)) = &next {
+                let counters = &self.context.counters.grpc;
+                let question = question.as_ref().map(drop).map_err(Status::code);
+                counters.asked(&counters.keep_alive, question);
+            }
+            let keeping: Keeping = match next {
                 Poll::Ready(Some(Ok(request))) => {
                     let context = Arc::clone(&self.context);
                     Box::pin(async move { keep(&context, request.id).await })

@@ -1,5 +1,7 @@
 //! The methods of all services, by path.
 
+use std::fmt;
+
 /// A method, as gRPC names it: `/SERVICE/NAME`.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Method {
@@ -49,6 +51,17 @@ impl Method {
         };
         let found = METHODS.iter().enumerate().find(|(_, one)| is_so(one));
         found.unwrap_or((usize::MAX, &NONE))
+    }
+
+    /// `/SERVICE/NAME`.
+    pub(crate) fn path(&self) -> impl fmt::Display {
+        struct Path(&'static str, &'static str);
+        impl fmt::Display for Path {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "/{}/{}", self.0, self.1)
+            }
+        }
+        Path(self.service, self.name)
     }
 
     pub(crate) fn is_unary(&self) -> bool {

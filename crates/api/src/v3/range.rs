@@ -24,12 +24,13 @@ use proto::{
     },
 };
 use state::kv::{self, Error, Most, Scan, Sizes, check};
+use tokio::time::Instant;
 use tonic::Status;
 
 use super::{
     body::Body,
     failure::{read, status, unserved},
-    guard, header,
+    guard, header, slow,
 };
 use crate::{context::Context, under_way::Held};
 
@@ -60,14 +61,18 @@ pub(crate) enum Answer {
 pub(crate) async fn any(context: &Arc<Context>, request: RangeRequest) -> Result<Answer, Status> {
     begin(context, &request).await?;
     let hold = context.room_for_small().await?;
-    match context.handle.reader().range_up_to(&request, Most::SMALL) {
+    let (began, asked) = (Instant::now(), request.clone());
+    let answer = match context.handle.reader().range_up_to(&request, Most::SMALL) {
         Ok(answer) => Ok(Answer::Whole(completed(context, answer), hold)),
         Err(Error::Refused(Refused::AnswerTooLarge)) => {
             drop(hold);
             long(context, request, PIECE_BYTES).await
         }
         Err(refused) => Err(read(refused)),
-    }
+    };
+    context.counters.grpc.read_range(began, answer.is_ok());
+    slow::range(context, &asked, began.elapsed(), answer.as_ref().ok());
+    answer
 }
 
 /// Answers a range whose answer is used here, and so as a whole.

@@ -131,8 +131,12 @@ impl WatchStream {
                 self.requests = None;
                 Poll::Pending
             }
-            Poll::Ready(Some(Err(status))) => Poll::Ready(Err(status)),
+            Poll::Ready(Some(Err(status))) => {
+                self.asked(Err(status.code()));
+                Poll::Ready(Err(status))
+            }
             Poll::Ready(Some(Ok(request))) => {
+                self.asked(Ok(()));
                 match request.request_union {
                     Some(RequestUnion::CreateRequest(request)) => self.create(&request),
                     Some(RequestUnion::CancelRequest(request)) => self.cancel(request.watch_id),
@@ -142,6 +146,11 @@ impl WatchStream {
                 Poll::Ready(Ok(()))
             }
         }
+    }
+
+    fn asked(&self, question: Result<(), tonic::Code>) {
+        let counters = &self.context.counters.grpc;
+        counters.asked(&counters.watch, question);
     }
 
     fn create(&mut self, request: &WatchCreateRequest) {

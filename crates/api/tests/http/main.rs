@@ -15,6 +15,7 @@
 mod connections;
 mod edges;
 mod gateway;
+mod health;
 mod large;
 mod listings;
 mod member;

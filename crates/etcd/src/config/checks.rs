@@ -60,6 +60,7 @@ pub(super) fn config(mut given: Given) -> Result<Config, Refusal> {
         cors: value::origins(given.text("cors")).unwrap_or_default(),
         gateway: given.switch("enable-grpc-gateway"),
         grpc: limits::grpc(&given),
+        extensive_metrics: given.text("metrics") == "extensive",
         hosts: hosts(&given),
         listen_clients,
         listen_http,
@@ -132,6 +133,7 @@ fn member(given: &Given) -> Result<server::Config, Refusal> {
         quota_bytes: quota(given.number("quota-backend-bytes")),
         request_bytes_max: limits::request_bytes_max(given),
         auto_compaction: limits::auto_compaction(given).map_err(conflict)?,
+        apply_expected: given.duration("warning-apply-duration"),
         learners_max: u32::try_from(given.count("max-learners")).unwrap_or(u32::MAX),
         catch_up_entries: given.count("snapshot-catchup-entries"),
         // Comes once the certificates have been read.

@@ -4,6 +4,8 @@
 /// A gate of etcd 3.6 or 3.7.
 pub(crate) struct Gate {
     pub(crate) name: &'static str,
+    /// As etcd has it: `ALPHA` is off there unless asked for, `BETA` is on.
+    pub(crate) stage: &'static str,
     /// Whether the feature is there, whatever is asked for.
     pub(crate) is_on: bool,
     /// What there is to say about that.
@@ -11,27 +13,27 @@ pub(crate) struct Gate {
 }
 
 pub(crate) const GATES: &[Gate] = &[
-    always("StopGRPCServiceOnDefrag", false, "there is nothing to defragment"),
-    always("TxnModeWriteWithSharedBuffer", true, "transactions always read what lies in memory"),
-    always("InitialCorruptCheck", false, "members do not compare themselves yet"),
-    always("CompactHashCheck", false, "members do not compare themselves yet"),
-    always("LeaseCheckpoint", true, LEASES),
-    always("LeaseCheckpointPersist", true, LEASES),
-    always(
-        "SetMemberLocalAddr",
-        false,
-        "the system chooses the address that peers are dialed from",
-    ),
-    always("FastLeaseKeepAlive", false, "keep-alives wait for a read index, which many share"),
-    always("PriorityRequest", true, "revoking leases always goes on when others are refused"),
+    alpha("StopGRPCServiceOnDefrag", false, "there is nothing to defragment"),
+    beta("TxnModeWriteWithSharedBuffer", true, "transactions always read what lies in memory"),
+    alpha("InitialCorruptCheck", false, "members do not compare themselves yet"),
+    alpha("CompactHashCheck", false, "members do not compare themselves yet"),
+    alpha("LeaseCheckpoint", true, LEASES),
+    alpha("LeaseCheckpointPersist", true, LEASES),
+    alpha("SetMemberLocalAddr", false, "the system chooses the address that peers are dialed from"),
+    beta("FastLeaseKeepAlive", false, "keep-alives wait for a read index, which many share"),
+    alpha("PriorityRequest", true, "revoking leases always goes on when others are refused"),
 ];
 
 pub(super) const LEASES: &str = "what is left of a lease is always kept across changes of leaders";
 /// Stand for all gates of their kind.
 const ALL: [&str; 2] = ["AllAlpha", "AllBeta"];
 
-const fn always(name: &'static str, is_on: bool, reason: &'static str) -> Gate {
-    Gate { name, is_on, reason }
+const fn alpha(name: &'static str, is_on: bool, reason: &'static str) -> Gate {
+    Gate { name, stage: "ALPHA", is_on, reason }
+}
+
+const fn beta(name: &'static str, is_on: bool, reason: &'static str) -> Gate {
+    Gate { name, stage: "BETA", is_on, reason }
 }
 
 /// Gates and what they are to be. The error is in etcd's words.

@@ -52,7 +52,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "listen-metrics-urls",
         Kind::ClientUrls,
         "",
-        "URLs to serve /metrics and /health on, besides where clients are.",
+        "URLs to serve /metrics, /health, /livez and /readyz on, besides where clients are.",
     ),
     used(
         "unsafe-no-fsync",

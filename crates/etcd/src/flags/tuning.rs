@@ -8,7 +8,6 @@ const SMALL_STEPS: &str = "compaction always goes in small steps";
 const NO_DEFRAG: &str = "there is nothing to defragment";
 const NOT_COMPARED: &str =
     "members do not compare themselves yet: see etcdctl endpoint hashkv --cluster";
-const WARNINGS: &str = "slow requests are not logged yet";
 
 pub(super) const FLAGS: &[Flag] = &[
     used(
@@ -86,7 +85,12 @@ pub(super) const FLAGS: &[Flag] = &[
         "10m",
         "watch-progress-notify-interval",
     ),
-    idle("metrics", Kind::OneOf(&["basic", "extensive"]), "basic", "there is one set of metrics"),
+    used(
+        "metrics",
+        Kind::OneOf(&["basic", "extensive"]),
+        "basic",
+        "What /metrics tells: 'extensive' adds how long each method of gRPC takes.",
+    ),
     idle("backend-batch-interval", Kind::Duration, "", FLUSHER),
     idle("backend-batch-limit", Kind::Count, "0", FLUSHER),
     idle("backend-bbolt-freelist-type", Kind::Text, "map", BBOLT),
@@ -128,10 +132,30 @@ pub(super) const FLAGS: &[Flag] = &[
     idle("experimental-downgrade-check-time", Kind::Duration, "5s", AT_ONCE),
     idle("experimental-enable-lease-checkpoint", Kind::Switch, "false", LEASES),
     idle("experimental-enable-lease-checkpoint-persist", Kind::Switch, "false", LEASES),
-    idle("warning-apply-duration", Kind::Duration, "100ms", WARNINGS),
-    idle("experimental-warning-apply-duration", Kind::Duration, "100ms", WARNINGS),
-    idle("warning-unary-request-duration", Kind::Duration, "300ms", WARNINGS),
-    idle("experimental-warning-unary-request-duration", Kind::Duration, "300ms", WARNINGS),
+    used(
+        "warning-apply-duration",
+        Kind::Duration,
+        "100ms",
+        "Time after which a write that is applied, or a read, is told in the log.",
+    ),
+    renamed(
+        "experimental-warning-apply-duration",
+        Kind::Duration,
+        "100ms",
+        "warning-apply-duration",
+    ),
+    used(
+        "warning-unary-request-duration",
+        Kind::Duration,
+        "300ms",
+        "Time after which a call through gRPC is told in the log, once a second for each method.",
+    ),
+    renamed(
+        "experimental-warning-unary-request-duration",
+        Kind::Duration,
+        "300ms",
+        "warning-unary-request-duration",
+    ),
     idle("experimental-txn-mode-write-with-shared-buffer", Kind::Switch, "true", BBOLT),
     idle("memory-mlock", Kind::Switch, "false", BBOLT),
     idle("experimental-memory-mlock", Kind::Switch, "false", BBOLT),

@@ -134,6 +134,11 @@ impl PeerMessage {
         self.0.msg_type() == MessageType::MsgAppend
     }
 
+    /// By which a leader shows that it is there.
+    pub fn is_heartbeat(&self) -> bool {
+        self.0.msg_type() == MessageType::MsgHeartbeat
+    }
+
     /// Whether it may be repeated on the way: a repeated proposal would be carried out twice.
     pub fn is_proposal(&self) -> bool {
         self.0.msg_type() == MessageType::MsgPropose

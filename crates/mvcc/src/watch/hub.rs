@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use super::{
     Interest,
     intervals::Intervals,
-    mailbox::{Mailbox, Offer},
+    mailbox::{Backlog, Mailbox, Offer},
 };
 use crate::{
     path,
@@ -31,6 +31,7 @@ pub(crate) struct Hub(Arc<Shared>);
 struct Shared {
     watchers: Mutex<Watchers>,
     count: AtomicUsize,
+    backlog: Arc<Backlog>,
     /// All that happened up to this revision was offered to those whom it concerns.
     published: AtomicI64,
 }
@@ -102,6 +103,12 @@ impl Hub {
         self.0.count.load(Ordering::Relaxed)
     }
 
+    /// Watchers that have history to read, and commits that wait in mailboxes.
+    pub(crate) fn backlog(&self) -> (usize, usize) {
+        let Backlog { behind, waiting } = &*self.0.backlog;
+        (behind.load(Ordering::Relaxed), waiting.load(Ordering::Relaxed))
+    }
+
     /// A hub of a store that begins at this revision.
     pub(crate) fn at(revision: i64) -> Self {
         let hub = Self::default();
@@ -116,7 +123,7 @@ impl Hub {
 
     /// Commits with `main >= since` that concern `interest` come into the mailbox from now on.
     pub(crate) fn register(&self, interest: &Interest, since: i64) -> Registration {
-        let mailbox = Arc::new(Mailbox::new(interest, since));
+        let mailbox = Arc::new(Mailbox::new(interest, since, &self.0.backlog));
         let place = Place::of(interest);
         let id = self.0.watchers.lock().add(&place, Arc::clone(&mailbox));
         self.0.count.fetch_add(1, Ordering::Relaxed);

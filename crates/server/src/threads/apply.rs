@@ -15,7 +15,7 @@ use member::{Applier, Progress};
 use parking_lot::{Condvar, Mutex};
 use wal::Entry;
 
-use crate::{failure::Failure, shared::Shared};
+use crate::{applies::Stopwatch, failure::Failure, shared::Shared};
 
 /// Entries that are applied before their askers are answered: so that the first of a long backlog
 /// do not wait for the last.
@@ -215,7 +215,9 @@ fn bytes(entries: &[Entry]) -> usize {
 
 /// Applies, answers, then tells the watchers.
 fn apply(shared: &Shared, applier: &mut Applier, entries: &[Entry]) -> Result<Progress, Failure> {
-    let batch = applier.apply(entries)?;
+    let mut stopwatch = Stopwatch::start(shared);
+    let batch =
+        applier.apply_seen(entries, |entry, response| stopwatch.applied(entry, response))?;
     if shared.has_failed() {
         return Err(Failure("the member has failed".to_owned()));
     }
@@ -247,7 +249,7 @@ fn is_urgent(shared: &Shared, progress: &Progress) -> bool {
 fn compact(shared: &Shared, applier: &SharedApplier, rows: usize) -> Result<(), Failure> {
     {
         let mut applier = applier.lock();
-        let more = applier.compact_step(rows)?;
+        let more = compact_step(shared, &mut applier, rows)?;
         // Under the applier's lock: whoever applies the next compaction says so after this.
         let is_held = !more && shared.reader.store().is_compacting();
         let mut state = shared.apply.state.lock();
@@ -259,4 +261,20 @@ fn compact(shared: &Shared, applier: &SharedApplier, rows: usize) -> Result<(), 
     }
     shared.flush.wait_for_room(shared);
     Ok(())
+}
+
+fn compact_step(shared: &Shared, applier: &mut Applier, rows: usize) -> Result<bool, Failure> {
+    let counters = &shared.counters.compaction;
+    let store = shared.reader.store();
+    let (was_compacting, swept, began) = (store.is_compacting(), store.swept_rows(), shared.now());
+    let more = applier.compact_step(rows)?;
+    let now = shared.now();
+    counters.rows.fetch_add(store.swept_rows().saturating_sub(swept), Relaxed);
+    if more {
+        counters.pauses.record(now.saturating_sub(began));
+    }
+    if was_compacting {
+        counters.step(began, (!store.is_compacting()).then(|| (now, shared.clock.wall())));
+    }
+    Ok(more)
 }

@@ -6,6 +6,7 @@
 mod effects;
 
 use std::{
+    collections::BTreeMap,
     fmt, mem,
     sync::{
         Arc,
@@ -15,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use base::{UnixNanos, limits};
+use base::{MemberId, UnixNanos, limits};
 use member::{Core, Due, PeerMessage, Proposal, Refusal, Ticket, shell};
 use parking_lot::{Mutex, MutexGuard};
 
@@ -76,6 +77,8 @@ pub(crate) struct Raft {
     snapshots: Vec<PeerMessage>,
     /// A whole snapshot that has come, and waits until the log is idle.
     arrived: Option<PeerMessage>,
+    /// When this leader last showed itself to each of the others.
+    heartbeats: BTreeMap<MemberId, Duration>,
 }
 
 /// The others, in the order in which they stop.
@@ -159,6 +162,7 @@ impl Raft {
             hands_over_by: None,
             snapshots: Vec::new(),
             arrived: None,
+            heartbeats: BTreeMap::new(),
         }
     }
 

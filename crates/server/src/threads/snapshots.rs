@@ -157,6 +157,7 @@ fn receive_now(shared: &Shared, arriving: Arriving) {
     let answer = match taken {
         Ok(message) => {
             tracing::info!(%from, ?took, "a snapshot has come");
+            shared.counters.snapshots_taken.record(took);
             shared.inbox.arrived(message);
             Ok(())
         }
@@ -202,6 +203,8 @@ fn take_in(
             return Err("the member has failed".to_owned());
         }
     }
+    let synced = shared.now();
     incoming.finish(applied).map_err(text)?;
+    shared.counters.snapshots_synced.record(shared.now().saturating_sub(synced));
     Ok(message)
 }

@@ -2,10 +2,13 @@
 
 use std::{
     mem,
-    sync::{Arc, atomic::Ordering::Release},
+    sync::{
+        Arc,
+        atomic::Ordering::{Relaxed, Release},
+    },
 };
 
-use base::Index;
+use base::{Index, MemberId};
 use member::{
     Append, Core, Install, PeerMessage, Progress, Read, Role,
     shell::{self, Shell},
@@ -17,8 +20,50 @@ use super::Raft;
 use crate::{
     Unserved,
     failure::Failure,
+    shared::Shared,
     threads::{apply, log},
 };
+
+/// For as long as a snapshot takes the place of what is here.
+struct Installing<'a>(&'a Shared);
+
+impl<'a> Installing<'a> {
+    fn begin(shared: &'a Shared) -> Self {
+        shared.counters.snapshots_installing.fetch_add(1, Relaxed);
+        Self(shared)
+    }
+}
+
+impl Drop for Installing<'_> {
+    fn drop(&mut self) {
+        self.0.counters.snapshots_installing.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Raft {
+    /// A leader shows to this member that it is there. Says so if that was late.
+    fn note_heartbeat(&mut self, to: MemberId) {
+        let (shared, now) = (&self.shared, self.shared.now());
+        let interval = shared.config.heartbeat;
+        let Some(last) = self.heartbeats.insert(to, now) else { return };
+        let late = now.saturating_sub(last).saturating_sub(2 * interval);
+        if late.is_zero() {
+            return;
+        }
+        shared.counters.heartbeats_late.fetch_add(1, Relaxed);
+        if let Some(times) = shared.complain(to, "late heartbeat") {
+            tracing::warn!(
+                %to,
+                "heartbeat-interval" = ?interval,
+                "expected-duration" = ?(2 * interval),
+                "exceeded-duration" = ?late,
+                times,
+                "leader failed to send out heartbeat on time; took too long, leader is overloaded \
+                 likely from slow disk"
+            );
+        }
+    }
+}
 
 impl Shell for Raft {
     type Error = Failure;
@@ -28,11 +73,15 @@ impl Shell for Raft {
     }
 
     fn send(&mut self, messages: Vec<PeerMessage>) {
-        let Some(peers) = self.shared.peers.get().filter(|_| !messages.is_empty()) else { return };
+        let shared = Arc::clone(&self.shared);
+        let Some(peers) = shared.peers.get().filter(|_| !messages.is_empty()) else { return };
         for message in messages {
+            if message.is_heartbeat() {
+                self.note_heartbeat(message.to());
+            }
             let bytes = message.to_bytes();
             if message.is_append() {
-                self.shared.appends_sent.note(bytes.len(), self.shared.now());
+                shared.appends_sent.note(bytes.len(), shared.now());
             }
             // What may be large holds up no heartbeat and no vote.
             let is_large = message.is_append() || message.is_proposal();
@@ -47,6 +96,7 @@ impl Shell for Raft {
 
     fn install(&mut self, install: &Install) -> Result<bool, Failure> {
         let shared = Arc::clone(&self.shared);
+        let _installing = Installing::begin(&shared);
         let mut applier = self.applier.lock();
         shared.apply.clear();
         drop(shared.inbox.take_progress());
@@ -63,6 +113,7 @@ impl Shell for Raft {
     fn stands(&mut self, committed: Index, role: Option<Role>) {
         self.shared.standing.committed.store(committed.0, Release);
         if let Some(role) = role {
+            self.heartbeats.clear();
             self.shared.set_role(role);
         }
     }
