@@ -23,6 +23,8 @@ pub struct Config {
     pub grpc: Grpc,
     /// `--metrics extensive`: how long each method takes is told as well.
     pub extensive_metrics: bool,
+    /// `--enable-pprof`: anybody may ask where the processor's time goes.
+    pub profiling: bool,
     /// The features by which etcd's users know a version, for metrics.
     pub features: Vec<Feature>,
 }
@@ -91,6 +93,7 @@ impl Default for Config {
             gateway: true,
             grpc: Grpc::default(),
             extensive_metrics: false,
+            profiling: false,
             features: Vec::new(),
         }
     }
@@ -137,6 +140,8 @@ pub(crate) struct Common {
     pub(crate) counters: Counters,
     /// One hash at a time: each reads all there is.
     pub(crate) hashing: Semaphore,
+    /// One profile at a time.
+    pub(crate) profiling: Semaphore,
     /// Of all answers under way.
     pub(crate) room: Arc<Room>,
     pub(crate) long_reads: LongReads,
@@ -175,6 +180,7 @@ impl Common {
             cluster_id,
             counters,
             hashing,
+            profiling: Semaphore::new(1),
             room: Arc::default(),
             long_reads: LongReads::default(),
             slow_reads: Pace::default(),

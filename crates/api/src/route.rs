@@ -11,7 +11,7 @@ use crate::{
     Offer,
     context::Context,
     cors, escape, gateway, hosts,
-    ops::{self, health::Port},
+    ops::{self, health::Port, profiling::PREFIX},
     reply::{self, Reply},
     v2,
 };
@@ -149,6 +149,10 @@ async fn other(context: &Arc<Context>, request: Request<Incoming>, path: &[u8]) 
         }
         b"/metrics" => ops::metrics::answer(context, &method),
         b"/debug/vars" => ops::vars::answer(context, &method),
+        path if context.config.profiling && path.starts_with(PREFIX.as_bytes()) => {
+            let rest = String::from_utf8_lossy(path.get(PREFIX.len()..).unwrap_or_default());
+            ops::profiling::answer(context, &rest, &method, request.uri().query()).await
+        }
         b"/config/local/log" => ops::log_level::answer(context, request).await,
         #[cfg(feature = "next-version")]
         b"/next/note" => ops::next::note(context, request).await,

@@ -64,6 +64,8 @@ pub(crate) struct Config {
     pub(crate) grpc: api::Grpc,
     /// How long each method takes is told as well.
     pub(crate) extensive_metrics: bool,
+    /// Anybody may ask where the processor's time goes.
+    pub(crate) profiling: bool,
     pub(crate) listen_clients: Vec<Listen>,
     pub(crate) listen_http: Vec<Listen>,
     pub(crate) listen_metrics: Vec<Listen>,

@@ -102,6 +102,7 @@ fn run_member(
         gateway: config.gateway,
         grpc: config.grpc,
         extensive_metrics: config.extensive_metrics,
+        profiling: config.profiling,
         features: features(),
     };
     let serving = Serving {

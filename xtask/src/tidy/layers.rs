@@ -41,6 +41,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("hyper-util", &["api", "peer", "client", "bench"]),
     ("indicatif", &["etcdctl", "etcdutl"]),
     ("percent-encoding", &["api", "client"]),
+    ("pprof", &["api"]),
     ("prometheus-client", &["api"]),
     ("prost-reflect", &["etcdctl"]),
     ("raft", &["member"]),

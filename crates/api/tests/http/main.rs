@@ -21,6 +21,7 @@ mod listings;
 mod member;
 mod operators;
 mod patience;
+mod profiling;
 mod stopping;
 mod watching;
 mod wire;

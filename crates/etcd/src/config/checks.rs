@@ -60,6 +60,7 @@ pub(super) fn config(mut given: Given) -> Result<Config, Refusal> {
         cors: value::origins(given.text("cors")).unwrap_or_default(),
         gateway: given.switch("enable-grpc-gateway"),
         grpc: limits::grpc(&given),
+        profiling: given.switch("enable-pprof"),
         extensive_metrics: given.text("metrics") == "extensive",
         hosts: hosts(&given),
         listen_clients,

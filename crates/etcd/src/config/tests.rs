@@ -225,7 +225,6 @@ fn what_has_no_effect_is_told() {
         assert!(warnings.iter().any(|warning| warning.contains(expected)), "{flag}: {warnings:?}");
     };
     check("--max-wals=9", "--max-wals has no effect: the raft log is cut by");
-    check("--enable-pprof", "--enable-pprof has no effect");
     check("--enable-v2=false", "the v2 API is always served");
     check("--cluster-active-size=9", "no longer supported: ignored");
     check("-vv", "no longer supported: ignored");
@@ -445,6 +444,9 @@ fn limits_of_the_v3_api_are_taken_from_the_flags() {
             "--grpc-keepalive-interval=1m30s",
             "--grpc-keepalive-timeout=1500ms",
             "--watch-progress-notify-interval=5s",
+            "--warning-unary-request-duration=6s",
+            "--warning-apply-duration=7s",
+            "--metrics=extensive",
         ],
         &[],
     );
@@ -456,8 +458,11 @@ fn limits_of_the_v3_api_are_taken_from_the_flags() {
         keepalive_interval: Duration::from_secs(90),
         keepalive_timeout: Duration::from_millis(1_500),
         progress_interval: Duration::from_secs(5),
+        request_expected: Duration::from_secs(6),
     };
     assert_eq!(config.grpc, expected);
+    assert_eq!(config.member.apply_expected, Duration::from_secs(7));
+    assert!(config.extensive_metrics);
     assert_eq!(config.member.request_bytes_max, 9_000);
     let config = configured(&["--max-request-bytes=33554432"], &[]);
     assert_eq!(config.member.request_bytes_max, 16 << 20);
