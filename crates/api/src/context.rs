@@ -7,7 +7,7 @@ use http::HeaderValue;
 use server::Handle;
 use tokio::sync::{Semaphore, watch};
 
-use crate::{ops::metrics::Counters, under_way::LongReads};
+use crate::{ops::metrics::Counters, traces::Tracer, under_way::LongReads};
 
 /// How the API behaves.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ pub struct Config {
     pub grpc: Grpc,
     /// `--metrics extensive`: how long each method takes is told as well.
     pub extensive_metrics: bool,
+    /// `--enable-distributed-tracing`: follows calls.
+    pub tracer: Option<Tracer>,
     /// `--enable-pprof`: anybody may ask where the processor's time goes.
     pub profiling: bool,
     /// The features by which etcd's users know a version, for metrics.
@@ -93,6 +95,7 @@ impl Default for Config {
             gateway: true,
             grpc: Grpc::default(),
             extensive_metrics: false,
+            tracer: None,
             profiling: false,
             features: Vec::new(),
         }

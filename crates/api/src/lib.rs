@@ -12,6 +12,7 @@
 //! - `peers`: what the peer port answers
 //! - `proxy`: members answer, and requests and answers are passed on; `through`: the ports of a proxy that
 //!   speaks gRPC
+//! - `traces`: calls that somebody else follows
 //! - `under_way`: room for answers, and threads for what takes long; `portions`: what is counted of a
 //!   body until the client has it
 //! - `answering`, `reply`, `numbers`, `body`, `upload`: how requests are read, answers made and sent
@@ -38,6 +39,7 @@ mod route;
 mod serve;
 mod stream;
 mod through;
+mod traces;
 mod under_way;
 mod upload;
 mod v2;
@@ -49,4 +51,5 @@ pub use port::{Listener, Port, SocketFile};
 pub use proxy::{Proxy, ProxyConfig};
 pub use serve::{Clients, Offer, serve_peers, serve_proxy};
 pub use through::{Figure, Later, Passes, Through};
+pub use traces::{Span, Tracer, Traces};
 pub use v3::{WatchIds, cut as cut_watch_response};

@@ -23,7 +23,7 @@ use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
 
 use crate::{
     flags::{self, Fate},
-    logging,
+    logging, traces,
 };
 use given::Source;
 
@@ -64,6 +64,8 @@ pub(crate) struct Config {
     pub(crate) grpc: api::Grpc,
     /// How long each method takes is told as well.
     pub(crate) extensive_metrics: bool,
+    /// Where spans of calls go.
+    pub(crate) traces: Option<traces::Settings>,
     /// Anybody may ask where the processor's time goes.
     pub(crate) profiling: bool,
     pub(crate) listen_clients: Vec<Listen>,

@@ -18,6 +18,7 @@ mod role;
 mod secure;
 mod serve;
 mod signals;
+mod traces;
 mod version;
 
 use std::{

@@ -19,6 +19,7 @@ use crate::{
     role::{self, Role},
     secure,
     signals::Signals,
+    traces::Sending,
     version,
 };
 
@@ -94,6 +95,7 @@ fn run_member(
         start(&config)?
     };
     discovery::forget(&config.member.data_dir);
+    let sending = config.traces.as_ref().map(Sending::begin).transpose()?;
     let api_config = api::Config {
         cors: config.cors,
         hosts: config.hosts,
@@ -102,6 +104,7 @@ fn run_member(
         gateway: config.gateway,
         grpc: config.grpc,
         extensive_metrics: config.extensive_metrics,
+        tracer: sending.as_ref().map(Sending::tracer),
         profiling: config.profiling,
         features: features(),
     };
@@ -112,7 +115,11 @@ fn run_member(
         handle,
         signals,
     };
-    Ok(runtime.block_on(serving.until_the_end()))
+    let ended = runtime.block_on(serving.until_the_end());
+    if let Some(sending) = sending {
+        sending.end();
+    }
+    Ok(ended)
 }
 
 fn run_proxy(opening: Opening, runtime: &Runtime) -> Result<Ended, String> {

@@ -27,7 +27,9 @@ pub(crate) fn begin(
     metadata: &HeaderMap,
 ) -> Result<Call, Status> {
     check(context, method, metadata)?;
-    Ok(Call::begin(&context.counters.grpc, at))
+    let tracer = context.config.tracer.as_ref();
+    let span = tracer.and_then(|tracer| tracer.begin(method.service, method.name, metadata));
+    Ok(Call::begin(&context.counters.grpc, at).followed_by(span))
 }
 
 /// Whether a method may be called with this metadata, here and now; counts who calls. In etcd's

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     flags::{self, Kind},
-    logging,
+    logging, traces,
 };
 
 const ELECTION_MILLIS_MAX: u64 = 50_000;
@@ -60,6 +60,7 @@ pub(super) fn config(mut given: Given) -> Result<Config, Refusal> {
         cors: value::origins(given.text("cors")).unwrap_or_default(),
         gateway: given.switch("enable-grpc-gateway"),
         grpc: limits::grpc(&given),
+        traces: traces(&given)?,
         profiling: given.switch("enable-pprof"),
         extensive_metrics: given.text("metrics") == "extensive",
         hosts: hosts(&given),
@@ -77,6 +78,23 @@ pub(super) fn config(mut given: Given) -> Result<Config, Refusal> {
         warnings: given.take_warnings(),
         defaults,
     })
+}
+
+/// Where spans go; the error is in etcd's words.
+fn traces(given: &Given) -> Result<Option<traces::Settings>, Refusal> {
+    let sampling_rate = given.count("distributed-tracing-sampling-rate");
+    if sampling_rate > traces::SAMPLED_OF {
+        let shown = given.show("distributed-tracing-sampling-rate");
+        let most = traces::SAMPLED_OF;
+        return Err(conflict(format!("{shown}: tracing sampling rate must be less than {most}")));
+    }
+    let text = |name: &str| given.text(name).to_owned();
+    Ok(given.switch("enable-distributed-tracing").then(|| traces::Settings {
+        address: text("distributed-tracing-address"),
+        service_name: text("distributed-tracing-service-name"),
+        instance_id: text("distributed-tracing-instance-id"),
+        sampling_rate,
+    }))
 }
 
 /// `*` stands for all.

@@ -166,17 +166,66 @@ pub(super) const FLAGS: &[Flag] = &[
         "The original's switches for what is new, as Name=true,Name=false; the log says what has \
          taken the place of each.",
     ),
-    idle("enable-distributed-tracing", Kind::Switch, "false", NO_TRACING),
-    idle("experimental-enable-distributed-tracing", Kind::Switch, "false", NO_TRACING),
-    idle("distributed-tracing-address", Kind::Text, "localhost:4317", NO_TRACING),
-    idle("experimental-distributed-tracing-address", Kind::Text, "localhost:4317", NO_TRACING),
-    idle("distributed-tracing-service-name", Kind::Text, "etcd", NO_TRACING),
-    idle("experimental-distributed-tracing-service-name", Kind::Text, "etcd", NO_TRACING),
-    idle("distributed-tracing-instance-id", Kind::Text, "", NO_TRACING),
-    idle("experimental-distributed-tracing-instance-id", Kind::Text, "", NO_TRACING),
-    idle("distributed-tracing-sampling-rate", Kind::Count, "0", NO_TRACING),
-    idle("experimental-distributed-tracing-sampling-rate", Kind::Count, "0", NO_TRACING),
+    used(
+        "enable-distributed-tracing",
+        Kind::Switch,
+        "false",
+        "Send spans of calls to a collector of OpenTelemetry, by OTLP over gRPC.",
+    ),
+    used(
+        "distributed-tracing-address",
+        Kind::Text,
+        "localhost:4317",
+        "Where that collector is: host:port, without TLS.",
+    ),
+    used(
+        "distributed-tracing-service-name",
+        Kind::Text,
+        "etcd",
+        "The service's name in spans: the same for all members.",
+    ),
+    used(
+        "distributed-tracing-instance-id",
+        Kind::Text,
+        "",
+        "The member's name in spans, its own one; none if empty.",
+    ),
+    used(
+        "distributed-tracing-sampling-rate",
+        Kind::Count,
+        "0",
+        "Calls of a million that are traced where their client does not say; 0: none of these.",
+    ),
+    renamed(
+        "experimental-enable-distributed-tracing",
+        Kind::Switch,
+        "false",
+        "enable-distributed-tracing",
+    ),
+    renamed(
+        "experimental-distributed-tracing-address",
+        Kind::Text,
+        "localhost:4317",
+        "distributed-tracing-address",
+    ),
+    renamed(
+        "experimental-distributed-tracing-service-name",
+        Kind::Text,
+        "etcd",
+        "distributed-tracing-service-name",
+    ),
+    renamed(
+        "experimental-distributed-tracing-instance-id",
+        Kind::Text,
+        "",
+        "distributed-tracing-instance-id",
+    ),
+    renamed(
+        "experimental-distributed-tracing-sampling-rate",
+        Kind::Count,
+        "0",
+        "distributed-tracing-sampling-rate",
+    ),
 ];
 
 const AT_ONCE: &str = "the end of a downgrade is noticed at once";
-const NO_TRACING: &str = "there are no traces yet: see /metrics and the log";

@@ -15,7 +15,10 @@ use parking_lot::RwLock;
 use tokio::time::Instant;
 use tonic::Code;
 
-use crate::v3::methods::{Kind, METHODS, Method};
+use crate::{
+    traces::Span,
+    v3::methods::{Kind, METHODS, Method},
+};
 
 /// Clients choose what version they tell of: of so many there is a count each, of the others one.
 const VERSIONS_MAX: usize = 64;
@@ -186,6 +189,7 @@ pub(crate) struct Call {
     began: Instant,
     has_ended: bool,
     messages: Messages,
+    span: Option<Box<dyn Span>>,
 }
 
 impl Call {
@@ -204,7 +208,15 @@ impl Call {
             began: Instant::now(),
             has_ended: false,
             messages,
+            span: None,
         }
+    }
+
+    /// Whoever follows it hears how it ends.
+    #[must_use]
+    pub(crate) fn followed_by(mut self, span: Option<Box<dyn Span>>) -> Self {
+        self.span = span;
+        self
     }
 
     /// Bytes of the answer go out.
@@ -232,6 +244,9 @@ impl Call {
     pub(crate) fn ended(&mut self, code: Code) {
         if std::mem::replace(&mut self.has_ended, true) {
             return;
+        }
+        if let Some(span) = self.span.take() {
+            span.end(code.into());
         }
         let Some(calls) = self.counters.calls(self.at) else { return };
         let number = usize::try_from(i32::from(code)).unwrap_or_default();
