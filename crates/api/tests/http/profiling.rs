@@ -44,7 +44,7 @@ fn a_profile_is_what_pprof_reads_and_one_is_taken_at_a_time() {
         std::thread::spawn(move || burn_until(&stop))
     };
     let mut first = member.connect();
-    first.send("GET /debug/pprof/profile?seconds=2 HTTP/1.1\r\nHost: x\r\n\r\n".to_owned());
+    first.send("GET /debug/pprof/profile?seconds=2 HTTP/1.1\r\nHost: x\r\n\r\n");
     let busy = "Could not enable CPU profiling: cpu profiling already in use\n";
     crate::member::eventually("the first is under way", || {
         let answer = member.get("/debug/pprof/profile?seconds=1");

@@ -122,7 +122,7 @@ async fn take(
 /// The next span of this name, with what is said of where it is from.
 fn span(sent: &Receiver<Sent>, name: &str) -> (Span, Resource) {
     loop {
-        let sent = sent.recv_timeout(PATIENCE).expect("a span is sent");
+        let sent = sent.recv_timeout(PATIENCE).unwrap();
         for OfResource { resource, of_scopes } in sent.of_resources {
             let spans = of_scopes.into_iter().flat_map(|scope| scope.spans);
             if let Some(span) = spans.into_iter().find(|span| span.name == name) {
