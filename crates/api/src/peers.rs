@@ -1,5 +1,6 @@
 //! What the peer port answers: to other members, and to those who look in (proxies, operators).
 
+mod corruption;
 mod leases;
 mod promotion;
 
@@ -7,7 +8,9 @@ use base::{UnixNanos, version::Minor};
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use peer::{Identity, ask};
-use server::{Handle, KEEP_PATH, PROMOTE_PATH, TIME_TO_LIVE_PATH};
+use server::{
+    COMPARE_PATH, DIGEST_PATH, HASH_PATH, Handle, KEEP_PATH, PROMOTE_PATH, TIME_TO_LIVE_PATH,
+};
 
 use crate::{
     answering::Answering,
@@ -27,6 +30,18 @@ pub(crate) fn answer(handle: &Handle, request: Request<Incoming>) -> Answering {
     Answering::now(match request.uri().path() {
         KEEP_PATH | TIME_TO_LIVE_PATH if *method != Method::POST => {
             reply::text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
+        }
+        path if path == COMPARE_PATH
+            || path.starts_with(DIGEST_PATH)
+            || path.starts_with(HASH_PATH) =>
+        {
+            if *method != Method::POST {
+                return Answering::now(reply::method_not_allowed("POST"));
+            }
+            if let Some(refusal) = refusal(handle, &request) {
+                return Answering::now(refusal);
+            }
+            return Answering::Later(Box::pin(corruption::answer(handle.clone(), request)));
         }
         KEEP_PATH | TIME_TO_LIVE_PATH => {
             if let Some(refusal) = refusal(handle, &request) {

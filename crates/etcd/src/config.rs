@@ -5,6 +5,7 @@
 pub(crate) mod value;
 
 mod argv;
+mod auth;
 mod bootstrap;
 mod checks;
 mod cluster;
@@ -28,6 +29,7 @@ use crate::{
 use given::Source;
 
 pub(crate) use self::grpc_proxy::{GrpcProxy, Listening};
+pub(crate) use auth::Auth;
 pub(crate) use bootstrap::{Bootstrap, Domain, Registry};
 pub(crate) use cluster::{DiscoveryUrl, Members};
 pub(crate) use gateway::{Discovery, Gateway, Target};
@@ -62,6 +64,7 @@ pub(crate) struct Config {
     /// The v3 API is there as JSON too.
     pub(crate) gateway: bool,
     pub(crate) grpc: api::Grpc,
+    pub(crate) auth: Auth,
     /// How long each method takes is told as well.
     pub(crate) extensive_metrics: bool,
     /// Where spans of calls go.

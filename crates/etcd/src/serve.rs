@@ -3,7 +3,7 @@
 use std::{num::NonZero, sync::Arc, time::Duration};
 
 use base::{Disk, OsClock, OsDisk, UnsyncedDisk};
-use server::Handle;
+use server::{CorruptionChecks, Handle};
 use tokio::runtime::Runtime;
 
 use crate::{
@@ -77,6 +77,7 @@ fn run_member(
     let Opening { mut config, connections_max, .. } = opening;
     let listeners = listen::open(&mut config)?;
     let mut secured = secure::secure(&config)?;
+    let auth = config.auth.load()?;
     config.member.dialer = std::mem::take(&mut secured.dialer);
     let mut signals = install_signals()?;
     greet(&config, opening.role);
@@ -103,10 +104,11 @@ fn run_member(
         max_connections: (connections_max / listeners.of_clients().max(1)).max(1),
         gateway: config.gateway,
         grpc: config.grpc,
+        auth,
         extensive_metrics: config.extensive_metrics,
         tracer: sending.as_ref().map(Sending::tracer),
         profiling: config.profiling,
-        features: features(),
+        features: features(config.member.corruption),
     };
     let serving = Serving {
         client_urls: config.member.client_urls,
@@ -131,9 +133,17 @@ fn run_proxy(opening: Opening, runtime: &Runtime) -> Result<Ended, String> {
 }
 
 /// What metrics tell of the original's switches.
-fn features() -> Vec<api::Feature> {
-    let all = gates::GATES.iter();
-    all.map(|gate| api::Feature { name: gate.name, stage: gate.stage, is_on: gate.is_on }).collect()
+fn features(checks: CorruptionChecks) -> Vec<api::Feature> {
+    let all = gates::GATES.iter().map(|gate| {
+        let is_on = match (gate.always, gate.name) {
+            (Some((is_on, _)), _) => is_on,
+            (None, gates::INITIAL_CORRUPT_CHECK) => checks.hash_at_start,
+            (None, gates::COMPACT_HASH_CHECK) => checks.hash_compactions.is_some(),
+            (None, _) => false,
+        };
+        api::Feature { name: gate.name, stage: gate.stage, is_on }
+    });
+    all.collect()
 }
 
 /// Whether it is a member of a new cluster, and there is nothing of it yet.

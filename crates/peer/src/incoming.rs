@@ -36,13 +36,14 @@ const STRANGERS_STREAMS_MAX: usize = 32;
 pub(crate) fn answer(inner: &Arc<Inner>, request: Request<Incoming>) -> Response<Bytes> {
     match accept(inner, request) {
         Ok(response) => response,
-        Err(Refusal { status, text }) => {
+        Err(Refusal { status, text, word }) => {
             let now = inner.clock.monotonic();
             if let Some(times) = inner.refused.lock().note(text.clone(), now) {
                 let status = status.as_u16();
                 tracing::warn!(status, times, "refused a stream of a peer: {text}");
             }
-            let mut response = plain(status, format!("{text}\n").into());
+            let body = word.map_or(text, str::to_owned);
+            let mut response = plain(status, format!("{body}\n").into());
             for (name, value) in inner.identity.signature() {
                 if let Ok(value) = HeaderValue::try_from(value) {
                     response.headers_mut().insert(name, value);
@@ -54,11 +55,11 @@ pub(crate) fn answer(inner: &Arc<Inner>, request: Request<Incoming>) -> Response
 }
 
 fn accept(inner: &Arc<Inner>, request: Request<Incoming>) -> Result<Response<Bytes>, Refusal> {
-    let refuse = |status, text: &str| Refusal { status, text: text.to_owned() };
+    let refuse = |status, text: &str| Refusal { status, text: text.to_owned(), word: None };
     let name = request.uri().path().strip_prefix("/raft/stream/").unwrap_or_default();
     let lane = Lane::named(name);
     if lane.is_none() && name != "snapshot" {
-        return Err(refuse(StatusCode::NOT_FOUND, "there is no such stream"));
+        return Err(Identity::unknown(request.headers()));
     }
     if *request.method() != Method::GET {
         return Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"));
@@ -69,7 +70,7 @@ fn accept(inner: &Arc<Inner>, request: Request<Incoming>) -> Result<Response<Byt
     let protocol = headers.get(header::UPGRADE);
     if protocol.is_none_or(|protocol| protocol != PROTOCOL) {
         let text = format!("member {from} does not speak {PROTOCOL}: it is no member of ours");
-        return Err(Refusal { status: StatusCode::UPGRADE_REQUIRED, text });
+        return Err(refuse(StatusCode::UPGRADE_REQUIRED, &text));
     }
     // Held meanwhile, as by whoever cuts off those who are gone.
     let peers = inner.peers.read();

@@ -18,6 +18,7 @@ use tokio::{
 };
 
 use crate::{
+    Identity,
     frame::Frame,
     peers::{Inner, Lane, Peer},
 };
@@ -113,13 +114,14 @@ async fn handshake(
     }
     let status = response.status();
     let is_ours = inner.identity.has_signed(response.headers());
+    let foreign = Identity::foreign(response.headers()).unwrap_or_default();
     let body = Limited::new(response.into_body(), REFUSAL_BYTES_MAX).collect().await;
     let text = body.map(Collected::to_bytes).unwrap_or_default();
     // Who believes this leaves for good.
     if status == StatusCode::GONE && is_ours {
         inner.inbound.removed(peer.id);
     }
-    Err(format!("it refuses: {} ({status})", String::from_utf8_lossy(&text).trim()))
+    Err(format!("it refuses: {} ({status}){foreign}", String::from_utf8_lossy(&text).trim()))
 }
 
 /// Sends until something breaks.

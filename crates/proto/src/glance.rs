@@ -8,6 +8,7 @@ use crate::command::KeysMethod;
 /// The first of the numbers by which a command says what it does: see `command::Op`.
 const FIRST_OP: u32 = 10;
 const KEYS: u32 = 10;
+const AUTH: u32 = 27;
 /// The field of a write through v2 that says how.
 const METHOD: u32 = 1;
 
@@ -16,6 +17,8 @@ const METHOD: u32 = 1;
 pub enum Glance {
     /// A write through v2.
     Keys(KeysMethod),
+    /// A change of users and roles, by its number: see `command::AuthChange`.
+    Auth(u32),
     /// The number of another operation.
     Op(u32),
 }
@@ -23,13 +26,17 @@ pub enum Glance {
 /// What this command is, as far as its first bytes tell: for counting, not for carrying it out.
 pub fn glance(mut command: &[u8]) -> Option<Glance> {
     let op = field(&mut command, |number| number >= FIRST_OP)?;
-    if op != KEYS {
+    if ![KEYS, AUTH].contains(&op) {
         return Some(Glance::Op(op));
     }
     let length = usize::try_from(decode_varint(&mut command).ok()?).ok()?;
-    let mut write = command.get(..length.min(command.len()))?;
-    let method = match decode_key(&mut write) {
-        Ok((METHOD, WireType::Varint)) => decode_varint(&mut write).ok()?,
+    let mut within = command.get(..length.min(command.len()))?;
+    let first = decode_key(&mut within);
+    if op == AUTH {
+        return first.ok().map(|(change, _)| Glance::Auth(change));
+    }
+    let method = match first {
+        Ok((METHOD, WireType::Varint)) => decode_varint(&mut within).ok()?,
         _ => 0,
     };
     let method = i32::try_from(method).ok()?;
@@ -53,7 +60,7 @@ mod tests {
     use prost::Message as _;
 
     use super::*;
-    use crate::command::{Command, Compact, Expire, KeysWrite, Op};
+    use crate::command::{Auth, AuthChange, Command, Compact, Expire, KeysWrite, Named, Op};
 
     #[test]
     fn a_glance_tells_what_decoding_would() {
@@ -72,6 +79,8 @@ mod tests {
         check(Op::Expire(Expire::default()), Glance::Op(11));
         check(Op::Compact(Compact { revision: 1 }), Glance::Op(14));
         check(Op::Put(crate::etcdserverpb::PutRequest::default()), Glance::Op(20));
+        let change = Some(AuthChange::RoleDelete(Named { name: "r".to_owned() }));
+        check(Op::Auth(Auth { change }), Glance::Auth(9));
     }
 
     #[test]

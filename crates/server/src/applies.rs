@@ -14,7 +14,7 @@ use wal::Entry;
 use crate::shared::Shared;
 
 /// Kinds of commands as etcd names them: version of the API, and operation.
-const OPS: [(&str, &str); 16] = [
+const OPS: [(&str, &str); 28] = [
     ("v2", "PUT"),
     ("v2", "POST"),
     ("v2", "DELETE"),
@@ -30,6 +30,18 @@ const OPS: [(&str, &str); 16] = [
     ("v3", "ClusterMemberAttrSet"),
     ("v3", "ClusterVersionSet"),
     ("v3", "DowngradeInfoSet"),
+    ("v3", "AuthEnable"),
+    ("v3", "AuthDisable"),
+    ("v3", "AuthUserAdd"),
+    ("v3", "AuthUserDelete"),
+    ("v3", "AuthUserChangePassword"),
+    ("v3", "AuthUserGrantRole"),
+    ("v3", "AuthUserRevokeRole"),
+    ("v3", "AuthRoleAdd"),
+    ("v3", "AuthRoleDelete"),
+    ("v3", "AuthRoleGrantPermission"),
+    ("v3", "AuthRoleRevokePermission"),
+    ("v3", "Authenticate"),
     ("v3", "unknown"),
 ];
 
@@ -83,7 +95,11 @@ fn place(command: &[u8]) -> usize {
         Some(Glance::Op(15)) => 14,
         Some(Glance::Op(op @ 20..=22)) => op as usize - 16,
         Some(Glance::Op(op @ 23..=26)) => op as usize - 15,
-        Some(Glance::Op(_)) | None => OPS.len() - 1,
+        Some(Glance::Auth(change @ 1..=12)) => change as usize + 14,
+        // Those of v2, which etcd writes as keys of its own.
+        Some(Glance::Auth(20..=22 | 24)) => 0,
+        Some(Glance::Auth(23 | 25)) => 2,
+        Some(Glance::Op(_) | Glance::Auth(_)) | None => OPS.len() - 1,
     }
 }
 
@@ -94,6 +110,7 @@ fn has_succeeded(response: &Response) -> bool {
         Response::Keys(answer) => answer.is_ok(),
         Response::V3(answer) => answer.is_ok(),
         Response::Downgrade(answer) => answer.is_ok(),
+        Response::V2Auth(answer) => answer.is_ok(),
         Response::Refused(_) => false,
     }
 }
@@ -156,7 +173,10 @@ fn size(response: &Response) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use proto::{
-        command::{Compact, Expire, KeysWrite, LeaseRevoke, Op},
+        command::{
+            Auth, AuthChange, Authenticate, By, Compact, Expire, KeysWrite, LeaseRevoke, Named,
+            Nothing, Op, PutUser,
+        },
         etcdserverpb::{AlarmRequest, PutRequest, TxnRequest},
     };
 
@@ -167,6 +187,7 @@ mod tests {
         let keys = |method: KeysMethod| {
             Op::Keys(KeysWrite { method: method.into(), ..KeysWrite::default() })
         };
+        let auth = |change: AuthChange| Op::Auth(Auth { change: Some(change) });
         for (op, expected) in [
             (keys(KeysMethod::CompareAndSwap), ("v2", "PUT")),
             (keys(KeysMethod::CreateInOrder), ("v2", "POST")),
@@ -177,8 +198,16 @@ mod tests {
             (Op::Compact(Compact { revision: 1 }), ("v3", "Compaction")),
             (Op::LeaseRevoke(LeaseRevoke::default()), ("v3", "LeaseRevoke")),
             (Op::Alarm(AlarmRequest::default()), ("v3", "Alarm")),
+            (auth(AuthChange::Enable(Nothing {})), ("v3", "AuthEnable")),
+            (auth(AuthChange::RoleAdd(Named::default())), ("v3", "AuthRoleAdd")),
+            (auth(AuthChange::Authenticate(Authenticate::default())), ("v3", "Authenticate")),
+            (auth(AuthChange::V2PutUser(PutUser::default())), ("v2", "PUT")),
+            (auth(AuthChange::V2DeleteRole(Named::default())), ("v2", "DELETE")),
+            (Op::Auth(Auth::default()), ("v3", "unknown")),
         ] {
-            let command = Command::new(1, op).encode_to_vec();
+            // Whoever asked stands before what was asked.
+            let by = Some(By { user: "root".to_owned(), auth_revision: 7 });
+            let command = Command { by, ..Command::new(1, op) }.encode_to_vec();
             let applies = Applies::default();
             applies.record(&command, true, Duration::from_micros(1));
             let all: Vec<_> = applies.all().map(|(version, op, ok, _)| (version, op, ok)).collect();

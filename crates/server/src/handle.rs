@@ -16,7 +16,7 @@ use member::{Follower, Proposal};
 use peer::{PeerStatus, Peers};
 use proto::{
     Message as _,
-    command::{Command, Op},
+    command::{By, Command, Op},
     etcdserverpb::{AlarmRequest, AlarmType, alarm_request::AlarmAction},
 };
 use state::{
@@ -124,8 +124,14 @@ impl Handle {
     /// What would exceed the space quota is refused with [`Refused::NoSpace`], and the alarm is
     /// raised. Dropping the future leaves the command under way: it may still be applied.
     pub async fn write(&self, op: Op) -> Result<Done, Unserved> {
+        self.write_by(None, op).await
+    }
+
+    /// The same on behalf of somebody, if it says who: what he may do is looked at when the command
+    /// is applied.
+    pub async fn write_by(&self, by: Option<By>, op: Op) -> Result<Done, Unserved> {
         if self.shared.reader.has_room(&op, self.shared.config.quota_bytes) {
-            return self.propose(op).await;
+            return self.propose(by, op).await;
         }
         self.raise_no_space().await;
         let Status { applied, term, .. } = self.status();
@@ -147,12 +153,12 @@ impl Handle {
             member_id: self.member_id().0,
             alarm: AlarmType::Nospace.into(),
         };
-        if let Err(why) = self.propose(Op::Alarm(alarm)).await {
+        if let Err(why) = self.propose(None, Op::Alarm(alarm)).await {
             tracing::warn!(%why, "alarm NOSPACE was not raised: the next write tries again");
         }
     }
 
-    async fn propose(&self, op: Op) -> Result<Done, Unserved> {
+    async fn propose(&self, by: Option<By>, op: Op) -> Result<Done, Unserved> {
         let shared = &self.shared;
         if shared.is_overloaded() {
             return Err(self.count_failed(Unserved::TooManyRequests));
@@ -163,13 +169,14 @@ impl Handle {
         let now = shared.now();
         let deadline = now + shared.config.request_timeout();
         let (id, answer) = shared.waiters.add(now);
-        let command = Command::new(id, op);
+        let goes_alone = shared.waiters.waiting() == 1 && shared.reader.is_brief(&op);
+        let command = Command { by, ..Command::new(id, op) };
         let refused = if command.encoded_len() > shared.config.request_bytes_max {
             Err(Unserved::TooLarge)
         } else {
             let proposal = Proposal { id, data: command.encode_to_vec().into() };
-            self.write_at_once(proposal)
-                .or_else(|proposal| shared.inbox.propose(proposal, deadline))
+            let rest = if goes_alone { self.write_at_once(proposal) } else { Err(proposal) };
+            rest.or_else(|proposal| shared.inbox.propose(proposal, deadline))
         };
         if let Err(why) = refused {
             shared.waiters.refuse([id], why);
@@ -260,13 +267,11 @@ impl Handle {
         drop(self.shared.removed.subscribe().wait_for(|removed| *removed).await);
     }
 
-    /// Carries the write out on this thread if it is the only one; gives it back otherwise.
+    /// Carries the write out on this thread if nothing else is under way; gives it back otherwise. Not
+    /// for what takes long: whoever asked for it is to be told when its time is over.
     #[allow(clippy::disallowed_methods, reason = "saves two hand-overs: docs/decisions")]
     fn write_at_once(&self, proposal: Proposal) -> Result<(), Proposal> {
         let shared = &self.shared;
-        if shared.waiters.waiting() != 1 {
-            return Err(proposal);
-        }
         // Elsewhere there is nobody who could take over the other tasks of this thread.
         let Some(runtime) = runtime::Handle::try_current()
             .ok()

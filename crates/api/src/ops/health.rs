@@ -149,7 +149,11 @@ pub(crate) async fn answer(
 /// What is wrong with this member, in etcd's order and words. `is_local`: it need not hear of others.
 async fn look(context: &Context, excluded: &[&[u8]], is_local: bool) -> Result<(), String> {
     let alarms = context.handle.reader().alarms().all();
-    let counts = |alarm: &&AlarmMember| !excluded.contains(&alarm.alarm().as_str_name().as_bytes());
+    let counts = |alarm: &&AlarmMember| {
+        // While a majority is sound, who differs from it is no affair of the others.
+        let concerns_it = alarm.alarm() != AlarmType::Corrupt || is_corrupt(context);
+        concerns_it && !excluded.contains(&alarm.alarm().as_str_name().as_bytes())
+    };
     if let Some(alarm) = alarms.iter().find(counts) {
         return Err(match alarm.alarm() {
             AlarmType::Nospace => "ALARM NOSPACE".to_owned(),
@@ -256,13 +260,17 @@ fn told(path: &str, report: &str, is_good: bool, is_verbose: bool) -> Reply {
     reply
 }
 
+/// Whether this member differs from the others, or so many do that the cluster stops.
+fn is_corrupt(context: &Context) -> bool {
+    let (handle, reader) = (&context.handle, context.handle.reader());
+    handle.is_fenced() || reader.alarms().corrupt(&reader.members())
+}
+
 async fn make(context: &Context, check: Check) -> Result<(), String> {
     match check {
         Check::SerializableRead => read(context, true).await,
         Check::LinearizableRead => read(context, false).await,
-        Check::DataCorruption if context.handle.reader().alarms().corrupt() => {
-            Err("alarm activated: CORRUPT".to_owned())
-        }
+        Check::DataCorruption if is_corrupt(context) => Err("alarm activated: CORRUPT".to_owned()),
         Check::NonLearner if context.is_learner() => Err("not supported for learner".to_owned()),
         Check::DataCorruption | Check::NonLearner => Ok(()),
     }

@@ -70,6 +70,12 @@ impl Load {
         self.shared.acknowledged.load(SeqCst)
     }
 
+    /// The same, for another thread.
+    pub fn counter(&self) -> impl Fn() -> u64 + Send + use<> {
+        let shared = Arc::clone(&self.shared);
+        move || shared.acknowledged.load(SeqCst)
+    }
+
     /// The time by which the record counts.
     pub fn now(&self) -> u64 {
         u64::try_from(self.shared.started.elapsed().as_micros()).expect("tests are short")

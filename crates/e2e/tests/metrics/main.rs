@@ -190,6 +190,16 @@ fn all_methods_are_counted_from_the_beginning_and_move_when_they_are_called() {
 }
 
 #[test]
+fn a_feature_is_told_to_be_there_if_it_is_asked_for() {
+    let member = Start::new().flag("--feature-gates=CompactHashCheck=true").start();
+    let of = |name: &str| {
+        let series = format!("etcd_server_feature_enabled{{name=\"{name}\",stage=\"ALPHA\"}}");
+        value(member.address(), &series)
+    };
+    assert_eq!([of("CompactHashCheck"), of("InitialCorruptCheck")], [1.0, 0.0]);
+}
+
+#[test]
 fn a_compaction_and_a_lease_that_ends_are_counted() {
     let member = Member::start();
     let of = |series: &str| value(member.address(), series);

@@ -105,6 +105,8 @@ impl Shell for Raft {
         shared.note_wal_bytes(&shared.wal.lock());
         let index = install.applied.index;
         shared.set_applied(index);
+        shared.counters.snapshots_installed.fetch_add(1, Relaxed);
+        shared.look_for_fence();
         shared.barriers.applied(index);
         tracing::info!(index = index.0, "the keyspace is that of the snapshot now");
         Ok(shared.reader.is_removed(shared.identity.member))
