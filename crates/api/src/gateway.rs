@@ -335,6 +335,9 @@ fn failed(mut call: Call, status: &Status) -> Reply {
 
 async fn watch(context: &Arc<Context>, question: Question) -> Reply {
     let Question { metadata, deadline, content } = question;
+    if matches!(content, Content::WrongMethod) {
+        return wrong_method();
+    }
     let call = match v3::begin(context, called!(Watch::watch), metadata.as_ref()) {
         Ok(call) => call,
         Err(status) => return failure::reply(&status),

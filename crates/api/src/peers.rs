@@ -74,10 +74,14 @@ pub(crate) fn answer(handle: &Handle, request: Request<Incoming>) -> Answering {
 /// Why a question is not answered that only members may ask.
 fn refusal(handle: &Handle, request: &Request<Incoming>) -> Option<Reply> {
     let (status, text) = handle.peers()?.check(request.headers()).err()?;
-    let path = request.uri().path();
-    tracing::warn!(status = status.as_u16(), path, "refused a question of a peer: {text}");
+    if let Some(times) = handle.complain(format!("refused a question: {text}")) {
+        let path = request.uri().path();
+        let status = status.as_u16();
+        tracing::warn!(status, path, times, "refused a question of a peer: {text}");
+    }
     Some(reply::text(status, format!("{text}\n")))
 }
+
 /// As 2.3.8 lists them between members: ids are numbers.
 fn members(handle: &Handle) -> Reply {
     let mut body = Vec::from(*b"[");
@@ -118,9 +122,11 @@ fn warn_of_older(handle: &Handle, version: &str) {
     let cluster = handle.reader().cluster_version();
     if let (Some(asker), Some(cluster)) = (Minor::parse(version), cluster)
         && asker < cluster
+        && let Some(times) = handle.complain(format!("a member of version {asker} asks"))
     {
         tracing::warn!(
-            "a member of version {version} asks for the members: it cannot join, the cluster is at \
+            times,
+            "a member of version {asker} asks for the members: it cannot join, the cluster is at \
              {cluster}; start a build of {cluster} there"
         );
     }

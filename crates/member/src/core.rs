@@ -29,7 +29,7 @@ pub use effects::{
     Append, Effects, Install, PeerMessage, Proposal, RaftState, Read, Refusal, Role, Ticket,
 };
 pub(crate) use effects::{from_wal, to_wal};
-pub use peers::Follower;
+pub(crate) use peers::Follower;
 
 /// Bytes of entries in one message to a follower.
 const MESSAGE_BYTES_MAX: u64 = 64 << 10;
@@ -326,7 +326,7 @@ impl Core {
     }
 
     /// How far the others are, as this leader knows; empty if it does not lead.
-    pub fn followers(&self) -> Vec<Follower> {
+    pub(crate) fn followers(&self) -> Vec<Follower> {
         if self.leads() { peers::followers(&self.node.raft) } else { Vec::new() }
     }
 

@@ -212,7 +212,7 @@ impl Watcher {
         if main < self.store.compacted() {
             // Whoever asks again is not to go on behind what is missing, but to hear the same.
             self.history.clear();
-            self.position = began_at;
+            (self.position, self.searched) = (began_at, began_at);
             return Err(ReadError::Compacted);
         }
         if self.history.front().as_ref().is_none_or(|place| !is_here(place)) {

@@ -1,5 +1,7 @@
 //! Members that talk to one another over loopback.
 
+mod slow;
+
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use base::{ClusterId, MemberId, OsClock, version};

@@ -12,7 +12,7 @@ use base::{
     Clock, ClusterId, MemberId, Refused, UnixNanos,
     version::{Minor, THIS},
 };
-use member::{Follower, Proposal};
+use member::Proposal;
 use peer::{PeerStatus, Peers};
 use proto::{
     Message as _,
@@ -169,14 +169,13 @@ impl Handle {
         let now = shared.now();
         let deadline = now + shared.config.request_timeout();
         let (id, answer) = shared.waiters.add(now);
-        let goes_alone = shared.waiters.waiting() == 1 && shared.reader.is_brief(&op);
         let command = Command { by, ..Command::new(id, op) };
         let refused = if command.encoded_len() > shared.config.request_bytes_max {
             Err(Unserved::TooLarge)
         } else {
             let proposal = Proposal { id, data: command.encode_to_vec().into() };
-            let rest = if goes_alone { self.write_at_once(proposal) } else { Err(proposal) };
-            rest.or_else(|proposal| shared.inbox.propose(proposal, deadline))
+            self.write_at_once(proposal)
+                .or_else(|proposal| shared.inbox.propose(proposal, deadline))
         };
         if let Err(why) = refused {
             shared.waiters.refuse([id], why);
@@ -251,9 +250,10 @@ impl Handle {
         self.shared.peers.get()
     }
 
-    /// How far the others are, as this leader knows; empty if it does not lead.
-    pub fn followers(&self) -> Vec<Follower> {
-        self.raft.lock().core.followers()
+    /// Something has gone wrong with whoever comes to the peer port. If it is to be said in the log
+    /// now: how often it has since it was last said.
+    pub fn complain(&self, what: String) -> Option<u64> {
+        self.shared.complain(MemberId(0), what)
     }
 
     /// Messages with entries that were sent to others, and taken from them.
@@ -267,11 +267,13 @@ impl Handle {
         drop(self.shared.removed.subscribe().wait_for(|removed| *removed).await);
     }
 
-    /// Carries the write out on this thread if nothing else is under way; gives it back otherwise. Not
-    /// for what takes long: whoever asked for it is to be told when its time is over.
+    /// Carries the write out on this thread if it is the only one; gives it back otherwise.
     #[allow(clippy::disallowed_methods, reason = "saves two hand-overs: docs/decisions")]
     fn write_at_once(&self, proposal: Proposal) -> Result<(), Proposal> {
         let shared = &self.shared;
+        if shared.waiters.waiting() != 1 {
+            return Err(proposal);
+        }
         // Elsewhere there is nobody who could take over the other tasks of this thread.
         let Some(runtime) = runtime::Handle::try_current()
             .ok()

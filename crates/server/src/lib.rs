@@ -22,6 +22,7 @@ mod handle;
 mod inbox;
 mod late;
 mod leader;
+mod leaderless;
 mod leases;
 mod lost;
 mod passwords;

@@ -100,7 +100,7 @@ pub(crate) struct Shared {
 /// Where the member stands.
 #[derive(Debug, Default)]
 pub(crate) struct Standing {
-    leader: AtomicU64,
+    pub(crate) leader: AtomicU64,
     /// A [`RaftState`].
     state: AtomicU8,
     term: AtomicU64,
@@ -108,7 +108,7 @@ pub(crate) struct Standing {
     /// The same, by the clock that never goes back.
     elected_at: AtomicU64,
     /// Since when there is no leader, by the same clock.
-    leaderless_since: AtomicU64,
+    pub(crate) leaderless_since: AtomicU64,
     /// Since when peers take this member for removed while a leader does not; none if 0. And when
     /// that was last said.
     disputed_since: AtomicU64,

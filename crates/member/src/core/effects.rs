@@ -142,6 +142,12 @@ impl PeerMessage {
         self.0.msg_type() == MessageType::MsgHeartbeat
     }
 
+    /// Its term, and the entries that it carries: after the first index until the second.
+    pub fn range(&self) -> (Term, Index, Index) {
+        let Message { term, index, entries, .. } = &self.0;
+        (Term(*term), Index(*index), Index(entries.last().map_or(*index, |last| last.index)))
+    }
+
     /// Whether it may be repeated on the way: a repeated proposal would be carried out twice.
     pub fn is_proposal(&self) -> bool {
         self.0.msg_type() == MessageType::MsgPropose

@@ -12,7 +12,7 @@ use crate::{conf, window::Window};
 
 /// How far another member is, as the leader knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Follower {
+pub(crate) struct Follower {
     pub id: MemberId,
     /// The last entry that it is known to have in common with the leader.
     pub matched: Index,

@@ -25,6 +25,7 @@ use crate::{
     Unserved,
     failure::Failure,
     inbox::{BATCH_BYTES_MAX, FORWARDED_BYTES_MAX, Work},
+    leaderless::Leaderless,
     lost,
     shared::Shared,
 };
@@ -76,6 +77,7 @@ pub(crate) struct Raft {
     hand_over: Option<HandOver>,
     /// Snapshots that are to be sent.
     snapshots: Vec<PeerMessage>,
+    leaderless: Leaderless,
     /// A whole snapshot that has come, and waits until the log is idle.
     arrived: Option<PeerMessage>,
     /// When this leader last showed itself to each of the others.
@@ -172,6 +174,7 @@ impl Raft {
             stop_by: None,
             hand_over: None,
             snapshots: Vec::new(),
+            leaderless: Leaderless::default(),
             arrived: None,
             heartbeats: BTreeMap::new(),
         }
@@ -259,6 +262,7 @@ impl Raft {
         let heartbeat = self.shared.config.heartbeat;
         self.next_tick = (self.next_tick + heartbeat).max(now + heartbeat / 2);
         self.shared.refuse_late(now);
+        self.leaderless.tick(&self.shared, now);
     }
 
     /// Until when there is nothing to do unless something comes in. The others learn what they
