@@ -19,7 +19,7 @@ cargo xtask <chore>
   fix                  formats, and carries out what clippy proposes
   test [ARGS]          builds and runs all tests (ARGS as for cargo test)
   tidy                 rows of crates, owners of dependencies, sizes, documents
-  sim [SEED]           simulates many seeds, or one with every step printed
+  sim [SEED]           simulates 1,000 seeds (--seeds N), or one with every step printed
   bench [--against PATH] [ARGS]
                        measures ours, the etcd at PATH and a no-op service in turn
   cluster [ETCD]       starts three members on this machine, until Ctrl-C

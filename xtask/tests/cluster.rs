@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use e2e::{binaries, cluster::network::Network, rings, run};
 use nix::{
     sys::signal::{Signal, kill, killpg},
     unistd::Pid,
@@ -39,18 +40,43 @@ struct Cluster {
 }
 
 impl Cluster {
+    /// Of scripts, which start at once and say what they hear.
     fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let etcd = dir.path().join("etcd");
         fs::write(&etcd, MEMBER).unwrap();
         fs::set_permissions(&etcd, fs::Permissions::from_mode(0o755)).unwrap();
-        let mut xtask = Command::new(env!("CARGO_BIN_EXE_xtask"));
-        xtask.arg("cluster").arg(&etcd).stdout(Stdio::null()).process_group(0);
-        let xtask = xtask.spawn().unwrap();
-        let mut cluster = Self { xtask, dir, members: BTreeSet::new() };
+        let xtask = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        let mut cluster = Self::of(&etcd, xtask, dir);
         eventually("three members start", || cluster.noted("started").len() == 3);
         cluster.members = cluster.noted("started");
         cluster
+    }
+
+    /// Of servers, in a network of their own: the ports are always the same.
+    fn start_real(namespace: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let xtask = within(namespace, env!("CARGO_BIN_EXE_xtask").as_ref());
+        let mut cluster = Self::of(&binaries::etcd(), xtask, dir);
+        let pid = cluster.xtask.id();
+        let children = || {
+            let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+            text.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<BTreeSet<i32>>()
+        };
+        eventually("three members start", || children().len() == 3);
+        cluster.members = children();
+        cluster
+    }
+
+    fn of(etcd: &Path, mut xtask: Command, dir: TempDir) -> Self {
+        let printed = fs::File::create(dir.path().join("printed")).unwrap();
+        xtask.arg("cluster").arg(etcd).current_dir(dir.path());
+        xtask.stdin(Stdio::null()).stdout(printed).process_group(0);
+        Self { xtask: xtask.spawn().unwrap(), dir, members: BTreeSet::new() }
+    }
+
+    fn printed(&self) -> String {
+        fs::read_to_string(self.dir.path().join("printed")).unwrap()
     }
 
     /// The processes that have put themselves into this file.
@@ -90,6 +116,13 @@ impl Drop for Cluster {
             kill(Pid::from_raw(*pid), Signal::SIGKILL).ok();
         }
     }
+}
+
+/// A program in this network namespace, which it enters before it becomes that program.
+fn within(namespace: &str, program: &Path) -> Command {
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net=/run/netns/{namespace}")).arg("--").arg(program);
+    command
 }
 
 /// Who is dead, and nobody has waited for, does not run.
@@ -135,4 +168,39 @@ fn members_that_end_by_themselves_end_it() {
         kill(Pid::from_raw(*pid), Signal::SIGTERM).unwrap();
     }
     assert!(cluster.reap().success());
+}
+
+#[test]
+fn members_serve_together_until_ctrl_c() {
+    let mut network = Network::new();
+    let why_not = network.as_ref().err().cloned().unwrap_or_default();
+    if !rings::can_run("network namespaces", network.is_ok(), &why_not) {
+        return;
+    }
+    let (namespace, _) = network.as_mut().unwrap().join();
+    let mut cluster = Cluster::start_real(&namespace);
+    // It asks nobody but the member at this port.
+    let etcdctl = |port: u16, arguments: &[&str]| {
+        let mut command = within(&namespace, &binaries::etcdctl());
+        command.env("ETCDCTL_API", "2").arg("--no-sync");
+        command.args(["--endpoints", &format!("http://127.0.0.1:{port}")]).args(arguments);
+        run::run(&mut command, "")
+    };
+    eventually("a member takes a write", || {
+        etcdctl(2379, &["set", "/message", "Hello"]).exit == Some(0)
+    });
+    for port in [22379, 32379] {
+        assert_eq!(etcdctl(port, &["get", "/message", "--quorum"]).stdout, "Hello\n", "{port}");
+    }
+    cluster.signal(Signal::SIGINT);
+    assert!(cluster.reap().success());
+    assert!(cluster.is_gone());
+    let printed = cluster.printed();
+    for name in ["infra1", "infra2", "infra3"] {
+        assert!(printed.contains(&format!("{name}: http://127.0.0.1:")), "{printed}");
+        // As etcd ends once it has ended in order.
+        assert!(printed.contains(&format!("{name} ended: signal: 15 (SIGTERM)")), "{printed}");
+        let data = cluster.dir.path().join("target/cluster").join(format!("{name}.etcd/member"));
+        assert!(data.is_dir(), "their data stays");
+    }
 }

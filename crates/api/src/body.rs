@@ -65,7 +65,7 @@ impl Body for ReplyBody {
             Self::Whole(bytes) => Poll::Ready(bytes.take()),
             Self::Watch(watch) => watch.poll_chunk(cx),
             Self::Listing(listing) => Poll::Ready(listing.next_chunk()),
-            Self::Range(range) => return Poll::Ready(range.next_piece()),
+            Self::Range(range) => return range.poll_piece(cx),
             Self::Messages(messages) => messages.poll_chunk(cx),
             Self::Passing(passing) => return passing.poll_piece(cx),
         };

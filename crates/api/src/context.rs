@@ -1,13 +1,18 @@
 //! What every handler may use.
 
-use std::{ops::Deref, sync::Arc, time::Duration};
+use std::{ops::Deref, pin::Pin, sync::Arc, time::Duration};
 
-use base::{Pace, Room, limits, room::Share};
+use base::{Pace, Refused, Room, limits, room::Share};
 use http::HeaderValue;
 use server::Handle;
 use tokio::sync::{Semaphore, watch};
 
-use crate::{ops::metrics::Counters, traces::Tracer, under_way::LongReads};
+use crate::{
+    auth::{AuthConfig, Authentication},
+    ops::metrics::Counters,
+    traces::Tracer,
+    under_way::LongReads,
+};
 
 /// How the API behaves.
 #[derive(Clone, Debug)]
@@ -21,6 +26,7 @@ pub struct Config {
     /// `--enable-grpc-gateway`: the v3 API is there as JSON too.
     pub gateway: bool,
     pub grpc: Grpc,
+    pub auth: AuthConfig,
     /// `--metrics extensive`: how long each method takes is told as well.
     pub extensive_metrics: bool,
     /// `--enable-distributed-tracing`: follows calls.
@@ -98,6 +104,7 @@ impl Default for Config {
             tracer: None,
             profiling: false,
             features: Vec::new(),
+            auth: AuthConfig::default(),
         }
     }
 }
@@ -133,6 +140,9 @@ impl Deref for Context {
     }
 }
 
+/// See [`Common::over`].
+pub(crate) type Over = Pin<Box<dyn Future<Output = Refused> + Send>>;
+
 /// What all connections have in common.
 pub(crate) struct Common {
     pub(crate) handle: Handle,
@@ -141,10 +151,9 @@ pub(crate) struct Common {
     /// `X-Etcd-Cluster-Id`.
     pub(crate) cluster_id: HeaderValue,
     pub(crate) counters: Counters,
-    /// One hash at a time: each reads all there is.
-    pub(crate) hashing: Semaphore,
     /// One profile at a time.
     pub(crate) profiling: Semaphore,
+    pub(crate) auth: Authentication,
     /// Of all answers under way.
     pub(crate) room: Arc<Room>,
     pub(crate) long_reads: LongReads,
@@ -173,22 +182,34 @@ impl Common {
         let cluster_id: &'static str = handle.cluster_id().to_string().leak();
         let cluster_id = HeaderValue::from_static(cluster_id);
         let counters = Counters::new(config.extensive_metrics, config.grpc.request_expected);
-        let hashing = Semaphore::new(1);
         let most = config.max_connections.min(Semaphore::MAX_PERMITS);
         let websockets = Arc::new(Semaphore::new(most));
+        let auth = Authentication::new(&config.auth);
         Self {
             handle,
             config,
             set_log_level,
             cluster_id,
             counters,
-            hashing,
             profiling: Semaphore::new(1),
+            auth,
             room: Arc::default(),
             long_reads: LongReads::default(),
             slow_reads: Pace::default(),
             websockets,
             stop,
         }
+    }
+
+    /// Resolves when what waits for news is to end, with the reason: the server stops, or this member
+    /// was found to differ from the others.
+    pub(crate) fn over(&self) -> Over {
+        let (mut stop, handle) = (self.stop.clone(), self.handle.clone());
+        Box::pin(async move {
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => Refused::Stopped,
+                () = handle.fenced() => Refused::Corrupt,
+            }
+        })
     }
 }

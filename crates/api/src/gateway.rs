@@ -1,6 +1,6 @@
 //! The JSON gateway: the services of v3 as `POST /v3/…`, with bytes in base64.
 //!
-//! - `range`: ranges of any size; `messages`: answers that come one after the other; `requests`: questions that do,
+//! - `range`: ranges of any size; `watch`: answers of any size; `messages`: answers that come one after the other; `requests`: questions that do,
 //!   of which `values` finds the ends
 //! - `deadline`: how long a client waits; `failure`: errors as JSON; `websocket`: for pages, which cannot
 //!   send one question after the other otherwise
@@ -11,6 +11,7 @@ mod messages;
 mod range;
 mod requests;
 mod values;
+mod watch;
 mod websocket;
 
 use std::{borrow::Cow, sync::Arc};
@@ -29,6 +30,7 @@ use tonic::{Code, Response, Status, metadata::MetadataMap};
 use self::deadline::Deadline;
 pub(crate) use self::{messages::MessagesBody, range::RangeBody};
 use crate::{
+    auth::Asker,
     context::Context,
     ops::metrics::grpc::Call,
     reply::{self, JSON, Reply},
@@ -65,6 +67,8 @@ enum Content {
     Request(Box<Request<Incoming>>),
     /// Of a websocket.
     Messages(mpsc::Receiver<Bytes>),
+    /// It is no question: there is something at this path, but not for this method of HTTP.
+    WrongMethod,
 }
 
 /// Today's, and those of etcd before 3.4.
@@ -99,7 +103,10 @@ pub(crate) async fn answer(
         return websocket::answer(context, request, path.into_owned());
     }
     if *request.method() != Method::POST {
-        return failure::reply(&Status::unimplemented("Method Not Allowed"));
+        // Nothing of it counts but the path.
+        let metadata = MetadataMap::new();
+        let (deadline, content) = (Deadline::NONE, Content::WrongMethod);
+        return asked(context, &path, Question { metadata, deadline, content }).await;
     }
     let metadata = metadata(request.headers());
     match Deadline::of(request.headers()) {
@@ -135,6 +142,10 @@ fn not_found() -> Reply {
     failure::reply(&Status::not_found("Not Found"))
 }
 
+fn wrong_method() -> Reply {
+    failure::reply(&Status::unimplemented("Method Not Allowed"))
+}
+
 async fn kv(context: &Arc<Context>, question: Question, method: &str) -> Reply {
     match method {
         "range" => range::answer(context, question, called!(Kv::range)).await,
@@ -153,9 +164,9 @@ async fn lease(context: &Arc<Context>, question: Question, method: &str) -> Repl
         "timetolive" => unary!(Lease::Lease::lease_time_to_live, context, question),
         "leases" => unary!(Lease::Lease::lease_leases, context, question),
         "keepalive" => {
-            stream(context, question, called!(Lease::lease_keep_alive), |ends, content| {
+            stream(context, question, called!(Lease::lease_keep_alive), |asker, ends, content| {
                 let requests = Box::pin(requests::stream(content));
-                v3::KeepAlive::new(Arc::clone(context), ends, requests)
+                v3::KeepAlive::new(Arc::clone(context), asker, ends, requests)
             })
             .await
         }
@@ -184,13 +195,19 @@ async fn maintenance(context: &Arc<Context>, question: Question, method: &str) -
         "transfer-leadership" => unary!(Maintenance::Maintenance::move_leader, context, question),
         "downgrade" => unary!(Maintenance::Maintenance::downgrade, context, question),
         "snapshot" => {
-            let Question { metadata, deadline, .. } = question;
+            let Question { metadata, deadline, content } = question;
+            if matches!(content, Content::WrongMethod) {
+                return wrong_method();
+            }
             let called = called!(Maintenance::snapshot);
             match v3::begin(context, called, metadata.as_ref()) {
-                Ok(call) => match deadline.keep(v3::Snapshot::begin(context, &metadata)).await {
-                    Ok(snapshot) => messages::reply(call, deadline, snapshot).await,
-                    Err(status) => failed(call, &status),
-                },
+                Ok(call) => {
+                    let asker = Asker::of_gateway(&metadata);
+                    match deadline.keep(v3::Snapshot::begin(context, &asker, &metadata)).await {
+                        Ok(snapshot) => messages::reply(call, deadline, snapshot).await,
+                        Err(status) => failed(call, &status),
+                    }
+                }
                 Err(status) => failure::reply(&status),
             }
         }
@@ -215,7 +232,8 @@ async fn locks(context: &Arc<Context>, question: Question, method: (&str, &str))
             match v3::begin(context, called!(Election::observe), metadata.as_ref()) {
                 Ok(call) => {
                     let ends = v3::Ends::new(context, &metadata);
-                    let observe = v3::Observe::begin(context, &asked.name, ends);
+                    let asker = Asker::of_gateway(&metadata);
+                    let observe = v3::Observe::begin(context, asker, &asked.name, ends);
                     messages::reply(call, deadline, observe).await
                 }
                 Err(status) => failure::reply(&status),
@@ -316,11 +334,22 @@ fn failed(mut call: Call, status: &Status) -> Reply {
 }
 
 async fn watch(context: &Arc<Context>, question: Question) -> Reply {
-    stream(context, question, called!(Watch::watch), |ends, content| {
-        let requests = requests::stream(content);
-        v3::WatchStream::new(Arc::clone(context), ends, Box::pin(requests))
-    })
-    .await
+    let Question { metadata, deadline, content } = question;
+    if matches!(content, Content::WrongMethod) {
+        return wrong_method();
+    }
+    let call = match v3::begin(context, called!(Watch::watch), metadata.as_ref()) {
+        Ok(call) => call,
+        Err(status) => return failure::reply(&status),
+    };
+    let asker = Asker::of_gateway(&metadata);
+    if let Err(status) = asker.settle(context).await {
+        return failed(call, &status);
+    }
+    let ends = v3::Ends::new(context, &metadata);
+    let requests = Box::pin(requests::stream(content));
+    let stream = v3::watch::WatchStream::new(Arc::clone(context), asker, ends, requests);
+    messages::reply_in(call, deadline, Box::pin(watch::Lines::new(stream))).await
 }
 
 /// A call in which both sides go on speaking.
@@ -328,16 +357,23 @@ async fn stream<S, A>(
     context: &Arc<Context>,
     question: Question,
     called: (usize, &'static v3::methods::Method),
-    begin: impl FnOnce(v3::Ends, Content) -> S,
+    begin: impl FnOnce(Asker, v3::Ends, Content) -> S,
 ) -> Reply
 where
     S: Stream<Item = Result<A, Status>> + Send + 'static,
     A: Serialize + Send + 'static,
 {
     let Question { metadata, deadline, content } = question;
+    if matches!(content, Content::WrongMethod) {
+        return wrong_method();
+    }
     match v3::begin(context, called, metadata.as_ref()) {
         Ok(call) => {
-            let messages = begin(v3::Ends::new(context, &metadata), content);
+            let asker = Asker::of_gateway(&metadata);
+            if let Err(status) = asker.settle(context).await {
+                return failed(call, &status);
+            }
+            let messages = begin(asker, v3::Ends::new(context, &metadata), content);
             messages::reply(call, deadline, messages).await
         }
         Err(status) => failure::reply(&status),

@@ -9,6 +9,7 @@
 //!   sites; `hosts`: by which names we may be called
 //! - `v3`: the services of gRPC; `gateway`: the same as JSON
 //! - `v2`: keys, members and statistics; `ops`: version, health, metrics, log level
+//! - `auth`: who asks, by tokens, certificates and passwords
 //! - `peers`: what the peer port answers
 //! - `proxy`: members answer, and requests and answers are passed on; `through`: the ports of a proxy that
 //!   speaks gRPC
@@ -19,6 +20,7 @@
 
 mod answering;
 mod at_once;
+mod auth;
 mod authority;
 mod body;
 mod calm;
@@ -46,6 +48,7 @@ mod v2;
 mod v3;
 mod watchdog;
 
+pub use auth::{AuthConfig, Jwt, JwtOptions, Tokens};
 pub use context::{Config, Feature, Grpc, SetLogLevel};
 pub use port::{Listener, Port, SocketFile};
 pub use proxy::{Proxy, ProxyConfig};

@@ -1,5 +1,6 @@
 //! What the peer port answers: to other members, and to those who look in (proxies, operators).
 
+mod corruption;
 mod leases;
 mod promotion;
 
@@ -7,7 +8,9 @@ use base::{UnixNanos, version::Minor};
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use peer::{Identity, ask};
-use server::{Handle, KEEP_PATH, PROMOTE_PATH, TIME_TO_LIVE_PATH};
+use server::{
+    COMPARE_PATH, DIGEST_PATH, HASH_PATH, Handle, KEEP_PATH, PROMOTE_PATH, TIME_TO_LIVE_PATH,
+};
 
 use crate::{
     answering::Answering,
@@ -27,6 +30,18 @@ pub(crate) fn answer(handle: &Handle, request: Request<Incoming>) -> Answering {
     Answering::now(match request.uri().path() {
         KEEP_PATH | TIME_TO_LIVE_PATH if *method != Method::POST => {
             reply::text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
+        }
+        path if path == COMPARE_PATH
+            || path.starts_with(DIGEST_PATH)
+            || path.starts_with(HASH_PATH) =>
+        {
+            if *method != Method::POST {
+                return Answering::now(reply::method_not_allowed("POST"));
+            }
+            if let Some(refusal) = refusal(handle, &request) {
+                return Answering::now(refusal);
+            }
+            return Answering::Later(Box::pin(corruption::answer(handle.clone(), request)));
         }
         KEEP_PATH | TIME_TO_LIVE_PATH => {
             if let Some(refusal) = refusal(handle, &request) {
@@ -59,10 +74,14 @@ pub(crate) fn answer(handle: &Handle, request: Request<Incoming>) -> Answering {
 /// Why a question is not answered that only members may ask.
 fn refusal(handle: &Handle, request: &Request<Incoming>) -> Option<Reply> {
     let (status, text) = handle.peers()?.check(request.headers()).err()?;
-    let path = request.uri().path();
-    tracing::warn!(status = status.as_u16(), path, "refused a question of a peer: {text}");
+    if let Some(times) = handle.complain(format!("refused a question: {text}")) {
+        let path = request.uri().path();
+        let status = status.as_u16();
+        tracing::warn!(status, path, times, "refused a question of a peer: {text}");
+    }
     Some(reply::text(status, format!("{text}\n")))
 }
+
 /// As 2.3.8 lists them between members: ids are numbers.
 fn members(handle: &Handle) -> Reply {
     let mut body = Vec::from(*b"[");
@@ -103,9 +122,11 @@ fn warn_of_older(handle: &Handle, version: &str) {
     let cluster = handle.reader().cluster_version();
     if let (Some(asker), Some(cluster)) = (Minor::parse(version), cluster)
         && asker < cluster
+        && let Some(times) = handle.complain(format!("a member of version {asker} asks"))
     {
         tracing::warn!(
-            "a member of version {version} asks for the members: it cannot join, the cluster is at \
+            times,
+            "a member of version {asker} asks for the members: it cannot join, the cluster is at \
              {cluster}; start a build of {cluster} there"
         );
     }

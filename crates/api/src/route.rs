@@ -93,7 +93,7 @@ async fn metrics(context: &Arc<Context>, request: &Request<Incoming>) -> Reply {
 async fn answer_plain(context: &Arc<Context>, request: Request<Incoming>) -> Reply {
     let raw = request.uri().path().as_bytes();
     if let Some(key) = plain_key(raw).map(Bytes::copy_from_slice) {
-        return v2::keys::answer(context, request, key).await;
+        return v2::keys::answer(context, request, (key, false)).await;
     }
     if escape::has_bad(raw) {
         return reply::text(StatusCode::BAD_REQUEST, "400 Bad Request: bad escape in the path\n");
@@ -108,8 +108,8 @@ async fn answer_plain(context: &Arc<Context>, request: Request<Incoming>) -> Rep
     if let Some(key) = path.strip_prefix(b"/v2/keys")
         && (key.is_empty() || key.starts_with(b"/"))
     {
-        let key = state::keys::clean(key);
-        return v2::keys::answer(context, request, key).await;
+        let (key, slash) = (state::keys::clean(key), key.ends_with(b"/"));
+        return v2::keys::answer(context, request, (key, slash)).await;
     }
     let path = Bytes::copy_from_slice(&path);
     other(context, request, &path).await
@@ -142,7 +142,6 @@ async fn other(context: &Arc<Context>, request: Request<Incoming>, path: &[u8]) 
         b"/v2/stats/self" => v2::stats::of_self(context, &method),
         b"/v2/stats/leader" => v2::stats::of_leader(context, &method),
         b"/v2/stats/store" => v2::stats::of_store(context, &method),
-        b"/v2/auth/enable" => v2::auth::enabled(&method),
         b"/version" => ops::version::answer(&context.handle, &method),
         b"/health" => {
             ops::health::answer(context, Port::Clients, &method, request.uri().query()).await
@@ -156,7 +155,9 @@ async fn other(context: &Arc<Context>, request: Request<Incoming>, path: &[u8]) 
         b"/config/local/log" => ops::log_level::answer(context, request).await,
         #[cfg(feature = "next-version")]
         b"/next/note" => ops::next::note(context, request).await,
-        path if path.starts_with(b"/v2/auth/") => v2::auth::answer(),
+        path if path.starts_with(b"/v2/auth/") => v2::auth::answer(context, request, path).await,
+        // As Go's mux has it, where something lies below a path.
+        b"/v3" if context.config.gateway => redirect(b"/v3/", &request),
         path if context.config.gateway && gateway::has(path) => {
             gateway::answer(context, request, path).await
         }

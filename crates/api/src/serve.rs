@@ -32,6 +32,7 @@ use crate::{
     Config, SetLogLevel,
     answering::Answering,
     at_once::AtOnce,
+    auth::CommonName,
     context::{Common, Context},
     gateway, peers,
     port::{self, Listener, Port, Wire},
@@ -68,6 +69,7 @@ impl Clients {
         set_log_level: SetLogLevel,
         stop: watch::Receiver<bool>,
     ) -> Self {
+        handle.reader().tokens().keep_for(config.auth.token_ttl);
         let common = Arc::new(Common::new(handle, config, set_log_level, stop));
         let context = Context::new(&common, &common.room.share());
         let services = Arc::new(v3::Services::new(&context));
@@ -82,6 +84,7 @@ impl Clients {
             connections_max: common.config.max_connections,
             half_close: true,
             room: Arc::clone(&common.room),
+            idle_make_way: false,
         };
         let grpc = Grpc { services, is_offered: offer.has_grpc() };
         let place = route::Place { offer, is_secure: port.tls.is_some() };
@@ -144,7 +147,8 @@ pub async fn serve_proxy(
 ) {
     // A client that is gone must not be waited for at a member: half a connection is none here, as
     // in the original.
-    let rules = Rules { connections_max, half_close: false, room: Arc::default() };
+    let rules =
+        Rules { connections_max, half_close: false, room: Arc::default(), idle_make_way: false };
     let stopping = stop.clone();
     accept(port, rules, (stop, NO_GRPC), move |from, _| {
         let (proxy, stop) = (Arc::clone(&proxy), stopping.clone());
@@ -159,8 +163,13 @@ pub async fn serve_proxy(
 /// Serves the peer port: the other members' streams, `/members`, `/version`, `/raft/probing`. Ends as
 /// [`serve_clients`] does.
 pub async fn serve_peers(port: Port, handle: Handle, stop: watch::Receiver<bool>) {
-    let room = Arc::default();
-    let rules = Rules { connections_max: PEER_CONNECTIONS_MAX, half_close: true, room };
+    let rules = Rules {
+        connections_max: PEER_CONNECTIONS_MAX,
+        half_close: true,
+        room: Arc::default(),
+        // Whoever holds connections open here must not part the members.
+        idle_make_way: true,
+    };
     accept(port, rules, (stop, NO_GRPC), move |_, _| {
         let (member, connected) = (handle.clone(), handle.connected());
         move |request| {
@@ -180,6 +189,8 @@ pub(crate) struct Rules {
     pub(crate) half_close: bool,
     /// For their answers.
     pub(crate) room: Arc<Room>,
+    /// Whether one on which nothing is asked makes way for the next when there is no room for more.
+    pub(crate) idle_make_way: bool,
 }
 
 /// `meet` gives each connection what answers it, which lives as long as the connection.
@@ -211,7 +222,11 @@ pub(crate) async fn accept<M, A, S>(
                 connections.look_at_answers();
                 continue;
             }
-            accepted = next(&listener, &places) => accepted,
+            accepted = next(&listener, &places, || {
+                if rules.idle_make_way {
+                    connections.make_way();
+                }
+            }) => accepted,
         };
         let (socket, from, place) = match accepted {
             Ok(accepted) => accepted,
@@ -226,7 +241,7 @@ pub(crate) async fn accept<M, A, S>(
         let tls = tls.clone();
         let grpc = grpc.clone();
         tokio::spawn(async move {
-            if let Some(wire) = begin(socket, from, tls.as_deref()).await {
+            if let Some(wire) = begin(socket, from, tls.as_deref(), &connection.activity).await {
                 match grpc {
                     Some(grpc) if speaks_http2(&wire, &connection.activity).await => {
                         serve_http2(wire, &connection, &answer, grpc).await;
@@ -248,10 +263,15 @@ pub(crate) async fn accept<M, A, S>(
 
 type Place = tokio::sync::OwnedSemaphorePermit;
 
+/// The next connection, once there is a place for it; `is_full` is called when there is none.
 async fn next(
     listener: &Listener,
     places: &Arc<Semaphore>,
+    is_full: impl FnOnce(),
 ) -> std::io::Result<(Socket, Option<SocketAddr>, Place)> {
+    if places.available_permits() == 0 {
+        is_full();
+    }
     // The semaphore is never closed.
     let place =
         Arc::clone(places).acquire_owned().await.map_err(|_| std::io::ErrorKind::NotConnected)?;
@@ -260,13 +280,22 @@ async fn next(
 }
 
 /// A connection that may ask; `None`: it may not, and the log says why.
-async fn begin(socket: Socket, from: Option<SocketAddr>, tls: Option<&Acceptor>) -> Option<Wire> {
+async fn begin(
+    socket: Socket,
+    from: Option<SocketAddr>,
+    tls: Option<&Acceptor>,
+    activity: &Activity,
+) -> Option<Wire> {
     if let Socket::Tcp(stream) = &socket
         && let Err(error) = set_options(stream)
     {
         tracing::debug!(%error, "cannot set a connection's options");
     }
-    match port::begin(socket, tls).await {
+    let begun = tokio::select! {
+        begun = port::begin(socket, tls) => begun,
+        () = told(activity) => return None,
+    };
+    match begun {
         Ok(wire) => Some(wire),
         Err(why) => {
             // Go's word for those without an address.
@@ -302,14 +331,19 @@ where
 
 /// Looks what a connection speaks, unless it is told to end before that.
 async fn speaks_http2(wire: &Wire, activity: &Activity) -> bool {
-    let told = future::poll_fn(|cx| {
-        activity.listen(cx.waker());
-        if activity.has_order() { Poll::Ready(()) } else { Poll::Pending }
-    });
     tokio::select! {
         is_http2 = protocol::is_http2(wire) => is_http2,
-        () = told => false,
+        () = told(activity) => false,
     }
+}
+
+/// Ends once the connection is told something.
+async fn told(activity: &Activity) {
+    future::poll_fn(|cx| {
+        activity.listen(cx.waker());
+        if activity.has_order() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 /// Many requests at once on one connection: gRPC, and all that is served over HTTP/1.1 as well.
@@ -322,13 +356,17 @@ where
     let is_offered = grpc.is_offered;
     let services = grpc.services.on(share);
     activity.multiplex();
+    let name = services.knows_by_name().then(|| common_name(&stream)).flatten();
     let stream = Stream::new(stream, Arc::clone(activity))
         .multiplexed(services.traffic(), services.limits().keepalive_min_time);
     let io = TokioIo::new(stream);
-    let service = service_fn(|request: Request<Incoming>| {
+    let service = service_fn(|mut request: Request<Incoming>| {
         let (services, answer, activity) =
             (Arc::clone(&services), Arc::clone(answer), Arc::clone(activity));
         let share = Arc::clone(share);
+        if let Some(name) = &name {
+            request.extensions_mut().insert(name.clone());
+        }
         async move {
             let response = if is_offered && v3::is_grpc(&request) {
                 v3::answer(&*services, request).await
@@ -340,6 +378,12 @@ where
     });
     let connection = v3::http2(services.limits()).serve_connection(io, service);
     until_told(connection, activity, http2::Connection::graceful_shutdown).await;
+}
+
+/// The name in the certificate that the client has shown.
+fn common_name(wire: &Wire) -> Option<CommonName> {
+    let Wire::Tls(stream) = wire else { return None };
+    Some(CommonName(stream.common_name()?.into()))
 }
 
 /// Polls a connection to its end, or until it is told to quit.

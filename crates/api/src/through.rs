@@ -84,7 +84,12 @@ impl Through {
     pub async fn serve(self, port: Port, offer: Offer) {
         let shared = self.0;
         let connections_max = shared.connections_max;
-        let rules = Rules { connections_max, half_close: true, room: Arc::clone(&shared.room) };
+        let rules = Rules {
+            connections_max,
+            half_close: true,
+            room: Arc::clone(&shared.room),
+            idle_make_way: false,
+        };
         let services = Arc::clone(&shared);
         let grpc = Grpc { services, is_offered: offer.has_grpc() };
         accept(port, rules, (shared.stop.clone(), Some(grpc)), move |_, _| {
@@ -159,6 +164,11 @@ impl Calls for Shared {
 
     fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// Members are told nothing of it.
+    fn knows_by_name(&self) -> bool {
+        false
     }
 
     fn on(self: &Arc<Self>, _: &Arc<Share>) -> Arc<Self> {

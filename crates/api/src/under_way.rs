@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use base::{Refused, limits, room::Hold};
+use base::{
+    Refused, limits,
+    room::{Hold, Share},
+};
 use proto::command::Op;
 use state::kv::Error;
 use tokio::{sync::Semaphore, time};
@@ -36,11 +39,16 @@ fn undone<T>(_: T) -> Error {
     Refused::Stopped.into()
 }
 
+/// Waits for so many bytes of a connection's share, but not for ever.
+async fn room_of(share: &Arc<Share>, bytes: usize) -> Result<Hold, Crowded> {
+    let taken = time::timeout(limits::ANSWER_PATIENCE, share.take(bytes)).await;
+    taken.map_err(|_| Crowded)?.map_err(|_| Crowded)
+}
+
 impl Context {
     /// Waits until an answer of so many bytes may be made.
     pub(crate) async fn room_for(&self, bytes: usize) -> Result<Hold, Crowded> {
-        let taken = time::timeout(limits::ANSWER_PATIENCE, self.share.take(bytes)).await;
-        taken.map_err(|_| Crowded)?.map_err(|_| Crowded)
+        room_of(&self.share, bytes).await
     }
 
     /// The same before a small one, which need not ask while few are under way.
@@ -114,8 +122,43 @@ mod tests {
     use std::{sync::mpsc, time::Duration};
 
     use base::Room;
+    use tokio::time::Instant;
 
     use super::*;
+
+    /// Of 100 bytes somebody holds 60.
+    async fn crowded() -> (Arc<Room>, Hold) {
+        let room = Arc::new(Room::new(100, 100, 10));
+        let hold = room.share().take(60).await.unwrap();
+        (room, hold)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_finds_no_room_is_refused_after_twenty_seconds() {
+        let (room, hold) = crowded().await;
+        let (share, began) = (room.share(), Instant::now());
+        assert_eq!(room_of(&share, 41).await.map(drop), Err(Crowded));
+        assert_eq!(began.elapsed(), Duration::from_secs(20));
+        // It waits no more, and took nothing.
+        assert!(!room.is_waited_for());
+        assert_eq!(room.taken(), 60);
+        room_of(&share, 40).await.unwrap();
+        assert_eq!(began.elapsed(), Duration::from_secs(20), "what there is is had at once");
+        drop(hold);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_finds_room_in_time_is_made() {
+        let (room, hold) = crowded().await;
+        let (share, began) = (room.share(), Instant::now());
+        tokio::spawn(async move {
+            time::sleep(Duration::from_secs(19)).await;
+            drop(hold);
+        });
+        let given = room_of(&share, 41).await.unwrap();
+        assert_eq!((began.elapsed(), room.taken()), (Duration::from_secs(19), 41));
+        drop(given);
+    }
 
     #[tokio::test]
     async fn a_long_read_that_nobody_waits_for_keeps_its_place_and_its_room_until_it_is_done() {

@@ -25,7 +25,7 @@ mod queue;
 pub(crate) mod range;
 mod reflection;
 mod slow;
-mod watch;
+pub(crate) mod watch;
 
 pub use self::watch::{WatchIds, cut};
 pub(crate) use self::{
@@ -34,14 +34,13 @@ pub(crate) use self::{
     cluster::Cluster,
     dispatch::{Calls, Services, answer, http2, in_words_of_go, is_grpc},
     election::{Election, Observe},
-    failure::{deadline_exceeded, read},
+    failure::{deadline_exceeded, read, status, unserved},
     guard::{begin, time},
     kv::Kv,
     lease::{KeepAlive, Lease},
     lock::Lock,
     maintenance::{Maintenance, Snapshot},
     patience::Ends,
-    watch::WatchStream,
 };
 
 /// What each service can be asked, for those that ask in other ways than by gRPC.

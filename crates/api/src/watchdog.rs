@@ -110,6 +110,11 @@ impl Activity {
             && self.reads.load(Relaxed) != self.reads_at_answer.load(Relaxed)
     }
 
+    /// Whether nothing is asked, and it was told nothing either.
+    fn is_idle(&self) -> bool {
+        self.running.load(Relaxed) == 0 && !self.is_watching() && !self.has_order()
+    }
+
     /// Whether a watch is being answered, which a client ends by going away.
     pub(crate) fn is_watching(&self) -> bool {
         self.watching.load(Relaxed)
@@ -166,7 +171,7 @@ pub(crate) struct Connections {
     /// For their answers.
     room: Arc<Room>,
     began: Instant,
-    complaints: Mutex<Complaints<()>>,
+    complaints: Mutex<Complaints<&'static str>>,
     open: Mutex<Open>,
 }
 
@@ -223,10 +228,8 @@ impl Connections {
         for Connected { activity, share, from } in self.open.lock().activities.values() {
             let Some(bytes) = share.look() else { continue };
             activity.order(Order::Quit);
-            let now = self.began.elapsed();
-            if let Some(times) = self.complaints.lock().note((), now) {
-                // Go's word for those without an address.
-                let from = from.map_or_else(|| "@".to_owned(), |from| from.to_string());
+            if let Some(times) = self.complain("answer") {
+                let from = shown(*from);
                 tracing::warn!(
                     bytes,
                     times,
@@ -238,12 +241,42 @@ impl Connections {
         }
     }
 
+    /// Ends one on which nothing is asked, since others wait for its place: one that never asked
+    /// anything if there is such a one, and of several the oldest.
+    pub(crate) fn make_way(&self) {
+        let open = self.open.lock();
+        let idle = open.activities.iter().filter(|(_, connected)| connected.activity.is_idle());
+        let has_asked = |connected: &Connected| connected.activity.begun.load(Relaxed) > 0;
+        let chosen = idle.min_by_key(|(id, connected)| (has_asked(connected), **id));
+        let Some((_, Connected { activity, from, .. })) = chosen else { return };
+        activity.order(Order::Quit);
+        if let Some(times) = self.complain("places") {
+            tracing::warn!(
+                connections = open.activities.len(),
+                times,
+                "closed the connection from \"{}\": nothing is asked on it, and there is room for no \
+                 more connections on this port",
+                shown(*from)
+            );
+        }
+    }
+
+    /// Whether to say so again, and how often it has happened since.
+    fn complain(&self, what: &'static str) -> Option<u64> {
+        self.complaints.lock().note(what, self.began.elapsed())
+    }
+
     /// Lets all finish what runs.
     pub(crate) fn stop(&self) {
         let mut open = self.open.lock();
         open.stopping = true;
         open.activities.values().for_each(|connected| finish(&connected.activity));
     }
+}
+
+fn shown(from: Option<SocketAddr>) -> String {
+    // Go's word for those without an address.
+    from.map_or_else(|| "@".to_owned(), |from| from.to_string())
 }
 
 fn finish(activity: &Arc<Activity>) {
@@ -263,5 +296,35 @@ pub(crate) struct Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.connections.open.lock().activities.remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_never_asked_anything_makes_way_first_and_who_is_being_answered_does_not() {
+        let connections = Arc::new(Connections::new(&Arc::default()));
+        let open: Vec<Connection> = (0..4).map(|_| connections.add(None)).collect();
+        let end = |at: usize| open[at].activity.end(&crate::reply::not_found());
+        for at in [0, 1] {
+            open[at].activity.begin();
+        }
+        end(1);
+        let goes = |at: usize| {
+            // Who was told goes, sooner or later, and is not told again.
+            connections.make_way();
+            assert!(open[at].activity.has_order(), "{at}");
+        };
+        goes(2);
+        goes(3);
+        goes(1);
+        connections.make_way();
+        assert!(!open[0].activity.has_order(), "it waits for its answer");
+        end(0);
+        goes(0);
+        let orders = open.iter().map(|one| one.activity.take_order());
+        assert!(orders.eq([Some(Order::Quit); 4]));
     }
 }

@@ -127,6 +127,12 @@ impl Error {
     pub fn damaged(table: Table, key: &[u8], text: impl Into<String>) -> Self {
         Self::Damaged { table, key: Hex(key).to_string(), text: text.into() }
     }
+
+    /// Whether the disk has no room left.
+    pub fn is_full(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Engine { kind: Some(StorageFull | QuotaExceeded), .. })
+    }
 }
 
 /// The storage engine says what is wrong, but not what to do.

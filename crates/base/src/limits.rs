@@ -16,10 +16,13 @@ pub const GRPC_PROXY_UPSTREAM_WATCHES_MAX: usize = 8_192;
 /// Events of v3 that are told in one message, if they are of several revisions: a revision is never
 /// cut.
 pub const WATCH_BATCH_BYTES: usize = 64 * 1024;
-/// With so much of one revision a message goes out to who takes fragments.
+/// With so much of one revision a message goes out to who takes fragments; for others a larger one is made
+/// while it is sent.
 pub const WATCH_FRAGMENT_BYTES: usize = 1 << 20;
-/// What one revision may be for those who do not: a watch that has to tell more is canceled.
-pub const WATCH_MESSAGE_BYTES_MAX: usize = 128 << 20;
+/// What such a message may be, as clients of gRPC take them (etcd): a watch that has to tell more is canceled.
+pub const WATCH_MESSAGE_BYTES_MAX: u64 = i32::MAX as u64;
+/// What our client puts together of fragments, in memory.
+pub const WATCH_PARTS_BYTES_MAX: usize = 128 << 20;
 /// A request line and its headers together.
 pub const REQUEST_HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Headers of one request.
@@ -67,6 +70,15 @@ pub const HISTORY_REVISIONS_MAX: u64 = 5_000_000;
 pub const HISTORY_REVISIONS_KEPT: i64 = 10_000;
 /// A time to live of a lease, in seconds (etcd).
 pub const LEASE_TTL_MAX: i64 = 9_000_000_000;
+/// Passwords that wait to be checked or hashed, and those of one user.
+pub const PASSWORDS_WAITING_MAX: usize = 1_024;
+pub const PASSWORDS_OF_USER_WAITING_MAX: usize = 64;
+/// Credentials of v2 that were found right, and are remembered.
+pub const CREDENTIALS_MAX: usize = 10_000;
+/// How long a token lives that nobody uses, unless set (`--auth-token-ttl`, etcd).
+pub const TOKEN_TTL_DEFAULT: Duration = Duration::from_mins(5);
+/// Tokens that a member knows at once; beyond that it forgets those that have rested longest.
+pub const TOKENS_MAX: usize = 100_000;
 /// Leases whose time is over are revoked so many at a time, and in a second (etcd).
 pub const LEASE_REVOCATIONS_IN_FLIGHT_MAX: usize = 16;
 pub const LEASE_REVOCATIONS_PER_SECOND_MAX: usize = 1_000;

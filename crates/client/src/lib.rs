@@ -30,6 +30,7 @@ mod request;
 pub mod srv;
 mod status;
 mod transport;
+mod users;
 pub mod v3;
 mod watch;
 
@@ -41,4 +42,5 @@ pub use members::Member;
 pub use node::{Node, Response};
 pub use proxy::{BadProxy, Proxy};
 pub use status::{Stats, Version};
+pub use users::{Access, Role, User};
 pub use watch::{Watch, Watcher};

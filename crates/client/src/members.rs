@@ -76,7 +76,7 @@ impl Client {
     }
 }
 
-const JSON: &str = "application/json";
+pub(crate) const JSON: &str = "application/json";
 
 fn urls(peer_urls: &[impl AsRef<str>]) -> String {
     let urls: Vec<&str> = peer_urls.iter().map(AsRef::as_ref).collect();

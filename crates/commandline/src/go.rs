@@ -173,6 +173,12 @@ fn parse<T>(
     })
 }
 
+/// A number as `%016x` has it: the sign of a negative one is among the 16.
+pub fn hex16(number: i64) -> String {
+    let digits = number.unsigned_abs();
+    if number < 0 { format!("-{digits:015x}") } else { format!("{digits:016x}") }
+}
+
 /// A flag's whole number without a sign: decimal, or by prefix.
 pub fn flag_uint(text: &str) -> Result<u64, String> {
     let prefixed = radix(text).and_then(|(radix, digits)| parse_uint(digits, radix).ok());
@@ -216,6 +222,20 @@ pub fn flag_int(text: &str) -> Result<i64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sixteen_digits_have_the_sign_among_them() {
+        let cases = [
+            (0, "0000000000000000"),
+            (0x1234, "0000000000001234"),
+            (-7, "-000000000000007"),
+            (i64::MAX, "7fffffffffffffff"),
+            (i64::MIN, "-8000000000000000"),
+        ];
+        for (number, expected) in cases {
+            assert_eq!(hex16(number), expected);
+        }
+    }
 
     #[test]
     fn quotes_escape_what_does_not_print() {

@@ -29,8 +29,13 @@ pub fn refusal(program: &str, outcome: &clap::Error) -> String {
         (ErrorKind::InvalidValue, Some(flag), Some("")) => {
             format!("flag needs an argument: {flag}")
         }
-        (ErrorKind::ValueValidation | ErrorKind::InvalidValue, Some(flag), Some(value)) => {
+        (
+            ErrorKind::ValueValidation | ErrorKind::InvalidValue | ErrorKind::TooManyValues,
+            Some(flag),
+            Some(value),
+        ) => {
             let why = std::error::Error::source(outcome).map(ToString::to_string);
+            let why = why.or_else(|| go::flag_bool(value).err().filter(|_| is_of_bool(outcome)));
             let why = why.unwrap_or_else(|| "it is not one of those that there are".to_owned());
             format!("invalid argument {} for \"{flag}\" flag: {why}", go::quote(value.as_bytes()))
         }
@@ -40,6 +45,14 @@ pub fn refusal(program: &str, outcome: &clap::Error) -> String {
             let text = text.trim_end();
             text.strip_prefix("error: ").unwrap_or(text).to_owned()
         }
+    }
+}
+
+/// Whether it is about a flag that is on or off: it takes no value, or one of these two.
+fn is_of_bool(outcome: &clap::Error) -> bool {
+    match outcome.get(ContextKind::ValidValue) {
+        Some(ContextValue::Strings(values)) => values.iter().eq(["true", "false"]),
+        _ => outcome.kind() == ErrorKind::TooManyValues,
     }
 }
 

@@ -77,8 +77,8 @@ impl Restore {
             Path::new(path).display(),
             restored.revision,
             to.data_dir.display(),
-            as_whom.identity.member,
-            as_whom.identity.cluster
+            restored.identity.member,
+            restored.identity.cluster
         ));
         Ok(())
     }

@@ -25,7 +25,7 @@ use crate::{Answer, Connection, Member, Request, Start, ports, rings};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What members say while others come and go.
-const COMPLAINTS: [&str; 8] = [
+pub const COMPLAINTS: [&str; 8] = [
     "could not send a snapshot",
     "cannot talk to a peer",
     "peer became inactive",
@@ -266,7 +266,8 @@ impl Cluster {
         }
     }
 
-    /// Waits until all members hold the same keys and values, with the same indexes; returns them.
+    /// Waits until all members hold the same keys and values, with the same indexes, and list the same
+    /// members; returns that.
     pub fn agree(&self) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -300,11 +301,14 @@ fn state(member: &Member) -> Option<String> {
     Some(answer.json()["state"].as_str()?.to_owned())
 }
 
-/// All keys of this member as it has them, its index, and the hash of all history that API 3 sees.
+/// All keys of this member as it has them, its index, the hash of all history that API 3 sees, and who
+/// the members are.
 fn tree(member: &Member) -> Option<Value> {
     let answer = try_ask(member, &Request::get("/v2/keys/?recursive=true&sorted=true"))?;
     let hash = try_ask(member, &Request::json("POST", "/v3/maintenance/hashkv", "{}"))?;
     let mut hash = (hash.status == 200).then(|| hash.json())?;
     hash.as_object_mut()?.remove("header");
-    Some(serde_json::json!([answer.index(), answer.json()["node"], hash]))
+    let members = try_ask(member, &Request::get("/v2/members"))?;
+    let members = (members.status == 200).then(|| members.json())?;
+    Some(serde_json::json!([answer.index(), answer.json()["node"], hash, members]))
 }

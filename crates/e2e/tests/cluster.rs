@@ -1,12 +1,18 @@
 //! Three members and more, through the real binaries: what goes on when some of them do not.
 
 use std::{
+    collections::BTreeSet,
     fs,
     sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     time::{Duration, Instant},
 };
 
-use e2e::{Connection, Member, Request, Start, binaries, cluster::Cluster, eventually, ports, run};
+use e2e::{
+    Connection, Member, Request, Start, binaries,
+    cluster::{Cluster, forced::id},
+    eventually, ports, run,
+};
+use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -361,13 +367,105 @@ fn statistics_tell_how_often_entries_go_out_and_come_in() {
     for absent in [&sent["recvPkgRate"], &received["sendPkgRate"]] {
         assert!(absent.is_null(), "a rate of nothing is left out");
     }
-    // The leader's view of its followers counts what was sent to each.
-    let of_leader = cluster.members[leader].get("/v2/stats/leader").expect(&[200]).json();
-    let followers = of_leader["followers"].as_object().expect("followers").clone();
-    assert_eq!(followers.len(), 2, "{of_leader}");
-    for (id, follower) in followers {
-        let (counts, latency) = (&follower["counts"], &follower["latency"]);
-        assert!(counts["success"].as_u64() > Some(0), "{id}: {follower}");
-        assert!(latency["minimum"].as_f64() <= latency["maximum"].as_f64(), "{id}: {follower}");
+}
+
+#[test]
+fn a_leader_tells_how_far_away_its_followers_are_and_what_was_sent_to_each() {
+    let mut cluster = Cluster::start(3);
+    let leader = cluster.leader();
+    cluster.put("/a", "1");
+    let id = |at: usize| id(&cluster.members[at]);
+    let followers: BTreeSet<_> = (0..3).filter(|at| *at != leader).map(id).collect();
+    let figure = |follower: &Value, kind: &str, name: &str| {
+        let figure = follower[kind][name].as_f64();
+        figure.unwrap_or_else(|| panic!("{kind} {name} is no number: {follower}"))
+    };
+    // More than one there and back each, so that they differ.
+    let told = eventually(PATIENCE, "all were asked several times", || {
+        let told = cluster.members[leader].get("/v2/stats/leader").expect(&[200]).json();
+        let followers = told["followers"].as_object().expect("followers");
+        let differ =
+            |one: &Value| figure(one, "latency", "minimum") < figure(one, "latency", "maximum");
+        followers.values().all(differ).then_some(told)
+    });
+    assert_eq!(told["leader"], id(leader));
+    let all = told["followers"].as_object().expect("followers");
+    assert_eq!(all.keys().cloned().collect::<BTreeSet<_>>(), followers, "{told}");
+    for follower in all.values() {
+        let latency = |name| figure(follower, "latency", name);
+        let (least, most) = (latency("minimum"), latency("maximum"));
+        assert!(0.0 < least, "{follower}");
+        for name in ["current", "average"] {
+            assert!((least..=most).contains(&latency(name)), "{name}: {follower}");
+        }
+        let deviation = latency("standardDeviation");
+        assert!(0.0 < deviation && deviation < most, "{follower}");
+        assert!(figure(follower, "counts", "success") > 0.0, "{follower}");
+        assert!(figure(follower, "counts", "fail") >= 0.0, "{follower}");
     }
+}
+
+/// What a strict one refuses, since a member is out of touch.
+#[test]
+fn without_the_strict_check_a_member_is_added_while_another_is_down() {
+    let strict = (&[][..], 500, "etcdserver: unhealthy cluster");
+    let lax = (&["--strict-reconfig-check=false"][..], 201, "\"id\":");
+    for (flags, status, text) in [strict, lax] {
+        let mut cluster = Cluster::start_with(3, flags);
+        let leader = cluster.leader();
+        let down = (leader + 1) % 3;
+        let gone = format!(
+            "etcd_network_active_peers{{Local=\"{}\",Remote=\"{}\"}} 0\n",
+            id(&cluster.members[leader]),
+            id(&cluster.members[down]),
+        );
+        cluster.members[down].kill();
+        eventually(PATIENCE, "the leader has missed it", || {
+            cluster.members[leader].get("/metrics").text().contains(&gone).then_some(())
+        });
+        let body = format!("{{\"peerURLs\":[\"http://127.0.0.1:{}\"]}}", ports::free());
+        let add = Request::json("POST", "/v2/members", &body);
+        let answer = cluster.members[leader].ask(&add);
+        let told = answer.text();
+        assert!(answer.status == status && told.contains(text), "{flags:?}: {answer:?}");
+        cluster.members[down].restart();
+        cluster.put("/after", "1");
+        cluster.agree();
+        let listed = cluster.members[down].get("/v2/members").json();
+        let count = 3 + usize::from(status == 201);
+        assert_eq!(listed["members"].as_array().map(Vec::len), Some(count), "{listed}");
+    }
+}
+
+/// With timers by which an election that nobody hands over to takes its time.
+#[test]
+fn a_leader_that_is_stopped_hands_over_before_it_goes() {
+    let flags = ["--election-timeout=5000", "--log-package-levels=raft=INFO"];
+    let mut cluster = Cluster::start_with(3, &flags);
+    cluster.put("/before", "1");
+    cluster.agree();
+    let leader = cluster.leader();
+    let others: Vec<_> = (0..3).filter(|at| *at != leader).collect();
+    let term = |cluster: &Cluster, at: usize| {
+        let vars = cluster.members[at].get("/debug/vars").expect(&[200]).json();
+        vars["raft.status"]["term"].as_u64().expect("a term")
+    };
+    let before = term(&cluster, leader);
+    let said: Vec<_> = cluster.members.iter().map(|member| member.log().text().len()).collect();
+    cluster.members[leader].stop();
+    let says = |cluster: &Cluster, at: usize, what: &str| {
+        cluster.members[at].log().text()[said[at]..].contains(what)
+    };
+    for line in ["this leader stops: it hands over", "leadership is handed over"] {
+        assert!(says(&cluster, leader, line), "{}", cluster.members[leader].log().text());
+    }
+    let heir = cluster.leader_among(&others);
+    assert!(says(&cluster, heir, "received MsgTimeoutNow"), "it was told to take over");
+    for at in others {
+        assert!(!says(&cluster, at, "became pre-candidate"), "{at} waited for a timeout");
+    }
+    assert_eq!(term(&cluster, heir), before + 1, "one vote was enough");
+    cluster.members[heir].put("/after", "1");
+    cluster.members[leader].restart();
+    cluster.agree();
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use e2e::{
     Member, Request,
-    cluster::{Cluster, account::Account},
+    cluster::{Cluster, account::Account, disk::Stutter},
     eventually,
 };
 
@@ -13,13 +13,26 @@ const DISK_MEBIBYTES: u64 = 160;
 /// What a member says whose disk stands still for longer than an election timeout.
 const STANDS_STILL: &str = "the disk of the log takes nothing";
 
+/// How long a disk that stutters stands still each time.
+const STOP: Duration = Duration::from_millis(300);
+
+/// Waits until it has stopped several times.
+fn stutters(slow: &Stutter) {
+    eventually(PATIENCE, "the disk stutters", || (slow.stops() >= 5).then_some(()));
+}
+
 #[test]
 fn a_follower_on_a_disk_that_stutters_does_not_hold_up_the_others() {
     let Some(mut cluster) = Cluster::start_apart_on_disks(3, DISK_MEBIBYTES) else { return };
     let account = Account::open(&cluster);
     let leader = cluster.leader();
-    let slow = cluster.disks[(leader + 1) % 3].stutter(Duration::from_millis(300));
+    let slow = cluster.disks[(leader + 1) % 3].stutter(STOP, &account.load);
     println!("200 writes beside a slow disk: {:?}", account.load.goes_on(200));
+    stutters(&slow);
+    // Nobody waits for the moments in which it goes on.
+    let (acknowledged, stops) = (slow.acknowledged(), slow.stops());
+    println!("{acknowledged} writes were acknowledged in the second halves of {stops} stops");
+    assert!(acknowledged > 4 * stops, "{acknowledged} in {stops} stops");
     drop(slow);
     account.close(&cluster);
 }
@@ -29,8 +42,9 @@ fn a_leader_on_a_disk_that_stutters_loses_nothing() {
     let Some(mut cluster) = Cluster::start_apart_on_disks(3, DISK_MEBIBYTES) else { return };
     let account = Account::open(&cluster);
     let leader = cluster.leader();
-    let slow = cluster.disks[leader].stutter(Duration::from_millis(300));
+    let slow = cluster.disks[leader].stutter(STOP, &account.load);
     println!("50 writes on a slow disk: {:?}", account.load.goes_on(50));
+    stutters(&slow);
     drop(slow);
     account.close(&cluster);
 }
@@ -41,7 +55,7 @@ fn while_the_leaders_disk_stands_still_the_others_acknowledge_and_the_leader_doe
     let account = Account::open(&cluster);
     let leader = cluster.leader();
     cluster.members[leader].allow(STANDS_STILL);
-    let still = cluster.disks[leader].stutter(PATIENCE);
+    let still = cluster.disks[leader].stutter(PATIENCE, &account.load);
     let mut waiting = cluster.members[leader].connect();
     waiting.send(&Request::put("/v2/keys/still", "x")).expect("the leader listens");
     println!("50 writes while the leader's disk stands still: {:?}", account.load.goes_on(50));
@@ -59,7 +73,7 @@ fn a_leader_whose_disk_stands_still_for_long_gives_way_and_comes_back_as_a_follo
     let before = cluster.leader();
     let others: Vec<_> = (0..3).filter(|at| *at != before).collect();
     cluster.members[before].allow(STANDS_STILL);
-    let still = cluster.disks[before].stutter(2 * PATIENCE);
+    let still = cluster.disks[before].stutter(2 * PATIENCE, &account.load);
     cluster.members[before].connect().send(&Request::put("/v2/keys/still", "x")).expect("it hears");
     let leader = cluster.leader_among(&others);
     assert!(cluster.members[before].log().contains(STANDS_STILL));

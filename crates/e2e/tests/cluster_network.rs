@@ -1,11 +1,13 @@
 //! Networks that lose, slow down and split, under load and under watch.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use e2e::{
     Request,
     cluster::{Cluster, account::Account},
+    eventually,
 };
+use nix::sys::signal::Signal;
 
 #[test]
 fn an_isolated_follower_catches_up_and_its_watchers_miss_nothing() {
@@ -48,16 +50,34 @@ fn a_follower_that_hears_nothing_and_is_heard_disturbs_nobody() {
     account.close(&cluster);
 }
 
-#[test]
-fn a_member_that_both_halves_see_keeps_the_cluster_going() {
+/// Two and two do not see one another, and the fifth sees all: with either kind of leader.
+fn keep_going_with_a_bridge(leads: bool) {
     let Some(mut cluster) = Cluster::start_apart(5) else { return };
     let account = Account::open(&cluster);
-    // Member 2 sees all, 0 and 1 do not see 3 and 4.
-    cluster.cut(&[0, 1], &[3, 4]);
+    let leader = cluster.leader();
+    let [one, two, three, four] = [1, 2, 3, 4].map(|more| (leader + more) % 5);
+    let (near, bridge, far) = if leads {
+        ([one, two], leader, [three, four])
+    } else {
+        ([leader, one], two, [three, four])
+    };
+    cluster.cut(&near, &far);
     account.load.recovers("the halves were parted");
     account.load.goes_on(100);
+    let quorum = [near[0], near[1], bridge];
+    assert_eq!(cluster.leader_among(&quorum), leader, "they kept their leader");
     cluster.heal();
     account.close(&cluster);
+}
+
+#[test]
+fn a_member_that_both_halves_see_keeps_the_cluster_going() {
+    keep_going_with_a_bridge(false);
+}
+
+#[test]
+fn a_leader_that_both_halves_see_keeps_the_cluster_going() {
+    keep_going_with_a_bridge(true);
 }
 
 #[test]
@@ -91,6 +111,54 @@ fn a_leader_on_a_thin_line_loses_no_write() {
     let leader = cluster.leader();
     cluster.throttle(leader, 400);
     println!("a hundred writes on a thin line: {:?}", account.load.goes_on(100));
+    cluster.hasten(leader);
+    account.close(&cluster);
+}
+
+/// What is on its way for long moves all the time: sent again and again, it would never arrive, and
+/// nothing that comes after it.
+#[test]
+fn one_large_write_on_a_thin_line_holds_up_others_only_while_it_is_on_its_way() {
+    let Some(mut cluster) = Cluster::start_apart(3) else { return };
+    let account = Account::open(&cluster);
+    let leader = cluster.leader();
+    // To both followers it takes some twelve seconds.
+    cluster.throttle(leader, 2_000);
+    let large = "x".repeat(1_400_000);
+    let answer = cluster.members[leader].ask(&Request::put("/v2/keys/large", &large));
+    println!("the large write is answered with {}", answer.status);
+    println!("ten writes behind a large one: {:?}", account.load.goes_on(10));
+    cluster.hasten(leader);
+    let tree = cluster.members[leader].get("/v2/keys/large?quorum=true").expect(&[200]).json();
+    assert_eq!(tree["node"]["value"].as_str().map(str::len), Some(large.len()));
+    account.close(&cluster);
+}
+
+/// The stream to it breaks, and the leader does not know what it has: what is sent again until it says
+/// so is not sent again in many copies.
+#[test]
+fn a_follower_that_slept_while_a_large_write_came_over_a_thin_line_catches_up_soon() {
+    let Some(mut cluster) = Cluster::start_apart(3) else { return };
+    let account = Account::open(&cluster);
+    let leader = cluster.leader();
+    let follower = (leader + 1) % 3;
+    cluster.throttle(leader, 2_000);
+    let large = "x".repeat(1_400_000);
+    std::thread::scope(|scope| {
+        let (leader, follower) = (&cluster.members[leader], &cluster.members[follower]);
+        scope.spawn(|| leader.ask(&Request::put("/v2/keys/large", &large)));
+        std::thread::sleep(Duration::from_secs(1));
+        follower.signal(Signal::SIGSTOP);
+        std::thread::sleep(Duration::from_secs(7));
+        follower.signal(Signal::SIGCONT);
+    });
+    let index = cluster.put("/after", "x");
+    let started = Instant::now();
+    eventually(Duration::from_secs(30), "the follower has caught up", || {
+        let found = cluster.members[follower].get("/v2/keys/after");
+        (found.status == 200 && found.index() >= index).then_some(())
+    });
+    println!("the follower has caught up within {:?}", started.elapsed());
     cluster.hasten(leader);
     account.close(&cluster);
 }

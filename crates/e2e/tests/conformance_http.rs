@@ -1,22 +1,12 @@
-//! The recorded plain requests: version, health, machines, members, statistics, logging, and
-//! unknown paths.
+//! The recorded plain requests: version, health, machines, members, statistics, logging, unknown
+//! paths, users and roles, and keys under auth.
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use e2e::{
     Answer, Member, Request, Start, binaries,
     records::{self, matches, text},
 };
 use serde_json::Value;
-
-/// Why an entry of the record is left out, if it is.
-fn left_out(at: usize, entry: &Value, first_of_auth: usize) -> Option<&'static str> {
-    if text(&entry["path"]).starts_with("/v2/auth") {
-        Some("users, roles and the auth switch come with their own feature")
-    } else if first_of_auth < at {
-        Some("asked under auth, which comes with its own feature")
-    } else {
-        None
-    }
-}
 
 type Check = fn(&Value, &Answer) -> Result<(), String>;
 
@@ -70,38 +60,67 @@ fn expect(holds: bool, answer: &Answer) -> Result<(), String> {
 }
 
 #[test]
-fn every_recorded_request_outside_of_auth_is_answered_as_by_etcd() {
-    play_all(&Member::start());
+fn every_recorded_request_is_answered_as_by_etcd() {
+    play_all(Member::start());
 }
 
 #[test]
-fn every_recorded_request_outside_of_auth_is_answered_by_a_follower_as_by_etcd() {
-    play_all(&Start::new().follower().start());
+fn every_recorded_request_is_answered_by_a_follower_as_by_etcd() {
+    play_all(Start::new().follower().start());
 }
 
-fn play_all(member: &Member) {
+fn play_all(mut member: Member) {
+    // The record has some.
+    member.allow("auth: no such user, or a wrong password");
     let entries = records::lines("http-v2.jsonl");
-    let is_auth = |entry: &Value| text(&entry["path"]).starts_with("/v2/auth");
-    let first_of_auth = entries.iter().position(is_auth).expect("the record goes on to auth");
+    let writes: Vec<u64> = entries.iter().filter_map(written_at).collect();
+    assert_eq!(writes.len(), 3, "writes to keys in the record");
+    let index = member.get("/v2/keys/").index();
     let mut failures = Vec::new();
-    let mut played = 0;
     for (at, entry) in entries.iter().enumerate() {
         let name = format!("{}: {} {}", at + 1, text(&entry["method"]), text(&entry["path"]));
-        if let Some(reason) = left_out(at, entry, first_of_auth) {
-            println!("left out {name}: {reason}");
-            continue;
-        }
-        played += 1;
-        if let Err(problem) = play(member, entry) {
+        if let Err(problem) = play(&member, entry, |recorded| {
+            // There, writes of users and roles move the index as well.
+            index + writes.iter().filter(|write| **write <= recorded).count() as u64
+        }) {
             failures.push(format!("{name}\n    {problem}"));
         }
     }
-    assert_eq!(played, 37, "what comes before auth in the record");
     assert!(failures.is_empty(), "{} differ:\n{}", failures.len(), failures.join("\n"));
 }
 
-fn play(member: &Member, entry: &Value) -> Result<(), String> {
+/// At which index an entry has written a key, if it has.
+fn written_at(entry: &Value) -> Option<u64> {
+    let is_write = text(&entry["path"]).starts_with("/v2/keys") && entry["method"] != "GET";
+    let body = entry["body"].as_str().filter(|_| is_write)?;
+    let answer: Value = serde_json::from_str(body).ok()?;
+    answer["node"]["modifiedIndex"].as_u64()
+}
+
+/// The indexes of a recorded answer, as they are in this run.
+fn moved(body: &str, index: impl Fn(u64) -> u64) -> String {
+    let mut moved = String::new();
+    let mut rest = body;
+    while let Some(at) = rest.find("ndex\":") {
+        let (before, after) = rest.split_at(at + "ndex\":".len());
+        let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, after) = after.split_at(digits);
+        moved += before;
+        match number.parse() {
+            Ok(0) | Err(_) => moved += number,
+            Ok(recorded) => moved += &index(recorded).to_string(),
+        }
+        rest = after;
+    }
+    moved + rest
+}
+
+fn play(member: &Member, entry: &Value, index: impl Fn(u64) -> u64) -> Result<(), String> {
     let mut request = Request::new(text(&entry["method"]), text(&entry["path"]));
+    if let Some(pair) = entry.get("auth") {
+        let pair = BASE64_STANDARD.encode(text(pair));
+        request = request.header("Authorization", &format!("Basic {pair}"));
+    }
     if let Some(body) = entry.get("request") {
         request = request.header("Content-Type", text(&entry["content_type"])).body(text(body));
     }
@@ -126,6 +145,7 @@ fn play(member: &Member, entry: &Value) -> Result<(), String> {
     }
     let expected = text(&entry["body"]).replace("<endpoint>", &member.address().to_string());
     let expected = expected.replace("http://127.0.0.1:23791", member.peer_url());
+    let expected = moved(&expected, index);
     if matches(&expected, &answer.text()) {
         Ok(())
     } else {

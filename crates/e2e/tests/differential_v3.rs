@@ -1,4 +1,4 @@
-//! Random requests of v3, the same through the JSON gateway to real etcd 3.4.23 and to ours.
+//! Random requests of v3, the same through the JSON gateway to real etcd 3.4.23, or 3.5.1, and to ours.
 //!
 //! `RETCD_SEED` repeats a run, `RETCD_SCENARIOS` makes it longer. A scenario ends at its first
 //! difference that is not meant; then as many of its requests as can be are left out before it is
@@ -9,11 +9,13 @@ mod compare;
 #[path = "differential_v3/generate.rs"]
 mod generate;
 
-use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, path::Path, time::Duration};
 
-use compare::Outcome;
+use compare::{Outcome, Version};
 use e2e::{
-    Connection, Member, Request, Start, binaries, rings,
+    Connection, Member, Request, Start, binaries,
+    clients::etcd35::Etcd35,
+    rings,
     v3::{self, bytes, number},
 };
 use generate::{Asked, Generator};
@@ -34,11 +36,22 @@ fn random_requests_of_v3_are_answered_as_by_real_etcd() {
     if !rings::can_run("real-etcd", original.is_some(), why_not) {
         return;
     }
-    let original = Start::original(original.expect("it is installed")).start();
+    compare_with(&original.expect("it is installed"), Version::V34, 60);
+}
+
+/// Of 3.5 fewer: most is as in 3.4.
+#[test]
+fn random_requests_of_v3_are_answered_as_by_etcd_3_5() {
+    let Some(original) = Etcd35::install() else { return };
+    compare_with(&original.etcd, Version::V35, 20);
+}
+
+fn compare_with(original: &Path, version: Version, scenarios: u64) {
+    let original = Start::original(original.to_owned()).start();
     let ours = Member::start();
-    let mut sides = [Side::new(&original), Side::new(&ours)];
+    let mut sides = [Side::new(&original, version), Side::new(&ours, version)];
     let seed = e2e::count("RETCD_SEED", fastrand::u64(..1 << 32));
-    let scenarios = e2e::count("RETCD_SCENARIOS", 60);
+    let scenarios = e2e::count("RETCD_SCENARIOS", scenarios);
     println!("RETCD_SEED={seed} RETCD_SCENARIOS={scenarios}");
     let (mut differences, mut known) = (Vec::new(), BTreeMap::new());
     let mut steps = 0;
@@ -95,7 +108,7 @@ fn beyond_the_quota_the_same_is_refused_as_by_real_etcd() {
     let original = Start::original(original.expect("it is installed")).flag(quota).start();
     let mut ours = Start::new().flag(quota).start();
     ours.allow("the space quota is used up");
-    let mut sides = [Side::new(&original), Side::new(&ours)];
+    let mut sides = [&original, &ours].map(|member| Side::new(member, Version::V34));
     let put = json!({"key": bytes("a"), "value": bytes("1")});
     let range = json!({"key": bytes("a"), "range_end": bytes("b")});
     let disarm = json!({"action": "DEACTIVATE", "memberID": "0", "alarm": "NOSPACE"});
@@ -127,6 +140,8 @@ struct Side<'a> {
     member: &'a Member,
     connection: Connection,
     base: i64,
+    /// Of the original that is compared with.
+    version: Version,
 }
 
 /// How a scenario went.
@@ -142,6 +157,7 @@ struct Played {
 /// compare.
 fn play(sides: &mut [Side<'_>; 2], all: &[Asked]) -> Played {
     sides.iter_mut().for_each(Side::begin);
+    let version = sides[0].version;
     let mut played = Played::default();
     for asked in all {
         played.steps += 1;
@@ -149,7 +165,7 @@ fn play(sides: &mut [Side<'_>; 2], all: &[Asked]) -> Played {
         if theirs == ours {
             continue;
         }
-        match compare::meant(asked, &theirs, &ours) {
+        match compare::meant(version, asked, &theirs, &ours) {
             Some(meant) => {
                 played.known.push(meant.why);
                 // What was refused by both has changed nothing.
@@ -205,8 +221,8 @@ fn show(seed: u64, asked: &[Asked], [theirs, ours]: &[Outcome; 2]) -> String {
 }
 
 impl<'a> Side<'a> {
-    fn new(member: &'a Member) -> Self {
-        Self { member, connection: member.connect(), base: 0 }
+    fn new(member: &'a Member, version: Version) -> Self {
+        Self { member, connection: member.connect(), base: 0, version }
     }
 
     /// Nothing is left of what was before: no keys, no leases, no history.

@@ -3,7 +3,7 @@
 use std::{process::Command, time::Duration};
 
 use e2e::{
-    Member, Start,
+    Member, Request, Start,
     authority::{Authority, put},
     binaries, eventually, ports,
     run::{self, Output, run},
@@ -113,6 +113,75 @@ fn a_quiet_watch_tells_how_far_it_is_if_it_is_to() {
         watching.stdout().windows(3).any(|told| told == ["PUT", "a", "1"]).then_some(())
     });
     watching.interrupt();
+}
+
+/// As real `etcdctl` 3.4 and 3.6 do: a program that reads stdout learns there that the watch is over.
+#[test]
+fn a_watch_that_the_server_ends_says_so_in_every_format() {
+    let member = Member::start();
+    for value in ["1", "2", "3"] {
+        printed(&member, &["put", "a", value]);
+    }
+    printed(&member, &["compaction", "4"]);
+    let watch = |arguments: &[&str]| {
+        let output = run(&mut etcdctl(&member.url(), &[&["watch"], arguments].concat()), "");
+        assert_eq!(output.exit, Some(5), "{output:?}");
+        assert!(output.stderr.starts_with("watch was canceled ("), "{output:?}");
+        output.stdout
+    };
+    assert_eq!(watch(&["a", "--rev=1"]), "");
+    let json = watch(&["a", "--rev=1", "-w=json"]);
+    let end = r#","Events":[],"CompactRevision":4,"Canceled":true,"Created":false}"#;
+    assert!(json.starts_with(r#"{"Header":{"cluster_id":"#), "{json}");
+    assert!(json.ends_with(&format!("{end}\n")), "{json}");
+    let fields = watch(&["a", "--rev=1", "-w=fields"]);
+    let names: Vec<_> = fields.lines().filter_map(|line| line.split_once(" : ")).collect();
+    let names: Vec<_> = names.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, ["\"ClusterID\"", "\"MemberID\"", "\"Revision\"", "\"RaftTerm\""]);
+    // One that was never taken.
+    assert_eq!(
+        watch(&["b", "a", "-w=json"]),
+        "{\"Header\":{},\"Events\":null,\"CompactRevision\":0,\"Canceled\":true,\"Created\":false}\n"
+    );
+}
+
+/// The answers of real `etcdctl` 3.4.
+#[test]
+fn leases_with_negative_ids_are_written_as_go_does() {
+    let member = Member::start();
+    let body = r#"{"ID":"-7","TTL":"100"}"#;
+    drop(member.ask(&Request::json("POST", "/v3/lease/grant", body)).expect(&[200]));
+    let id = "-000000000000007";
+    let lives = printed(&member, &["lease", "timetolive", "--", "-7"]);
+    assert!(
+        lives.starts_with(&format!("lease {id} granted with TTL(100s), remaining(")),
+        "{lives}"
+    );
+    assert_eq!(printed(&member, &["lease", "list"]), format!("found 1 leases\n{id}\n"));
+    let kept = printed(&member, &["lease", "keep-alive", "--once", "--", "-7"]);
+    assert_eq!(kept, format!("lease {id} keepalived with TTL(100)\n"));
+    let revoked = printed(&member, &["lease", "revoke", "--", "-7"]);
+    assert_eq!(revoked, format!("lease {id} revoked\n"));
+    let gone = printed(&member, &["lease", "timetolive", "--", "-7"]);
+    assert_eq!(gone, format!("lease {id} already expired\n"));
+}
+
+#[test]
+fn who_mistypes_in_a_session_of_watches_goes_on() {
+    let member = Member::start();
+    let lines = "watch\nwatch --prefix a b\nwatch -- sh\nwat a\n\nprogress x\nwatch a b c\n";
+    let output = run(&mut etcdctl(&member.url(), &["watch", "-i"]), lines);
+    assert_eq!(output.exit, Some(3), "{output:?}");
+    let told = "Invalid command watch (command type or key is not provided)\n\
+        Invalid command watch --prefix a b (`range_end` and `--prefix` are mutually exclusive)\n\
+        Invalid command watch -- sh (bad number of arguments)\n\
+        Invalid command wat a (only support watch)\n\
+        Invalid command:  (watch and progress supported)\n\
+        Error: error reading watch request line: EOF\n";
+    assert_eq!(output.stderr, told);
+    let output = run(&mut etcdctl(&member.url(), &["watch", "-i"]), "watch --nonsense a\n");
+    assert_eq!(output.exit, Some(128), "{output:?}");
+    assert_eq!(output.stderr, "Error: unknown flag: --nonsense\n");
 }
 
 #[test]

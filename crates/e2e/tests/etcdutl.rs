@@ -293,6 +293,50 @@ fn three_members_are_restored_with_keys_history_and_leases_of_both_apis() {
     assert_eq!(printed(&members[1], &["get", "leased"]), "");
 }
 
+/// With the flags of the old cluster, its token too, and one of its members that still runs: its log goes
+/// on where the snapshot's ends.
+#[test]
+fn a_member_of_the_old_cluster_is_a_stranger_to_those_that_are_restored() {
+    let place = Place::new();
+    let member = Member::start();
+    let file = save(&member, &place, "first.db");
+    drop(member);
+    let seats = ["x", "y", "z"].map(|name| Seat::new(&place, name));
+    for seat in &seats {
+        seat.restore(&file, &seats, &[]);
+    }
+    let mut members: Vec<_> = seats.iter().map(Seat::spawn).collect();
+    members.iter_mut().for_each(Member::wait_until_ready);
+    let saved = save(&members[0], &place, "second.db");
+    for number in 0..5 {
+        printed(&members[0], &["put", &format!("after{number}"), "1"]);
+    }
+    assert_eq!(printed(&members[2], &["get", "after4", "--print-value-only"]), "1\n");
+    let mut old = members.pop().expect("there are three");
+    drop(members);
+    for seat in &seats[..2] {
+        fs::remove_dir_all(&seat.data_dir).expect("it is there");
+        seat.restore(&saved, &seats, &[]);
+    }
+    old.allow("cluster ID mismatch");
+    let mut restored: Vec<_> = seats[..2].iter().map(Seat::spawn).collect();
+    for member in &mut restored {
+        member.allow("cluster ID mismatch");
+        member.wait_until_ready();
+    }
+    printed(&restored[0], &["put", "other", "1"]);
+    assert_eq!(printed(&restored[1], &["get", "after", "--prefix"]), "");
+    for member in restored.iter().chain([&old]) {
+        let says = || member.log().contains("cluster ID mismatch").then_some(());
+        eventually(PATIENCE, "it says that they are strangers", says);
+    }
+    // Alone it is no majority, and neither takes anything from the others nor gives them any.
+    let keys = printed(&old, &["get", "", "--prefix", "--keys-only", "--consistency=s"]);
+    assert!(keys.contains("after4") && !keys.contains("other"), "{keys}");
+    let read = etcdctl(&old, &["get", "after4", "--command-timeout=3s"]);
+    assert_eq!(read.exit, Some(1), "{read:?}");
+}
+
 #[test]
 fn what_a_file_holds_is_what_its_server_says() {
     let place = Place::new();

@@ -2,8 +2,8 @@
 //!
 //! Real etcd is filled, asked everything, and stopped or killed; its data is imported; ours is asked
 //! the same and answers the same. Here it is 3.4; `versions` has 3.5, `clusters` those of three
-//! members, `backups` what `etcdctl backup` makes and logs of several parts, `attempts` what is cut
-//! off and what is shown meanwhile.
+//! members, `rules` what a member of ours would refuse, `backups` what `etcdctl backup` makes and logs
+//! of several parts, `attempts` what is cut off and what is shown meanwhile.
 
 use std::fs;
 
@@ -17,6 +17,7 @@ mod import {
     mod clusters;
     pub(super) mod fill;
     pub(super) mod place;
+    mod rules;
     mod versions;
 }
 

@@ -111,13 +111,17 @@ fn a_range_over_a_million_keys_costs_its_member_little() {
         })
     };
     let serving = (leader + 1) % 3;
-    let ways: [(&str, Way<'_>); 4] = [
+    let ways: [(&str, Way<'_>); 5] = [
         ("gRPC", &|member| {
             let arguments = ["get", "k", "--prefix", "--print-value-only"];
             lines_read_slowly(etcdctl(member, &arguments))
         }),
         ("gRPC, descending", &|member| {
             let arguments = ["get", "k", "--prefix", "--print-value-only", "--order=DESCEND"];
+            lines_read_slowly(etcdctl(member, &arguments))
+        }),
+        ("gRPC, filtered", &|member| {
+            let arguments = ["get", "k", "--prefix", "--print-value-only", "--min-create-rev=2"];
             lines_read_slowly(etcdctl(member, &arguments))
         }),
         ("gRPC in messages", &|member| {

@@ -32,6 +32,26 @@ fn campaigning(cluster: &Cluster, at: usize, word: &str) -> Value {
     })
 }
 
+/// It serves no client, and nothing else would say why.
+#[test]
+fn a_member_that_is_started_without_the_others_says_who_is_missing() {
+    let mut cluster = Cluster::start(3);
+    let at = leave_one(&mut cluster);
+    cluster.members[at].kill();
+    cluster.members[at].launch();
+    let others = (0..3).filter(|other| *other != at);
+    let others: Vec<_> = others.map(|other| cluster.members[other].peer_url().to_owned()).collect();
+    eventually(PATIENCE, "it says that there is no leader, and who is missing", || {
+        let lines = cluster.members[at].log().lines();
+        let mut said =
+            lines.iter().filter(|line| line.contains("of 3 voting members 1 are in touch"));
+        said.any(|line| others.iter().all(|url| line.contains(url.as_str()))).then_some(())
+    });
+    let other = (at + 1) % 3;
+    cluster.members[other].launch();
+    cluster.members[at].wait_until_ready();
+}
+
 #[test]
 fn a_member_that_campaigns_is_a_follower_in_the_statistics_and_no_follower_to_raft() {
     let mut ours = Cluster::start(3);

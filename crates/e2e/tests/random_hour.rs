@@ -1,5 +1,5 @@
-//! Random requests, valid and absurd, through gRPC, the gateway and v2 at once, against three members:
-//! none may die, and in the end all are the same.
+//! Random requests, valid and absurd, through gRPC, the gateway and v2 at once, against three members,
+//! while a fourth comes and goes: none may die, and in the end all are the same.
 //!
 //! By default it takes some seconds. The hour:
 //!
@@ -12,6 +12,8 @@
 //! The hour was run on 2026-11-26 on two cores that others used too, seed 1431921645: 680,537 requests of v2, 585,693 through
 //! the gateway, 561,937 by gRPC; nobody died, and all were the same.
 
+#[path = "random_hour/changes.rs"]
+mod changes;
 #[path = "random_hour/grpc.rs"]
 mod grpc;
 #[path = "differential/generate.rs"]
@@ -61,7 +63,10 @@ fn nothing_that_clients_send_ends_a_member_or_parts_them() {
     }
     let until = Instant::now() + Duration::from_secs(seconds);
     let sent = [const { AtomicU64::new(0) }; 3];
+    let changed = AtomicU64::new(0);
     std::thread::scope(|scope| {
+        let (members, changed) = (&cluster.members, &changed);
+        scope.spawn(move || changes::while_time(until, members, changed));
         for number in 0..CLIENTS {
             let (members, seed) = (&cluster.members, seed.wrapping_add(number << 40));
             let [by_v2, by_gateway, by_grpc] = &sent;
@@ -70,11 +75,14 @@ fn nothing_that_clients_send_ends_a_member_or_parts_them() {
             scope.spawn(move || asks_grpc(until, members, seed, by_grpc));
         }
     });
-    println!("sent through v2, the gateway and gRPC: {sent:?}");
+    println!(
+        "sent through v2, the gateway and gRPC: {sent:?}; a fourth came and went: {changed:?}"
+    );
     for member in &mut cluster.members {
         assert!(!member.has_ended(), "a member has died:\n{}", member.log().text());
     }
     assert!(sent.iter().all(|count| count.load(Relaxed) > 20 * seconds), "too little: {sent:?}");
+    assert!(changed.load(Relaxed) > 0, "no fourth member has come");
     agree(&cluster);
 }
 

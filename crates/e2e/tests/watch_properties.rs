@@ -29,6 +29,9 @@ use tokio::runtime::Runtime;
 const KEYS: u64 = 30;
 /// Enough that what a client does not read does not fit into buffers on the way.
 const VALUE_BYTES: usize = 8 << 10;
+/// So large may a fragment be: two puts with what was there before do not fit, and every other client asks
+/// for fragments.
+const FRAGMENT_BYTES: usize = 30 << 10;
 /// Revisions between two phases.
 const PHASE: i64 = 400;
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -102,6 +105,7 @@ enum Manner {
 struct Watch {
     what: String,
     interest: Interest,
+    fragment: bool,
     seen: Arc<Mutex<Vec<Seen>>>,
     /// Up to which revision it has come.
     position: Arc<AtomicI64>,
@@ -111,12 +115,14 @@ impl Watch {
     fn start(
         runtime: &Runtime,
         urls: Vec<String>,
-        interest: Interest,
+        (interest, fragment): (Interest, bool),
         manner: Manner,
         wakes: &Arc<AtomicBool>,
     ) -> Self {
-        let what = format!("{interest:?} {manner:?} at {}", urls[0]);
-        let watch = Self { what, interest, seen: Arc::default(), position: Arc::default() };
+        let parts = if fragment { " in fragments" } else { "" };
+        let what = format!("{interest:?} {manner:?}{parts} at {}", urls[0]);
+        let (seen, position) = (Arc::default(), Arc::default());
+        let watch = Self { what, interest, fragment, seen, position };
         runtime.spawn(watch.clone().read(urls, manner, Arc::clone(wakes)));
         watch
     }
@@ -132,6 +138,7 @@ impl Watch {
                 filters: self.interest.filter.iter().map(|one| (*one).into()).collect(),
                 prev_kv: true,
                 progress_notify: true,
+                fragment: self.fragment,
                 ..WatchCreateRequest::default()
             };
             let one_alone = manner != Manner::Steady;
@@ -211,7 +218,8 @@ fn watches(runtime: &Runtime, urls: &[String], wakes: &Arc<AtomicBool>) -> Vec<W
     let mut start = |at: usize, interest: Interest, manner| {
         let mut urls = urls.to_vec();
         urls.rotate_left(at % 3);
-        watches.push(Watch::start(runtime, urls, interest, manner, wakes));
+        let fragment = watches.len() % 2 == 1;
+        watches.push(Watch::start(runtime, urls, (interest, fragment), manner, wakes));
     };
     for at in 0..3 {
         start(at, WHOLE, Manner::Steady);
@@ -227,7 +235,9 @@ fn watches(runtime: &Runtime, urls: &[String], wakes: &Arc<AtomicBool>) -> Vec<W
 
 #[test]
 fn watches_keep_their_nine_properties_while_leaders_change_and_history_is_compacted() {
-    let mut cluster = Cluster::start_with(3, &["--watch-progress-notify-interval=100ms"]);
+    let fragments = format!("--max-request-bytes={FRAGMENT_BYTES}");
+    let flags = ["--watch-progress-notify-interval=100ms", fragments.as_str()];
+    let mut cluster = Cluster::start_with(3, &flags);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(2).enable_all().build().expect("a runtime");
     let urls: Vec<_> = cluster.members.iter().map(e2e::Member::url).collect();

@@ -5,6 +5,7 @@
 pub(crate) mod value;
 
 mod argv;
+mod auth;
 mod bootstrap;
 mod checks;
 mod cluster;
@@ -28,6 +29,7 @@ use crate::{
 use given::Source;
 
 pub(crate) use self::grpc_proxy::{GrpcProxy, Listening};
+pub(crate) use auth::Auth;
 pub(crate) use bootstrap::{Bootstrap, Domain, Registry};
 pub(crate) use cluster::{DiscoveryUrl, Members};
 pub(crate) use gateway::{Discovery, Gateway, Target};
@@ -68,6 +70,7 @@ pub(crate) struct Config {
     pub(crate) traces: Option<traces::Settings>,
     /// Anybody may ask where the processor's time goes.
     pub(crate) profiling: bool,
+    pub(crate) auth: Auth,
     pub(crate) listen_clients: Vec<Listen>,
     pub(crate) listen_http: Vec<Listen>,
     pub(crate) listen_metrics: Vec<Listen>,

@@ -3,7 +3,7 @@
 use std::{num::NonZero, sync::Arc, time::Duration};
 
 use base::{Disk, OsClock, OsDisk, UnsyncedDisk};
-use server::Handle;
+use server::{CorruptionChecks, Handle};
 use tokio::runtime::Runtime;
 
 use crate::{
@@ -77,6 +77,7 @@ fn run_member(
     let Opening { mut config, connections_max, .. } = opening;
     let listeners = listen::open(&mut config)?;
     let mut secured = secure::secure(&config)?;
+    let auth = config.auth.load()?;
     config.member.dialer = std::mem::take(&mut secured.dialer);
     let mut signals = install_signals()?;
     greet(&config, opening.role);
@@ -106,7 +107,8 @@ fn run_member(
         extensive_metrics: config.extensive_metrics,
         tracer: sending.as_ref().map(Sending::tracer),
         profiling: config.profiling,
-        features: features(),
+        features: features(&config.member.corruption),
+        auth,
     };
     let serving = Serving {
         client_urls: config.member.client_urls,
@@ -131,9 +133,17 @@ fn run_proxy(opening: Opening, runtime: &Runtime) -> Result<Ended, String> {
 }
 
 /// What metrics tell of the original's switches.
-fn features() -> Vec<api::Feature> {
-    let all = gates::GATES.iter();
-    all.map(|gate| api::Feature { name: gate.name, stage: gate.stage, is_on: gate.is_on }).collect()
+fn features(corruption: &CorruptionChecks) -> Vec<api::Feature> {
+    let as_asked = |name: &str| match name {
+        gates::INITIAL_CORRUPT_CHECK => corruption.hash_at_start,
+        _ => corruption.hash_compactions.is_some(),
+    };
+    let of = |gate: &gates::Gate| api::Feature {
+        name: gate.name,
+        stage: gate.stage,
+        is_on: gate.always.map_or_else(|| as_asked(gate.name), |(is_on, _)| is_on),
+    };
+    gates::GATES.iter().map(of).collect()
 }
 
 /// Whether it is a member of a new cluster, and there is nothing of it yet.

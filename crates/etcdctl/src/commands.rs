@@ -1,5 +1,6 @@
 //! The commands, one file for each group.
 
+mod auth;
 mod backup;
 mod dir;
 mod exec_watch;
@@ -8,7 +9,9 @@ mod health;
 mod ls;
 mod member;
 mod rm;
+mod role;
 mod set;
+mod user;
 mod watch;
 
 use std::{ffi::OsString, os::unix::ffi::OsStringExt as _};
@@ -34,6 +37,12 @@ pub(crate) enum Command {
     ExecWatch(exec_watch::ExecWatch),
     #[command(subcommand)]
     Member(member::Member),
+    #[command(subcommand)]
+    User(user::User),
+    #[command(subcommand)]
+    Role(role::Role),
+    #[command(subcommand)]
+    Auth(auth::Auth),
     ClusterHealth(health::ClusterHealth),
     Backup(backup::Backup),
 }
@@ -54,6 +63,9 @@ pub(crate) async fn run(Cli { globals, command }: Cli) -> Result<(), Failure> {
         Command::Watch(watch) => watch.run(&globals).await,
         Command::ExecWatch(exec_watch) => exec_watch.run(&globals).await,
         Command::Member(member) => member.run(&globals).await,
+        Command::User(user) => user.run(&globals).await,
+        Command::Role(role) => role.run(&globals).await,
+        Command::Auth(auth) => auth.run(&globals).await,
         Command::ClusterHealth(health) => health.run(&globals).await,
         Command::Backup(backup) => backup.run(),
     }

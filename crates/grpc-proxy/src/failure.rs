@@ -13,7 +13,7 @@ pub(crate) fn refused(refused: Refused) -> Status {
 pub(crate) fn status(error: &Error) -> Status {
     match error {
         Error::Refused(refusal) => Status::new(refusal.code, refusal.message.clone()),
-        Error::Deadline { .. } => Status::deadline_exceeded("context deadline exceeded"),
+        Error::Deadline { .. } => refused(Refused::DeadlineExceeded),
         Error::Lost { why } => Status::unavailable(why.clone()),
         Error::TooLarge { size, limit } => Status::resource_exhausted(format!(
             "trying to send message larger than max ({size} vs. {limit})"

@@ -27,6 +27,8 @@ use crate::{
 const MESSAGE_BYTES: usize = 4 << 20;
 /// What gRPC's messages may be larger than the request that they carry.
 const OVERHEAD_BYTES: usize = 512 * 1024;
+/// What members send ahead on a stream that a client does not read: many may share a connection.
+const STREAM_AHEAD_BYTES: u32 = 256 << 10;
 /// How long a call looks for a member that can be reached, unless its client has less patience.
 const REACH: Duration = Duration::from_secs(5);
 /// Before the members are asked again for a first read.
@@ -86,6 +88,8 @@ pub struct Proxy {
 impl Proxy {
     /// Connects to nobody yet. All ends once `stop` turns true. The error is one line.
     pub fn new(config: Config, stop: watch::Receiver<bool>) -> Result<Self, String> {
+        let mut config = config;
+        config.client.stream_ahead_bytes = STREAM_AHEAD_BYTES;
         let told = |error: &dyn std::fmt::Display| error.to_string();
         let calls = client::v3::Config { reach_timeout: Some(REACH), ..config.client.clone() };
         let client = Client::new(&config.endpoints, calls).map_err(|error| told(&error))?;

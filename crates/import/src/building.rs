@@ -111,7 +111,7 @@ impl Building {
         Ok(self.state.node_names()?)
     }
 
-    /// Carries out a command. What refuses it refused it in the original as well.
+    /// Carries out a command, by our rules: whoever gives it sees to it that they are the original's.
     pub(crate) fn apply(&mut self, op: Op) -> Result<Response, ImportError> {
         self.load_batch()?;
         let at = self.next();

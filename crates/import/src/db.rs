@@ -30,11 +30,18 @@ const REVISION_MAX: i64 = i64::MAX / 2;
 const READ_BYTES: usize = 1 << 20;
 
 /// The rows of its own that are read.
-const NUMBERS: [&[u8]; 5] =
-    [b"consistent_index", b"scheduledCompactRev", b"finishedCompactRev", b"authEnabled", b"term"];
+const NUMBERS: [&[u8]; 6] = [
+    b"consistent_index",
+    b"scheduledCompactRev",
+    b"finishedCompactRev",
+    b"authEnabled",
+    b"term",
+    b"storageVersion",
+];
 
 /// The file, open.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "what a file says of itself")]
 pub(crate) struct Db {
     bolt: Bolt,
     path: PathBuf,
@@ -49,6 +56,8 @@ pub(crate) struct Db {
     pub(crate) has_members: bool,
     /// It was written by 3.5 or later.
     pub(crate) has_term: bool,
+    /// It was written by 3.6 or later.
+    pub(crate) has_version: bool,
 }
 
 impl Db {
@@ -64,6 +73,7 @@ impl Db {
             auth: false,
             has_members: false,
             has_term: false,
+            has_version: false,
         };
         db.read_numbers()?;
         db.has_members = db.bolt.bucket(b"members").map_err(damage)?.is_some();
@@ -93,6 +103,7 @@ impl Db {
             match &row.key[..] {
                 b"consistent_index" => self.consistent_index = named(number)?,
                 b"term" => self.has_term = true,
+                b"storageVersion" => self.has_version = true,
                 b"scheduledCompactRev" => scheduled = revision.unwrap_or(scheduled),
                 b"finishedCompactRev" => finished = revision.unwrap_or(finished),
                 b"authEnabled" => self.auth = row.value.first() == Some(&1),

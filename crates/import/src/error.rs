@@ -68,6 +68,13 @@ pub enum ImportError {
          save), or the data of a member that was stopped and not killed"
     )]
     Judgement(u64),
+    /// The original has carried it out, as far as anybody knows.
+    #[error(
+        "entry {index} of the log cannot be carried out here: {why}. Without it what follows would be \
+         wrong. Import a snapshot (etcdctl snapshot save), or the data of a member that was stopped \
+         and not killed"
+    )]
+    Refused { index: u64, why: String },
     #[error(
         "{0} is a backup that etcdctl up to 3.4 made --with-v3: the numbers of its log are no longer \
          those that its keys go by, so nobody can tell which of these writes they hold already. \

@@ -8,8 +8,10 @@
 //! - `source`: what was given; `db`, through `bolt`: what etcd 3 keeps on disk; `snap`: the v2 store
 //! - `log`: what came after both, entry by entry; `messages`: the original's own
 //! - `nodes`: the v2 store, brought up to the end of the log
-//! - `building`: the keyspace that is made; `merge`: both number spaces become one
+//! - `building`: the keyspace that is made; `replay`: the log carried out on it, by the original's
+//!   rules (`alarms`); `merge`: both number spaces become one
 
+mod alarms;
 mod bolt;
 mod building;
 mod db;

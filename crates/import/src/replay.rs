@@ -2,18 +2,26 @@
 //!
 //! All of it: an entry that was not known to be committed may have been acknowledged, and of what was
 //! not, nobody knows that it did not happen. How many those were is told.
+//!
+//! By the original's rules: what it has carried out counts, whatever a member of ours would say to it
+//! today. An entry that is left out shifts the revisions of all that follow.
 
 use std::path::Path;
 
+use base::Refused;
 use prost::Message as _;
 use proto::{
     command::{Compact, LeaseCheckpoint, LeaseNote, LeaseRevoke, Op},
-    etcdserverpb::{AlarmRequest, LeaseGrantRequest, alarm_request::AlarmAction},
+    etcdserverpb::{
+        DeleteRangeRequest, LeaseGrantRequest, PutRequest, RangeRequest, TxnRequest,
+        request_op::Request as Part,
+    },
 };
 use state::Response;
 
 use crate::{
     Damage, ImportError,
+    alarms::{Alarms, Verdict},
     building::Building,
     db::Db,
     messages::{ConfChange, Entry, Lease, RaftRequest, Request},
@@ -22,6 +30,8 @@ use crate::{
 
 /// What the original, which was started with its own election timeout, makes of less.
 const LEASE_TTL_MIN: i64 = 2;
+/// What the decoder says to messages in messages, which the original takes up to any depth.
+const TOO_DEEP: &str = "recursion limit";
 /// Who may do everything.
 const ROOT: &str = "root";
 
@@ -44,6 +54,7 @@ pub(crate) fn leases(db: &Db, into: &mut Building) -> Result<(), ImportError> {
 pub(crate) struct Replay<'a> {
     keys: &'a mut Building,
     nodes: &'a mut Nodes,
+    alarms: Alarms,
     /// The keys have all up to here; `None`: there is no etcd 3.
     applied: Option<u64>,
     /// Whether the numbers of the log are those that the keys go by.
@@ -60,16 +71,12 @@ impl<'a> Replay<'a> {
         keys: &'a mut Building,
         nodes: &'a mut Nodes,
     ) -> Result<Self, ImportError> {
-        // A member without space refuses writes until somebody says that it has some.
-        for alarm in db.map(Db::alarms).transpose()?.into_iter().flatten() {
-            let action = AlarmAction::Activate.into();
-            let (member_id, alarm) = (alarm.member_id, alarm.alarm);
-            keys.apply(Op::Alarm(AlarmRequest { action, member_id, alarm }))?;
-        }
+        let raised = db.map(Db::alarms).transpose()?.unwrap_or_default();
+        let alarms = Alarms::of(raised, db.is_some_and(|db| db.has_version));
         let applied = db.map(|db| db.consistent_index);
         let auth = db.is_some_and(|db| db.auth);
         let is_aligned = db.is_none_or(|db| db.has_members);
-        Ok(Self { keys, nodes, applied, is_aligned, auth, entries: 0 })
+        Ok(Self { keys, nodes, alarms, applied, is_aligned, auth, entries: 0 })
     }
 
     pub(crate) fn carry_out(&mut self, entry: &Entry, log: &Path) -> Result<(), ImportError> {
@@ -83,8 +90,13 @@ impl<'a> Replay<'a> {
             // A new leader's.
             REQUEST if entry.data.is_empty() => Ok(()),
             REQUEST => {
-                if let Ok(request) = RaftRequest::decode(entry.data.clone()) {
-                    return self.request(request, entry.index, log);
+                match RaftRequest::decode(entry.data.clone()) {
+                    Ok(request) => return self.request(request, entry.index, log),
+                    Err(error) if error.to_string().contains(TOO_DEEP) => {
+                        let why = "its transactions are nested deeper than is read".to_owned();
+                        return Err(ImportError::Refused { index: entry.index, why });
+                    }
+                    Err(_) => {}
                 }
                 // As etcd 2 wrote them.
                 let request = Request::decode(entry.data.clone()).map_err(|_| damage())?;
@@ -124,8 +136,34 @@ impl<'a> Replay<'a> {
             return Err(ImportError::Judgement(index));
         }
         self.entries += 1;
-        self.keys.apply(op)?;
-        Ok(())
+        match self.alarms.judge(&op) {
+            Verdict::Passes => self.keys_apply(op, index),
+            Verdict::Refused => Ok(()),
+            Verdict::Unknown => {
+                let why =
+                    "alarms of two kinds are raised, and which of them refused it depends on \
+                           when the member was started"
+                        .to_owned();
+                Err(ImportError::Refused { index, why })
+            }
+        }
+    }
+
+    #[allow(clippy::wildcard_enum_match_arm, reason = "the others say that it was carried out")]
+    fn keys_apply(&mut self, op: Op, index: u64) -> Result<(), ImportError> {
+        if let Op::Alarm(request) = &op {
+            // They are forgotten: see `member::found`.
+            self.alarms.apply(request);
+            return Ok(());
+        }
+        match self.keys.apply(without_answer(op))? {
+            Response::V3(Err(refused)) if !refuses_too(refused) => {
+                let why = format!("it was refused ({})", refused.text());
+                Err(ImportError::Refused { index, why })
+            }
+            Response::Refused(why) => Err(ImportError::Refused { index, why }),
+            _ => Ok(()),
+        }
     }
 
     fn op(&mut self, request: RaftRequest) -> Option<Op> {
@@ -166,5 +204,49 @@ impl<'a> Replay<'a> {
                 });
                 Some(Op::LeaseCheckpoint(LeaseCheckpoint { notes: notes.collect() }))
             })
+    }
+}
+
+/// Whether the original refuses an entry for the same reason.
+fn refuses_too(refused: Refused) -> bool {
+    use Refused::{
+        Compacted, FutureRevision, KeyNotFound, LeaseExists, LeaseNotFound, LeaseTtlTooLarge,
+    };
+    matches!(
+        refused,
+        Compacted | FutureRevision | KeyNotFound | LeaseExists | LeaseNotFound | LeaseTtlTooLarge
+    )
+}
+
+/// The same, but that nothing is to be answered: answers have a bound here, which the original has not.
+#[allow(clippy::wildcard_enum_match_arm, reason = "the others have no answer of any size")]
+fn without_answer(op: Op) -> Op {
+    match op {
+        Op::Put(put) => Op::Put(PutRequest { prev_kv: false, ..put }),
+        Op::DeleteRange(deletion) => {
+            Op::DeleteRange(DeleteRangeRequest { prev_kv: false, ..deletion })
+        }
+        Op::Txn(mut txn) => {
+            silence(&mut txn);
+            Op::Txn(txn)
+        }
+        other => other,
+    }
+}
+
+fn silence(txn: &mut TxnRequest) {
+    for op in txn.success.iter_mut().chain(&mut txn.failure) {
+        match &mut op.request {
+            Some(Part::RequestPut(put)) => put.prev_kv = false,
+            Some(Part::RequestDeleteRange(deletion)) => deletion.prev_kv = false,
+            Some(Part::RequestTxn(nested)) => silence(nested),
+            // It can be refused for its revision alone.
+            Some(Part::RequestRange(range)) => {
+                let (key, revision) = (std::mem::take(&mut range.key), range.revision);
+                *range =
+                    RangeRequest { key, revision, count_only: true, ..RangeRequest::default() };
+            }
+            None => {}
+        }
     }
 }

@@ -10,8 +10,9 @@ use mvcc::Kind;
 use prost::Message as _;
 use proto::{
     etcdserverpb::{
-        DeleteRangeRequest, LeaseCheckpoint, LeaseCheckpointRequest, LeaseGrantRequest, PutRequest,
-        RequestOp, TxnRequest, request_op,
+        AlarmRequest, AlarmType, DeleteRangeRequest, LeaseCheckpoint, LeaseCheckpointRequest,
+        LeaseGrantRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
+        alarm_request::AlarmAction, request_op,
     },
     mvccpb::KeyValue,
 };
@@ -390,4 +391,101 @@ fn random_damage_is_imported_or_refused() {
         }
     }
     assert!(refused > 50 && taken > 50, "{refused} refused, {taken} taken");
+}
+
+/// A directory of the sample's file, and behind it these requests of clients.
+fn imported_with(requests: Vec<RaftRequest>) -> (Arc<dyn Disk>, Result<Imported, ImportError>) {
+    let mut maker = Maker::new();
+    let behind = requests.into_iter().zip(CONSISTENT + 1..).map(|(request, index)| {
+        let data = request.encode_to_vec().into();
+        Entry { kind: 0, term: 2, index, data }
+    });
+    let before = entries().into_iter().take_while(|entry| entry.index <= CONSISTENT);
+    for entry in before.chain(behind) {
+        maker.add(&entry);
+        maker.commit(entry.index);
+    }
+    let disk = directory(&sample(), &maker.finish());
+    let done = imported(&disk, "/from");
+    (disk, done)
+}
+
+fn success_of(requests: Vec<request_op::Request>) -> TxnRequest {
+    let success = requests.into_iter().map(|request| RequestOp { request: Some(request) });
+    TxnRequest { success: success.collect(), ..TxnRequest::default() }
+}
+
+/// Its answers were larger than any that a member of ours gives; and what follows has the original's
+/// revisions.
+#[test]
+fn what_answered_more_than_we_do_is_carried_out() {
+    let large = PutRequest { value: vec![b'v'; 1 << 20].into(), ..put("large", "", 0) };
+    let range = || {
+        let range = RangeRequest { key: "large".into(), ..RangeRequest::default() };
+        request_op::Request::RequestRange(range)
+    };
+    let prev_kv = |key| PutRequest { prev_kv: true, ..put(key, "new", 0) };
+    let mut requests: Vec<_> = (0..70).map(|_| range()).collect();
+    requests.push(request_op::Request::RequestPut(prev_kv("large")));
+    let delete =
+        DeleteRangeRequest { key: "a".into(), prev_kv: true, ..DeleteRangeRequest::default() };
+    requests.push(request_op::Request::RequestDeleteRange(delete));
+    let (disk, done) = imported_with(vec![
+        RaftRequest { put: Some(large), ..RaftRequest::default() },
+        RaftRequest { txn: Some(success_of(requests)), ..RaftRequest::default() },
+        RaftRequest { put: Some(put("behind", "x", 0)), ..RaftRequest::default() },
+    ]);
+    assert_eq!(done.unwrap().revision, 6);
+    let state = opened(&disk);
+    assert_eq!(value(&state, "large"), Some(("new".to_owned(), 4, 5, 2)));
+    assert_eq!(value(&state, "a"), None);
+    assert_eq!(value(&state, "behind"), Some(("x".to_owned(), 6, 6, 1)));
+}
+
+#[test]
+fn what_the_original_lets_pass_without_space_is_carried_out() {
+    let nested = success_of(vec![request_op::Request::RequestPut(put("nested", "x", 0))]);
+    let alarm = |action: AlarmAction| {
+        let (action, alarm) = (action.into(), AlarmType::Nospace.into());
+        let alarm = Some(AlarmRequest { action, member_id: 1, alarm });
+        RaftRequest { alarm, ..RaftRequest::default() }
+    };
+    let (disk, done) = imported_with(vec![
+        alarm(AlarmAction::Activate),
+        RaftRequest { put: Some(put("refused", "x", 0)), ..RaftRequest::default() },
+        RaftRequest {
+            txn: Some(success_of(vec![request_op::Request::RequestTxn(nested)])),
+            ..RaftRequest::default()
+        },
+        alarm(AlarmAction::Deactivate),
+        RaftRequest { put: Some(put("behind", "x", 0)), ..RaftRequest::default() },
+    ]);
+    assert_eq!(done.unwrap().revision, 5);
+    let state = opened(&disk);
+    assert_eq!(value(&state, "refused"), None);
+    assert_eq!(value(&state, "nested"), Some(("x".to_owned(), 4, 4, 1)));
+    assert_eq!(value(&state, "behind"), Some(("x".to_owned(), 5, 5, 1)));
+}
+
+/// What cannot be carried out here and was there, stops the import.
+#[test]
+fn what_only_we_cannot_carry_out_is_told_and_leaves_nothing() {
+    let mut deep = success_of(vec![request_op::Request::RequestPut(put("deep", "x", 0))]);
+    for _ in 0..60 {
+        deep = success_of(vec![request_op::Request::RequestTxn(deep)]);
+    }
+    let (disk, done) =
+        imported_with(vec![RaftRequest { txn: Some(deep), ..RaftRequest::default() }]);
+    let error = done.unwrap_err().to_string();
+    assert!(error.starts_with("entry 8 of the log cannot be carried out here: "), "{error}");
+    assert!(!disk.exists("/to/member/keyspace".as_ref()).unwrap());
+    // Nested less deep, but deeper than a client may ask for here.
+    let mut nested = success_of(vec![request_op::Request::RequestPut(put("deep", "x", 0))]);
+    for _ in 0..40 {
+        nested = success_of(vec![request_op::Request::RequestTxn(nested)]);
+    }
+    let (disk, done) =
+        imported_with(vec![RaftRequest { txn: Some(nested), ..RaftRequest::default() }]);
+    assert_eq!(done.unwrap().revision, 4);
+    assert_eq!(value(&opened(&disk), "deep"), Some(("x".to_owned(), 4, 4, 1)));
 }

@@ -29,7 +29,7 @@ pub use effects::{
     Append, Effects, Install, PeerMessage, Proposal, RaftState, Read, Refusal, Role, Ticket,
 };
 pub(crate) use effects::{from_wal, to_wal};
-pub use peers::Follower;
+pub(crate) use peers::Follower;
 
 /// Bytes of entries in one message to a follower.
 const MESSAGE_BYTES_MAX: u64 = 64 << 10;
@@ -55,9 +55,10 @@ pub struct Config {
     pub quota_bytes: u64,
     /// Whether it does so at all.
     pub compacts: bool,
-    /// What leases get beyond their time when this member begins to lead (etcd: an election timeout):
-    /// nobody could keep them before.
+    /// What leases get beyond their time at a new leader, since nobody kept them (etcd: an election).
     pub lease_grace: Duration,
+    /// How often what is left of leases that live longer than that is noted down while this member leads.
+    pub lease_checkpoints: Duration,
     /// Applied entries that stay in memory, of 4 MB at most (etcd: 5,000, of any size).
     pub catch_up_entries: u64,
     /// Bytes of older ones that a leader keeps in files, for followers that lag or are being sent a
@@ -289,6 +290,7 @@ impl Core {
             from: MemberId(message.from),
             kind: format!("{:?}", message.msg_type()),
             reason,
+            lost_log: peers::proves_loss(&message, &self.node.raft),
         })?;
         self.hear_farewell(&message);
         // Raft refuses messages of those who are not members.
@@ -304,13 +306,12 @@ impl Core {
     }
 
     /// Hands leadership over, if this member has it, to this follower or the one that has most of
-    /// the log. Until that has happened, or an election timeout has passed, proposals are dropped.
-    pub fn transfer_leadership(&mut self, to: Option<MemberId>) {
-        if let Some(to) = to.or_else(|| self.best_follower())
-            && self.leads()
-        {
-            self.node.transfer_leader(to.0);
-        }
+    /// the log; returns to whom. Until that has happened, or an election timeout has passed, proposals
+    /// are dropped.
+    pub fn transfer_leadership(&mut self, to: Option<MemberId>) -> Option<MemberId> {
+        let to = to.or_else(|| self.best_follower()).filter(|_| self.leads())?;
+        self.node.transfer_leader(to.0);
+        Some(to)
     }
 
     /// The term of an entry of this member's log, synced or not; `None` if it is not there, or is
@@ -325,7 +326,7 @@ impl Core {
     }
 
     /// How far the others are, as this leader knows; empty if it does not lead.
-    pub fn followers(&self) -> Vec<Follower> {
+    pub(crate) fn followers(&self) -> Vec<Follower> {
         if self.leads() { peers::followers(&self.node.raft) } else { Vec::new() }
     }
 

@@ -33,8 +33,8 @@ pub use backup::{Backup, BackupError, Place, backup};
 pub use bootstrap::Bootstrap;
 pub use conf::ConfError;
 pub use core::{
-    Append, Config, Core, CoreError, Due, Effects, Follower, Install, PeerMessage, Proposal,
-    RaftState, Read, Refusal, Role, Ticket, Unproposed,
+    Append, Config, Core, CoreError, Due, Effects, Install, PeerMessage, Proposal, RaftState, Read,
+    Refusal, Role, Ticket, Unproposed,
 };
 pub use kept::{Kept, KeptError, Status};
 pub use mvcc::KeysHash;

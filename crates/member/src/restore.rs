@@ -2,8 +2,9 @@
 //!
 //! Every initial member is given the same keyspace and the same flags, and so begins with the same
 //! state: as after one more entry, by which the old cluster is forgotten and the new one begins. Its
-//! log begins behind that. Members that were given different keyspaces have logs that begin at
-//! different entries, so that the one that leads sends the others its own.
+//! log begins behind that. What is restored is a cluster of its own: its id follows from the flags and
+//! from where the snapshot was taken, so that a member of the old cluster, which has another
+//! continuation of the same log, is a stranger, as is one that was given another snapshot.
 //!
 //! What is half done is no member: the keyspace has its name only once all has been read again and
 //! found good.
@@ -15,6 +16,9 @@ use std::{
 
 use backend::{Applied, Backend, Source, Sum, Unloadable};
 use base::{Disk, Index, Term, version::THIS};
+
+use state::membership::restored_cluster_id;
+use wal::Identity;
 
 use crate::{
     ApplyError, Bootstrap, KeptError, OpenError,
@@ -44,6 +48,8 @@ pub struct Restore<'a> {
 /// What was restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Restored {
+    /// Whose it is.
+    pub identity: Identity,
     /// The last entry that the keyspace includes.
     pub index: Index,
     pub revision: i64,
@@ -140,7 +146,7 @@ pub fn restore(disk: &Arc<dyn Disk>, what: &Restore<'_>) -> Result<Restored, Res
             Ok(())
         }
     };
-    found(disk, what.to, (what.as_whom, what.bump), make)
+    found_by(disk, what.to, (what.as_whom, what.bump), (Origin::Ours, make))
 }
 
 /// Makes the data directory of a member of a new cluster with a keyspace of any origin: the part that
@@ -155,8 +161,26 @@ pub fn restore(disk: &Arc<dyn Disk>, what: &Restore<'_>) -> Result<Restored, Res
 pub fn found<E: From<RestoreError>>(
     disk: &Arc<dyn Disk>,
     to: &Place,
-    (as_whom, bump): (&Bootstrap, u64),
+    as_whom: (&Bootstrap, u64),
     make: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<Restored, E> {
+    found_by(disk, to, as_whom, (Origin::Foreign, make))
+}
+
+/// Where a keyspace comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// Members of our own, which may still be there and talk to those that are made.
+    Ours,
+    /// Members of something else.
+    Foreign,
+}
+
+fn found_by<E: From<RestoreError>>(
+    disk: &Arc<dyn Disk>,
+    to: &Place,
+    (as_whom, bump): (&Bootstrap, u64),
+    (origin, make): (Origin, impl FnOnce(&Path) -> Result<(), E>),
 ) -> Result<Restored, E> {
     let target = Target::new(disk, to).map_err(RestoreError::from);
     let has_rest = target.as_ref().is_ok_and(Target::has_rest);
@@ -170,7 +194,7 @@ pub fn found<E: From<RestoreError>>(
     let path = target.copy.clone();
     let made = target.make_home().map_err(|error| RestoreError::from(error).into());
     let made = made.and_then(|()| make(&path));
-    let made = made.and_then(|()| Ok(fill(disk, &mut target, (as_whom, bump))?));
+    let made = made.and_then(|()| Ok(fill(disk, &mut target, (as_whom, bump), origin)?));
     if made.is_err() {
         target.remove();
     }
@@ -181,12 +205,18 @@ fn fill(
     disk: &Arc<dyn Disk>,
     target: &mut Target,
     (as_whom, bump): (&Bootstrap, u64),
+    origin: Origin,
 ) -> Result<Restored, RestoreError> {
     let path = target.copy.clone();
-    let identity = as_whom.identity;
     let opened = reading(&path, || Backend::open_copy(Arc::clone(disk), &path, options()))?;
+    let before = opened.applied();
+    let mut as_whom = as_whom.clone();
+    if origin == Origin::Ours {
+        as_whom.identity.cluster =
+            restored_cluster_id(as_whom.identity.cluster, before.index, before.term);
+    }
+    let (as_whom, identity) = (&as_whom, as_whom.identity);
     let (backend, mut applier) = assemble(opened, identity, THIS)?;
-    let before = applier.state().applied();
     let (index, term) = (Index(before.index.0 + 1), before.term.max(Term(1)));
     let at = Applied { index, term };
     let bump = checked(applier.state().reader().store().revision(), bump)?;
@@ -198,7 +228,7 @@ fn fill(
     make_log(disk, target, (identity, at))?;
     verify(disk, target, (as_whom, at, revision))?;
     backend::put_in_place(disk.as_ref(), &target.copy, &target.paths.keyspace)?;
-    Ok(Restored { index, revision })
+    Ok(Restored { identity, index, revision })
 }
 
 fn checked(revision: i64, bump: u64) -> Result<i64, RestoreError> {

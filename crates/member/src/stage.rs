@@ -28,6 +28,7 @@ pub(crate) fn options() -> Options {
             quota_bytes: 1 << 30,
             compacts: true,
             lease_grace: std::time::Duration::from_secs(1),
+            lease_checkpoints: base::limits::LEASE_CHECKPOINT_INTERVAL,
             catch_up_entries: 5_000,
             catch_up_bytes: base::limits::CATCH_UP_BYTES_MAX,
         },

@@ -244,10 +244,12 @@ impl Storage for Window {
     }
 
     /// Only what it is of: the shell sends the keyspace itself, of this entry or a later one.
-    fn snapshot(&self, _request_index: u64, _to: u64) -> Result<Snapshot> {
+    /// Behind what the follower asks for, if it asks: it would give up entries that it has said are on
+    /// its disk.
+    fn snapshot(&self, request_index: u64, _to: u64) -> Result<Snapshot> {
         let unavailable = Error::Store(StorageError::SnapshotTemporarilyUnavailable);
         let Ok(term) = self.term(self.applied) else { return Err(unavailable) };
-        if self.applied == 0 {
+        if self.applied == 0 || self.applied < request_index {
             return Err(unavailable);
         }
         let conf_state = Some(self.conf_state.clone());

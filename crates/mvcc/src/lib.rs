@@ -9,9 +9,11 @@
 //! - `index`: from names to revisions, in memory
 //! - `store`: reading; `writer`: transactions, entries and compaction
 //! - `census`: counting keys in rows, without an index
+//! - `digest`: what all changes come to, so that members can be compared
 //! - `watch`: who waits for what, and telling them
 
 mod census;
+mod digest;
 mod index;
 pub mod path;
 pub mod record;
@@ -20,9 +22,10 @@ pub mod watch;
 mod writer;
 
 pub use census::Census;
+pub use digest::{Digest, DigestAt};
 pub use record::{Action, Commit, Kind, Record};
 pub use store::{
-    Child, Hashing, KeysHash, LoadError, Pin, ReadError, Store, Txn, Usage, View, Writer,
+    Child, Hashing, KeysHash, LoadError, Pin, ReadError, Search, Store, Txn, Usage, View, Writer,
 };
 pub use watch::{Interest, Watcher};
 

@@ -17,16 +17,18 @@ use std::{
 use backend::{Backend, Table};
 use base::{Revision, UnixNanos};
 use bytes::{Bytes, BytesMut};
-use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use parking_lot::{Mutex, RwLock};
 
 use self::cache::Cache;
 pub(crate) use self::hash::SweepHash;
 pub use self::{
     hash::{Hashing, KeysHash},
+    history::Search,
     view::View,
 };
 pub use crate::writer::{LoadError, Put, Txn, Writer};
 use crate::{
+    digest::{DigestAt, Digests},
     index::Index,
     record::{
         Commit, Kind, Record,
@@ -96,6 +98,7 @@ pub struct Store {
     pub(crate) swept_rows: AtomicU64,
     /// Of the last compactions, if they hash what they see.
     hashes: Mutex<VecDeque<KeysHash>>,
+    pub(crate) digests: Mutex<Digests>,
 }
 
 impl Store {
@@ -104,7 +107,7 @@ impl Store {
         Ok(self.backend.get(Table::Meta, key.as_bytes())?)
     }
 
-    pub(crate) fn new(backend: Arc<Backend>, index: Index) -> Self {
+    pub(crate) fn new(backend: Arc<Backend>, index: Index, digests: Digests) -> Self {
         let revision = index.revision;
         Self {
             backend,
@@ -117,7 +120,15 @@ impl Store {
             pinned_steps: AtomicU32::new(0),
             swept_rows: AtomicU64::new(0),
             hashes: Mutex::default(),
+            digests: Mutex::new(digests),
         }
+    }
+
+    /// What all that entries have written comes to, after the entry of this index.
+    ///
+    /// Two members differ if it differs, with the same beginning.
+    pub fn digest(&self, index: u64) -> DigestAt {
+        self.digests.lock().look(index)
     }
 
     /// The current revision. A fresh store stands at 1.
@@ -251,7 +262,7 @@ impl Store {
         loop {
             let (current, found) = {
                 let index = self.index.read();
-                let at = self.resolve(&index, at)?;
+                let at = Self::resolve(&index, at)?;
                 (index.revision, index.live_at(kind, name, at))
             };
             let Some(revision) = found else { return Ok((current, None)) };
@@ -266,18 +277,25 @@ impl Store {
         }
     }
 
-    /// Turns 0 into "now" and refuses what cannot be read.
-    fn resolve(&self, index: &RwLockReadGuard<'_, Index>, at: i64) -> Result<i64, ReadError> {
+    /// Turns 0 into "now" and refuses what cannot be read: at the beginning of a read, whatever others
+    /// have pinned.
+    fn resolve(index: &Index, at: i64) -> Result<i64, ReadError> {
         if at <= 0 {
             return Ok(index.revision);
         }
         if at > index.revision {
             return Err(ReadError::Future);
         }
-        if at < index.compacted && !(at >= index.sweeping && self.is_pinned(at)) {
+        if at < index.compacted {
             return Err(ReadError::Compacted);
         }
         Ok(at)
+    }
+
+    /// The same for a read that may have begun: what its [`Pin`] keeps it goes on reading.
+    fn resolve_on(&self, index: &Index, at: i64) -> Result<i64, ReadError> {
+        let is_kept = at > 0 && at >= index.sweeping && self.is_pinned(at);
+        if at < index.compacted && is_kept { Ok(at) } else { Self::resolve(index, at) }
     }
 
     fn is_pinned(&self, at: i64) -> bool {
@@ -377,12 +395,19 @@ impl Store {
         self.index.read().leased(lease).map(Bytes::copy_from_slice).collect()
     }
 
+    /// How many live keys are on a lease, if these are no more than `max`.
+    pub fn leased_up_to(&self, lease: i64, max: usize) -> usize {
+        self.index.read().leased(lease).take(max).count()
+    }
+
     pub fn usage(&self) -> Usage {
         self.index.read().usage
     }
 
     /// Holds back physical compaction while the guard lives, for a long read at one revision: what
-    /// can be read now can be read as long, even if a compaction passes it meanwhile.
+    /// can be read now can be read as long, even if a compaction passes it meanwhile. The revision is
+    /// [resolved](Store::resolved) once; [`Store::place`], ranges, counts and children go on there.
+    /// Whoever comes later hears that it is compacted.
     ///
     /// Not for ever: after a thousand steps of compaction that found a pin, removal goes on, and
     /// reads fail with `Compacted`.

@@ -5,6 +5,7 @@ mod model;
 mod regressions;
 mod replacing;
 mod scripts;
+mod searching;
 mod watching;
 
 use std::{path::Path, sync::Arc};
@@ -318,18 +319,34 @@ fn a_pinned_reader_reads_on_behind_a_compaction_but_not_for_ever() {
     let pin = store.pin();
     f.compact(3).unwrap();
     assert!(!f.writer.compact_step(10).unwrap());
-    assert_eq!(store.get(Kind::Key, b"/a", 2).unwrap().unwrap().value, "1");
+    let place = store.place(b"/a", 2).unwrap().unwrap();
+    assert_eq!(store.record(place).unwrap().unwrap().value, "1");
     for _ in 0..1_000 {
         f.writer.compact_step(10).unwrap();
     }
     f.sweep();
-    assert!(matches!(store.get(Kind::Key, b"/a", 2), Err(ReadError::Compacted)));
+    assert!(matches!(store.place(b"/a", 2), Err(ReadError::Compacted)));
     drop(pin);
     let pin = store.pin();
     f.put("/a", "3");
     f.compact(4).unwrap();
     drop(pin);
     assert!(f.writer.compact_step(10).unwrap(), "nobody holds it back any more");
+}
+
+#[test]
+fn a_read_that_begins_below_the_compacted_revision_is_refused_whatever_others_have_pinned() {
+    let mut f = Fixture::new();
+    f.put("/a", "1");
+    f.put("/a", "2");
+    let store = f.store();
+    let pin = store.pin();
+    f.compact(3).unwrap();
+    assert!(!f.writer.compact_step(10).unwrap(), "it is still there");
+    assert!(matches!(store.get(Kind::Key, b"/a", 2), Err(ReadError::Compacted)));
+    assert!(matches!(store.resolved(2), Err(ReadError::Compacted)));
+    assert_eq!(store.resolved(3).unwrap(), (3, 3));
+    drop(pin);
 }
 
 #[test]

@@ -4,7 +4,8 @@
 //! is one of very many keys, the watcher falls back to reading history from where it stands. So a slow
 //! watcher costs nobody anything, and live and history tell the same.
 //!
-//! Of a range of keys history reads only what concerns it, and a revision of many keys in parts.
+//! Of a range of keys history reads only what concerns it, and a revision of many keys in parts. What
+//! concerns it is searched for in portions, so that nobody waits for one that has a long way back.
 //!
 //! - `hub`: finds the watchers that a commit concerns; `intervals`: those of ranges
 //! - `mailbox`: what waits for one of them
@@ -25,13 +26,14 @@ pub use self::interest::Interest;
 use self::{hub::Registration, mailbox::Taken};
 use crate::{
     record::{Commit, Record},
-    store::{ReadError, Store},
+    store::{ReadError, Search, Store},
 };
 use base::Revision;
 
 /// Revisions that are asked of history at once, or places in them.
-const HISTORY_BATCH: usize = 4 * PART_RECORDS;
-/// The same in the midst of a revision: each question looks at all names of a range.
+/// With one more, which waits for those behind it.
+const HISTORY_BATCH: usize = 4 * PART_RECORDS + 1;
+/// The same in the midst of a revision: each search may look at all names of a range.
 const REVISION_BATCH: usize = 16 * HISTORY_BATCH;
 /// A part of a revision that history hands out: so many records, or about so many bytes.
 const PART_RECORDS: usize = 1_000;
@@ -50,10 +52,20 @@ pub struct Watcher {
     catch_up_to: i64,
     /// What history has said so far: for keys each place, else revisions as a whole.
     history: VecDeque<Revision>,
-    /// History may have more places than those in `history`.
-    has_more: bool,
     /// It counts as one that has history to read.
     is_behind: bool,
+    /// All that history has before this is in `history`, or was handed out.
+    searched: Revision,
+    /// Looks for what comes then.
+    search: Option<Search>,
+}
+
+/// What history has next.
+enum Next {
+    Commit(Arc<Commit>),
+    /// It is still being looked for.
+    Later,
+    Nothing,
 }
 
 impl Watcher {
@@ -81,7 +93,8 @@ impl Watcher {
             position: Revision::new(since, 0),
             catch_up_to,
             history: VecDeque::new(),
-            has_more: true,
+            searched: Revision::new(since, 0),
+            search: None,
             is_behind,
         })
     }
@@ -89,12 +102,20 @@ impl Watcher {
     /// The next commit that concerns this watcher, in order of revision, none left out. An error
     /// (`Compacted`) ends the watch.
     ///
+    /// Pending although there may be more, once others had their turn, while it
+    /// [searches](Watcher::is_searching).
+    ///
     /// A watcher of keys can be handed, of what lies in the past, only the records of its keys (and an
     /// `advance` of 1), and these in parts: see [`Watcher::is_within_revision`].
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Arc<Commit>, ReadError>> {
         loop {
-            if let Some(commit) = self.next_of_history()? {
-                return Poll::Ready(Ok(commit));
+            match self.next_of_history()? {
+                Next::Commit(commit) => return Poll::Ready(Ok(commit)),
+                Next::Later => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Next::Nothing => {}
             }
             match self.registration.mailbox().take(cx) {
                 Taken::Commit(commit) if commit.main < self.position.main => {}
@@ -105,6 +126,7 @@ impl Watcher {
                 Taken::Overflowed(lost) => {
                     // What came before was taken: it need not be asked for, and may be compacted.
                     self.position = self.position.max(Revision::new(lost, 0));
+                    self.searched = self.searched.max(self.position);
                     // The mailbox takes commits again: what is newer than this comes through it.
                     self.catch_up_to = self.store.revision();
                     self.is_behind = true;
@@ -114,53 +136,67 @@ impl Watcher {
         }
     }
 
-    fn next_of_history(&mut self) -> Result<Option<Arc<Commit>>, ReadError> {
-        if self.history.is_empty() {
-            self.ask_history()?;
+    fn next_of_history(&mut self) -> Result<Next, ReadError> {
+        // The last place waits for those behind it: they may be of its revision.
+        if self.history.len() <= 1 && self.may_have_more() && !self.search()? {
+            return Ok(Next::Later);
         }
-        let Some(place) = self.history.front().copied() else { return Ok(None) };
+        let Some(place) = self.history.front().copied() else {
+            if std::mem::take(&mut self.is_behind) {
+                self.registration.mailbox().set_behind(false);
+            }
+            return Ok(Next::Nothing);
+        };
         if let Interest::Keys { .. } = &self.interest {
-            return self.part_at(place.main).map(Some);
+            return self.part_at(place.main).map(Next::Commit);
         }
         let commit = self.store.commit_at(place.main)?;
         self.history.pop_front();
         self.position = Revision::new(place.main + 1, 0);
-        Ok(Some(commit))
+        Ok(Next::Commit(commit))
     }
 
-    /// Asks for what follows `position`.
-    fn ask_history(&mut self) -> Result<(), ReadError> {
-        let (position, to) = (self.position, self.catch_up_to);
-        if position.main > to {
-            if std::mem::take(&mut self.is_behind) {
-                self.registration.mailbox().set_behind(false);
+    /// Whether history was not searched to its end.
+    fn may_have_more(&self) -> bool {
+        self.searched.main <= self.catch_up_to
+    }
+
+    /// Looks on for what comes behind all that was found; false: there is more to look at.
+    fn search(&mut self) -> Result<bool, ReadError> {
+        let Self { interest, searched, catch_up_to: to, .. } = self;
+        let is_of_keys = matches!(interest, Interest::Keys { .. });
+        let search = self.search.get_or_insert_with(|| {
+            let batch = if searched.sub == 0 { HISTORY_BATCH } else { REVISION_BATCH };
+            if is_of_keys {
+                Search::places(interest.clone(), *searched, *to, batch)
+            } else {
+                Search::revisions(interest.clone(), searched.main, *to, batch)
             }
-            return Ok(());
-        }
-        let batch = if position.sub == 0 { HISTORY_BATCH } else { REVISION_BATCH };
-        let found = match &self.interest {
-            Interest::Keys { from, to: end } => {
-                self.store.places_of_history((from, end.as_ref()), position, to, batch)?
-            }
-            Interest::Path { .. } => {
-                let mains = self.store.history(&self.interest, position.main, to, batch)?;
-                mains.into_iter().map(|main| Revision::new(main, 0)).collect()
-            }
+        });
+        let Some(found) = self.store.look(search)? else { return Ok(false) };
+        let full = found.len() >= search.limit();
+        self.search = None;
+        self.searched = match found.last().filter(|_| full) {
+            Some(last) if is_of_keys => Revision::new(last.main, last.sub + 1),
+            Some(last) => Revision::new(last.main + 1, 0),
+            None => Revision::new(*to + 1, 0),
         };
-        if found.is_empty() {
-            self.position = Revision::new(to + 1, 0);
+        self.history.extend(found);
+        if self.history.is_empty() {
+            self.position = self.searched;
         }
-        self.has_more = found.len() >= batch;
-        self.history = found.into();
-        Ok(())
+        Ok(true)
     }
 
     /// What concerns this watcher at a revision that history has named, or the next part of it.
     fn part_at(&mut self, main: i64) -> Result<Arc<Commit>, ReadError> {
         let (mut records, mut bytes): (Vec<Record>, usize) = (Vec::new(), 0);
+        let began_at = self.position;
         let is_here = |place: &&Revision| place.main == main;
+        let mut taken = 0;
         while let Some(place) = self.history.front().filter(is_here).copied() {
-            if records.len() >= PART_RECORDS || bytes >= PART_BYTES {
+            let is_held_back = self.history.len() == 1 && self.may_have_more();
+            if taken > 0 && (is_held_back || taken >= PART_RECORDS || bytes >= PART_BYTES) {
                 break;
             }
             // What is missing is compacted: asked below.
@@ -168,20 +204,27 @@ impl Watcher {
                 bytes += record.name.len() + record.value.len();
                 records.push((*record).clone());
             }
+            taken += 1;
             self.history.pop_front();
             self.position = Revision::new(main, place.sub + 1);
         }
         // Asked last, so that nothing was removed meanwhile.
         if main < self.store.compacted() {
+            // Whoever asks again is not to go on behind what is missing, but to hear the same.
+            self.history.clear();
+            (self.position, self.searched) = (began_at, began_at);
             return Err(ReadError::Compacted);
-        }
-        if self.history.is_empty() && self.has_more {
-            self.ask_history()?;
         }
         if self.history.front().as_ref().is_none_or(|place| !is_here(place)) {
             self.position = self.position.max(Revision::new(main + 1, 0));
         }
         Ok(Arc::new(Commit { main, advance: 1, records }))
+    }
+
+    /// Whether it looks for something in history: it may have something to say before anything new
+    /// happens.
+    pub fn is_searching(&self) -> bool {
+        self.search.is_some()
     }
 
     pub fn interest(&self) -> &Interest {

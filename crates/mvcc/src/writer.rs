@@ -20,6 +20,7 @@ pub use self::{
     txn::{Put, Txn},
 };
 use crate::{
+    digest,
     index::Index,
     path,
     record::{Commit, codec},
@@ -35,7 +36,12 @@ mod meta {
     pub(super) const COMPACTED: &str = "mvcc.compacted";
     /// Up to where rows have been removed: local to the member.
     pub(super) const SWEPT: &str = "mvcc.swept";
+    /// Local, too: history that is condemned counts until it is removed.
     pub(super) const USAGE: &str = "mvcc.usage";
+    /// The sum over the rows of `Records`: local, as what is removed.
+    pub(super) const SUM: &str = "mvcc.sum";
+    /// See [`crate::digest`].
+    pub(super) const DIGEST: &str = "mvcc.digest";
     /// There once each told change takes a number: from which revision on.
     pub(super) const NUMBERED_FROM: &str = "mvcc.numbered_from";
 }
@@ -53,6 +59,8 @@ pub struct Writer {
     sweep: Option<Sweep>,
     /// A sweep up to here is finished.
     swept: i64,
+    /// Over the rows of `Records`.
+    sum: u64,
     /// Whether sweeps hash what they see; and whether they see all of it: the first one may go on where
     /// a former run was interrupted.
     hashes: bool,
@@ -62,10 +70,11 @@ pub struct Writer {
 impl Writer {
     /// Opens the keyspace: reads the `Records` table to rebuild the indexes.
     pub fn open(backend: Arc<Backend>) -> Result<Self, ReadError> {
-        let (index, swept) = open::read(&backend)?;
+        let open::Found { index, swept, sum, digests } = open::read(&backend)?;
         Ok(Self {
             sees_all: sees_all(&index, swept),
-            store: Arc::new(Store::new(backend, index)),
+            store: Arc::new(Store::new(backend, index, digests)),
+            sum,
             changes: Vec::new(),
             meta: BTreeMap::new(),
             moved: false,
@@ -88,7 +97,7 @@ impl Writer {
     /// or that it is compacted. For a moment both indexes are in memory.
     pub fn replace(&mut self, incoming: &Path) -> Result<(), ReadError> {
         let aside = self.store.backend.look_aside(incoming)?;
-        let (next, swept) = open::read(&aside)?;
+        let open::Found { index: next, swept, sum, digests } = open::read(&aside)?;
         aside.close()?;
         drop(aside);
         let (revision, sees_all) = (next.revision, sees_all(&next, swept));
@@ -100,7 +109,9 @@ impl Writer {
             *index = next;
             store.revision.store(revision, Ordering::Release);
             store.unfinished.write().clear();
+            *store.digests.lock() = digests;
         }
+        self.sum = sum;
         self.changes.clear();
         self.meta.clear();
         (self.moved, self.sweep, self.swept, self.sees_all) = (false, None, swept, sees_all);
@@ -174,6 +185,20 @@ impl Writer {
         Ok(all)
     }
 
+    /// A new digest begins with the entry that is not finished yet: builds that wrote other rows may
+    /// have been members until now.
+    pub fn restart_digest(&mut self) {
+        self.store.digests.lock().restart();
+    }
+
+    /// A new digest begins with the next entry: what is here now does not come from entries that others
+    /// have applied.
+    pub fn forget_digest(&mut self) {
+        self.restart_digest();
+        let key = Bytes::from_static(meta::DIGEST.as_bytes());
+        self.store.backend.write(None, vec![Change { table: Table::Meta, key, value: None }]);
+    }
+
     /// Gives all changes since the last call to the backend as those of one raft entry.
     pub fn finish_entry(&mut self, applied: Applied) {
         if self.moved {
@@ -181,10 +206,20 @@ impl Writer {
             self.set_meta(meta::REVISION, Some(encode_number(revision)));
             let usage = encode_usage(self.store.usage());
             self.set_meta(meta::USAGE, Some(usage));
+            let records = self.changes.iter().filter(|change| change.table == Table::Records);
+            let added = records.filter_map(|Change { key, value, .. }| {
+                value.as_ref().map(|row| digest::of_record(key, row))
+            });
+            self.sum = added.fold(self.sum, u64::wrapping_add);
+            self.set_meta(meta::SUM, Some(encode_sum(self.sum)));
         }
         let mut changes = std::mem::take(&mut self.changes);
         for (key, value) in std::mem::take(&mut self.meta) {
             changes.push(Change { table: Table::Meta, key, value });
+        }
+        let rows = changes.iter().filter_map(|change| digest::of_change(change, is_local));
+        if let Some(row) = self.store.digests.lock().finish(applied.index.0, rows) {
+            changes.push(set_meta(meta::DIGEST, row));
         }
         self.store.backend.write(Some(applied), changes);
         if self.moved {
@@ -227,6 +262,15 @@ impl Writer {
     }
 }
 
+/// Whether a row of `Meta` follows from more than the entries so far.
+fn is_local(key: &[u8]) -> bool {
+    [meta::SWEPT, meta::USAGE, meta::SUM, meta::DIGEST].iter().any(|row| key == row.as_bytes())
+}
+
+fn set_meta(key: &'static str, value: Bytes) -> Change {
+    Change { table: Table::Meta, key: Bytes::from_static(key.as_bytes()), value: Some(value) }
+}
+
 fn sees_all(index: &Index, swept: i64) -> bool {
     swept == index.compacted
 }
@@ -247,6 +291,14 @@ fn encode_number(number: i64) -> Bytes {
 
 fn decode_number(bytes: &[u8]) -> Option<i64> {
     Some(i64::from_be_bytes(bytes.try_into().ok()?))
+}
+
+fn encode_sum(sum: u64) -> Bytes {
+    Bytes::copy_from_slice(&sum.to_be_bytes())
+}
+
+fn decode_sum(bytes: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(bytes.try_into().ok()?))
 }
 
 fn encode_usage(usage: Usage) -> Bytes {

@@ -11,12 +11,14 @@ const HEAD_BYTES: usize = 9;
 const PAYLOAD_BYTES_MAX: usize = 64 << 20;
 /// Read from a peer at once: under load messages are small, and many.
 pub(crate) const READ_BYTES: usize = 64 << 10;
+/// The number of no ping: a pong of this number says that bytes come, though no whole frame yet.
+pub(crate) const SIGN_OF_LIFE: u64 = 0;
 
 /// What is said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Frame {
     Message(Bytes),
-    /// To be answered with the same number.
+    /// To be answered with the same number, which is not that of the sign of life.
     Ping(u64),
     Pong(u64),
 }

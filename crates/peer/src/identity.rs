@@ -14,6 +14,11 @@ const TO: &str = "x-raft-to";
 pub(crate) const VERSION: &str = "x-server-version";
 pub(crate) const MIN_VERSION: &str = "x-min-cluster-version";
 
+/// With which members of etcd refuse one another, and so what they put into their logs.
+const ETCDS_WORD: &str = "incompatible version";
+const DO_NOT_MIX: &str = "members of etcd and of retcd do not mix in one cluster (etcdutl import makes a \
+                          member of retcd of etcd's data)";
+
 /// Who a member is; told to every peer and checked by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -27,6 +32,8 @@ pub(crate) struct Refusal {
     pub(crate) status: StatusCode,
     /// For both logs: what is wrong, and what to do.
     pub(crate) text: String,
+    /// What the other one is told instead, if it knows nothing but words of its own.
+    pub(crate) word: Option<&'static str>,
 }
 
 impl fmt::Display for Refusal {
@@ -47,9 +54,14 @@ impl Identity {
         ]
     }
 
-    /// The headers of a refusal: it is a word of this cluster.
-    pub(crate) fn signature(&self) -> [(&'static str, String); 2] {
-        [(CLUSTER, self.cluster.to_string()), (FROM, self.member.to_string())]
+    /// The headers of a refusal: it is a word of this cluster. Without a version etcd would not look
+    /// at it.
+    pub(crate) fn signature(&self) -> [(&'static str, String); 3] {
+        [
+            (CLUSTER, self.cluster.to_string()),
+            (FROM, self.member.to_string()),
+            (VERSION, SERVER.to_owned()),
+        ]
     }
 
     /// Whether an answer with these headers is a member's of this cluster, and not of whoever else
@@ -62,6 +74,25 @@ impl Identity {
     /// What version whoever speaks says to have.
     pub fn version(headers: &HeaderMap) -> &str {
         headers.get(VERSION).and_then(|version| version.to_str().ok()).unwrap_or_default()
+    }
+
+    /// Why a stream of a name that there is not is refused: a member that asks for it is of another
+    /// kind.
+    pub(crate) fn unknown(headers: &HeaderMap) -> Refusal {
+        let Some(from) = headers.get(FROM).and_then(|from| from.to_str().ok()) else {
+            return refusal(StatusCode::NOT_FOUND, "there is no such stream".to_owned());
+        };
+        let text = format!("member {from} is one of etcd {}: {DO_NOT_MIX}", Self::version(headers));
+        let word = Some(ETCDS_WORD);
+        Refusal { word, ..refusal(StatusCode::PRECONDITION_FAILED, text) }
+    }
+
+    /// What is wrong with whoever gave an answer with these headers, if it is a member of another kind:
+    /// of etcd's each names its version, and only ours themselves.
+    pub(crate) fn foreign(headers: &HeaderMap) -> Option<String> {
+        let is_foreign = headers.contains_key(VERSION) && !headers.contains_key(FROM);
+        is_foreign
+            .then(|| format!("; it is a member of etcd {}: {DO_NOT_MIX}", Self::version(headers)))
     }
 
     /// Who opens a stream with these headers, if it is meant for this member and may be heard.
@@ -130,7 +161,7 @@ fn check_version(
 }
 
 fn refusal(status: StatusCode, text: String) -> Refusal {
-    Refusal { status, text }
+    Refusal { status, text, word: None }
 }
 
 #[cfg(test)]
@@ -168,6 +199,8 @@ mod tests {
             assert_eq!(refusal.status.as_u16(), status, "{changes:?}");
             assert!(refusal.text.contains(text), "{refusal}");
         }
+        let nobody = Identity::unknown(&HeaderMap::new());
+        assert_eq!(nobody.status, StatusCode::NOT_FOUND, "{nobody}");
         // A later minor version may come and look.
         assert_eq!(check(&[(VERSION, "3.99.0")]), Ok(MemberId(2)));
     }

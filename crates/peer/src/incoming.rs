@@ -1,7 +1,8 @@
 //! The streams that other members open to this one.
 
 use std::{
-    io,
+    io, mem,
+    pin::pin,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -13,21 +14,25 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader},
-    time,
+    time::{self, MissedTickBehavior},
 };
 
 use crate::{
     Identity,
-    frame::{Frame, READ_BYTES},
+    frame::{Frame, READ_BYTES, SIGN_OF_LIFE},
     identity::Refusal,
     outgoing::PROTOCOL,
     peers::{Inner, Lane},
     snapshots,
+    watched::Watched,
 };
 
-/// Pings come every second: whoever is silent for so long is gone. What is heard from it after all
-/// may be writes whose clients were told that they took too long, and is not listened to.
+/// Pings come every second, unless larger things are on their way: from whom no byte comes for so long
+/// is gone. What is heard from it after all may be writes whose clients were told that they took too
+/// long, and is not listened to.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// Whose ping waits behind something large is told meanwhile that it comes.
+const SIGN_EVERY: Duration = Duration::from_secs(1);
 /// Of those who are no members as far as this one knows: it may not have heard of them yet. A member
 /// has one stream of each kind, whatever strangers do.
 const STRANGERS_STREAMS_MAX: usize = 32;
@@ -36,13 +41,14 @@ const STRANGERS_STREAMS_MAX: usize = 32;
 pub(crate) fn answer(inner: &Arc<Inner>, request: Request<Incoming>) -> Response<Bytes> {
     match accept(inner, request) {
         Ok(response) => response,
-        Err(Refusal { status, text }) => {
+        Err(Refusal { status, text, word }) => {
             let now = inner.clock.monotonic();
             if let Some(times) = inner.refused.lock().note(text.clone(), now) {
                 let status = status.as_u16();
                 tracing::warn!(status, times, "refused a stream of a peer: {text}");
             }
-            let mut response = plain(status, format!("{text}\n").into());
+            let body = word.map_or(text, str::to_owned);
+            let mut response = plain(status, format!("{body}\n").into());
             for (name, value) in inner.identity.signature() {
                 if let Ok(value) = HeaderValue::try_from(value) {
                     response.headers_mut().insert(name, value);
@@ -54,11 +60,11 @@ pub(crate) fn answer(inner: &Arc<Inner>, request: Request<Incoming>) -> Response
 }
 
 fn accept(inner: &Arc<Inner>, request: Request<Incoming>) -> Result<Response<Bytes>, Refusal> {
-    let refuse = |status, text: &str| Refusal { status, text: text.to_owned() };
+    let refuse = |status, text: &str| Refusal { status, text: text.to_owned(), word: None };
     let name = request.uri().path().strip_prefix("/raft/stream/").unwrap_or_default();
     let lane = Lane::named(name);
     if lane.is_none() && name != "snapshot" {
-        return Err(refuse(StatusCode::NOT_FOUND, "there is no such stream"));
+        return Err(Identity::unknown(request.headers()));
     }
     if *request.method() != Method::GET {
         return Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"));
@@ -69,7 +75,7 @@ fn accept(inner: &Arc<Inner>, request: Request<Incoming>) -> Result<Response<Byt
     let protocol = headers.get(header::UPGRADE);
     if protocol.is_none_or(|protocol| protocol != PROTOCOL) {
         let text = format!("member {from} does not speak {PROTOCOL}: it is no member of ours");
-        return Err(Refusal { status: StatusCode::UPGRADE_REQUIRED, text });
+        return Err(refuse(StatusCode::UPGRADE_REQUIRED, &text));
     }
     // Held meanwhile, as by whoever cuts off those who are gone.
     let peers = inner.peers.read();
@@ -124,33 +130,55 @@ async fn receive_all(
     from: MemberId,
     stream: impl AsyncRead + AsyncWrite,
 ) -> io::Result<()> {
-    let (reader, mut writer) = tokio::io::split(Box::pin(stream));
+    let (reader, writer) = tokio::io::split(Box::pin(stream));
+    let reader = Watched::new(reader, SILENCE_MAX).strictly();
+    let mut writer = Watched::new(writer, SILENCE_MAX);
+    let came = reader.came();
     let mut reader = BufReader::with_capacity(READ_BYTES, reader);
-    let mut heard = time::Instant::now();
+    let mut signs = time::interval(SIGN_EVERY);
+    signs.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told = 0;
     loop {
-        let read = time::timeout(SILENCE_MAX, Frame::read(&mut reader));
-        let Some(frame) = read.await.map_err(|_| io::ErrorKind::TimedOut)?? else {
-            return Ok(());
+        let frame = {
+            let mut next = pin!(Frame::read(&mut reader));
+            loop {
+                tokio::select! {
+                    biased;
+                    frame = &mut next => break frame?,
+                    _ = signs.tick() => {
+                        let now = came.load(Relaxed);
+                        if mem::replace(&mut told, now) != now {
+                            answer_ping(&mut writer, SIGN_OF_LIFE).await?;
+                        }
+                    }
+                }
+            }
         };
-        // This process may have slept meanwhile.
-        if heard.elapsed() > SILENCE_MAX {
+        // The rest of what was read at once: this process may have slept meanwhile.
+        if reader.get_ref().is_late() {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        heard = time::Instant::now();
         match frame {
-            Frame::Message(message) => {
+            Some(Frame::Message(message)) => {
                 if let Some(peer) = inner.peer(from) {
                     peer.counts.received_bytes.fetch_add(message.len() as u64, Relaxed);
                 }
                 inner.inbound.received(from, message);
             }
-            Frame::Ping(number) => {
-                let mut out = BytesMut::new();
-                Frame::Pong(number).write(&mut out);
-                let written = time::timeout(SILENCE_MAX, writer.write_all(&out)).await;
-                written.map_err(|_| io::ErrorKind::TimedOut)??;
+            Some(Frame::Ping(number)) => {
+                answer_ping(&mut writer, number).await?;
+                told = came.load(Relaxed);
+                signs.reset();
             }
-            Frame::Pong(_) => {}
+            Some(Frame::Pong(_)) => {}
+            None => return Ok(()),
         }
     }
+}
+
+async fn answer_ping(writer: &mut (impl AsyncWrite + Unpin), number: u64) -> io::Result<()> {
+    let mut out = BytesMut::new();
+    Frame::Pong(number).write(&mut out);
+    writer.write_all(&out).await?;
+    writer.flush().await
 }

@@ -13,6 +13,7 @@
 //! - `dial`: connections
 //! - `snapshots`: a stream for each; `transfers`: how many there were
 //! - `round_trips`: how far away a peer is
+//! - `watched`: what stands still ends
 
 pub mod ask;
 mod calls;
@@ -26,11 +27,13 @@ mod queue;
 mod round_trips;
 mod snapshots;
 mod transfers;
+mod watched;
 
 pub use calls::{Answer, Question};
 pub use dial::Dialer;
 pub use identity::Identity;
 pub use peers::{Inbound, Lane, PeerStatus, Peers};
+pub use queue::{Covers, Stay};
 pub use round_trips::RoundTrips;
 pub use snapshots::{Arriving, Piece};
 pub use transfers::Transfers;

@@ -18,7 +18,8 @@ use tokio::{
 };
 
 use crate::{
-    frame::Frame,
+    Identity,
+    frame::{Frame, SIGN_OF_LIFE},
     peers::{Inner, Lane, Peer},
 };
 
@@ -26,7 +27,7 @@ use crate::{
 pub(crate) const PROTOCOL: &str = "retcd-raft/1";
 /// How long a peer may take to accept a stream.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a write, or the answer to a ping, may take: then the peer is taken for dead.
+/// Whoever says nothing for so long, not even that it reads, is taken for dead.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 const PING_EVERY: Duration = Duration::from_secs(1);
 /// Between two tries; doubled each time. Short, since a new leader may be waiting.
@@ -113,29 +114,46 @@ async fn handshake(
     }
     let status = response.status();
     let is_ours = inner.identity.has_signed(response.headers());
+    let foreign = Identity::foreign(response.headers()).unwrap_or_default();
     let body = Limited::new(response.into_body(), REFUSAL_BYTES_MAX).collect().await;
     let text = body.map(Collected::to_bytes).unwrap_or_default();
     // Who believes this leaves for good.
     if status == StatusCode::GONE && is_ours {
         inner.inbound.removed(peer.id);
     }
-    Err(format!("it refuses: {} ({status})", String::from_utf8_lossy(&text).trim()))
+    Err(format!("it refuses: {} ({status}){foreign}", String::from_utf8_lossy(&text).trim()))
+}
+
+/// What is known of a stream that is being written to.
+struct Standing {
+    /// When the peer was last heard: what it says is that it reads.
+    heard: time::Instant,
+    /// The last ping, and when it was sent if it has no answer yet.
+    pinged: (u64, Option<time::Instant>),
+    /// Of what is being written, or was last.
+    batch: Batch,
+}
+
+struct Batch {
+    bytes: usize,
+    written: usize,
+    since: time::Instant,
 }
 
 /// Sends until something breaks.
 async fn send_all(peer: &Peer, lane: Lane, stream: impl AsyncRead + AsyncWrite) -> io::Result<()> {
     let (reader, mut writer) = tokio::io::split(stream);
     let mut reader = BufReader::new(reader);
-    // When the ping was sent that has no answer yet, and its number.
-    let asked = Mutex::new((0_u64, None::<time::Instant>));
+    let now = time::Instant::now();
+    let batch = Batch { bytes: 0, written: 0, since: now };
+    let standing = Mutex::new(Standing { heard: now, pinged: (SIGN_OF_LIFE, None), batch });
     let read = async {
         while let Some(frame) = Frame::read(&mut Box::pin(&mut reader)).await? {
-            let mut asked = asked.lock();
-            if let (Frame::Pong(number), (last, Some(at))) = (frame, *asked)
-                && number == last
+            if let Some(took) = standing.lock().hear(&frame)
+                // Behind entries it would be their time that is measured.
+                && lane == Lane::Message
             {
-                peer.round_trip(at.elapsed());
-                asked.1 = None;
+                peer.round_trip(took);
             }
         }
         Ok(())
@@ -153,31 +171,88 @@ async fn send_all(peer: &Peer, lane: Lane, stream: impl AsyncRead + AsyncWrite) 
                     }
                 }
                 _ = pings.tick() => {
-                    let mut asked = asked.lock();
-                    match asked.1 {
-                        Some(at) if at.elapsed() > SILENCE_MAX => return Err(silent()),
-                        Some(_) => {}
-                        None => {
-                            *asked = (asked.0 + 1, Some(time::Instant::now()));
-                            Frame::Ping(asked.0).write(&mut out);
-                        }
+                    if let Some(ping) = standing.lock().ping() {
+                        ping.write(&mut out);
                     }
                 }
             }
-            time::timeout(SILENCE_MAX, writer.write_all(&out)).await.map_err(|_| silent())??;
+            write_batch(&standing, &mut writer, &out).await?;
             peer.counts.sent_bytes.fetch_add(out.len() as u64, Relaxed);
             if out.capacity() > 2 * BATCH_BYTES {
                 out = BytesMut::new();
             }
         }
     };
+    // What has been heard counts first: this process may have slept.
     tokio::select! {
+        biased;
         ended = read => ended,
+        ended = watch(&standing) => ended,
         ended = write => ended,
     }
 }
 
-fn silent() -> io::Error {
-    let seconds = SILENCE_MAX.as_secs();
-    io::Error::new(io::ErrorKind::TimedOut, format!("no answer for {seconds} s"))
+async fn write_batch(
+    standing: &Mutex<Standing>,
+    writer: &mut (impl AsyncWrite + Unpin),
+    bytes: &[u8],
+) -> io::Result<()> {
+    let batch = Batch { bytes: bytes.len(), written: 0, since: time::Instant::now() };
+    standing.lock().batch = batch;
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let written = writer.write(rest).await?;
+        rest = rest.get(written..).filter(|_| written > 0).ok_or(io::ErrorKind::WriteZero)?;
+        standing.lock().batch.written = bytes.len() - rest.len();
+    }
+    writer.flush().await
+}
+
+/// Ends once the peer is silent: it answers pings, and says so once a second while it reads what is
+/// before them.
+async fn watch(standing: &Mutex<Standing>) -> io::Result<()> {
+    loop {
+        let until = standing.lock().heard + SILENCE_MAX;
+        time::sleep_until(until).await;
+        let standing = standing.lock();
+        if standing.heard.elapsed() >= SILENCE_MAX {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, standing.silent()));
+        }
+    }
+}
+
+impl Standing {
+    /// How long the last ping took, if this is its answer.
+    fn hear(&mut self, frame: &Frame) -> Option<Duration> {
+        self.heard = time::Instant::now();
+        let (number, sent) = self.pinged;
+        let sent = sent.filter(|_| *frame == Frame::Pong(number))?;
+        self.pinged.1 = None;
+        Some(sent.elapsed())
+    }
+
+    /// The next ping, if the last one is answered.
+    fn ping(&mut self) -> Option<Frame> {
+        let (number, sent) = &mut self.pinged;
+        if sent.is_some() {
+            return None;
+        }
+        *number += 1;
+        *sent = Some(time::Instant::now());
+        Some(Frame::Ping(*number))
+    }
+
+    fn silent(&self) -> String {
+        let Batch { bytes, written, since } = self.batch;
+        let seconds = SILENCE_MAX.as_secs();
+        if written == bytes {
+            return format!("no answer for {seconds} s");
+        }
+        let took = since.elapsed();
+        let per_second = u128::try_from(written).unwrap_or(0) * 1_000 / took.as_millis().max(1);
+        format!(
+            "no answer for {seconds} s, and of {bytes} bytes {written} went out within {took:.1?} \
+             ({per_second} bytes a second)"
+        )
+    }
 }

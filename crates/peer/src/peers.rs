@@ -21,7 +21,7 @@ use crate::{
     Answer, Arriving, Dialer, Identity, Piece, Question, RoundTrips, Transfers,
     calls::{self, Calls},
     incoming, outgoing,
-    queue::Queue,
+    queue::{Queue, Stay},
     snapshots,
 };
 
@@ -47,9 +47,9 @@ pub trait Inbound: Send + Sync + 'static {
 /// Which of the two streams to a peer a message takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lane {
-    /// Heartbeats, votes, acknowledgements, proposals on their way to the leader.
+    /// Heartbeats, votes, acknowledgements.
     Message,
-    /// Entries.
+    /// What may be large: entries, and proposals on their way to the leader.
     Append,
 }
 
@@ -208,8 +208,13 @@ impl Peers {
 
     /// Sends a message, now or never. What does not fit, or is for a stranger, is dropped.
     pub fn send(&self, to: MemberId, lane: Lane, message: Bytes) {
+        self.send_while(to, lane, message, Stay::Always);
+    }
+
+    /// The same; it waits for its turn no longer than that.
+    pub fn send_while(&self, to: MemberId, lane: Lane, message: Bytes, stay: Stay) {
         let Some(peer) = self.0.peers.read().get(&to).map(Arc::clone) else { return };
-        if !peer.queue(lane).push(message) {
+        if !peer.queue(lane).push(message, stay) {
             peer.counts.failed.fetch_add(1, Relaxed);
             self.0.inbound.unreachable(to);
         }

@@ -1,15 +1,41 @@
 //! What waits to be sent to a peer over one lane: bounded, and dropped when the stream breaks.
 
-use std::{collections::VecDeque, mem};
+use std::{collections::VecDeque, mem, time::Duration};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 /// Messages that wait.
 const MESSAGES_MAX: usize = 4096;
 /// Their bytes: what raft keeps in flight, and a batch of proposals.
 const BYTES_MAX: usize = 48 << 20;
+
+/// How long a message waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stay {
+    /// As long as the stream lasts.
+    Always,
+    /// Until the next one says the same and perhaps more, which then takes its place: on a slow line
+    /// copies would be all that is sent.
+    Until(Covers),
+    /// So long: then nobody waits for it any more.
+    AtMost(Duration),
+}
+
+/// What a message says, as far as the queue needs to know: all within a term from one place on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Covers {
+    pub term: u64,
+    pub after: u64,
+    pub until: u64,
+}
+
+impl Covers {
+    fn includes(self, other: Self) -> bool {
+        (self.term, self.after) == (other.term, other.after) && self.until >= other.until
+    }
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
@@ -19,20 +45,28 @@ pub(crate) struct Queue {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    messages: VecDeque<Bytes>,
+    messages: VecDeque<Queued>,
     bytes: usize,
+}
+
+#[derive(Debug)]
+struct Queued {
+    message: Bytes,
+    stay: Stay,
+    since: Instant,
 }
 
 impl Queue {
     /// False if there is no room.
-    pub(crate) fn push(&self, message: Bytes) -> bool {
+    pub(crate) fn push(&self, message: Bytes, stay: Stay) -> bool {
         let mut waiting = self.waiting.lock();
+        waiting.make_way(stay);
         let bytes = waiting.bytes + message.len();
         if waiting.messages.len() >= MESSAGES_MAX || bytes > BYTES_MAX {
             return false;
         }
         waiting.bytes = bytes;
-        waiting.messages.push_back(message);
+        waiting.messages.push_back(Queued { message, stay, since: Instant::now() });
         drop(waiting);
         self.filled.notify_one();
         true
@@ -41,27 +75,12 @@ impl Queue {
     /// The messages that wait, up to so many bytes, or one; waits for the first.
     pub(crate) async fn take(&self, bytes_max: usize) -> Vec<Bytes> {
         loop {
-            let taken = self.take_now(bytes_max);
+            let taken = self.waiting.lock().take(bytes_max);
             if !taken.is_empty() {
                 return taken;
             }
             self.filled.notified().await;
         }
-    }
-
-    fn take_now(&self, bytes_max: usize) -> Vec<Bytes> {
-        let mut waiting = self.waiting.lock();
-        let mut taken = Vec::new();
-        let mut bytes = 0;
-        while let Some(next) = waiting.messages.front() {
-            bytes += next.len();
-            if bytes > bytes_max && !taken.is_empty() {
-                break;
-            }
-            taken.extend(waiting.messages.pop_front());
-        }
-        waiting.bytes -= taken.iter().map(Bytes::len).sum::<usize>();
-        taken
     }
 
     /// Drops all; returns how many that were.
@@ -70,15 +89,54 @@ impl Queue {
     }
 }
 
+impl Waiting {
+    /// Drops the last message if this one covers it.
+    fn make_way(&mut self, stay: Stay) {
+        let is_covered = |last: &mut Queued| match (stay, last.stay) {
+            (Stay::Until(new), Stay::Until(old)) => new.includes(old),
+            _ => false,
+        };
+        if let Some(covered) = self.messages.pop_back_if(is_covered) {
+            self.bytes -= covered.message.len();
+        }
+    }
+
+    fn take(&mut self, bytes_max: usize) -> Vec<Bytes> {
+        let mut taken = Vec::new();
+        let mut bytes = 0;
+        while let Some(next) = self.messages.front() {
+            let (length, is_over) = (next.message.len(), next.is_over());
+            if !is_over && bytes + length > bytes_max && !taken.is_empty() {
+                break;
+            }
+            let next = self.messages.pop_front();
+            self.bytes -= length;
+            if !is_over {
+                bytes += length;
+                taken.extend(next.map(|next| next.message));
+            }
+        }
+        taken
+    }
+}
+
+impl Queued {
+    fn is_over(&self) -> bool {
+        matches!(self.stay, Stay::AtMost(time) if self.since.elapsed() > time)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use tokio::time;
+
     use super::*;
 
     #[tokio::test]
     async fn messages_come_in_order_in_batches_of_bounded_size() {
         let queue = Queue::default();
         for length in [3, 4, 90, 5] {
-            assert!(queue.push(vec![0; length].into()));
+            assert!(queue.push(vec![0; length].into(), Stay::Always));
         }
         let lengths = |taken: Vec<Bytes>| taken.iter().map(Bytes::len).collect::<Vec<_>>();
         assert_eq!(lengths(queue.take(10).await), [3, 4]);
@@ -89,12 +147,44 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused() {
         let queue = Queue::default();
-        assert!(queue.push(vec![0; BYTES_MAX].into()));
-        assert!(!queue.push(vec![0; 1].into()));
+        assert!(queue.push(vec![0; BYTES_MAX].into(), Stay::Always));
+        assert!(!queue.push(vec![0; 1].into(), Stay::Always));
         queue.clear();
         for _ in 0..MESSAGES_MAX {
-            assert!(queue.push(Bytes::new()));
+            assert!(queue.push(Bytes::new(), Stay::Always));
         }
-        assert!(!queue.push(Bytes::new()));
+        assert!(!queue.push(Bytes::new(), Stay::Always));
+    }
+
+    #[test]
+    fn what_says_the_same_and_more_takes_the_place_of_what_waits_last() {
+        let queue = Queue::default();
+        let push = |text: &'static str, term, after, until| {
+            assert!(queue.push(text.into(), Stay::Until(Covers { term, after, until })));
+        };
+        push("1 to 3", 1, 0, 3);
+        push("1 to 4", 1, 0, 4);
+        push("1 to 2", 1, 0, 2);
+        push("3", 1, 2, 3);
+        push("3 of term 2", 2, 2, 3);
+        push("3 of term 2 again", 2, 2, 3);
+        assert!(queue.push("an answer".into(), Stay::Always));
+        push("3 of term 2 later", 2, 2, 3);
+        let taken = queue.waiting.lock().take(BYTES_MAX);
+        let expected =
+            ["1 to 4", "1 to 2", "3", "3 of term 2 again", "an answer", "3 of term 2 later"];
+        assert_eq!(taken, expected);
+        assert_eq!(queue.waiting.lock().bytes, 0);
+    }
+
+    #[tokio::test]
+    async fn what_has_waited_too_long_is_not_sent() {
+        let queue = Queue::default();
+        for (text, time) in [("late", Duration::ZERO), ("in time", Duration::from_mins(10))] {
+            assert!(queue.push(text.into(), Stay::AtMost(time)));
+        }
+        time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(queue.waiting.lock().take(1), ["in time"]);
+        assert_eq!(queue.waiting.lock().bytes, 0);
     }
 }

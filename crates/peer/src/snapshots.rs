@@ -20,12 +20,16 @@ use tokio::{
 
 use crate::{
     frame::Frame,
-    outgoing::{self, Stream},
+    outgoing,
     peers::{Inner, Peer},
     transfers::Transfer,
+    watched::Watched,
 };
 
-/// How long a write, the next chunk or the final answer may take: disks are busy then.
+/// A stream that this member has opened.
+type Stream = Watched<outgoing::Stream>;
+
+/// How long nothing may be written or read, and the final answer may take: disks are busy then.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Chunks on their way to the disk.
 const CHUNKS_WAITING: usize = 2;
@@ -90,7 +94,7 @@ async fn open(inner: &Arc<Inner>, peer: &Peer) -> Result<Stream, String> {
     for _ in 0..urls.len().max(1) {
         let at = peer.snapshot_failures.load(Relaxed) % urls.len().max(1);
         match outgoing::open(inner, peer, urls.get(at).cloned(), "snapshot").await {
-            Ok(stream) => return Ok(stream),
+            Ok(stream) => return Ok(Watched::new(stream, PATIENCE)),
             Err(why) => failed.push(why),
         }
         peer.snapshot_failures.fetch_add(1, Relaxed);
@@ -118,10 +122,12 @@ async fn send_over(
         }
     }
     write(&mut stream, &Frame::Ping(sum.number())).await.map_err(text)?;
-    let answered = time::timeout(PATIENCE, Frame::read(&mut stream)).await;
-    match answered.map_err(|_| "no answer in time")? {
+    match Frame::read(&mut stream).await {
         Ok(Some(Frame::Pong(number))) if number == sum.number() => Ok(()),
         Ok(_) => Err("the peer could not take it: see its log".to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            Err("no answer in time".to_owned())
+        }
         Err(error) => Err(error.to_string()),
     }
 }
@@ -129,16 +135,18 @@ async fn send_over(
 async fn write(stream: &mut (impl AsyncWrite + Unpin), frame: &Frame) -> io::Result<()> {
     let mut out = BytesMut::new();
     frame.write(&mut out);
-    time::timeout(PATIENCE, stream.write_all(&out)).await.map_err(|_| io::ErrorKind::TimedOut)?
+    stream.write_all(&out).await?;
+    stream.flush().await
 }
 
 /// Receives a snapshot, and hands its pieces on.
 pub(crate) async fn receive(
     inner: &Inner,
     from: MemberId,
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
 ) -> io::Result<()> {
-    let Some(Frame::Message(header)) = read(&mut stream).await? else {
+    let mut stream = Watched::new(stream, PATIENCE);
+    let Some(Frame::Message(header)) = Frame::read(&mut stream).await? else {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a snapshot without a header"));
     };
     let transfer = inner.peer(from).map(|peer| Transfer::begin(&peer.counts.snapshots_received));
@@ -148,7 +156,7 @@ pub(crate) async fn receive(
     let gone = |_| io::Error::other("nobody takes the snapshot");
     let mut sum = Sum::default();
     let number = loop {
-        match read(&mut stream).await? {
+        match Frame::read(&mut stream).await? {
             Some(Frame::Message(chunk)) => {
                 sum.add(&chunk);
                 give.send(Piece::Chunk(chunk)).await.map_err(gone)?;
@@ -169,8 +177,4 @@ pub(crate) async fn receive(
         transfer.end(true);
     }
     write(&mut stream, &Frame::Pong(number)).await
-}
-
-async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Frame>> {
-    time::timeout(PATIENCE, Frame::read(stream)).await.map_err(|_| io::ErrorKind::TimedOut)?
 }

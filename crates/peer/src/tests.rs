@@ -1,16 +1,18 @@
 //! Members that talk to one another over loopback.
 
+mod slow;
+
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use base::{ClusterId, MemberId, OsClock, version};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::Response;
 use http_body_util::Full;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader},
     net::{TcpListener, TcpStream},
     runtime,
     sync::mpsc,
@@ -18,7 +20,7 @@ use tokio::{
     time,
 };
 
-use crate::{Arriving, Dialer, Identity, Inbound, Lane, Peers, Piece};
+use crate::{Arriving, Dialer, Identity, Inbound, Lane, Peers, Piece, frame::Frame};
 
 /// A header, and the chunks.
 type Snapshot = (Bytes, Vec<Bytes>);
@@ -255,19 +257,60 @@ async fn however_many_strangers_have_streams_a_member_gets_its_own() {
     assert_eq!(*two.heard.unreachable.lock(), 0, "only once strangers had gone");
 }
 
+/// Messages that came over a lane.
+type Came = Arc<Mutex<Vec<Bytes>>>;
+
+/// Accepts streams of both lanes. Of the one for messages it reads everything, of the one for entries
+/// nothing.
+async fn read_messages_alone(listener: TcpListener, came: Came) {
+    let mut unread = Vec::new();
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = BufReader::new(stream);
+        let head = accept_stream(&mut stream).await;
+        if head.contains("/raft/stream/append ") {
+            unread.push(stream);
+        } else {
+            tokio::spawn(read_all(stream, Arc::clone(&came)));
+        }
+    }
+}
+
+async fn read_all(mut stream: BufReader<TcpStream>, came: Came) {
+    while let Ok(Some(frame)) = Frame::read(&mut stream).await {
+        match frame {
+            Frame::Message(message) => came.lock().push(message),
+            Frame::Ping(number) => {
+                let mut out = BytesMut::new();
+                Frame::Pong(number).write(&mut out);
+                stream.write_all(&out).await.unwrap();
+            }
+            Frame::Pong(_) => {}
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_peer_that_does_not_read_costs_a_bounded_amount_and_holds_up_no_other_lane() {
     let one = Member::start(1, 9, "127.0.0.1:0").await;
-    // Nobody accepts there.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     one.knows(2, &[&listener.local_addr().unwrap().to_string()]);
+    let came = Came::default();
+    tokio::spawn(read_messages_alone(listener, Arc::clone(&came)));
+    until("both lanes are open", || one.peers.status()[0].active_since.is_some()).await;
     let megabyte = Bytes::from(vec![0; 1 << 20]);
     for _ in 0..200 {
         one.peers.send(MemberId(2), Lane::Append, megabyte.clone());
     }
-    let queued = one.peers.status()[0].failed;
-    assert!(queued > 100, "only {queued} of 200 megabytes were refused");
+    let failed = one.peers.status()[0].failed;
+    assert!(failed > 100, "only {failed} of 200 megabytes were refused");
     assert!(*one.heard.unreachable.lock() > 100);
+    let all: Vec<Bytes> = (0..1_000).map(|number| number.to_string().into()).collect();
+    for message in &all {
+        one.peers.send(MemberId(2), Lane::Message, message.clone());
+    }
+    until("all messages are there", || came.lock().len() == all.len()).await;
+    assert_eq!(*came.lock(), all);
 }
 
 #[tokio::test]
@@ -316,20 +359,26 @@ async fn a_snapshot_arrives_whole_or_its_sender_knows_that_it_did_not() {
     assert!(send_snapshot(&one, "nobody there", true).await.is_err());
 }
 
-/// Accepts streams and ends each at once.
-async fn break_streams(listener: TcpListener) {
+/// Reads the head of a request for a stream, which is returned, and grants it.
+async fn accept_stream(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> String {
     let answer = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
                   upgrade: retcd-raft/1\r\n\r\n";
+    let mut head = Vec::new();
+    while let Ok(byte) = stream.read_u8().await {
+        head.push(byte);
+        if head.ends_with(b"\r\n\r\n") {
+            break;
+        }
+    }
+    stream.write_all(answer.as_bytes()).await.ok();
+    String::from_utf8(head).unwrap()
+}
+
+/// Accepts streams and ends each at once.
+async fn break_streams(listener: TcpListener) {
     loop {
         let (mut stream, _) = listener.accept().await.unwrap();
-        let mut head = Vec::new();
-        while let Ok(byte) = stream.read_u8().await {
-            head.push(byte);
-            if head.ends_with(b"\r\n\r\n") {
-                break;
-            }
-        }
-        stream.write_all(answer.as_bytes()).await.ok();
+        accept_stream(&mut stream).await;
     }
 }
 

@@ -2,8 +2,15 @@
 //!
 //! Whatever is random, slow or timed is computed before and carried inside: apply reads no clock.
 
-use bytes::Bytes;
+mod auth;
 
+use bytes::Bytes;
+use prost::encoding::{WireType, decode_key, decode_varint};
+
+pub use self::auth::{
+    Auth, AuthChange, Authenticate, By, Named, Nothing, Patterns, PutRole, PutUser, RoleGrant,
+    RoleRevoke, UserAdd, UserPassword, UserRole,
+};
 use crate::etcdserverpb::{
     AlarmRequest, DeleteRangeRequest, LeaseGrantRequest, PutRequest, TxnRequest,
 };
@@ -20,13 +27,16 @@ pub struct Command {
     /// probability; 0 if nobody waits.
     #[prost(uint64, tag = "2")]
     pub id: u64,
+    /// Absent: nobody in particular, or a member by itself.
+    #[prost(message, optional, tag = "3")]
+    pub by: Option<By>,
     #[cfg_attr(
         not(feature = "next-version"),
-        prost(oneof = "Op", tags = "10, 11, 12, 13, 14, 15, 20, 21, 22, 23, 24, 25, 26")
+        prost(oneof = "Op", tags = "10, 11, 12, 13, 14, 15, 20, 21, 22, 23, 24, 25, 26, 27")
     )]
     #[cfg_attr(
         feature = "next-version",
-        prost(oneof = "Op", tags = "10, 11, 12, 13, 14, 15, 16, 20, 21, 22, 23, 24, 25, 26")
+        prost(oneof = "Op", tags = "10, 11, 12, 13, 14, 15, 16, 20, 21, 22, 23, 24, 25, 26, 27")
     )]
     pub op: Option<Op>,
 }
@@ -34,7 +44,21 @@ pub struct Command {
 impl Command {
     /// `id`: whom to answer; 0 if nobody waits.
     pub fn new(id: u64, op: Op) -> Self {
-        Self { format: op.format(), id, op: Some(op) }
+        Self { format: op.format(), id, by: None, op: Some(op) }
+    }
+
+    /// Whether these bytes are a command that puts one key, by a look at how they begin.
+    pub fn is_put(mut bytes: &[u8]) -> bool {
+        const FORMAT: u32 = 1;
+        const ID: u32 = 2;
+        const PUT: u32 = 20;
+        loop {
+            match decode_key(&mut bytes) {
+                Ok((FORMAT | ID, WireType::Varint)) if decode_varint(&mut bytes).is_ok() => {}
+                Ok((tag, _)) => return tag == PUT,
+                Err(_) => return false,
+            }
+        }
     }
 }
 
@@ -73,6 +97,8 @@ pub enum Op {
     LeaseCheckpoint(LeaseCheckpoint),
     #[prost(message, tag = "26")]
     Alarm(AlarmRequest),
+    #[prost(message, tag = "27")]
+    Auth(Auth),
     /// Lowers the cluster's version, so that older builds can take the members' places; or ends
     /// that.
     #[prost(message, tag = "15")]
@@ -100,7 +126,8 @@ impl Op {
             | Self::LeaseGrant(_)
             | Self::LeaseRevoke(_)
             | Self::LeaseCheckpoint(_)
-            | Self::Alarm(_) => 1,
+            | Self::Alarm(_)
+            | Self::Auth(_) => 1,
             #[cfg(feature = "next-version")]
             Self::Note(_) => 2,
         }
@@ -122,6 +149,7 @@ pub enum KeysMethod {
 
 /// A write through the v2 keys API, its form already checked.
 #[derive(Clone, PartialEq, prost::Message)]
+#[allow(clippy::struct_excessive_bools, reason = "as the API has them")]
 pub struct KeysWrite {
     #[prost(enumeration = "KeysMethod", tag = "1")]
     pub method: i32,
@@ -146,6 +174,9 @@ pub struct KeysWrite {
     /// Change the time to live only: keep the value, tell no watcher.
     #[prost(bool, tag = "9")]
     pub refresh: bool,
+    /// The path had a slash at its end: whoever may write all that lies below may do so.
+    #[prost(bool, tag = "10")]
+    pub slash: bool,
 }
 
 /// Expires everything whose time is at or before `up_to` (nanoseconds since 1970), at most

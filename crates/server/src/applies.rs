@@ -94,6 +94,7 @@ fn has_succeeded(response: &Response) -> bool {
         Response::Keys(answer) => answer.is_ok(),
         Response::V3(answer) => answer.is_ok(),
         Response::Downgrade(answer) => answer.is_ok(),
+        Response::V2Auth(answer) => answer.is_ok(),
         Response::Refused(_) => false,
     }
 }

@@ -8,7 +8,7 @@ use peer::Dialer;
 use base::{Index, MemberId, Term, UnixNanos};
 use state::Response;
 
-use crate::AutoCompaction;
+use crate::{AutoCompaction, CorruptionChecks};
 
 /// What a member needs to know to start.
 #[derive(Clone, Debug)]
@@ -39,6 +39,8 @@ pub struct Config {
     pub auto_compaction: Option<AutoCompaction>,
     /// What takes longer to be applied, or read, is told in the log.
     pub apply_expected: Duration,
+    /// When members are compared, and what follows.
+    pub corruption: CorruptionChecks,
     /// Learners at once.
     pub learners_max: u32,
     /// Applied entries that stay in memory for followers that lag.

@@ -44,6 +44,8 @@ pub struct Counters {
     pub snapshots_synced: Histogram,
     /// The keyspace of a snapshot is about to take the place of ours.
     pub snapshots_installing: AtomicU64,
+    /// Snapshots of others that have taken that place.
+    pub snapshots_installed: AtomicU64,
     pub compaction: Compaction,
     pub(crate) writes: Writes,
 }
@@ -102,6 +104,7 @@ impl Default for Counters {
             snapshots_taken: Histogram::doubling(100 * milli, 10),
             snapshots_synced: Histogram::doubling(milli, 14),
             snapshots_installing: AtomicU64::default(),
+            snapshots_installed: AtomicU64::default(),
             compaction: Compaction {
                 rows: AtomicU64::default(),
                 pauses: Histogram::doubling(milli, 13),

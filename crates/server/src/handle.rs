@@ -12,11 +12,11 @@ use base::{
     Clock, ClusterId, MemberId, Refused, UnixNanos,
     version::{Minor, THIS},
 };
-use member::{Follower, Proposal};
+use member::Proposal;
 use peer::{PeerStatus, Peers};
 use proto::{
     Message as _,
-    command::{Command, Op},
+    command::{By, Command, Op},
     etcdserverpb::{AlarmRequest, AlarmType, alarm_request::AlarmAction},
 };
 use state::{
@@ -124,8 +124,14 @@ impl Handle {
     /// What would exceed the space quota is refused with [`Refused::NoSpace`], and the alarm is
     /// raised. Dropping the future leaves the command under way: it may still be applied.
     pub async fn write(&self, op: Op) -> Result<Done, Unserved> {
+        self.write_by(None, op).await
+    }
+
+    /// The same on behalf of somebody, if it says who: what he may do is looked at when the command
+    /// is applied.
+    pub async fn write_by(&self, by: Option<By>, op: Op) -> Result<Done, Unserved> {
         if self.shared.reader.has_room(&op, self.shared.config.quota_bytes) {
-            return self.propose(op).await;
+            return self.propose(by, op).await;
         }
         self.raise_no_space().await;
         let Status { applied, term, .. } = self.status();
@@ -147,12 +153,12 @@ impl Handle {
             member_id: self.member_id().0,
             alarm: AlarmType::Nospace.into(),
         };
-        if let Err(why) = self.propose(Op::Alarm(alarm)).await {
+        if let Err(why) = self.propose(None, Op::Alarm(alarm)).await {
             tracing::warn!(%why, "alarm NOSPACE was not raised: the next write tries again");
         }
     }
 
-    async fn propose(&self, op: Op) -> Result<Done, Unserved> {
+    async fn propose(&self, by: Option<By>, op: Op) -> Result<Done, Unserved> {
         let shared = &self.shared;
         if shared.is_overloaded() {
             return Err(self.count_failed(Unserved::TooManyRequests));
@@ -163,7 +169,7 @@ impl Handle {
         let now = shared.now();
         let deadline = now + shared.config.request_timeout();
         let (id, answer) = shared.waiters.add(now);
-        let command = Command::new(id, op);
+        let command = Command { by, ..Command::new(id, op) };
         let refused = if command.encoded_len() > shared.config.request_bytes_max {
             Err(Unserved::TooLarge)
         } else {
@@ -244,9 +250,10 @@ impl Handle {
         self.shared.peers.get()
     }
 
-    /// How far the others are, as this leader knows; empty if it does not lead.
-    pub fn followers(&self) -> Vec<Follower> {
-        self.raft.lock().core.followers()
+    /// Something has gone wrong with whoever comes to the peer port. If it is to be said in the log
+    /// now: how often it has since it was last said.
+    pub fn complain(&self, what: String) -> Option<u64> {
+        self.shared.complain(MemberId(0), what)
     }
 
     /// Messages with entries that were sent to others, and taken from them.

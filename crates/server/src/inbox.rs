@@ -67,6 +67,8 @@ pub(crate) struct Work {
     pub(crate) changes: Vec<(u64, Change)>,
     /// To whom leadership is to be handed over.
     pub(crate) heir: Option<MemberId>,
+    /// The leader is to be asked for a snapshot.
+    pub(crate) request_snapshot: bool,
     pub(crate) persisted: Option<Ticket>,
     pub(crate) progress: Option<Progress>,
     pub(crate) stopping: bool,
@@ -151,6 +153,11 @@ impl Inbox {
     /// Leadership is to be handed over to this member.
     pub(crate) fn hand_over(&self, heir: MemberId) {
         self.post(true, |work| work.heir = Some(heir));
+    }
+
+    /// The leader is to be asked for a snapshot in place of what is here.
+    pub(crate) fn request_snapshot(&self) {
+        self.post(true, |work| work.request_snapshot = true);
     }
 
     pub(crate) fn persisted(&self, ticket: Ticket) {

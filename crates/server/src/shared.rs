@@ -20,7 +20,10 @@ use member::{RaftState, Role};
 use parking_lot::Mutex;
 use peer::{PeerStatus, Peers};
 use state::Reader;
-use tokio::{runtime, sync::watch};
+use tokio::{
+    runtime,
+    sync::{Semaphore, watch},
+};
 use wal::{Identity, Wal};
 
 use crate::{
@@ -86,12 +89,18 @@ pub(crate) struct Shared {
     /// This member was removed from its cluster.
     pub(crate) removed: watch::Sender<bool>,
     pub(crate) stopped: watch::Sender<bool>,
+    /// This member differs from the others.
+    pub(crate) fenced: watch::Sender<bool>,
+    /// Members are to be compared soon: by their hashes as well?
+    pub(crate) compare: watch::Sender<Option<bool>>,
+    /// Hashes that are computed: each reads all there is.
+    pub(crate) hashing: Semaphore,
 }
 
 /// Where the member stands.
 #[derive(Debug, Default)]
 pub(crate) struct Standing {
-    leader: AtomicU64,
+    pub(crate) leader: AtomicU64,
     /// A [`RaftState`].
     state: AtomicU8,
     term: AtomicU64,
@@ -99,7 +108,7 @@ pub(crate) struct Standing {
     /// The same, by the clock that never goes back.
     elected_at: AtomicU64,
     /// Since when there is no leader, by the same clock.
-    leaderless_since: AtomicU64,
+    pub(crate) leaderless_since: AtomicU64,
     /// Since when peers take this member for removed while a leader does not; none if 0. And when
     /// that was last said.
     disputed_since: AtomicU64,
@@ -331,6 +340,25 @@ impl Shared {
     pub(crate) fn set_applied(&self, index: Index) {
         self.standing.applied.store(index.0, Release);
     }
+
+    /// Whether this member is one that differs, as the cluster has agreed.
+    pub(crate) fn look_for_fence(&self) {
+        let now = self.reader.alarms().is_corrupt(self.identity.member);
+        if now == *self.fenced.borrow() {
+            return;
+        }
+        self.fenced.send_replace(now);
+        if now {
+            tracing::error!(
+                "this member's data differ from those of the others (alarm CORRUPT): it answers no \
+                 client. Look at its disk and memory; then start it with --rebuild-corrupt, which \
+                 takes the leader's data in place of its own, or remove it and add it anew"
+            );
+        } else {
+            tracing::info!("this member answers clients again: its alarm CORRUPT was taken back");
+        }
+    }
+
     pub(crate) fn note_wal_bytes(&self, wal: &Wal) {
         self.counters.wal_bytes.store(wal.bytes(), Relaxed);
         self.counters.wal_written_bytes.store(wal.written(), Relaxed);

@@ -19,16 +19,17 @@ use base::{Clock, Disk, MemberId, limits, version};
 use member::{OpenError, Opened, Options, Paths};
 use parking_lot::Mutex;
 use state::membership::bootstrap_member_id;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::{
     Config, Handle, StartError,
     barriers::Barriers,
-    compactor,
+    compactor, corruption,
     counters::Counters,
     failure::Failure,
     figures::Appends,
     inbox::Inbox,
+    lost,
     shared::{Shared, Standing},
     threads::{
         self,
@@ -69,6 +70,7 @@ pub fn start(
     let found = || found.clone().ok_or_else(changed);
     let mut locks = Locks::default();
     let opened = locks.take(disk.as_ref(), &home, &paths.wal, &config).and_then(|()| {
+        lost::refuse(disk.as_ref(), &home, &config)?;
         let mut options = options(&config, first_id(0, clock.wall().0));
         let alone = alone::Alone::new(&disk, &home, &config);
         options.force_new_cluster = alone.is_due(&paths, &options)?;
@@ -130,6 +132,7 @@ fn options(config: &Config, run: u64) -> Options {
             quota_bytes: config.quota_bytes,
             compacts: config.auto_compaction.is_none(),
             lease_grace: config.election,
+            lease_checkpoints: limits::LEASE_CHECKPOINT_INTERVAL,
             catch_up_entries: config.catch_up_entries,
             catch_up_bytes: limits::CATCH_UP_BYTES_MAX,
         },
@@ -227,13 +230,14 @@ fn run(
     opened: Opened,
     locks: Vec<Box<dyn Send + Sync>>,
 ) -> Result<Handle, StartError> {
-    let Opened { identity, wal, backend, applier, core } = opened;
+    let Opened { identity, wal, backend, mut applier, core } = opened;
     if core.has_left() {
         return Err(StartError::Other(gone(&config)));
     }
     if core.says_farewell() {
         tracing::warn!("{}. It runs until the member that is left knows of that", gone(&config));
     }
+    applier.hash_compactions(config.corruption.hash_compactions.is_some());
     let applied = applier.state().applied().index;
     let started_at = clock.wall();
     let shared = Arc::new(Shared {
@@ -268,9 +272,13 @@ fn run(
         removed: watch::Sender::new(false),
         failed: watch::Sender::new(None),
         stopped: watch::Sender::new(false),
+        fenced: watch::Sender::new(false),
+        compare: watch::Sender::new(None),
+        hashing: Semaphore::new(1),
         clock,
     });
     shared.set_applied(applied);
+    shared.look_for_fence();
     shared.note_wal_bytes(&shared.wal.lock());
     let applier = Arc::new(Mutex::new(applier));
     let log = Arc::new(LogQueue::default());
@@ -281,7 +289,7 @@ fn run(
     spawn_all(&shared, &applier, &log, &raft, locks)
         .map_err(|error| StartError::Other(format!("start a thread: {error}")))?;
     let handle = Handle { shared, raft };
-    compact(&handle);
+    watch_over(&handle);
     Ok(handle)
 }
 
@@ -294,12 +302,14 @@ fn gone(config: &Config) -> String {
     )
 }
 
-/// Lets history be compacted as `--auto-compaction-mode` says.
-fn compact(handle: &Handle) {
+/// Lets history be compacted as `--auto-compaction-mode` says, and the members be compared.
+fn watch_over(handle: &Handle) {
     let shared = &handle.shared;
-    if let (Some(mode), Some(runtime)) = (shared.config.auto_compaction, &shared.runtime) {
+    let Some(runtime) = &shared.runtime else { return };
+    if let Some(mode) = shared.config.auto_compaction {
         runtime.spawn(compactor::run(handle.clone(), mode));
     }
+    runtime.spawn(corruption::run(handle.clone()));
 }
 
 /// A member that has moved is not found where the cluster looks for it. Of one that is started

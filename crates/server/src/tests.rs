@@ -56,6 +56,7 @@ fn config(dir: &Path) -> Config {
         request_bytes_max: limits::REQUEST_BYTES_MAX,
         auto_compaction: None,
         apply_expected: Duration::from_millis(100),
+        corruption: crate::CorruptionChecks::default(),
         learners_max: 1,
         catch_up_entries: 5_000,
         dialer: peer::Dialer::default(),
@@ -79,7 +80,7 @@ pub(crate) fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
 }
 
-fn set(path: &str, value: &str) -> Op {
+pub(crate) fn set(path: &str, value: &str) -> Op {
     Op::Keys(KeysWrite {
         method: KeysMethod::Set.into(),
         path: Bytes::copy_from_slice(path.as_bytes()),

@@ -191,7 +191,7 @@ impl World {
         let Self { common, nodes } = self;
         common.pass(TICK);
         for node in nodes.iter_mut().filter(|node| node.listens()) {
-            node.tick(common);
+            node.tick(common)?;
         }
         self.tell_removed();
         self.look()

@@ -136,6 +136,7 @@ impl History {
             | Response::Expired(_)
             | Response::Done
             | Response::Downgrade(_)
+            | Response::V2Auth(_)
             | Response::Refused(_) => (None, Vec::new()),
         };
         let acknowledged = Acknowledged { index: answer.index, revision, values };
@@ -168,7 +169,9 @@ fn revision(reply: &Reply) -> Option<i64> {
         | Reply::LeaseGrant(_)
         | Reply::LeaseRevoke(_)
         | Reply::LeaseCheckpoint(_)
-        | Reply::Alarm(_) => None,
+        | Reply::Alarm(_)
+        | Reply::Auth
+        | Reply::Token(_) => None,
     };
     header.map(|header| header.revision)
 }

@@ -38,7 +38,8 @@ impl Mirror {
             .map_err(|error| Violation::new(NAME, error))?;
         // It knows all that any member may know.
         let who = Who { id: MemberId(1), of, run: 0, forced: false, next: true };
-        let opened = running::open(&shared, who).map_err(|error| Violation::new(NAME, error))?;
+        let opened =
+            running::open(&shared, who, None).map_err(|error| Violation::new(NAME, error))?;
         let mut mirror = Self { applier: opened.applier, disk };
         for entry in history.entries.values() {
             mirror.apply(entry)?;

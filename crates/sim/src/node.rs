@@ -82,7 +82,7 @@ impl Node {
             condition: Condition::default(),
         };
         node.condition.failed_syncs = node.disk.failed_syncs();
-        node.duties(common);
+        node.duties(common)?;
         node.look(common)?;
         Ok(node)
     }
@@ -115,7 +115,7 @@ impl Node {
                 let at = common.rng.usize(..self.watches.len());
                 self.watch_v3(common, at)?;
             }
-            Event::Tick => self.tick(common),
+            Event::Tick => self.tick(common)?,
             Event::Unreachable => {
                 let other = any(ids, &mut common.rng).unwrap_or_default();
                 self.unreachable(common, other)?;
@@ -124,6 +124,7 @@ impl Node {
                 let heir = any(ids, &mut common.rng).filter(|_| common.rng.bool());
                 self.hand_over(common, heir)?;
             }
+            Event::Rebuild => self.rebuild(common)?,
             Event::PlanFailure => self.plan_failure(common),
             Event::FailSync => self.fail_sync(common),
             Event::FillDisk => self.fill_disk(common),
@@ -298,13 +299,21 @@ impl Node {
         proposed.is_ok()
     }
 
-    pub(crate) fn receive(&mut self, common: &Common, message: PeerMessage) {
-        let Some(member) = &mut self.member else { return };
+    pub(crate) fn receive(
+        &mut self,
+        common: &Common,
+        message: PeerMessage,
+    ) -> Result<(), Violation> {
+        let Some(member) = &mut self.member else { return Ok(()) };
         common.trace.step("receive", format!("at {}: {}", self.who.id, message.show()));
         if let Err(refusal) = member.core.receive(message) {
             common.trace.step("refuse", format!("at {}: {refusal}", self.who.id));
+            if refusal.lost_log && common.options.sabotage.is_none() {
+                return Err(Violation::new("lost log", refusal));
+            }
         }
         member.step();
+        Ok(())
     }
 
     /// Removes what has come of a snapshot that broke off, or is not wanted any more.
@@ -478,6 +487,14 @@ impl Node {
         })
     }
 
+    /// It asks for a snapshot, as one does that was found to differ.
+    pub(crate) fn rebuild(&mut self, common: &mut Common) -> Result<(), Violation> {
+        self.run(common, |member, common| {
+            common.report.rebuilt += u64::from(member.core.request_snapshot());
+            Ok(())
+        })
+    }
+
     /// Whether the keyspace keeps up with the log.
     pub(crate) fn set_lags(&mut self, common: &mut Common, lags: bool) -> Result<(), Violation> {
         self.run(common, |member, _| {
@@ -487,16 +504,16 @@ impl Node {
     }
 
     /// A tick, and what the leader does when it is time.
-    pub(crate) fn tick(&mut self, common: &mut Common) {
+    pub(crate) fn tick(&mut self, common: &mut Common) -> Result<(), Violation> {
         let is_left_out = common.rng.u8(..8) < self.condition.laziness;
         if let Some(member) = self.member.as_mut().filter(|_| !is_left_out) {
             member.core.tick();
             member.step();
         }
-        self.duties(common);
+        self.duties(common)
     }
 
-    pub(crate) fn duties(&mut self, common: &mut Common) {
+    pub(crate) fn duties(&mut self, common: &mut Common) -> Result<(), Violation> {
         let mut wall = self.condition.wall(common);
         let mut monotonic = common.monotonic();
         match common.options.sabotage {
@@ -505,10 +522,18 @@ impl Node {
             Some(Sabotage::EndLeasesEarly) => monotonic *= 8,
             _ => {}
         }
-        let Some(member) = &mut self.member else { return };
+        let Some(member) = &mut self.member else { return Ok(()) };
         let reader = member.applier.state().reader();
+        let before = reader.leases().term();
         member.core.duties(Now { monotonic, wall }, &reader);
+        if reader.leases().term() != before {
+            let applied = member.backend.applied().index;
+            let resumed =
+                invariants::leases::resumed(&common.history, reader.leases(), applied, monotonic)?;
+            common.report.resumed += resumed;
+        }
         member.step();
+        Ok(())
     }
 
     /// Carries out all that waits, without a fault, once.
@@ -524,7 +549,7 @@ impl Node {
         if self.member.as_ref().is_some_and(Running::is_quiet) {
             self.flush(common)?;
         }
-        self.duties(common);
+        self.duties(common)?;
         self.look(common)
     }
 

@@ -45,6 +45,9 @@ report! {
     /// Commits that watchers were handed.
     told: "commits told to watchers",
     told_v3: "events told to watchers of v3",
+    /// To who takes them; and what was read while it was sent to the others.
+    parts: "fragments of answers to watches",
+    large: "answers to watches in pieces",
     bookmarks: "bookmarks",
     reads: "read indexes given",
     delivered: "messages delivered",
@@ -68,7 +71,11 @@ report! {
     slow: "disks that became slow",
     skewed: "clocks moved",
     elections: "elections",
+    /// By leaders; and what new ones began with.
+    noted: "leases noted down",
+    resumed: "leases taken over with a note",
     handed_over: "leaders asked to hand over",
+    rebuilt: "snapshots asked for in place of what is there",
     added: "members added",
     removed: "members removed",
     promoted: "learners promoted",

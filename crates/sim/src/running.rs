@@ -67,6 +67,11 @@ pub(crate) struct Running {
 /// Why a step could not be done: the disk, or worse.
 pub(crate) type Failed = Box<dyn std::error::Error>;
 
+/// What leases get when the leader changes.
+pub(crate) const LEASE_GRACE: Duration = Duration::from_secs(1);
+/// What is left of leases that live longer is noted down so often.
+const LEASE_CHECKPOINTS: Duration = Duration::from_millis(300);
+
 /// Which of how many: members 1 to `of` found the cluster, and others join it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Who {
@@ -104,8 +109,13 @@ pub(crate) fn paths() -> Paths {
 }
 
 /// Opens the member, or founds it.
-pub(crate) fn open(disk: &Arc<dyn Disk>, who: Who) -> Result<Opened, OpenError> {
+pub(crate) fn open(
+    disk: &Arc<dyn Disk>,
+    who: Who,
+    sabotage: Option<Sabotage>,
+) -> Result<Opened, OpenError> {
     let paths = paths();
+    let keeps_long = sabotage == Some(Sabotage::KeepLeasesLong);
     let options = Options {
         wal: wal::Options { segment_bytes: SEGMENT_BYTES },
         backend: backend::Options { cache_bytes: 1 << 20 },
@@ -118,7 +128,13 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, who: Who) -> Result<Opened, OpenError> 
             run: who.run,
             quota_bytes: limits::QUOTA_BYTES_DEFAULT,
             compacts: true,
-            lease_grace: Duration::from_secs(1),
+            lease_grace: if keeps_long { 2 * LEASE_GRACE } else { LEASE_GRACE },
+            // In every other run; the others have nothing to note down.
+            lease_checkpoints: if who.run.is_multiple_of(2) {
+                LEASE_CHECKPOINTS
+            } else {
+                limits::LEASE_CHECKPOINT_INTERVAL
+            },
             catch_up_entries: CATCH_UP_ENTRIES,
             catch_up_bytes: CATCH_UP_BYTES,
         },
@@ -144,7 +160,7 @@ impl Running {
         who: Who,
         sabotage: Option<Sabotage>,
     ) -> Result<Self, OpenError> {
-        let Opened { wal, backend, applier, core, .. } = open(disk, who)?;
+        let Opened { wal, backend, applier, core, .. } = open(disk, who, sabotage)?;
         let mut running = Self {
             removed: false,
             sabotage,

@@ -49,6 +49,8 @@ pub enum Sabotage {
     ExpireNever,
     /// Let the clock by which leases end run too fast.
     EndLeasesEarly,
+    /// Give leases more time than is due to them when the leader changes.
+    KeepLeasesLong,
     /// Publish what was applied together in the wrong order.
     PublishBackwards,
     /// Tell the events of an answer to a watch of v3 in the wrong order.
@@ -61,6 +63,8 @@ pub enum Sabotage {
     TellLess,
     /// Let a watch go on one revision too late.
     ResumeLate,
+    /// Lose all fragments of an answer but the last.
+    LoseParts,
     /// Tell progress further than it is.
     BookmarkAhead,
     /// Do not tell what was there before.
@@ -80,7 +84,7 @@ pub enum Sabotage {
 }
 
 impl Sabotage {
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 35] = [
         Self::AcknowledgeBeforeSync,
         Self::AnswerEarly,
         Self::HandOutAltered,
@@ -100,12 +104,14 @@ impl Sabotage {
         Self::ExpireEarly,
         Self::ExpireNever,
         Self::EndLeasesEarly,
+        Self::KeepLeasesLong,
         Self::PublishBackwards,
         Self::TellBackwards,
         Self::TellTwice,
         Self::TellInParts,
         Self::TellLess,
         Self::ResumeLate,
+        Self::LoseParts,
         Self::BookmarkAhead,
         Self::ForgetBefore,
         Self::ForgetCreation,

@@ -38,6 +38,7 @@ pub(crate) enum Event {
     Tick,
     Unreachable,
     HandOver,
+    Rebuild,
     PlanFailure,
     FailSync,
     FillDisk,
@@ -114,6 +115,7 @@ const SEVERAL: &[(Action, u32)] = &[
     (Action::Mend, 2),
     (At(Event::Unreachable), 2),
     (At(Event::HandOver), 3),
+    (At(Event::Rebuild), 1),
     (At(Event::Lag), 4),
     (Action::Change, 14),
 ];
@@ -132,6 +134,7 @@ const SWARMS: &[&[Action]] = &[
     &[Action::BreakOff],
     &[At(Event::Unreachable)],
     &[At(Event::HandOver)],
+    &[At(Event::Rebuild)],
     &[At(Event::Lag)],
     &[Action::Change],
     &[At(Event::Compact)],

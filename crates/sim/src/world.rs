@@ -262,7 +262,7 @@ impl World {
         let listens = |id| nodes.iter().all(|node| node.id() != id || node.listens());
         let Some((to, message)) = network.deliver(listens, rng, report) else { return Ok(false) };
         if let Some(node) = nodes.iter_mut().find(|node| node.id() == to) {
-            node.receive(common, message);
+            node.receive(common, message)?;
         }
         self.look().map(|()| true)
     }
@@ -371,7 +371,7 @@ impl Common {
             return Ok(());
         }
         report.new += u64::from(*rolls && running::is_new(entry));
-        invariants::leases::apply(history, entry)?;
+        report.noted += invariants::leases::apply(history, entry)?;
         let before = mirror.applier.state().reader().members();
         let commits = mirror.apply(entry)?;
         if entry.kind != 0 {

@@ -7,7 +7,7 @@ use sim::{Options, Report, run, run_snapshots};
 const SEEDS: u64 = 200;
 
 /// What happens less than once in every seed, and how often it does at least.
-const RARE: [(&str, u64); 20] = [
+const RARE: [(&str, u64); 22] = [
     ("cuts of one direction", 50),
     ("files with unsynced bytes lost", 100),
     ("files with torn writes", 50),
@@ -16,6 +16,8 @@ const RARE: [(&str, u64); 20] = [
     ("full disks", 10),
     ("disks that became slow", 100),
     ("clocks moved", 100),
+    ("leases noted down", 30),
+    ("leases taken over with a note", 4),
     ("leaders asked to hand over", 20),
     ("members added", 30),
     ("members removed", 10),

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use base::MemberId;
 use bytes::Bytes;
 use prost::Message as _;
 use proto::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse, AlarmType, alarm_request::AlarmAction,
 };
+
+use crate::membership::Members;
 
 /// The alarms that are raised.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,9 +21,30 @@ impl Alarms {
         self.has(AlarmType::Nospace)
     }
 
-    /// Members differ: nothing is written at all.
-    pub fn corrupt(&self) -> bool {
-        self.has(AlarmType::Corrupt)
+    /// Members differ, and too many of them, or nobody knows which: nothing is written at all.
+    ///
+    /// While a majority of the voters is not among those that differ, it goes on without them (etcd
+    /// stops at the first alarm).
+    pub fn corrupt(&self, members: &Members) -> bool {
+        let of = |id: &MemberId| self.is_corrupt(*id);
+        let is_member = |id: u64| members.members.contains_key(&MemberId(id));
+        let mut differ = self.0.iter().filter(|(kind, _)| *kind == AlarmType::Corrupt);
+        if differ.any(|(_, id)| !is_member(*id)) {
+            return true;
+        }
+        let voters = || members.members.values().filter(|member| !member.learner);
+        voters().any(|member| of(&member.id))
+            && voters().filter(|member| !of(&member.id)).count() <= voters().count() / 2
+    }
+
+    /// This member differs from the others: it answers no client.
+    pub fn is_corrupt(&self, member: MemberId) -> bool {
+        self.0.contains(&(AlarmType::Corrupt, member.0))
+    }
+
+    /// The member has gone, and with it what was wrong with its data. True if there was such an alarm.
+    pub(crate) fn forget_corrupt(&mut self, member: MemberId) -> bool {
+        self.0.remove(&(AlarmType::Corrupt, member.0))
     }
 
     fn has(&self, kind: AlarmType) -> bool {
@@ -74,4 +98,36 @@ impl Alarms {
 
 fn shown((kind, member_id): (AlarmType, u64)) -> AlarmMember {
     AlarmMember { member_id, alarm: kind.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::membership::Member;
+
+    #[test]
+    fn while_a_majority_of_the_voters_is_sound_writing_goes_on() {
+        let check = |voters: &[u64], learners: &[u64], corrupt: &[u64], stops: bool| {
+            let member = |id: &u64, learner| {
+                let id = MemberId(*id);
+                (id, Member { id, learner, ..Member::default() })
+            };
+            let voters_of = voters.iter().map(|id| member(id, false));
+            let all = voters_of.chain(learners.iter().map(|id| member(id, true)));
+            let members = Members { members: all.collect(), ..Members::default() };
+            let alarms = Alarms(corrupt.iter().map(|id| (AlarmType::Corrupt, *id)).collect());
+            assert_eq!(alarms.corrupt(&members), stops, "{voters:?} {learners:?} {corrupt:?}");
+        };
+        check(&[1, 2, 3], &[], &[], false);
+        check(&[1, 2, 3], &[], &[2], false);
+        check(&[1, 2, 3], &[], &[2, 3], true);
+        check(&[1, 2, 3, 4], &[], &[1, 4], true);
+        check(&[1, 2, 3, 4, 5], &[], &[1, 4], false);
+        check(&[1, 2], &[], &[2], true);
+        check(&[1], &[], &[1], true);
+        check(&[1], &[2], &[2], false);
+        // Nobody knows who it is, or it is no member.
+        check(&[1, 2, 3], &[], &[0], true);
+        check(&[1, 2, 3], &[], &[7], true);
+    }
 }

@@ -1,5 +1,6 @@
 //! Applies committed entries, one by one, in order.
 
+mod auth;
 mod conf;
 mod load;
 #[cfg(feature = "next-version")]
@@ -17,7 +18,7 @@ use base::{
 };
 use mvcc::{Commit, ReadError, Writer};
 use prost::Message as _;
-use proto::command::{Command, KeysMethod, Op, Publish};
+use proto::command::{By, Command, KeysMethod, Op, Publish};
 
 #[cfg(feature = "next-version")]
 pub use self::next::Next;
@@ -28,7 +29,13 @@ pub use self::{
     v3::Reply,
     versions::{Unfit, Versions},
 };
-use crate::{alarm::Alarms, keys, lease::Lease, membership};
+use crate::{
+    alarm::Alarms,
+    auth::{Auth, v2},
+    keys,
+    lease::Lease,
+    membership,
+};
 
 /// Rows of the table `Meta`.
 mod meta {
@@ -61,6 +68,8 @@ pub enum Response {
     Expired(u32),
     Done,
     Downgrade(Result<(), Unfit>),
+    /// A change of users and roles by the rules of v2; others have answers of v3.
+    V2Auth(Result<v2::Done, v2::Refusal>),
     /// The members cannot be changed so, with the error's exact text.
     Refused(String),
 }
@@ -159,8 +168,11 @@ impl State {
             let command =
                 Command::decode(command).map_err(|error| undecodable(at, &error.to_string()))?;
             let permitted = self.reader.versions().permit(at.index, command.format, &self.build)?;
-            let (response, commits) =
-                if permitted { self.run(at, command.op)? } else { (too_late(at), Vec::new()) };
+            let (response, commits) = if permitted {
+                self.run(at, command.by.as_ref(), command.op)?
+            } else {
+                (too_late(at), Vec::new())
+            };
             Outcome { id: command.id, response, commits }
         };
         self.writer.finish_entry(at);
@@ -175,12 +187,18 @@ impl State {
         Err(Fatal::Again { index: at.index.0, applied: applied.0 })
     }
 
-    fn run(&mut self, at: Applied, op: Option<Op>) -> Result<(Response, Vec<Arc<Commit>>), Fatal> {
+    fn run(
+        &mut self,
+        at: Applied,
+        by: Option<&By>,
+        op: Option<Op>,
+    ) -> Result<(Response, Vec<Arc<Commit>>), Fatal> {
         let op = op.ok_or_else(|| undecodable(at, "no operation that this build knows"))?;
         match op {
-            Op::Keys(_) => self.apply_keys(at, op),
+            Op::Keys(_) => self.apply_keys(at, by, op),
+            Op::Auth(change) => Ok((self.apply_auth(at, by, change)?, Vec::new())),
             // Nothing is written while members differ.
-            Op::Expire(_) if self.reader.alarms().corrupt() => {
+            Op::Expire(_) if self.reader.alarms().corrupt(&self.reader.members()) => {
                 Ok((Response::Expired(0), Vec::new()))
             }
             Op::Expire(command) => {
@@ -200,12 +218,17 @@ impl State {
             | Op::LeaseGrant(_)
             | Op::LeaseRevoke(_)
             | Op::LeaseCheckpoint(_)
-            | Op::Alarm(_) => self.apply_v3(at, op),
+            | Op::Alarm(_) => self.apply_v3(at, by, op),
         }
     }
 
-    fn apply_keys(&mut self, at: Applied, op: Op) -> Result<(Response, Vec<Arc<Commit>>), Fatal> {
-        if let Err(refused) = self.permits(&op) {
+    fn apply_keys(
+        &mut self,
+        at: Applied,
+        by: Option<&By>,
+        op: Op,
+    ) -> Result<(Response, Vec<Arc<Commit>>), Fatal> {
+        if let Err(refused) = self.permits(by, &op) {
             return Ok((Response::V3(Err(refused)), Vec::new()));
         }
         let Op::Keys(write) = op else {
@@ -220,7 +243,8 @@ impl State {
         }
         #[cfg(feature = "next-version")]
         self.count_next(written.commit.is_some());
-        Ok((Response::Keys(written.answer), written.commit.into_iter().collect()))
+        let answer = self.conceal(by, &write, written.answer);
+        Ok((Response::Keys(answer), written.commit.into_iter().collect()))
     }
 
     fn apply_publish(&mut self, publish: Publish) -> Response {
@@ -253,14 +277,18 @@ struct Small {
     versions: Versions,
     leases: BTreeMap<i64, Lease>,
     alarms: Alarms,
+    auth: Auth,
 }
 
 impl Small {
     fn show(self, reader: &Reader) {
-        let Self { members, leases, alarms, .. } = self;
+        let Self { members, leases, alarms, auth, .. } = self;
         reader.set_members(members);
         reader.leases().load(leases);
         reader.set_alarms(alarms);
+        // Who has logged in with users of before is not known here.
+        reader.tokens().clear();
+        reader.set_auth(auth);
     }
 
     fn read(writer: &Writer) -> Result<Self, Fatal> {
@@ -271,7 +299,8 @@ impl Small {
         };
         let versions = Versions::read(writer)?;
         let (leases, alarms) = (v3::read_leases(writer)?, v3::read_alarms(writer)?);
-        Ok(Self { members, versions, leases, alarms })
+        let auth = auth::read_auth(writer)?;
+        Ok(Self { members, versions, leases, alarms, auth })
     }
 }
 

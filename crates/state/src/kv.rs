@@ -4,7 +4,8 @@
 //!
 //! - `check`: the form of requests, before they are proposed
 //! - `range`: what a range asks for and gives; `scan`: the same, in pieces
-//! - `size`: how large an answer becomes, before there is one
+//! - `size`: how large an answer becomes, before there is one; `effort`: whether a command is done in a
+//!   moment
 //! - `write`, `txn`, `compare`: what commands do
 //! - `watch`: a watch, and what it has to tell
 //! - `answer`: how answers are put together, within their bounds
@@ -12,6 +13,7 @@
 mod answer;
 pub mod check;
 mod compare;
+mod effort;
 mod range;
 mod scan;
 mod size;
@@ -24,6 +26,7 @@ use mvcc::ReadError;
 
 pub(crate) use self::{
     answer::header,
+    effort::is_brief,
     range::range,
     size::of_answer,
     txn::{read, txn},

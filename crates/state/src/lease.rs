@@ -200,17 +200,23 @@ impl Leases {
 impl Leases {
     /// This member leads in a term, and has applied all that former leaders have committed. Leases
     /// live on for what was noted down of them, or else their whole time, and `grace`: nobody could
-    /// keep them while there was no leader. Nothing changes if it was said before.
-    pub fn promote(&self, term: Term, now: Duration, grace: Duration) {
+    /// keep them while there was no leader. It notes down `every` so often what is left of those that
+    /// live longer. Nothing changes if it was said before.
+    pub fn promote(&self, term: Term, now: Duration, grace: Duration, every: Duration) {
         let mut inner = self.inner.lock();
         if inner.timers.as_ref().is_some_and(|timers| timers.term() == term) {
             return;
         }
-        let mut timers = Timers::of(term);
+        let mut timers = Timers::of(term, every);
         for (id, lease) in &inner.leases {
             timers.start(*id, lease, now, grace);
         }
         inner.timers = Some(timers);
+    }
+
+    /// In which term this member keeps their time, if it does.
+    pub fn term(&self) -> Option<Term> {
+        self.inner.lock().timers.as_ref().map(Timers::term)
     }
 
     /// This member does not lead any more: no lease ends by it.

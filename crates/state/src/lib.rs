@@ -6,12 +6,14 @@
 //! - `apply`: one committed entry after another
 //! - `keys`: the v2 view of the keyspace; `kv`: the v3 view
 //! - `lease`: keys that go together unless somebody keeps them
+//! - `auth`: users and roles, and what they permit
 //! - `alarm`, `quota`: what is wrong with a member, and how much may be written
 //! - `census`: what rows say that are only looked at
 //! - `membership`: who belongs to the cluster
 
 pub mod alarm;
 pub mod apply;
+pub mod auth;
 mod census;
 pub mod keys;
 pub mod kv;

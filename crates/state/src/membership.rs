@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use base::{MemberId, version::Minor};
 use proto::command::{self, Publish};
 
-pub use self::ids::{bootstrap_cluster_id, bootstrap_member_id, new_member_id};
+pub use self::ids::{
+    bootstrap_cluster_id, bootstrap_member_id, new_member_id, restored_cluster_id,
+};
 pub(crate) use self::row::{decode, encode};
 use crate::apply::membership_change::Change;
 

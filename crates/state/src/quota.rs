@@ -29,7 +29,8 @@ pub fn cost(op: &Op) -> u64 {
         | Op::DeleteRange(_)
         | Op::LeaseRevoke(_)
         | Op::LeaseCheckpoint(_)
-        | Op::Alarm(_) => 0,
+        | Op::Alarm(_)
+        | Op::Auth(_) => 0,
         #[cfg(feature = "next-version")]
         Op::Note(_) => 0,
     }

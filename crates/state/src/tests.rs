@@ -7,6 +7,7 @@ mod model;
 mod recorded;
 mod scripts;
 mod shared_keyspace;
+mod users;
 mod versions;
 mod watching;
 
@@ -26,7 +27,7 @@ use bytes::Bytes;
 use mvcc::{Action, Commit, Kind, Store};
 use proto::{
     Message as _,
-    command::{Command, KeysMethod, KeysWrite, LeaseRevoke, Op},
+    command::{By, Command, KeysMethod, KeysWrite, LeaseRevoke, Op},
     etcdserverpb::{
         DeleteRangeRequest, LeaseGrantRequest, PutRequest, RequestOp, TxnRequest,
         request_op::Request,
@@ -52,6 +53,8 @@ struct Fixture {
     backend: Arc<Backend>,
     state: State,
     entry: u64,
+    /// Who asks.
+    by: Option<By>,
 }
 
 impl Fixture {
@@ -70,7 +73,7 @@ impl Fixture {
         let backend = Arc::new(Backend::open(Arc::new(disk.clone()), file, options).unwrap());
         let state = State::open(Arc::clone(&backend), build).unwrap();
         let entry = state.applied().index.0;
-        Self { disk, backend, state, entry }
+        Self { disk, backend, state, entry, by: None }
     }
 
     fn flush(&self) {
@@ -98,7 +101,7 @@ impl Fixture {
 
     fn try_apply(&mut self, op: Op) -> Result<Outcome, Fatal> {
         let at = self.next();
-        let command = Command::new(7, op);
+        let command = Command { by: self.by.clone(), ..Command::new(7, op) };
         let outcome = self.state.apply(at, &command.encode_to_vec())?;
         self.store().publish(&outcome.commits);
         Ok(outcome)

@@ -15,8 +15,8 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::{
-    Error, Settings, Socket, admit::Rules, files, live::Live, standing::Standing, trust::Trusted,
-    versions,
+    Error, Settings, Socket, admit::Rules, files, live::Live, names::Names, standing::Standing,
+    trust::Trusted, versions,
 };
 
 /// A handshake that takes longer is cut off.
@@ -36,6 +36,12 @@ impl ServerStream {
     /// The protocol that was agreed on.
     pub fn protocol(&self) -> Option<&[u8]> {
         self.stream().get_ref().1.alpn_protocol()
+    }
+
+    /// The name in the certificate that the client has shown, if it has shown one.
+    pub fn common_name(&self) -> Option<String> {
+        let certificate = self.stream().get_ref().1.peer_certificates()?.first()?;
+        Some(Names::of(certificate).ok()?.common_name)
     }
 
     /// What lies below.

@@ -6,6 +6,8 @@
 //! the log. Checks of who the other is (revoked, name not allowed) are made after the handshake, in
 //! one place for both directions. A connection that stands is judged anew when CAs or CRLs have
 //! changed, and something is to go over it.
+//!
+//! [`Jws`] signs tokens: its keys are files, too.
 
 mod accept;
 mod admit;
@@ -13,6 +15,7 @@ mod auto;
 mod ciphers;
 mod connect;
 mod files;
+mod jws;
 mod live;
 mod names;
 mod settings;
@@ -31,6 +34,7 @@ pub use accept::{Acceptor, ServerStream};
 pub use auto::self_signed;
 pub use connect::{ClientStream, Connector};
 pub use files::common_name;
+pub use jws::Jws;
 pub use settings::Settings;
 pub use socket::Socket;
 pub use standing::Standing;

@@ -13,6 +13,9 @@ use crate::v3::{deadline_exceeded, time};
 pub(super) struct Deadline(Option<Instant>);
 
 impl Deadline {
+    /// As long as the client is there.
+    pub(super) const NONE: Self = Self(None);
+
     /// What is no time is refused, in the original's words.
     pub(super) fn of(headers: &HeaderMap) -> Result<Self, Status> {
         let Some(value) = headers.get("grpc-timeout") else { return Ok(Self(None)) };

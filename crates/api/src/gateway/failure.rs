@@ -9,13 +9,7 @@ use crate::reply::{self, Reply};
 /// `{"error":…,"code":…,"message":…}`: what etcd 3.6 says, and `error`, which clients of 3.5 and earlier
 /// look at.
 pub(super) fn reply(status: &Status) -> Reply {
-    let mut reply = reply::json(http_status(status.code()), value(status).to_string());
-    if status.code() == Code::Unavailable {
-        // It may be another one's turn to be asked.
-        let now = http::HeaderValue::from_static("0");
-        reply.headers_mut().insert(http::header::RETRY_AFTER, now);
-    }
-    reply
+    reply::json(http_status(status.code()), value(status).to_string())
 }
 
 /// What ends a stream before its first message.

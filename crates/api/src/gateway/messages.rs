@@ -24,7 +24,7 @@ use crate::{
 /// Lines that are sent together if they are there already.
 const BATCH_BYTES: usize = 64 * 1024;
 
-type Lines = Pin<Box<dyn Stream<Item = Result<Vec<u8>, Status>> + Send>>;
+pub(super) type Lines = Pin<Box<dyn Stream<Item = Result<Vec<u8>, Status>> + Send>>;
 
 /// `{"result":…}` for each message, and `{"error":…}` at a bad end.
 pub(crate) struct MessagesBody {
@@ -38,17 +38,22 @@ pub(crate) struct MessagesBody {
     call: Call,
 }
 
-/// An answer of messages, which begins at once; for whoever waits no longer than some time it begins with
-/// the first, as in the original: if none comes, the status says so.
+/// An answer of messages.
 pub(super) async fn reply<A>(
-    mut call: Call,
+    call: Call,
     deadline: Deadline,
     messages: impl Stream<Item = Result<A, Status>> + Send + 'static,
 ) -> Reply
 where
     A: Serialize + Send + 'static,
 {
-    let mut lines: Lines = Box::pin(Encoded(Box::pin(messages)));
+    reply_in(call, deadline, Box::pin(Encoded(Box::pin(messages)))).await
+}
+
+/// An answer of lines, or pieces of them, which begins at once; for whoever waits no longer than some time it
+/// begins with the first, as in the original: if none comes, the status says so.
+pub(super) async fn reply_in(mut call: Call, deadline: Deadline, lines: Lines) -> Reply {
+    let mut lines = lines;
     let mut begun = Vec::new();
     if deadline.is_set() {
         match deadline.keep(lines.try_next()).await {
@@ -118,14 +123,14 @@ impl<A: Serialize> Stream for Encoded<A> {
     type Item = Result<Vec<u8>, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.as_mut().poll_next(cx).map(|next| {
-            next.map(|message| {
-                let message = message?;
-                let mut line = serde_json::to_vec(&Line { result: &message })
-                    .map_err(|error| Status::internal(error.to_string()))?;
-                line.push(b'\n');
-                Ok(line)
-            })
-        })
+        self.0.as_mut().poll_next(cx).map(|next| next.map(|message| line(&message?)))
     }
+}
+
+/// A message as a line.
+pub(super) fn line(message: &impl Serialize) -> Result<Vec<u8>, Status> {
+    let mut line = serde_json::to_vec(&Line { result: message })
+        .map_err(|error| Status::internal(error.to_string()))?;
+    line.push(b'\n');
+    Ok(line)
 }

@@ -1,6 +1,9 @@
 //! A range as JSON: small ones as a whole, large ones made while they are sent.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    task::{Context as Cx, Poll, ready},
+};
 
 use bytes::Bytes;
 use http::Response;
@@ -12,6 +15,7 @@ use tonic::{Code, Status};
 
 use super::{Question, answered, failed, failure, requests};
 use crate::{
+    auth::Asker,
     body::{Cut, ReplyBody},
     context::Context,
     ops::metrics::grpc::Call,
@@ -37,7 +41,8 @@ pub(super) async fn answer(
         Ok(call) => call,
         Err(status) => return failure::reply(&status),
     };
-    match deadline.keep(v3::range::any(context, request)).await {
+    let asker = Asker::of_gateway(&metadata);
+    match deadline.keep(v3::range::any(context, &asker, request)).await {
         Ok(Answer::Whole(answer, hold)) => {
             let held = hold.map(|hold| Held { hold, is_whole: true });
             answered(context, call, answer, held).await
@@ -81,22 +86,25 @@ impl RangeBody {
     }
 
     /// The next piece; `None` at the end. Whoever asks has taken the last one.
-    pub(crate) fn next_piece(&mut self) -> Option<Result<Frame<Bytes>, Cut>> {
+    pub(crate) fn poll_piece(
+        &mut self,
+        cx: &mut Cx<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         if self.next.is_empty()
-            && let Err(status) = self.fill()
+            && let Err(status) = ready!(self.poll_fill(cx))
         {
             // The status is out already: a part must not look like the whole.
             self.call.ended(status.code());
             self.rest = None;
-            return Some(Err(Cut));
+            return Poll::Ready(Some(Err(Cut)));
         }
         let piece = std::mem::take(&mut self.next);
-        (!piece.is_empty()).then(|| Ok(Frame::data(piece.into())))
+        Poll::Ready((!piece.is_empty()).then(|| Ok(Frame::data(piece.into()))))
     }
 
-    fn fill(&mut self) -> Result<(), Status> {
-        let Some(scan) = &mut self.rest else { return Ok(()) };
-        let pairs = scan.next_pairs(PIECE_BYTES).map_err(v3::read)?;
+    fn poll_fill(&mut self, cx: &mut Cx<'_>) -> Poll<Result<(), Status>> {
+        let Some(scan) = &mut self.rest else { return Poll::Ready(Ok(())) };
+        let pairs = ready!(v3::range::poll_pairs(scan, PIECE_BYTES, cx))?;
         for pair in &pairs {
             if self.has_begun {
                 self.next.push(b',');
@@ -111,7 +119,7 @@ impl RangeBody {
             self.rest = None;
             self.call.ended(Code::Ok);
         }
-        Ok(())
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use tokio_stream::Stream;
 use tonic::Status;
 
-use super::{Content, failure, values::Values};
+use super::{Content, failure, values::Values, wrong_method};
 use crate::{context::Context, reply::Reply, upload};
 
 /// A question of a stream; longer ones are refused.
@@ -28,6 +28,7 @@ pub(super) async fn read<Q: DeserializeOwned + Default>(
         Content::Request(request) => upload::read_up_to(*request, bytes_max).await?,
         // Of these there is one that counts.
         Content::Messages(mut messages) => messages.recv().await.unwrap_or_default(),
+        Content::WrongMethod => return Err(wrong_method()),
     };
     one(&body).map_err(|status| failure::reply(&status))
 }
@@ -86,6 +87,7 @@ impl Content {
     fn poll_more(&mut self, cx: &mut Cx<'_>) -> Poll<Option<Result<Bytes, Status>>> {
         match self {
             Self::Messages(messages) => messages.poll_recv(cx).map(|more| more.map(Ok)),
+            Self::WrongMethod => Poll::Ready(None),
             Self::Request(request) => loop {
                 match ready!(Pin::new(request.body_mut()).poll_frame(cx)) {
                     None => return Poll::Ready(None),

@@ -10,6 +10,7 @@ use state::{
 
 use super::json;
 use crate::{
+    auth::Denied,
     body::ReplyBody,
     context::Context,
     reply::{JSON, Reply, X_ETCD_CLUSTER_ID, X_ETCD_INDEX},
@@ -39,6 +40,17 @@ pub(crate) fn refused(context: &Context, refused: Refused) -> Reply {
         StatusCode::INTERNAL_SERVER_ERROR
     };
     answer_with(context, &form(Code::RaftInternal, refused.text()), status)
+}
+
+/// Whoever asks is not let in.
+pub(crate) fn denied(context: &Context, why: Denied) -> Reply {
+    match why {
+        Denied::Credentials => {
+            answer(context, &form(Code::Unauthorized, Denied::Credentials.text()))
+        }
+        Denied::Crowded => unserved(context, Unserved::TooManyRequests),
+        Denied::Stopped => unserved(context, Unserved::Stopped),
+    }
 }
 
 /// There is no room for the answer: nothing was done.

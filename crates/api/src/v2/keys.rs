@@ -2,15 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use base::{Code, UnixNanos, limits, room::Hold};
+use base::{Code, Refused, UnixNanos, limits, room::Hold};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use mvcc::store::Larger;
-use proto::command::Op;
+use proto::command::{KeysWrite, Op};
 use server::Done;
 use state::{
     Response as Applied,
+    auth::Path,
     keys::{self, Action, Event, Failure, Found},
 };
 
@@ -23,6 +24,7 @@ use super::{
     watch::WatchBody,
 };
 use crate::{
+    auth::{Claim, Denied, TRIES},
     body::ReplyBody,
     context::Context,
     numbers::{self, Shown},
@@ -34,11 +36,11 @@ use crate::{
 
 const ALLOWED: &str = "HEAD,GET,PUT,POST,DELETE";
 
-/// Answers a request about this (clean) path.
+/// Answers a request about this (clean) path, behind which there may have been a slash.
 pub(crate) async fn answer(
     context: &Arc<Context>,
     request: Request<Incoming>,
-    path: Bytes,
+    (path, slash): (Bytes, bool),
 ) -> Reply {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     if !reads && !matches!(*request.method(), Method::PUT | Method::POST | Method::DELETE) {
@@ -48,8 +50,12 @@ pub(crate) async fn answer(
         let text = format!("414 URI Too Long: a key has at most {} bytes\n", limits::KEY_BYTES_MAX);
         return with_cluster(context, reply::text(StatusCode::URI_TOO_LONG, text));
     }
+    if context.handle.is_fenced() {
+        return failure::refused(context, Refused::Corrupt);
+    }
     let (method, query) = (request.method().clone(), request.uri().query().map(str::to_owned));
     let has_form = has_form(&request);
+    let claim = Claim::of(request.headers());
     let bytes_max = context.config.grpc.request_bytes_max;
     let body = match upload::read_up_to(request, bytes_max).await {
         Ok(body) => body,
@@ -59,8 +65,66 @@ pub(crate) async fn answer(
     let parsed = parse(&method, body, query.as_deref().unwrap_or_default());
     match parsed {
         Err(failure) => failure::answer(context, &failure),
-        Ok(parameters) if reads => read(context, &method, path, parameters).await,
-        Ok(parameters) => write(context, &method, path, parameters).await,
+        Ok(parameters) if reads => {
+            let asked = Asked { claim, path, slash, recursive: parameters.recursive };
+            read(context, &method, asked, parameters).await
+        }
+        Ok(parameters) => write(context, &method, (claim, path, slash), parameters).await,
+    }
+}
+
+/// What somebody wants to read.
+struct Asked {
+    claim: Claim,
+    path: Bytes,
+    slash: bool,
+    recursive: bool,
+}
+
+impl Asked {
+    /// Whether he may, and how; else the answer that he gets.
+    async fn permit(&self, context: &Context) -> Result<Permit, Reply> {
+        let reader = context.handle.reader();
+        if !reader.auth_is_enabled() {
+            return Ok(Permit { revision: None, below_only: false });
+        }
+        for _ in 0..TRIES {
+            let by =
+                self.claim.settle(context).await.map_err(|why| failure::denied(context, why))?;
+            let auth = reader.auth();
+            let path = Path { path: &self.path, slash: self.slash, recursive: self.recursive };
+            match auth.v2_reads(by.as_ref(), path) {
+                Ok(below_only) => {
+                    let revision = auth.is_enabled().then(|| auth.revision());
+                    return Ok(Permit { revision, below_only });
+                }
+                Err(Refused::AuthOldRevision) => {}
+                Err(_) => break,
+            }
+        }
+        Err(failure::denied(context, Denied::Credentials))
+    }
+}
+
+/// What was permitted, as users and roles were then.
+#[derive(Clone, Copy)]
+struct Permit {
+    /// `None`: nobody was asked.
+    revision: Option<u64>,
+    /// Only what is below, and no key of that very name.
+    below_only: bool,
+}
+
+impl Permit {
+    /// Whether it still is, and this is part of it.
+    fn allows(self, context: &Context, found: &Result<Found, keys::Error>) -> bool {
+        let is_key = found.as_ref().is_ok_and(|found| !found.node.dir);
+        self.holds(context) && !(self.below_only && is_key)
+    }
+
+    fn holds(self, context: &Context) -> bool {
+        let reader = context.handle.reader();
+        reader.auth_is_enabled().then(|| reader.auth().revision()) == self.revision
     }
 }
 
@@ -94,7 +158,9 @@ fn parse(method: &Method, body: Result<Bytes, &str>, query: &str) -> Result<Para
 /// Answers a GET without a body if that needs no waiting, as nearly none does: without the cost
 /// of carrying the request through futures.
 pub(crate) fn answer_now(context: &Context, key: &[u8], query: &str) -> Option<Reply> {
-    if key.len() > limits::KEY_BYTES_MAX {
+    // Passwords are not checked here.
+    let asks = context.handle.reader().auth_is_enabled();
+    if key.len() > limits::KEY_BYTES_MAX || context.handle.is_fenced() || asks {
         return None;
     }
     let parameters = match parse(&Method::GET, Ok(Bytes::new()), query) {
@@ -104,7 +170,7 @@ pub(crate) fn answer_now(context: &Context, key: &[u8], query: &str) -> Option<R
     };
     let path = Bytes::copy_from_slice(key);
     if parameters.wait {
-        return Some(watch(context, &path, &parameters));
+        return Some(watch(context, &path, &parameters, false));
     }
     let began = context.handle.clock().monotonic();
     let most = limits::ANSWER_SMALL_BYTES_MAX;
@@ -118,9 +184,18 @@ pub(crate) fn answer_now(context: &Context, key: &[u8], query: &str) -> Option<R
     Some(get_reply(context, (Kind::Get, began), found, false))
 }
 
-async fn read(context: &Context, method: &Method, path: Bytes, parameters: Parameters) -> Reply {
+async fn read(context: &Context, method: &Method, asked: Asked, parameters: Parameters) -> Reply {
+    let mut permit = asked.permit(context).await;
+    // Who wants the newest is not refused because of what this member has not heard.
+    if permit.is_err() && parameters.quorum && context.handle.read_barrier().await.is_ok() {
+        permit = asked.permit(context).await;
+    }
+    let permit = match permit {
+        Ok(permit) => permit,
+        Err(reply) => return reply,
+    };
     if parameters.wait && !parameters.quorum {
-        return watch(context, &path, &parameters);
+        return watch(context, &asked.path, &parameters, permit.below_only);
     }
     let kind = if parameters.quorum { Kind::QuorumGet } else { Kind::Get };
     let began = context.counters.received(kind, &context.handle);
@@ -130,8 +205,12 @@ async fn read(context: &Context, method: &Method, path: Bytes, parameters: Param
         context.counters.failed(kind, Code::RaftInternal);
         return failure::unserved(context, why);
     }
-    let (recursive, is_head) = (parameters.recursive, *method == Method::HEAD);
-    match get(context, &path, recursive).await {
+    let is_head = *method == Method::HEAD;
+    match get(context, &asked.path, asked.recursive).await {
+        Ok((found, _)) if !permit.allows(context, &found) => {
+            context.counters.failed(kind, Code::Unauthorized);
+            failure::denied(context, Denied::Credentials)
+        }
         Ok((found, hold)) => {
             let reply = get_reply(context, (kind, began), found, is_head);
             with_room(reply, hold)
@@ -224,16 +303,17 @@ fn found_reply(context: &Context, found: Found, is_head: bool) -> Reply {
     event_reply(context, StatusCode::OK, index, context.standing(), body)
 }
 
-fn watch(context: &Context, path: &Bytes, parameters: &Parameters) -> Reply {
+fn watch(context: &Context, path: &Bytes, parameters: &Parameters, below_only: bool) -> Reply {
     let store = context.handle.reader().store();
     context.counters.watch();
     match keys::watch(store, path, parameters.recursive, parameters.wait_index) {
         Err(error) => failure::read(context, &error),
         Ok(watcher) => {
+            let watcher = watcher.below_only(below_only);
             let index = watcher.index();
             let clock = context.handle.clock();
             let body =
-                WatchBody::new(watcher, parameters.stream, Arc::clone(clock), context.stop.clone());
+                WatchBody::new(watcher, parameters.stream, Arc::clone(clock), context.over());
             let body = ReplyBody::Watch(Box::new(body));
             event_reply(context, StatusCode::OK, index, context.standing(), body)
         }
@@ -243,7 +323,7 @@ fn watch(context: &Context, path: &Bytes, parameters: &Parameters) -> Reply {
 async fn write(
     context: &Arc<Context>,
     method: &Method,
-    path: Bytes,
+    (claim, path, slash): (Claim, Bytes, bool),
     parameters: Parameters,
 ) -> Reply {
     let kind = match *method {
@@ -255,7 +335,10 @@ async fn write(
     let now = context.handle.clock().wall();
     let expiry = parameters.ttl.and_then(|ttl| expiry(now, ttl));
     let without_values = parameters.no_value_on_success;
-    let op = Op::Keys(parameters.write(method, path, expiry));
+    let op = Op::Keys(KeysWrite { slash, ..parameters.write(method, path, expiry) });
+    if let Err(why) = claim.allowed(context, &op).await {
+        return failure::denied(context, why);
+    }
     let hold = match context.room_for_answer_to(&op).await {
         Ok(hold) => hold,
         Err(why) => {
@@ -263,7 +346,14 @@ async fn write(
             return failure::unread(context, &why);
         }
     };
-    match context.handle.write(op).await {
+    let done = match claim.write(context, op).await {
+        Ok(done) => done,
+        Err(why) => {
+            context.counters.failed(kind, Code::Unauthorized);
+            return failure::denied(context, why);
+        }
+    };
+    match done {
         Err(why) => {
             context.counters.failed(kind, Code::RaftInternal);
             failure::unserved(context, why)

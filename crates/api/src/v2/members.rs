@@ -14,6 +14,7 @@ use state::{
 
 use super::{failure, json};
 use crate::{
+    auth::Claim,
     context::Context,
     reply::{self, Reply, X_ETCD_CLUSTER_ID},
     upload,
@@ -21,6 +22,10 @@ use crate::{
 
 /// `rest`: what follows `/v2/members/`.
 pub(crate) async fn answer(context: &Context, request: Request<Incoming>, rest: &str) -> Reply {
+    let changes = matches!(*request.method(), Method::POST | Method::PUT | Method::DELETE);
+    if changes && let Err(why) = Claim::of(request.headers()).is_admin(context).await {
+        return why.reply();
+    }
     let mut reply = match *request.method() {
         Method::GET => get(context, rest),
         Method::POST => add(context, request).await.unwrap_or_else(|reply| reply),

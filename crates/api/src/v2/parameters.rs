@@ -86,6 +86,8 @@ impl Parameters {
             prev_index: self.prev_index,
             expiry,
             refresh: self.refresh,
+            // Of the path that is said here, only its clean form is left.
+            slash: false,
         }
     }
 }

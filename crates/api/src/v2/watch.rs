@@ -1,7 +1,6 @@
 //! A watch as a body: its headers go at once, its events when they happen.
 
 use std::{
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -9,9 +8,9 @@ use std::{
 use base::Clock;
 use bytes::Bytes;
 use state::keys::Watcher;
-use tokio::sync::watch;
 
 use super::json;
+use crate::context::Over;
 
 /// Events that are sent together if they are there already.
 const BATCH_BYTES: usize = 64 * 1024;
@@ -21,18 +20,12 @@ pub(crate) struct WatchBody {
     watcher: Option<Watcher>,
     stream: bool,
     clock: Arc<dyn Clock>,
-    stopped: Pin<Box<dyn Future<Output = ()> + Send>>,
+    over: Over,
 }
 
 impl WatchBody {
-    pub(crate) fn new(
-        watcher: Watcher,
-        stream: bool,
-        clock: Arc<dyn Clock>,
-        mut stop: watch::Receiver<bool>,
-    ) -> Self {
-        let stopped = Box::pin(async move { drop(stop.wait_for(|stop| *stop).await) });
-        Self { watcher: Some(watcher), stream, clock, stopped }
+    pub(crate) fn new(watcher: Watcher, stream: bool, clock: Arc<dyn Clock>, over: Over) -> Self {
+        Self { watcher: Some(watcher), stream, clock, over }
     }
 
     /// The next events, as many as are there.
@@ -58,7 +51,7 @@ impl WatchBody {
         if !out.is_empty() {
             return Poll::Ready(Some(out.into()));
         }
-        if self.watcher.is_none() || self.stopped.as_mut().poll(cx).is_ready() {
+        if self.watcher.is_none() || self.over.as_mut().poll(cx).is_ready() {
             self.watcher = None;
             return Poll::Ready(None);
         }

@@ -1,128 +1,261 @@
-//! `etcdserverpb.Auth`: the answers of a cluster without users, until they come.
+//! `etcdserverpb.Auth`: users, roles, permissions, and logging in.
+//!
+//! What only asks is answered from this member, once it has applied all that was acknowledged.
 
 use std::sync::Arc;
 
 use base::Refused;
-use proto::etcdserverpb::{
-    AuthDisableRequest, AuthDisableResponse, AuthEnableRequest, AuthEnableResponse,
-    AuthRoleAddRequest, AuthRoleAddResponse, AuthRoleDeleteRequest, AuthRoleDeleteResponse,
-    AuthRoleGetRequest, AuthRoleGetResponse, AuthRoleGrantPermissionRequest,
-    AuthRoleGrantPermissionResponse, AuthRoleListRequest, AuthRoleListResponse,
-    AuthRoleRevokePermissionRequest, AuthRoleRevokePermissionResponse, AuthStatusRequest,
-    AuthStatusResponse, AuthUserAddRequest, AuthUserAddResponse, AuthUserChangePasswordRequest,
-    AuthUserChangePasswordResponse, AuthUserDeleteRequest, AuthUserDeleteResponse,
-    AuthUserGetRequest, AuthUserGetResponse, AuthUserGrantRoleRequest, AuthUserGrantRoleResponse,
-    AuthUserListRequest, AuthUserListResponse, AuthUserRevokeRoleRequest,
-    AuthUserRevokeRoleResponse, AuthenticateRequest, AuthenticateResponse,
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use proto::{
+    authpb::{Permission, permission::Type},
+    command::{
+        Auth as Command, AuthChange, Named, Nothing, Op, RoleGrant, RoleRevoke, UserAdd,
+        UserPassword, UserRole,
+    },
+    etcdserverpb::{
+        AuthDisableRequest, AuthDisableResponse, AuthEnableRequest, AuthEnableResponse,
+        AuthRoleAddRequest, AuthRoleAddResponse, AuthRoleDeleteRequest, AuthRoleDeleteResponse,
+        AuthRoleGetRequest, AuthRoleGetResponse, AuthRoleGrantPermissionRequest,
+        AuthRoleGrantPermissionResponse, AuthRoleListRequest, AuthRoleListResponse,
+        AuthRoleRevokePermissionRequest, AuthRoleRevokePermissionResponse, AuthStatusRequest,
+        AuthStatusResponse, AuthUserAddRequest, AuthUserAddResponse, AuthUserChangePasswordRequest,
+        AuthUserChangePasswordResponse, AuthUserDeleteRequest, AuthUserDeleteResponse,
+        AuthUserGetRequest, AuthUserGetResponse, AuthUserGrantRoleRequest,
+        AuthUserGrantRoleResponse, AuthUserListRequest, AuthUserListResponse,
+        AuthUserRevokeRoleRequest, AuthUserRevokeRoleResponse, AuthenticateRequest,
+        AuthenticateResponse, ResponseHeader,
+    },
 };
+use state::auth::{self, ROOT};
 use tonic::{Request, Response, Status};
 
 use super::{
     failure::{status, unserved},
     generated::etcdserverpb::auth_server,
     header,
+    kv::write,
 };
-use crate::context::Context;
-
-/// Where the original begins.
-const REVISION: u64 = 1;
+use crate::{
+    auth::{Asker, password_error},
+    context::Context,
+};
 
 pub(crate) struct Auth(pub(crate) Arc<Context>);
 
+/// An answer, or its absence.
+type Answer<T> = Result<Response<T>, Status>;
+
 impl Auth {
-    /// What is not there is asked of the cluster, not of one member.
-    async fn barrier(&self) -> Result<(), Status> {
-        self.0.handle.read_barrier().await.map_err(unserved)
+    fn header(&self) -> ResponseHeader {
+        header::now(&self.0.handle)
+    }
+
+    /// Carries a change out on all members.
+    async fn change(&self, asker: &Asker, change: AuthChange) -> Result<ResponseHeader, Status> {
+        write(&self.0, asker, Op::Auth(Command { change: Some(change) })).await?;
+        Ok(self.header())
+    }
+
+    /// What somebody may look at who may do everything, or who fits.
+    async fn look(
+        &self,
+        asker: &Asker,
+        fits: impl Fn(&auth::Auth, &str) -> bool,
+    ) -> Result<Arc<auth::Auth>, Status> {
+        self.0.handle.read_barrier().await.map_err(unserved)?;
+        let fits = |auth: &auth::Auth, by: Option<&proto::command::By>| {
+            let admin = auth.is_admin(by);
+            let is_known = auth.identified(by).is_ok();
+            if is_known && by.is_some_and(|by| fits(auth, &by.user)) { Ok(()) } else { admin }
+        };
+        asker.may(&self.0, fits).await?;
+        Ok(self.0.handle.reader().auth())
+    }
+
+    async fn hash(&self, user: &str, password: &str) -> Result<Bytes, Status> {
+        self.0.auth.passwords.hash(user, password).await.map_err(password_error)
     }
 }
 
-/// What each call is refused with where there are no users and no roles. Those that would make the
-/// first one are not there yet.
-macro_rules! refused {
-    ($($method:ident($request:ty) -> $response:ty: $why:expr;)*) => {
-        /// An answer, or its absence.
-        type Answer<T> = Result<Response<T>, Status>;
+#[tonic::async_trait]
+impl auth_server::Auth for Auth {
+    async fn auth_enable(&self, request: Request<AuthEnableRequest>) -> Answer<AuthEnableResponse> {
+        let header = self.change(&Asker::of(&request), AuthChange::Enable(Nothing {})).await?;
+        Ok(Response::new(AuthEnableResponse { header: Some(header) }))
+    }
 
-        #[tonic::async_trait]
-        impl auth_server::Auth for Auth {
-            async fn auth_status(
-                &self,
-                _: Request<AuthStatusRequest>,
-            ) -> Answer<AuthStatusResponse> {
-                self.barrier().await?;
-                let header = Some(header::now(&self.0.handle));
-                let answer =
-                    AuthStatusResponse { header, enabled: false, auth_revision: REVISION };
-                Ok(Response::new(answer))
-            }
+    async fn auth_disable(
+        &self,
+        request: Request<AuthDisableRequest>,
+    ) -> Answer<AuthDisableResponse> {
+        let header = self.change(&Asker::of(&request), AuthChange::Disable(Nothing {})).await?;
+        Ok(Response::new(AuthDisableResponse { header: Some(header) }))
+    }
 
-            /// As in etcd, it may be off already.
-            async fn auth_disable(
-                &self,
-                _: Request<AuthDisableRequest>,
-            ) -> Answer<AuthDisableResponse> {
-                self.barrier().await?;
-                let header = Some(header::now(&self.0.handle));
-                Ok(Response::new(AuthDisableResponse { header }))
-            }
+    async fn auth_status(&self, request: Request<AuthStatusRequest>) -> Answer<AuthStatusResponse> {
+        let auth = self.look(&Asker::of(&request), |_, _| false).await?;
+        let (enabled, auth_revision) = (auth.is_enabled(), auth.revision());
+        let header = Some(self.header());
+        Ok(Response::new(AuthStatusResponse { header, enabled, auth_revision }))
+    }
 
-            async fn user_list(
-                &self,
-                _: Request<AuthUserListRequest>,
-            ) -> Answer<AuthUserListResponse> {
-                self.barrier().await?;
-                let header = Some(header::now(&self.0.handle));
-                Ok(Response::new(AuthUserListResponse { header, users: Vec::new() }))
-            }
+    async fn authenticate(
+        &self,
+        request: Request<AuthenticateRequest>,
+    ) -> Answer<AuthenticateResponse> {
+        let AuthenticateRequest { name, password } = request.into_inner();
+        let token = self.0.auth.log_in(&self.0, &name, &password).await?;
+        Ok(Response::new(AuthenticateResponse { header: Some(self.header()), token }))
+    }
 
-            async fn role_list(
-                &self,
-                _: Request<AuthRoleListRequest>,
-            ) -> Answer<AuthRoleListResponse> {
-                self.barrier().await?;
-                let header = Some(header::now(&self.0.handle));
-                Ok(Response::new(AuthRoleListResponse { header, roles: Vec::new() }))
-            }
+    async fn user_add(&self, request: Request<AuthUserAddRequest>) -> Answer<AuthUserAddResponse> {
+        let asker = Asker::of(&request);
+        // Hashing costs as much as a hundred writes.
+        asker.may_change_users(&self.0).await?;
+        let AuthUserAddRequest { name, password, options, .. } = request.into_inner();
+        let password_hash = if options.is_some_and(|options| options.no_password) {
+            None
+        } else {
+            Some(self.hash(&name, &password).await?)
+        };
+        let add = AuthChange::UserAdd(UserAdd { name, password_hash });
+        let header = self.change(&asker, add).await?;
+        Ok(Response::new(AuthUserAddResponse { header: Some(header) }))
+    }
 
-            $(async fn $method(&self, request: Request<$request>) -> Answer<$response> {
-                let why: fn(&$request) -> Status = $why;
-                let why = why(request.get_ref());
-                self.barrier().await?;
-                Err(why)
-            })*
-        }
-    };
+    /// Everybody may look at himself.
+    async fn user_get(&self, request: Request<AuthUserGetRequest>) -> Answer<AuthUserGetResponse> {
+        let name = &request.get_ref().name;
+        let auth = self.look(&Asker::of(&request), |_, own| own == name).await?;
+        let user = auth.user(name).ok_or_else(|| status(Refused::UserNotFound))?;
+        let (header, roles) = (Some(self.header()), user.roles.iter().cloned().collect());
+        Ok(Response::new(AuthUserGetResponse { header, roles }))
+    }
+
+    async fn user_list(
+        &self,
+        request: Request<AuthUserListRequest>,
+    ) -> Answer<AuthUserListResponse> {
+        let auth = self.look(&Asker::of(&request), |_, _| false).await?;
+        let (header, users) = (Some(self.header()), auth.users().map(str::to_owned).collect());
+        Ok(Response::new(AuthUserListResponse { header, users }))
+    }
+
+    async fn user_delete(
+        &self,
+        request: Request<AuthUserDeleteRequest>,
+    ) -> Answer<AuthUserDeleteResponse> {
+        let asker = Asker::of(&request);
+        let AuthUserDeleteRequest { name } = request.into_inner();
+        let header = self.change(&asker, AuthChange::UserDelete(Named { name })).await?;
+        Ok(Response::new(AuthUserDeleteResponse { header: Some(header) }))
+    }
+
+    async fn user_change_password(
+        &self,
+        request: Request<AuthUserChangePasswordRequest>,
+    ) -> Answer<AuthUserChangePasswordResponse> {
+        let asker = Asker::of(&request);
+        asker.may_change_users(&self.0).await?;
+        let AuthUserChangePasswordRequest { name, password, hashed_password } =
+            request.into_inner();
+        // As in the original, a client may bring the hash itself.
+        let password_hash = if password.is_empty() {
+            let given = BASE64_STANDARD.decode(hashed_password);
+            given.map_err(|_| status(Refused::NoPasswordUser))?.into()
+        } else {
+            self.hash(&name, &password).await?
+        };
+        let change = AuthChange::UserPassword(UserPassword { name, password_hash });
+        let header = self.change(&asker, change).await?;
+        Ok(Response::new(AuthUserChangePasswordResponse { header: Some(header) }))
+    }
+
+    async fn user_grant_role(
+        &self,
+        request: Request<AuthUserGrantRoleRequest>,
+    ) -> Answer<AuthUserGrantRoleResponse> {
+        let asker = Asker::of(&request);
+        let AuthUserGrantRoleRequest { user, role } = request.into_inner();
+        let header = self.change(&asker, AuthChange::UserGrant(UserRole { user, role })).await?;
+        Ok(Response::new(AuthUserGrantRoleResponse { header: Some(header) }))
+    }
+
+    async fn user_revoke_role(
+        &self,
+        request: Request<AuthUserRevokeRoleRequest>,
+    ) -> Answer<AuthUserRevokeRoleResponse> {
+        let asker = Asker::of(&request);
+        let AuthUserRevokeRoleRequest { name, role } = request.into_inner();
+        let revoke = AuthChange::UserRevoke(UserRole { user: name, role });
+        let header = self.change(&asker, revoke).await?;
+        Ok(Response::new(AuthUserRevokeRoleResponse { header: Some(header) }))
+    }
+
+    async fn role_add(&self, request: Request<AuthRoleAddRequest>) -> Answer<AuthRoleAddResponse> {
+        let asker = Asker::of(&request);
+        let AuthRoleAddRequest { name } = request.into_inner();
+        let header = self.change(&asker, AuthChange::RoleAdd(Named { name })).await?;
+        Ok(Response::new(AuthRoleAddResponse { header: Some(header) }))
+    }
+
+    /// Everybody may look at the roles that he has.
+    async fn role_get(&self, request: Request<AuthRoleGetRequest>) -> Answer<AuthRoleGetResponse> {
+        let name = &request.get_ref().role;
+        let has_it = |auth: &auth::Auth, own: &str| {
+            auth.user(own).is_some_and(|user| user.roles.contains(name))
+        };
+        let auth = self.look(&Asker::of(&request), has_it).await?;
+        let role = auth.role(name).ok_or_else(|| status(Refused::RoleNotFound))?;
+        let perm = if name == ROOT { vec![all()] } else { role.permissions() };
+        Ok(Response::new(AuthRoleGetResponse { header: Some(self.header()), perm }))
+    }
+
+    async fn role_list(
+        &self,
+        request: Request<AuthRoleListRequest>,
+    ) -> Answer<AuthRoleListResponse> {
+        let auth = self.look(&Asker::of(&request), |_, _| false).await?;
+        let (header, roles) = (Some(self.header()), auth.roles().map(str::to_owned).collect());
+        Ok(Response::new(AuthRoleListResponse { header, roles }))
+    }
+
+    async fn role_delete(
+        &self,
+        request: Request<AuthRoleDeleteRequest>,
+    ) -> Answer<AuthRoleDeleteResponse> {
+        let asker = Asker::of(&request);
+        let AuthRoleDeleteRequest { role } = request.into_inner();
+        let header = self.change(&asker, AuthChange::RoleDelete(Named { name: role })).await?;
+        Ok(Response::new(AuthRoleDeleteResponse { header: Some(header) }))
+    }
+
+    async fn role_grant_permission(
+        &self,
+        request: Request<AuthRoleGrantPermissionRequest>,
+    ) -> Answer<AuthRoleGrantPermissionResponse> {
+        let asker = Asker::of(&request);
+        let AuthRoleGrantPermissionRequest { name, perm } = request.into_inner();
+        let grant = AuthChange::RoleGrant(RoleGrant { role: name, permission: perm });
+        let header = self.change(&asker, grant).await?;
+        Ok(Response::new(AuthRoleGrantPermissionResponse { header: Some(header) }))
+    }
+
+    async fn role_revoke_permission(
+        &self,
+        request: Request<AuthRoleRevokePermissionRequest>,
+    ) -> Answer<AuthRoleRevokePermissionResponse> {
+        let asker = Asker::of(&request);
+        let AuthRoleRevokePermissionRequest { role, key, range_end } = request.into_inner();
+        let revoke = AuthChange::RoleRevoke(RoleRevoke { role, key, range_end });
+        let header = self.change(&asker, revoke).await?;
+        Ok(Response::new(AuthRoleRevokePermissionResponse { header: Some(header) }))
+    }
 }
 
-refused! {
-    auth_enable(AuthEnableRequest) -> AuthEnableResponse: |_| status(Refused::RootUserNotExist);
-    authenticate(AuthenticateRequest) -> AuthenticateResponse: |_| status(Refused::AuthNotEnabled);
-    user_add(AuthUserAddRequest) -> AuthUserAddResponse:
-        |request| none_yet(request.name.is_empty().then_some(Refused::UserEmpty));
-    user_get(AuthUserGetRequest) -> AuthUserGetResponse: |_| status(Refused::UserNotFound);
-    user_delete(AuthUserDeleteRequest) -> AuthUserDeleteResponse:
-        |_| status(Refused::UserNotFound);
-    user_change_password(AuthUserChangePasswordRequest) -> AuthUserChangePasswordResponse:
-        |_| status(Refused::UserNotFound);
-    user_grant_role(AuthUserGrantRoleRequest) -> AuthUserGrantRoleResponse:
-        |_| status(Refused::UserNotFound);
-    user_revoke_role(AuthUserRevokeRoleRequest) -> AuthUserRevokeRoleResponse:
-        |_| status(Refused::UserNotFound);
-    role_add(AuthRoleAddRequest) -> AuthRoleAddResponse:
-        |request| none_yet(request.name.is_empty().then_some(Refused::RoleEmpty));
-    role_get(AuthRoleGetRequest) -> AuthRoleGetResponse: |_| status(Refused::RoleNotFound);
-    role_delete(AuthRoleDeleteRequest) -> AuthRoleDeleteResponse:
-        |_| status(Refused::RoleNotFound);
-    role_grant_permission(AuthRoleGrantPermissionRequest) -> AuthRoleGrantPermissionResponse:
-        |request| status(match request.perm {
-            None => Refused::PermissionNotGiven,
-            Some(_) => Refused::RoleNotFound,
-        });
-    role_revoke_permission(AuthRoleRevokePermissionRequest) -> AuthRoleRevokePermissionResponse:
-        |_| status(Refused::RoleNotFound);
-}
-
-fn none_yet(wrong: Option<Refused>) -> Status {
-    let text = "etcdserver: users and roles are not supported yet: they come with a later version";
-    wrong.map_or_else(|| Status::unimplemented(text), status)
+/// What the role `root` permits, whatever stands in it.
+fn all() -> Permission {
+    let (key, range_end) = (Bytes::new(), Bytes::from_static(b"\0"));
+    Permission { perm_type: Type::Readwrite.into(), key, range_end }
 }

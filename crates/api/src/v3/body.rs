@@ -10,7 +10,7 @@ use http::Response;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tonic::Status;
 
-use super::range::RangeBody;
+use super::{range::RangeBody, watch::WatchBody};
 use crate::{
     body::{Cut, ReplyBody},
     ops::metrics::grpc::Call,
@@ -28,6 +28,7 @@ enum Content {
     Plain(ReplyBody),
     Grpc(tonic::body::Body),
     Range(Box<RangeBody>),
+    Watch(Box<WatchBody>),
 }
 
 impl Body {
@@ -41,6 +42,10 @@ impl Body {
 
     pub(crate) fn range(body: RangeBody) -> Self {
         Self { content: Content::Range(Box::new(body)), call: None }
+    }
+
+    pub(crate) fn watch(body: WatchBody) -> Self {
+        Self { content: Content::Watch(Box::new(body)), call: None }
     }
 
     /// Tells the call how it ends: now, or when the last of the answer is sent.
@@ -58,6 +63,7 @@ impl Body {
             }),
             Content::Grpc(body) => Pin::new(body).poll_frame(cx),
             Content::Range(body) => Pin::new(body.as_mut()).poll_frame(cx),
+            Content::Watch(body) => Pin::new(body.as_mut()).poll_frame(cx),
         }
     }
 }
@@ -93,6 +99,7 @@ impl HttpBody for Body {
             Content::Plain(body) => body.is_end_stream(),
             Content::Grpc(body) => body.is_end_stream(),
             Content::Range(body) => body.is_end_stream(),
+            Content::Watch(body) => body.is_end_stream(),
         }
     }
 
@@ -101,6 +108,7 @@ impl HttpBody for Body {
             Content::Plain(body) => body.size_hint(),
             Content::Grpc(body) => body.size_hint(),
             Content::Range(body) => body.size_hint(),
+            Content::Watch(body) => body.size_hint(),
         }
     }
 }

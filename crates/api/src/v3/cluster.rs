@@ -24,7 +24,7 @@ use super::{
     generated::etcdserverpb::cluster_server,
     header,
 };
-use crate::{context::Context, v2};
+use crate::{auth::Asker, context::Context, v2};
 
 pub(crate) struct Cluster(pub(crate) Arc<Context>);
 
@@ -61,6 +61,7 @@ impl cluster_server::Cluster for Cluster {
         &self,
         request: Request<MemberAddRequest>,
     ) -> Result<Response<MemberAddResponse>, Status> {
+        Asker::of(&request).is_admin(&self.0).await?;
         let MemberAddRequest { peer_ur_ls, is_learner } = request.into_inner();
         let peer_urls = urls(peer_ur_ls)?;
         let id = self.0.handle.new_member_id(&peer_urls);
@@ -80,6 +81,7 @@ impl cluster_server::Cluster for Cluster {
         &self,
         request: Request<MemberRemoveRequest>,
     ) -> Result<Response<MemberRemoveResponse>, Status> {
+        Asker::of(&request).is_admin(&self.0).await?;
         let members = self.change(Change::Remove(MemberId(request.get_ref().id))).await?;
         Ok(Response::new(MemberRemoveResponse { header: Some(self.header()), members }))
     }
@@ -88,6 +90,7 @@ impl cluster_server::Cluster for Cluster {
         &self,
         request: Request<MemberUpdateRequest>,
     ) -> Result<Response<MemberUpdateResponse>, Status> {
+        Asker::of(&request).is_admin(&self.0).await?;
         let MemberUpdateRequest { id, peer_ur_ls } = request.into_inner();
         // Where it cannot be reached the original crashes.
         let peer_urls = urls(peer_ur_ls)?;
@@ -103,6 +106,7 @@ impl cluster_server::Cluster for Cluster {
         if request.get_ref().linearizable {
             self.0.handle.read_barrier().await.map_err(unserved)?;
         }
+        Asker::of(&request).identified(&self.0).await?;
         let (header, members) = (Some(self.header()), self.members());
         Ok(Response::new(MemberListResponse { header, members }))
     }
@@ -111,6 +115,7 @@ impl cluster_server::Cluster for Cluster {
         &self,
         request: Request<MemberPromoteRequest>,
     ) -> Result<Response<MemberPromoteResponse>, Status> {
+        Asker::of(&request).is_admin(&self.0).await?;
         let promoted = self.0.handle.promote(MemberId(request.get_ref().id)).await;
         promoted.map_err(|why| match why {
             PromotionError::Refused(refusal) => refused(refusal),

@@ -20,7 +20,6 @@ use super::{
         etcdserverpb::{
             auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer,
             lease_server::LeaseServer, maintenance_server::MaintenanceServer,
-            watch_server::WatchServer,
         },
         health::health_server::HealthServer,
         v3electionpb::election_server::ElectionServer,
@@ -35,7 +34,7 @@ use super::{
     methods::Method,
     range,
     reflection::Reflection,
-    watch::Watch,
+    watch,
 };
 use crate::{
     context::{Context, Grpc},
@@ -75,7 +74,6 @@ struct Others {
     lock: LockServer<Lock>,
     maintenance: MaintenanceServer<Maintenance>,
     reflection: Reflection,
-    watch: WatchServer<Watch>,
 }
 
 /// A service of the client port: what it takes, and in which form.
@@ -98,7 +96,6 @@ impl Others {
             lock: service!(context, LockServer(Lock(Arc::clone(context)))),
             maintenance: service!(context, MaintenanceServer(Maintenance(Arc::clone(context)))),
             reflection: Reflection::new(),
-            watch: service!(context, WatchServer(Watch(Arc::clone(context)))),
         }
     }
 }
@@ -119,7 +116,7 @@ impl Services {
                 range::answer(&self.context, request).await
             }
             "etcdserverpb.KV" => call(&self.kv, request).await,
-            "etcdserverpb.Watch" => call(&self.others.watch, request).await,
+            "etcdserverpb.Watch" => watch::answer(&self.context, request).await,
             "etcdserverpb.Lease" => call(&self.others.lease, request).await,
             "etcdserverpb.Cluster" => call(&self.others.cluster, request).await,
             "etcdserverpb.Maintenance" => call(&self.others.maintenance, request).await,
@@ -141,6 +138,9 @@ pub(crate) trait Calls: Send + Sync + 'static {
     fn traffic(&self) -> Arc<Traffic>;
 
     fn limits(&self) -> &Grpc;
+
+    /// Whether clients are known by the names in their certificates.
+    fn knows_by_name(&self) -> bool;
 
     /// The same for a connection with this share of the room for answers.
     fn on(self: &Arc<Self>, share: &Arc<Share>) -> Arc<Self>;
@@ -205,6 +205,10 @@ impl Calls for Services {
         &self.context.config.grpc
     }
 
+    fn knows_by_name(&self) -> bool {
+        self.context.config.auth.names_in_certificates
+    }
+
     fn on(self: &Arc<Self>, share: &Arc<Share>) -> Arc<Self> {
         Arc::new(Self::with(&self.context.with(share), Arc::clone(&self.others)))
     }
@@ -250,7 +254,7 @@ pub(crate) fn refuse(status: &Status) -> Response<Body> {
 }
 
 /// How the messages of a request are compressed.
-fn encoding(headers: &HeaderMap) -> Option<&[u8]> {
+pub(super) fn encoding(headers: &HeaderMap) -> Option<&[u8]> {
     let encoding = headers.get("grpc-encoding").map(http::HeaderValue::as_bytes);
     encoding.filter(|encoding| *encoding != b"identity")
 }

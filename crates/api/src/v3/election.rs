@@ -30,7 +30,7 @@ use super::{
     queue::{self, Ended, Place, passed_on},
     range,
 };
-use crate::context::Context;
+use crate::{auth::Asker, context::Context};
 
 pub(crate) struct Election(pub(crate) Arc<Context>);
 
@@ -42,14 +42,15 @@ impl election_server::Election for Election {
         &self,
         request: Request<CampaignRequest>,
     ) -> Result<Response<CampaignResponse>, Status> {
+        let asker = Asker::of(&request);
         let CampaignRequest { name, lease, value } = request.into_inner();
-        let lease = queue::lease(&self.0, lease).await?;
-        let entered = Place::enter(&self.0, &name, lease, value.clone()).await;
+        let lease = queue::lease(&self.0, &asker, lease).await?;
+        let entered = Place::enter(&self.0, asker.clone(), &name, lease, value.clone()).await;
         let (mut place, entered) = entered.map_err(passed_on)?;
         let key = LeaderKey { name, key: place.key.clone(), rev: place.revision, lease };
         let stands_already = queue::found(&entered, 0).filter(|_| !entered.succeeded);
         if stands_already.is_some_and(|own| own.value != value)
-            && let Err(status) = proclaim(&self.0, &key, value).await
+            && let Err(status) = proclaim(&self.0, &asker, &key, value).await
         {
             place.leave().await;
             return Err(status);
@@ -71,10 +72,11 @@ impl election_server::Election for Election {
         &self,
         request: Request<ProclaimRequest>,
     ) -> Result<Response<ProclaimResponse>, Status> {
+        let asker = Asker::of(&request);
         let ProclaimRequest { leader, value } = request.into_inner();
         let mut leader = leader.ok_or_else(no_leader_given)?;
-        leader.lease = queue::lease(&self.0, leader.lease).await?;
-        let header = Some(proclaim(&self.0, &leader, value).await?);
+        leader.lease = queue::lease(&self.0, &asker, leader.lease).await?;
+        let header = Some(proclaim(&self.0, &asker, &leader, value).await?);
         Ok(Response::new(ProclaimResponse { header }))
     }
 
@@ -83,7 +85,9 @@ impl election_server::Election for Election {
         request: Request<LeaderRequest>,
     ) -> Result<Response<LeaderResponse>, Status> {
         let prefix = queue::prefix(&request.get_ref().name);
-        let found = range::whole(&self.0, &queue::first(&prefix)).await.map_err(passed_on)?;
+        let asker = Asker::of(&request);
+        let found = range::whole(&self.0, &asker, &queue::first(&prefix)).await;
+        let found = found.map_err(passed_on)?;
         match found.kvs.into_iter().next() {
             Some(kv) => Ok(Response::new(LeaderResponse { header: found.header, kv: Some(kv) })),
             None => Err(Status::unknown("election: no leader")),
@@ -91,16 +95,18 @@ impl election_server::Election for Election {
     }
 
     async fn observe(&self, request: Request<LeaderRequest>) -> Result<Response<Observe>, Status> {
-        let ends = Ends::new(&self.0, request.metadata());
-        Ok(Response::new(Observe::begin(&self.0, &request.get_ref().name, ends)))
+        let (asker, ends) = (Asker::of(&request), Ends::new(&self.0, request.metadata()));
+        Ok(Response::new(Observe::begin(&self.0, asker, &request.get_ref().name, ends)))
     }
 
     async fn resign(
         &self,
         request: Request<ResignRequest>,
     ) -> Result<Response<ResignResponse>, Status> {
+        let asker = Asker::of(&request);
         let leader = request.into_inner().leader.ok_or_else(no_leader_given)?;
-        let removed = queue::remove(&self.0, &leader.key, leader.rev).await.map_err(passed_on)?;
+        let removed =
+            queue::remove(&self.0, &asker, &leader.key, leader.rev).await.map_err(passed_on)?;
         Ok(Response::new(ResignResponse { header: removed.header }))
     }
 }
@@ -108,6 +114,7 @@ impl election_server::Election for Election {
 /// Another value, without another election.
 async fn proclaim(
     context: &Context,
+    asker: &Asker,
     leader: &LeaderKey,
     value: Bytes,
 ) -> Result<ResponseHeader, Status> {
@@ -118,7 +125,7 @@ async fn proclaim(
         success: vec![queue::op(request_op::Request::RequestPut(put))],
         failure: Vec::new(),
     };
-    let answer = queue::txn(context, request).await.map_err(passed_on)?;
+    let answer = queue::txn(context, asker, request).await.map_err(passed_on)?;
     if answer.succeeded { Ok(answer.header.unwrap_or_default()) } else { Err(not_leader()) }
 }
 
@@ -142,13 +149,13 @@ pub(crate) struct Observe {
 }
 
 impl Observe {
-    pub(crate) fn begin(context: &Arc<Context>, name: &[u8], ends: Ends) -> Self {
+    pub(crate) fn begin(context: &Arc<Context>, asker: Asker, name: &[u8], ends: Ends) -> Self {
         let (tell, told) = mpsc::channel(1);
         let (context, prefix) = (Arc::clone(context), queue::prefix(name));
         tokio::spawn(async move {
             let observed = async {
                 loop {
-                    observe_one(&context, &prefix, &tell).await?;
+                    observe_one(&context, &asker, &prefix, &tell).await?;
                 }
             };
             let ended: Result<(), Status> = tokio::select! {
@@ -183,10 +190,11 @@ impl Stream for Observe {
 /// Tells of one leader, from its election, or now, to its end.
 async fn observe_one(
     context: &Arc<Context>,
+    asker: &Asker,
     prefix: &Bytes,
     tell: &mpsc::Sender<Told>,
 ) -> Result<(), Status> {
-    let found = range::whole(context, &queue::first(prefix)).await?;
+    let found = range::whole(context, asker, &queue::first(prefix)).await?;
     let revision = found.header.as_ref().map_or(0, |header| header.revision);
     let first = match found.kvs.into_iter().next() {
         Some(kv) => Some((found.header.unwrap_or_default(), kv)),

@@ -21,7 +21,7 @@ impl From<Crowded> for Status {
 
 /// As the original tells it, which gives up by itself too.
 pub(crate) fn deadline_exceeded() -> Status {
-    Status::deadline_exceeded("context deadline exceeded")
+    status(Refused::DeadlineExceeded)
 }
 
 /// A read that has no answer.

@@ -20,6 +20,15 @@ const FOR_LEARNERS: [(&str, &str); 3] = [
     ("etcdserverpb.Maintenance", "Snapshot"),
 ];
 
+/// What a member is not asked that differs from the others: these, and for a snapshot.
+const OF_DATA: [&str; 5] = [
+    "etcdserverpb.KV",
+    "etcdserverpb.Watch",
+    "etcdserverpb.Lease",
+    "v3lockpb.Lock",
+    "v3electionpb.Election",
+];
+
 /// Begins a call of a method, if it may be called with this metadata, here and now.
 pub(crate) fn begin(
     context: &Arc<Context>,
@@ -39,6 +48,9 @@ fn check(context: &Context, method: &Method, metadata: &HeaderMap) -> Result<(),
     if context.is_learner() && !is_for_learners() {
         return Err(status(Refused::NotSupportedForLearner));
     }
+    if context.handle.is_fenced() && is_of_data(method) {
+        return Err(status(Refused::Corrupt));
+    }
     let version = metadata.get(CLIENT_VERSION).map(http::HeaderValue::as_bytes);
     let version = version.map_or(Ok("unknown"), str::from_utf8);
     let version = version.map_err(|_| status(Refused::InvalidClientApiVersion))?;
@@ -47,6 +59,12 @@ fn check(context: &Context, method: &Method, metadata: &HeaderMap) -> Result<(),
         return Err(status(Refused::NoLeader));
     }
     Ok(())
+}
+
+/// Whether what a method answers, or changes, comes from the keyspace.
+fn is_of_data(method: &Method) -> bool {
+    OF_DATA.iter().any(|service| method.is_of(service))
+        || method.is("etcdserverpb.Maintenance", "Snapshot")
 }
 
 /// A learner answers from what it has, and only who is content with that.

@@ -3,12 +3,12 @@
 use std::{
     pin::Pin,
     sync::{Arc, atomic::Ordering::Relaxed},
-    task::{Context as Cx, Poll},
+    task::{Context as Cx, Poll, ready},
 };
 
 use base::{Refused, room::Hold};
 use proto::{
-    command::{Compact, Op},
+    command::{By, Compact, Op},
     etcdserverpb::{
         CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest,
         PutResponse, RangeRequest, RangeResponse, RangeStreamResponse, TxnRequest, TxnResponse,
@@ -31,7 +31,11 @@ use super::{
     range::{self, Answer},
     slow::{self, Counts},
 };
-use crate::{context::Context, under_way::Held};
+use crate::{
+    auth::{Asker, TRIES},
+    context::Context,
+    under_way::Held,
+};
 
 /// Pairs that go into one message of a streamed range.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -39,17 +43,40 @@ const CHUNK_BYTES: usize = 256 * 1024;
 pub(crate) struct Kv(pub(crate) Arc<Context>);
 
 impl Kv {
-    /// Carries a command out on all members; the answer lacks its header.
-    async fn write(&self, op: Op) -> Result<(Reply, u64), Status> {
-        write(&self.0, op).await
+    /// Carries a command out on all members, if it is permitted and there is room for its answer, which
+    /// lacks its header.
+    async fn write(&self, asker: &Asker, op: Op) -> Result<(Reply, Option<Hold>, u64), Status> {
+        asker.allowed(&self.0, &op).await?;
+        let hold = self.0.room_for_answer_to(&op).await.map_err(read)?;
+        let (reply, term) = write(&self.0, asker, op).await?;
+        Ok((reply, hold, term))
     }
 
-    /// Answers a transaction that only reads: what is small here and now, as ranges are.
-    async fn read(&self, request: TxnRequest) -> Result<(TxnResponse, Option<Hold>), Status> {
-        let context = &self.0;
+    /// Answers a transaction that only reads.
+    async fn read(
+        &self,
+        asker: &Asker,
+        request: TxnRequest,
+    ) -> Result<(TxnResponse, Option<Hold>), Status> {
         if !kv::is_serializable(&request) {
-            context.handle.read_barrier().await.map_err(unserved)?;
+            self.0.handle.read_barrier().await.map_err(unserved)?;
         }
+        for _ in 0..TRIES {
+            let pass = asker.may(&self.0, |auth, by| auth.reads_all(by, &request)).await?;
+            let answer = self.read_permitted(request.clone()).await?;
+            if pass.holds(&self.0) {
+                return Ok(answer);
+            }
+        }
+        Err(status(Refused::AuthOldRevision))
+    }
+
+    /// What is small here and now, as ranges are.
+    async fn read_permitted(
+        &self,
+        request: TxnRequest,
+    ) -> Result<(TxnResponse, Option<Hold>), Status> {
+        let context = &self.0;
         let hold = context.room_for_small().await?;
         match context.handle.reader().txn_up_to(&request, Most::SMALL) {
             Err(Error::Refused(Refused::AnswerTooLarge)) => drop(hold),
@@ -69,11 +96,35 @@ impl Kv {
     }
 }
 
-/// Carries a command out on all members; the answer, whose header has only the revision, and the term.
-pub(crate) async fn write(context: &Context, op: Op) -> Result<(Reply, u64), Status> {
-    let Done { response, term, .. } = context.handle.write(op).await.map_err(unserved)?;
+/// Carries a command out on all members, if it is permitted; the answer, whose header has only the
+/// revision, and the term.
+pub(crate) async fn write(
+    context: &Context,
+    asker: &Asker,
+    op: Op,
+) -> Result<(Reply, u64), Status> {
+    if !context.handle.reader().auth_is_enabled() {
+        return write_by(context, None, op).await?.map_err(status);
+    }
+    for _ in 0..TRIES {
+        let by = asker.allowed(context, &op).await?;
+        match write_by(context, by, op.clone()).await? {
+            // Users have changed since it was proposed: it did nothing.
+            Err(Refused::AuthOldRevision) => {}
+            answer => return answer.map_err(status),
+        }
+    }
+    Err(status(Refused::AuthOldRevision))
+}
+
+async fn write_by(
+    context: &Context,
+    by: Option<By>,
+    op: Op,
+) -> Result<Result<(Reply, u64), Refused>, Status> {
+    let Done { response, term, .. } = context.handle.write_by(by, op).await.map_err(unserved)?;
     let Applied::V3(answer) = response else { return Err(unexpected(&response)) };
-    answer.map(|reply| (reply, term.0)).map_err(status)
+    Ok(answer.map(|reply| (reply, term.0)))
 }
 
 /// A command got an answer of another kind.
@@ -90,7 +141,7 @@ impl kv_server::Kv for Kv {
         request: Request<RangeRequest>,
     ) -> Result<Response<RangeResponse>, Status> {
         // Asked by nobody: `range` answers before requests come here.
-        match range::any(&self.0, request.into_inner()).await? {
+        match range::any(&self.0, &Asker::of(&request), request.into_inner()).await? {
             Answer::Whole(answer, hold) => Ok(with_room(answer, hold)),
             Answer::Large(..) => Err(status(Refused::AnswerTooLarge)),
         }
@@ -100,10 +151,10 @@ impl kv_server::Kv for Kv {
         &self,
         request: Request<RangeRequest>,
     ) -> Result<Response<RangeStream>, Status> {
-        let request = request.into_inner();
+        let (asker, request) = (Asker::of(&request), request.into_inner());
         check::range_stream(&request).map_err(status)?;
         self.0.counters.grpc.ranges.fetch_add(1, Relaxed);
-        let (scan, hold) = range::scan(&self.0, request, CHUNK_BYTES).await?;
+        let (scan, hold) = range::scan(&self.0, &asker, request, CHUNK_BYTES).await?;
         let stream = RangeStream { context: Arc::clone(&self.0), scan: Some(scan) };
         let mut response = Response::new(stream);
         response.extensions_mut().insert(Held { hold, is_whole: false });
@@ -111,16 +162,14 @@ impl kv_server::Kv for Kv {
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
-        let request = request.into_inner();
+        let (asker, request) = (Asker::of(&request), request.into_inner());
         check::put(&request).map_err(status)?;
-        let op = Op::Put(request);
-        let hold = self.0.room_for_answer_to(&op).await.map_err(read)?;
-        match self.write(op).await? {
-            (Reply::Put(mut answer), term) => {
+        match self.write(&asker, Op::Put(request)).await? {
+            (Reply::Put(mut answer), hold, term) => {
                 self.complete(&mut answer.header, term);
                 Ok(with_room(answer, hold))
             }
-            (other, _) => Err(unexpected(&other)),
+            (other, ..) => Err(unexpected(&other)),
         }
     }
 
@@ -128,33 +177,29 @@ impl kv_server::Kv for Kv {
         &self,
         request: Request<DeleteRangeRequest>,
     ) -> Result<Response<DeleteRangeResponse>, Status> {
-        let request = request.into_inner();
+        let (asker, request) = (Asker::of(&request), request.into_inner());
         check::delete_range(&request).map_err(status)?;
-        let op = Op::DeleteRange(request);
-        let hold = self.0.room_for_answer_to(&op).await.map_err(read)?;
-        match self.write(op).await? {
-            (Reply::DeleteRange(mut answer), term) => {
+        match self.write(&asker, Op::DeleteRange(request)).await? {
+            (Reply::DeleteRange(mut answer), hold, term) => {
                 self.complete(&mut answer.header, term);
                 Ok(with_room(answer, hold))
             }
-            (other, _) => Err(unexpected(&other)),
+            (other, ..) => Err(unexpected(&other)),
         }
     }
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
-        let request = request.into_inner();
+        let (asker, request) = (Asker::of(&request), request.into_inner());
         check::txn(&request, self.0.config.grpc.txn_ops_max).map_err(status)?;
         let (mut answer, hold, term) = if kv::is_read_only(&request) {
             let (began, asked) = (Instant::now(), Counts::of(&request));
-            let (answer, hold) = self.read(request).await?;
+            let (answer, hold) = self.read(&asker, request).await?;
             slow::txn(&self.0, asked, began.elapsed(), &answer);
             (answer, hold, self.0.handle.status().term.0)
         } else {
-            let op = Op::Txn(request);
-            let hold = self.0.room_for_answer_to(&op).await.map_err(read)?;
-            match self.write(op).await? {
-                (Reply::Txn(answer), term) => (answer, hold, term),
-                (other, _) => return Err(unexpected(&other)),
+            match self.write(&asker, Op::Txn(request)).await? {
+                (Reply::Txn(answer), hold, term) => (answer, hold, term),
+                (other, ..) => return Err(unexpected(&other)),
             }
         };
         self.complete(&mut answer.header, term);
@@ -165,8 +210,11 @@ impl kv_server::Kv for Kv {
         &self,
         request: Request<CompactionRequest>,
     ) -> Result<Response<CompactionResponse>, Status> {
+        let asker = Asker::of(&request);
         let CompactionRequest { revision, physical } = request.into_inner();
-        match self.write(Op::Compact(Compact { revision })).await? {
+        // Whoever is known may; the original asks nobody.
+        asker.identified(&self.0).await?;
+        match write(&self.0, &asker, Op::Compact(Compact { revision })).await? {
             (Reply::Compact(mut answer), term) => {
                 if physical {
                     range::swept(&self.0).await?;
@@ -198,14 +246,14 @@ pub(crate) struct RangeStream {
 impl Stream for RangeStream {
     type Item = Result<RangeStreamResponse, Status>;
 
-    fn poll_next(mut self: Pin<&mut Self>, _: &mut Cx<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Cx<'_>) -> Poll<Option<Self::Item>> {
         let Self { context, scan } = &mut *self;
         let Some(scan) = scan else { return Poll::Ready(None) };
-        let kvs = match scan.next_pairs(CHUNK_BYTES) {
+        let kvs = match ready!(range::poll_pairs(scan, CHUNK_BYTES, cx)) {
             Ok(kvs) => kvs,
-            Err(error) => {
+            Err(status) => {
                 self.scan = None;
-                return Poll::Ready(Some(Err(read(error))));
+                return Poll::Ready(Some(Err(status)));
             }
         };
         let mut answer = RangeResponse { kvs, ..RangeResponse::default() };

@@ -10,7 +10,7 @@ use std::{
 use base::Refused;
 use futures_util::stream::FuturesOrdered;
 use proto::{
-    command::{LeaseRevoke, Op},
+    command::{By, LeaseRevoke, Op},
     etcdserverpb::{
         LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse,
         LeaseLeasesRequest, LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse,
@@ -18,7 +18,7 @@ use proto::{
     },
 };
 use server::LeaseError;
-use state::apply::Reply;
+use state::{apply::Reply, auth::Auth};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -29,7 +29,10 @@ use super::{
     kv::{unexpected, write},
     patience::Ends,
 };
-use crate::context::Context;
+use crate::{
+    auth::{Asker, Pass},
+    context::Context,
+};
 
 /// What is told of a lease that is not there.
 const NONE_TO_KEEP: i64 = 0;
@@ -45,17 +48,18 @@ impl lease_server::Lease for Lease {
         &self,
         request: Request<LeaseGrantRequest>,
     ) -> Result<Response<LeaseGrantResponse>, Status> {
+        let asker = Asker::of(&request);
         let LeaseGrantRequest { ttl, id } = request.into_inner();
-        grant(&self.0, ttl, id).await.map(Response::new)
+        grant(&self.0, &asker, ttl, id).await.map(Response::new)
     }
 
     async fn lease_revoke(
         &self,
         request: Request<LeaseRevokeRequest>,
     ) -> Result<Response<LeaseRevokeResponse>, Status> {
-        let id = request.get_ref().id;
+        let (asker, id) = (Asker::of(&request), request.get_ref().id);
         let revoke = Op::LeaseRevoke(LeaseRevoke { id, ..LeaseRevoke::default() });
-        match write(&self.0, revoke).await? {
+        match write(&self.0, &asker, revoke).await? {
             (Reply::LeaseRevoke(mut answer), term) => {
                 header::complete(&self.0.handle, &mut answer.header, term);
                 Ok(Response::new(answer))
@@ -68,16 +72,17 @@ impl lease_server::Lease for Lease {
         &self,
         request: Request<Streaming<LeaseKeepAliveRequest>>,
     ) -> Result<Response<KeepAlive>, Status> {
-        let ends = Ends::new(&self.0, request.metadata());
+        let (asker, ends) = (Asker::of(&request), Ends::new(&self.0, request.metadata()));
         let requests = Box::pin(request.into_inner());
-        Ok(Response::new(KeepAlive::new(Arc::clone(&self.0), ends, requests)))
+        Ok(Response::new(KeepAlive::new(Arc::clone(&self.0), asker, ends, requests)))
     }
 
     async fn lease_time_to_live(
         &self,
         request: Request<LeaseTimeToLiveRequest>,
     ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
-        let asked = request.into_inner();
+        let (asker, asked) = (Asker::of(&request), request.into_inner());
+        let pass = may_ask(&self.0, &asker, asked).await?;
         let told = self.0.handle.lease_time_to_live(asked).await;
         let mut answer = match told {
             Err(LeaseError::NotFound) => LeaseTimeToLiveResponse {
@@ -87,15 +92,28 @@ impl lease_server::Lease for Lease {
             },
             told => told.map_err(failed)?,
         };
+        if asked.keys && !pass.holds(&self.0) {
+            return Err(status(Refused::AuthOldRevision));
+        }
         answer.header = Some(header::now(&self.0.handle));
         Ok(Response::new(answer))
     }
 
     async fn lease_leases(
         &self,
-        _: Request<LeaseLeasesRequest>,
+        request: Request<LeaseLeasesRequest>,
     ) -> Result<Response<LeaseLeasesResponse>, Status> {
-        let ids = self.0.handle.reader().leases().ids();
+        let reader = self.0.handle.reader();
+        let ids = reader.leases().ids();
+        let may = |auth: &Auth, by: Option<&By>| {
+            auth.identified(by)?;
+            if auth.is_admin(by).is_ok() {
+                return Ok(());
+            }
+            let mut keys = ids.iter().flat_map(|id| reader.lease_keys(*id));
+            keys.try_for_each(|key| auth.reads(by, &key, b""))
+        };
+        Asker::of(&request).may(&self.0, may).await?;
         let leases = ids.into_iter().map(|id| LeaseStatus { id }).collect();
         let header = Some(header::now(&self.0.handle));
         Ok(Response::new(LeaseLeasesResponse { header, leases }))
@@ -105,6 +123,7 @@ impl lease_server::Lease for Lease {
 /// Grants a lease; without an id (0), one of our choice.
 pub(super) async fn grant(
     context: &Context,
+    asker: &Asker,
     ttl: i64,
     id: i64,
 ) -> Result<LeaseGrantResponse, Status> {
@@ -112,8 +131,8 @@ pub(super) async fn grant(
     let ttl = ttl.max(handle.lease_ttl_min());
     loop {
         let own = if id == 0 { handle.new_lease_id() } else { id };
-        let granted = write(context, Op::LeaseGrant(LeaseGrantRequest { ttl, id: own })).await;
-        match granted {
+        let grant = Op::LeaseGrant(LeaseGrantRequest { ttl, id: own });
+        match write(context, asker, grant).await {
             Ok((Reply::LeaseGrant(mut answer), term)) => {
                 header::complete(handle, &mut answer.header, term);
                 return Ok(answer);
@@ -123,6 +142,37 @@ pub(super) async fn grant(
             Err(status) => return Err(status),
         }
     }
+}
+
+/// Whether somebody may ask how long a lease lives: whoever is known, and about its keys, whoever may
+/// read them.
+async fn may_ask(
+    context: &Context,
+    asker: &Asker,
+    asked: LeaseTimeToLiveRequest,
+) -> Result<Pass, Status> {
+    let may = |auth: &Auth, by: Option<&By>| {
+        auth.identified(by)?;
+        if !asked.keys || auth.is_admin(by).is_ok() {
+            return Ok(());
+        }
+        let keys = context.handle.reader().lease_keys(asked.id);
+        keys.iter().try_for_each(|key| auth.reads(by, key, b""))
+    };
+    asker.may(context, may).await
+}
+
+/// Whether somebody may keep a lease: whoever may write its keys.
+async fn may_keep(context: &Context, asker: &Asker, id: i64) -> Result<(), Status> {
+    let may = |auth: &Auth, by: Option<&By>| {
+        auth.identified(by)?;
+        if auth.is_admin(by).is_ok() {
+            return Ok(());
+        }
+        let keys = context.handle.reader().lease_keys(id);
+        keys.iter().try_for_each(|key| auth.writes(by, key, b""))
+    };
+    asker.may(context, may).await.map(drop)
 }
 
 fn failed(error: LeaseError) -> Status {
@@ -145,6 +195,7 @@ const KEPT_AT_ONCE: usize = 256;
 /// Keeps leases, and answers in the order in which they are asked for.
 pub(crate) struct KeepAlive {
     context: Arc<Context>,
+    asker: Arc<Asker>,
     requests: Requests,
     /// Whether more may be asked for.
     asks: bool,
@@ -154,9 +205,9 @@ pub(crate) struct KeepAlive {
 }
 
 impl KeepAlive {
-    pub(crate) fn new(context: Arc<Context>, ends: Ends, requests: Requests) -> Self {
-        let keeping = FuturesOrdered::new();
-        Self { context, requests, asks: true, keeping, ends, has_ended: false }
+    pub(crate) fn new(context: Arc<Context>, asker: Asker, ends: Ends, requests: Requests) -> Self {
+        let (asker, keeping) = (Arc::new(asker), FuturesOrdered::new());
+        Self { context, asker, requests, asks: true, keeping, ends, has_ended: false }
     }
 
     fn poll_answer(
@@ -172,8 +223,8 @@ impl KeepAlive {
             }
             let keeping: Keeping = match next {
                 Poll::Ready(Some(Ok(request))) => {
-                    let context = Arc::clone(&self.context);
-                    Box::pin(async move { keep(&context, request.id).await })
+                    let (context, asker) = (Arc::clone(&self.context), Arc::clone(&self.asker));
+                    Box::pin(async move { keep(&context, &asker, request.id).await })
                 }
                 // Those before are answered first.
                 Poll::Ready(Some(Err(status))) => {
@@ -194,7 +245,8 @@ impl KeepAlive {
     }
 }
 
-async fn keep(context: &Context, id: i64) -> Result<LeaseKeepAliveResponse, Status> {
+async fn keep(context: &Context, asker: &Asker, id: i64) -> Result<LeaseKeepAliveResponse, Status> {
+    may_keep(context, asker, id).await?;
     // The revision of before: a client must not believe that the lease was alive at one at which it
     // was gone.
     let header = Some(header::now(&context.handle));

@@ -18,16 +18,17 @@ use super::{
     kv::{unexpected, write},
     queue::{self, Ended, Place, passed_on},
 };
-use crate::context::Context;
+use crate::{auth::Asker, context::Context};
 
 pub(crate) struct Lock(pub(crate) Arc<Context>);
 
 #[tonic::async_trait]
 impl lock_server::Lock for Lock {
     async fn lock(&self, request: Request<LockRequest>) -> Result<Response<LockResponse>, Status> {
+        let asker = Asker::of(&request);
         let LockRequest { name, lease } = request.into_inner();
-        let lease = queue::lease(&self.0, lease).await?;
-        let entered = Place::enter(&self.0, &name, lease, Bytes::new()).await;
+        let lease = queue::lease(&self.0, &asker, lease).await?;
+        let entered = Place::enter(&self.0, asker, &name, lease, Bytes::new()).await;
         let (mut place, entered) = entered.map_err(passed_on)?;
         let is_first =
             queue::found(&entered, 1).is_none_or(|owner| owner.create_revision == place.revision);
@@ -53,10 +54,10 @@ impl lock_server::Lock for Lock {
         &self,
         request: Request<UnlockRequest>,
     ) -> Result<Response<UnlockResponse>, Status> {
-        let key = request.into_inner().key;
+        let (asker, key) = (Asker::of(&request), request.into_inner().key);
         let delete = DeleteRangeRequest { key, ..DeleteRangeRequest::default() };
         check::delete_range(&delete).map_err(|refused| passed_on(status(refused)))?;
-        match write(&self.0, Op::DeleteRange(delete)).await.map_err(passed_on)? {
+        match write(&self.0, &asker, Op::DeleteRange(delete)).await.map_err(passed_on)? {
             (Reply::DeleteRange(mut answer), term) => {
                 header::complete(&self.0.handle, &mut answer.header, term);
                 Ok(Response::new(UnlockResponse { header: answer.header }))

@@ -30,7 +30,7 @@ use super::{
     header,
     kv::{unexpected, write},
 };
-use crate::context::Context;
+use crate::{auth::Asker, context::Context};
 
 pub(crate) struct Maintenance(pub(crate) Arc<Context>);
 
@@ -43,6 +43,7 @@ impl maintenance_server::Maintenance for Maintenance {
         &self,
         request: Request<AlarmRequest>,
     ) -> Result<Response<AlarmResponse>, Status> {
+        let asker = Asker::of(&request);
         let (handle, request) = (&self.0.handle, request.into_inner());
         let lists = match AlarmAction::try_from(request.action) {
             Ok(AlarmAction::Get) => true,
@@ -51,13 +52,15 @@ impl maintenance_server::Maintenance for Maintenance {
             Err(_) => return Err(Status::invalid_argument("unknown alarm action")),
         };
         let mut answer = if lists {
+            asker.identified(&self.0).await?;
             handle.read_barrier().await.map_err(unserved)?;
             let all = handle.reader().alarms().all();
             let wanted = |alarm: &AlarmMember| [alarm.alarm, 0].contains(&request.alarm);
             let alarms = all.into_iter().filter(wanted).collect();
             AlarmResponse { header: None, alarms }
         } else {
-            match write(&self.0, Op::Alarm(request)).await? {
+            asker.is_admin(&self.0).await?;
+            match write(&self.0, &asker, Op::Alarm(request)).await? {
                 (Reply::Alarm(answer), _) => answer,
                 (other, _) => return Err(unexpected(&other)),
             }
@@ -66,7 +69,11 @@ impl maintenance_server::Maintenance for Maintenance {
         Ok(Response::new(answer))
     }
 
-    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+    async fn status(
+        &self,
+        request: Request<StatusRequest>,
+    ) -> Result<Response<StatusResponse>, Status> {
+        Asker::of(&request).identified(&self.0).await?;
         let handle = &self.0.handle;
         let (figures, standing, reader) = (handle.figures(), handle.status(), handle.reader());
         let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
@@ -101,15 +108,17 @@ impl maintenance_server::Maintenance for Maintenance {
     /// Freed space is used again by itself. Tools call this from cron.
     async fn defragment(
         &self,
-        _: Request<DefragmentRequest>,
+        request: Request<DefragmentRequest>,
     ) -> Result<Response<DefragmentResponse>, Status> {
+        Asker::of(&request).is_admin(&self.0).await?;
         let began = Instant::now();
         tracing::info!("nothing to defragment: the space of what is compacted is used again");
         self.0.counters.storage.defragment.record(began.elapsed());
         Ok(Response::new(DefragmentResponse::default()))
     }
 
-    async fn hash(&self, _: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
+    async fn hash(&self, request: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
+        Asker::of(&request).is_admin(&self.0).await?;
         let hash = hash::of_tables(&self.0).await?;
         let header = Some(header::now(&self.0.handle));
         Ok(Response::new(HashResponse { header, hash }))
@@ -119,6 +128,7 @@ impl maintenance_server::Maintenance for Maintenance {
         &self,
         request: Request<HashKvRequest>,
     ) -> Result<Response<HashKvResponse>, Status> {
+        Asker::of(&request).is_admin(&self.0).await?;
         let found = hash::of_keys(&self.0, request.get_ref().revision).await?;
         Ok(Response::new(HashKvResponse {
             header: Some(header::header(&self.0.handle, found.current)),
@@ -132,13 +142,15 @@ impl maintenance_server::Maintenance for Maintenance {
         &self,
         request: Request<SnapshotRequest>,
     ) -> Result<Response<Snapshot>, Status> {
-        Snapshot::begin(&self.0, request.metadata()).await.map(Response::new)
+        let asker = Asker::of(&request);
+        Snapshot::begin(&self.0, &asker, request.metadata()).await.map(Response::new)
     }
 
     async fn move_leader(
         &self,
         request: Request<MoveLeaderRequest>,
     ) -> Result<Response<MoveLeaderResponse>, Status> {
+        Asker::of(&request).is_admin(&self.0).await?;
         let heir = MemberId(request.get_ref().target_id);
         self.0.handle.move_leader(heir).await.map_err(status)?;
         Ok(Response::new(MoveLeaderResponse::default()))
@@ -148,6 +160,7 @@ impl maintenance_server::Maintenance for Maintenance {
         &self,
         request: Request<DowngradeRequest>,
     ) -> Result<Response<DowngradeResponse>, Status> {
+        Asker::of(&request).is_admin(&self.0).await?;
         let handle = &self.0.handle;
         let version = downgrade::carry_out(handle, request.get_ref()).await?;
         let header = Some(header::now(handle));

@@ -68,6 +68,10 @@ impl Method {
         self.kind == Kind::Unary
     }
 
+    pub(crate) fn is_of(&self, service: &str) -> bool {
+        self.service == service
+    }
+
     pub(crate) fn is(&self, service: &str, name: &str) -> bool {
         self.service == service && self.name == name
     }

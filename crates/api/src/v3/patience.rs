@@ -1,7 +1,6 @@
 //! When a stream ends that its client has not ended, and what happens on it now and then.
 
 use std::{
-    pin::Pin,
     sync::Arc,
     task::{Context as Cx, Poll},
 };
@@ -12,7 +11,7 @@ use server::Handle;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tonic::metadata::MetadataMap;
 
-use crate::context::Context;
+use crate::context::{Context, Over};
 
 /// How many looks in a row, an election timeout apart, find no leader before a stream ends that needs
 /// one (etcd): more than an election takes.
@@ -23,10 +22,10 @@ pub(crate) fn needs_leader(metadata: &HeaderMap) -> bool {
     metadata.get("hasleader").is_some_and(|value| value.as_bytes() == b"true")
 }
 
-/// What ends a stream from our side: the server stops, or there is no leader and the client has said
-/// that it needs one.
+/// What ends a stream from our side: the server stops, or must not answer any more, or there is no
+/// leader and the client has said that it needs one.
 pub(crate) struct Ends {
-    stopped: Pin<Box<dyn Future<Output = ()> + Send>>,
+    over: Over,
     leader: Option<Leader>,
 }
 
@@ -38,21 +37,19 @@ struct Leader {
 
 impl Ends {
     pub(crate) fn new(context: &Arc<Context>, metadata: &MetadataMap) -> Self {
-        let mut stop = context.stop.clone();
-        let stopped = Box::pin(async move { drop(stop.wait_for(|stop| *stop).await) });
         let look = context.handle.election_timeout();
         let leader = needs_leader(metadata.as_ref()).then(|| Leader {
             handle: context.handle.clone(),
             looks: interval_at(Instant::now() + look, look),
             missing: 0,
         });
-        Self { stopped, leader }
+        Self { over: context.over(), leader }
     }
 
     /// Ready with the reason once the stream is over.
     pub(crate) fn poll(&mut self, cx: &mut Cx<'_>) -> Poll<Refused> {
-        if self.stopped.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Refused::Stopped);
+        if let Poll::Ready(refused) = self.over.as_mut().poll(cx) {
+            return Poll::Ready(refused);
         }
         let Some(leader) = &mut self.leader else { return Poll::Pending };
         while leader.looks.poll_tick(cx).is_ready() {

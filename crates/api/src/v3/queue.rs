@@ -9,7 +9,6 @@ use std::{
     task::{Context as Cx, Poll},
 };
 
-use base::Refused;
 use bytes::Bytes;
 use mvcc::{Interest, ReadError, Watcher};
 use proto::{
@@ -33,7 +32,7 @@ use super::{
     kv::{unexpected, write},
     lease, range,
 };
-use crate::context::Context;
+use crate::{auth::Asker, context::Context};
 
 /// The time to live of a lease for whoever brings none, in seconds (etcd).
 const LEASE_TTL: i64 = 60;
@@ -50,16 +49,18 @@ pub(super) fn prefix(name: &[u8]) -> Bytes {
 }
 
 /// The lease of whoever comes; a new one if it has none.
-pub(super) async fn lease(context: &Context, lease: i64) -> Result<i64, Status> {
+pub(super) async fn lease(context: &Context, asker: &Asker, lease: i64) -> Result<i64, Status> {
     if lease != 0 {
         return Ok(lease);
     }
-    lease::grant(context, LEASE_TTL, 0).await.map(|granted| granted.id).map_err(passed_on)
+    let granted = lease::grant(context, asker, LEASE_TTL, 0).await;
+    granted.map(|granted| granted.id).map_err(passed_on)
 }
 
 /// Someone's place in a queue. Whoever goes away while it waits leaves the queue.
 pub(super) struct Place {
     context: Arc<Context>,
+    asker: Asker,
     prefix: Bytes,
     pub(super) key: Bytes,
     /// The key's create revision.
@@ -80,6 +81,7 @@ impl Place {
     /// read by `owner` in the same transaction. Returns what the transaction gave.
     pub(super) async fn enter(
         context: &Arc<Context>,
+        asker: Asker,
         name: &[u8],
         lease: i64,
         value: Bytes,
@@ -94,6 +96,7 @@ impl Place {
         let first = || op(request_op::Request::RequestRange(first(&prefix)));
         let entered = txn(
             context,
+            &asker,
             TxnRequest {
                 compare: vec![was_made_at(&key, 0)],
                 success: vec![op(request_op::Request::RequestPut(put)), first()],
@@ -107,7 +110,7 @@ impl Place {
             found(&entered, 0).map_or(0, |own| own.create_revision)
         };
         let context = Arc::clone(context);
-        Ok((Self { context, prefix, key, revision, waits: false }, entered))
+        Ok((Self { context, asker, prefix, key, revision, waits: false }, entered))
     }
 
     /// Waits until all who came before are gone.
@@ -115,7 +118,7 @@ impl Place {
         self.waits = true;
         let waited = self.wait_for_others().await;
         // On a server that stops the place is kept: its owner goes on elsewhere.
-        let stops = *self.context.stop.borrow();
+        let stops = *self.context.stop.borrow() || self.context.handle.is_fenced();
         match &waited {
             Err(Ended::Refused(_)) if !stops => self.leave().await,
             _ => self.waits = false,
@@ -124,11 +127,9 @@ impl Place {
     }
 
     async fn wait_for_others(&self) -> Result<(), Ended> {
-        let mut stop = self.context.stop.clone();
-        let stopped = async { drop(stop.wait_for(|stop| *stop).await) };
         tokio::select! {
             waited = self.wait_for_each() => waited,
-            () = stopped => Err(Ended::Refused(status(Refused::Stopped))),
+            refused = self.context.over() => Err(Ended::Refused(status(refused))),
         }
     }
 
@@ -140,7 +141,8 @@ impl Place {
             ..first(&self.prefix)
         };
         loop {
-            let found = range::whole(&self.context, &last).await.map_err(Ended::Refused)?;
+            let found =
+                range::whole(&self.context, &self.asker, &last).await.map_err(Ended::Refused)?;
             let Some(before) = found.kvs.first() else { return Ok(()) };
             let since = found.header.as_ref().map_or(0, |header| header.revision);
             let mut others = self.watch(&before.key, since);
@@ -162,14 +164,15 @@ impl Place {
     /// The key as it is now; `None` if the place is lost.
     pub(super) async fn own(&self) -> Result<Option<(KeyValue, ResponseHeader)>, Status> {
         let request = RangeRequest { key: self.key.clone(), ..RangeRequest::default() };
-        let RangeResponse { header, kvs, .. } = range::whole(&self.context, &request).await?;
+        let RangeResponse { header, kvs, .. } =
+            range::whole(&self.context, &self.asker, &request).await?;
         let own = kvs.into_iter().find(|own| own.create_revision == self.revision);
         Ok(own.map(|own| (own, header.unwrap_or_default())))
     }
 
     pub(super) async fn leave(&mut self) {
         self.waits = false;
-        if let Err(status) = remove(&self.context, &self.key, self.revision).await {
+        if let Err(status) = remove(&self.context, &self.asker, &self.key, self.revision).await {
             let why = status.message().to_owned();
             tracing::debug!(why, "could not leave a queue: its lease will end the place");
         }
@@ -182,8 +185,9 @@ impl Drop for Place {
             return;
         }
         let Ok(runtime) = runtime::Handle::try_current() else { return };
-        let (context, key, revision) = (Arc::clone(&self.context), self.key.clone(), self.revision);
-        runtime.spawn(async move { drop(remove(&context, &key, revision).await) });
+        let (context, asker) = (Arc::clone(&self.context), std::mem::take(&mut self.asker));
+        let (key, revision) = (self.key.clone(), self.revision);
+        runtime.spawn(async move { drop(remove(&context, &asker, &key, revision).await) });
     }
 }
 
@@ -260,6 +264,7 @@ pub(super) fn was_made_at(key: &Bytes, revision: i64) -> Compare {
 /// Removes a key, if it is still the one that was made at this revision.
 pub(super) async fn remove(
     context: &Context,
+    asker: &Asker,
     key: &Bytes,
     revision: i64,
 ) -> Result<TxnResponse, Status> {
@@ -269,15 +274,19 @@ pub(super) async fn remove(
         success: vec![op(request_op::Request::RequestDeleteRange(delete))],
         failure: Vec::new(),
     };
-    txn(context, request).await
+    txn(context, asker, request).await
 }
 
 pub(super) fn op(request: request_op::Request) -> RequestOp {
     RequestOp { request: Some(request) }
 }
 
-pub(super) async fn txn(context: &Context, request: TxnRequest) -> Result<TxnResponse, Status> {
-    match write(context, Op::Txn(request)).await? {
+pub(super) async fn txn(
+    context: &Context,
+    asker: &Asker,
+    request: TxnRequest,
+) -> Result<TxnResponse, Status> {
+    match write(context, asker, Op::Txn(request)).await? {
         (Reply::Txn(mut answer), term) => {
             header::complete(&context.handle, &mut answer.header, term);
             Ok(answer)

@@ -7,7 +7,7 @@ use std::{
     io::Read as _,
     pin::Pin,
     sync::{Arc, atomic::Ordering::Relaxed},
-    task::{Context as Cx, Poll},
+    task::{Context as Cx, Poll, ready},
 };
 
 use base::{Refused, limits::ANSWER_BYTES_MAX, room::Hold};
@@ -18,10 +18,8 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Body as HttpBody, Frame, Incoming};
 use proto::{
     Message as _,
-    etcdserverpb::{
-        RangeRequest, RangeResponse,
-        range_request::{SortOrder, SortTarget},
-    },
+    etcdserverpb::{RangeRequest, RangeResponse, range_request::SortTarget},
+    mvccpb::KeyValue,
 };
 use state::kv::{self, Error, Most, Scan, Sizes, check};
 use tokio::time::Instant;
@@ -32,7 +30,11 @@ use super::{
     failure::{read, status, unserved},
     guard, header, slow,
 };
-use crate::{context::Context, under_way::Held};
+use crate::{
+    auth::{Asker, Pass, TRIES},
+    context::Context,
+    under_way::Held,
+};
 
 /// Flag and length stand before each message.
 const PREFIX_BYTES: usize = 5;
@@ -58,8 +60,28 @@ pub(crate) enum Answer {
 
 /// Answers a range of any size: what is small here and now, the rest when there is room for it, on
 /// a thread that holds up nobody.
-pub(crate) async fn any(context: &Arc<Context>, request: RangeRequest) -> Result<Answer, Status> {
+pub(crate) async fn any(
+    context: &Arc<Context>,
+    asker: &Asker,
+    request: RangeRequest,
+) -> Result<Answer, Status> {
     begin(context, &request).await?;
+    for _ in 0..TRIES {
+        let pass = permit(context, asker, &request).await?;
+        let answer = permitted(context, request.clone()).await?;
+        if pass.holds(context) {
+            return Ok(answer);
+        }
+    }
+    Err(status(Refused::AuthOldRevision))
+}
+
+/// Whether somebody may read a range.
+async fn permit(context: &Context, asker: &Asker, request: &RangeRequest) -> Result<Pass, Status> {
+    asker.may(context, |auth, by| auth.reads(by, &request.key, &request.range_end)).await
+}
+
+async fn permitted(context: &Arc<Context>, request: RangeRequest) -> Result<Answer, Status> {
     let hold = context.room_for_small().await?;
     let (began, asked) = (Instant::now(), request.clone());
     let answer = match context.handle.reader().range_up_to(&request, Most::SMALL) {
@@ -78,9 +100,10 @@ pub(crate) async fn any(context: &Arc<Context>, request: RangeRequest) -> Result
 /// Answers a range whose answer is used here, and so as a whole.
 pub(crate) async fn whole(
     context: &Arc<Context>,
+    asker: &Asker,
     request: &RangeRequest,
 ) -> Result<RangeResponse, Status> {
-    match any(context, request.clone()).await? {
+    match any(context, asker, request.clone()).await? {
         Answer::Whole(answer, _) => Ok(answer),
         Answer::Large(_, Sizes { all, .. }, hold) => {
             let all = usize::try_from(all).unwrap_or(usize::MAX).min(ANSWER_BYTES_MAX);
@@ -121,11 +144,10 @@ async fn long(
     request: RangeRequest,
     piece_bytes: usize,
 ) -> Result<Answer, Status> {
-    // To bring keys into order it needs them all; it is known only afterwards how many.
-    let in_order = request.sort_order() == SortOrder::Descend
-        || request.sort_target() != SortTarget::Key
-        || kv::has_filters(&request);
-    let has_many = in_order && !request.range_end.is_empty() && !request.count_only;
+    // To bring keys into another order it needs them all; it is known only afterwards how many. And of
+    // those that a filter takes it remembers many.
+    let keeps_places = request.sort_target() != SortTarget::Key || kv::has_filters(&request);
+    let has_many = keeps_places && !request.range_end.is_empty() && !request.count_only;
     let bytes = if has_many { ANSWER_BYTES_MAX } else { WHOLE_ROOM_BYTES };
     let hold = context.room_for(bytes).await?;
     let reading = Arc::clone(context);
@@ -165,12 +187,28 @@ fn room_of_pieces(scan: &Scan, sizes: Sizes, piece_bytes: usize) -> usize {
 /// Begins a range of any size, whose form is checked, to be sent in such pieces.
 pub(crate) async fn scan(
     context: &Arc<Context>,
+    asker: &Asker,
     request: RangeRequest,
     piece_bytes: usize,
 ) -> Result<(Scan, Hold), Status> {
     if !request.serializable {
         context.handle.read_barrier().await.map_err(unserved)?;
     }
+    for _ in 0..TRIES {
+        let pass = permit(context, asker, &request).await?;
+        let begun = scan_permitted(context, request.clone(), piece_bytes).await?;
+        if pass.holds(context) {
+            return Ok(begun);
+        }
+    }
+    Err(status(Refused::AuthOldRevision))
+}
+
+async fn scan_permitted(
+    context: &Arc<Context>,
+    request: RangeRequest,
+    piece_bytes: usize,
+) -> Result<(Scan, Hold), Status> {
     let hold = context.room_for(WHOLE_ROOM_BYTES).await?;
     let reading = Arc::clone(context);
     let begun = context.read_long(Some(hold.clone()), move || {
@@ -215,8 +253,9 @@ async fn try_answer(
     context: &Arc<Context>,
     request: Request<Incoming>,
 ) -> Result<(RangeBody, Option<Held>), Status> {
+    let asker = Asker::new(request.headers(), request.extensions());
     let request = message(context, request.into_body()).await?;
-    match any(context, request).await? {
+    match any(context, &asker, request).await? {
         Answer::Whole(answer, hold) => {
             let mut out = BytesMut::with_capacity(PREFIX_BYTES + answer.encoded_len());
             put_prefix(&mut out, answer.encoded_len())?;
@@ -257,18 +296,31 @@ fn put_prefix(out: &mut BytesMut, length: usize) -> Result<(), Status> {
 /// Reads the one message of a request.
 async fn message(context: &Context, body: Incoming) -> Result<RangeRequest, Status> {
     let bytes_max = context.config.grpc.request_bytes_max + super::dispatch::OVERHEAD_BYTES;
-    let read = Limited::new(body, PREFIX_BYTES + bytes_max).collect().await;
-    let mut bytes = read
-        .map_err(|error| {
-            Status::resource_exhausted(format!("the request cannot be read: {error}"))
-        })?
-        .to_bytes();
+    let mut body = Limited::new(body, PREFIX_BYTES + bytes_max);
+    let broken = |error| Status::resource_exhausted(format!("the request cannot be read: {error}"));
+    let mut bytes = Bytes::new();
+    // Mostly one frame has all of it.
+    while bytes.len() < PREFIX_BYTES
+        && let Some(frame) = body.frame().await
+    {
+        let data = frame.map_err(broken)?.into_data().unwrap_or_default();
+        bytes = if bytes.is_empty() { data } else { [bytes, data].concat().into() };
+    }
     if bytes.len() < PREFIX_BYTES {
         return Err(Status::internal("Missing request message."));
     }
     let prefix = bytes.split_to(PREFIX_BYTES);
     let (flag, length) = prefix.split_at(1);
     let told = length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+    if told > bytes_max {
+        // In the words of grpc-go, before any more of it is read.
+        let why = format!("grpc: received message larger than max ({told} vs. {bytes_max})");
+        return Err(Status::resource_exhausted(why));
+    }
+    let rest = body.collect().await.map_err(broken)?.to_bytes();
+    if !rest.is_empty() {
+        bytes = [bytes, rest].concat().into();
+    }
     if told != bytes.len() {
         return Err(Status::internal("a request of one message was expected"));
     }
@@ -310,20 +362,35 @@ impl RangeBody {
 }
 
 impl RangeBody {
-    fn piece(&mut self) -> Result<Option<Bytes>, Status> {
+    fn poll_piece(&mut self, cx: &mut Cx<'_>) -> Poll<Result<Option<Bytes>, Status>> {
         if let Some(next) = self.next.take() {
-            return Ok(Some(next));
+            return Poll::Ready(Ok(Some(next)));
         }
-        let Some(scan) = &mut self.rest else { return Ok(None) };
-        let kvs = scan.next_pairs(PIECE_BYTES).map_err(read)?;
+        let Some(scan) = &mut self.rest else { return Poll::Ready(Ok(None)) };
+        let kvs = ready!(poll_pairs(scan, PIECE_BYTES, cx))?;
         if kvs.is_empty() {
             self.rest = None;
-            return Ok(None);
+            return Poll::Ready(Ok(None));
         }
         // Fields of a message may come in any order, and repeated ones apart.
         let piece = RangeResponse { kvs, ..RangeResponse::default() };
-        Ok(Some(piece.encode_to_vec().into()))
+        Poll::Ready(Ok(Some(piece.encode_to_vec().into())))
     }
+}
+
+/// The next pairs of a scan, none at the end. While a filter leaves many keys out, others have their
+/// turn.
+pub(crate) fn poll_pairs(
+    scan: &mut Scan,
+    bytes: usize,
+    cx: &mut Cx<'_>,
+) -> Poll<Result<Vec<KeyValue>, Status>> {
+    let pairs = scan.next_pairs(bytes).map_err(read)?;
+    if pairs.is_empty() && !scan.is_done() {
+        cx.waker().wake_by_ref();
+        return Poll::Pending;
+    }
+    Poll::Ready(Ok(pairs))
 }
 
 impl HttpBody for RangeBody {
@@ -332,13 +399,13 @@ impl HttpBody for RangeBody {
 
     fn poll_frame(
         self: Pin<&mut Self>,
-        _: &mut Cx<'_>,
+        cx: &mut Cx<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
         if this.has_ended {
             return Poll::Ready(None);
         }
-        match this.piece() {
+        match ready!(this.poll_piece(cx)) {
             Ok(Some(piece)) => Poll::Ready(Some(Ok(Frame::data(piece)))),
             Ok(None) => {
                 this.has_ended = true;

@@ -6,11 +6,14 @@
 //!
 //! What a watch has to tell is `state::kv::watch`'s affair.
 //!
+//! - `answer`: the stream over HTTP/2; `large`: an answer that is made while it is sent
 //! - `wakes`: which of a stream's watches have something to tell
 //! - `fragments`: cutting an answer that is too large; `ids`: which id a watch gets
 
+mod answer;
 mod fragments;
 mod ids;
+mod large;
 mod wakes;
 
 use std::{
@@ -22,22 +25,29 @@ use std::{
 
 use base::{Refused, limits::WATCHES_PER_STREAM_MAX};
 use mvcc::Store;
-use proto::etcdserverpb::{
-    WatchCreateRequest, WatchRequest, WatchResponse, watch_request::RequestUnion,
+use proto::{
+    command::By,
+    etcdserverpb::{WatchCreateRequest, WatchRequest, WatchResponse, watch_request::RequestUnion},
 };
-use state::kv::{self, watch::Next};
+use state::{
+    auth::Auth,
+    kv::{self, watch::Next},
+};
 use tokio_stream::Stream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::Status;
 
 use self::wakes::Wakes;
+pub(crate) use self::{
+    answer::{WatchBody, answer},
+    large::Large,
+};
 pub use self::{fragments::cut, ids::WatchIds};
 use super::{
     failure,
-    generated::etcdserverpb::watch_server,
     header::header,
     patience::{Ends, Ticks},
 };
-use crate::context::Context;
+use crate::{auth::Asker, context::Context};
 
 /// The id in an answer that is about no single watch.
 const NO_WATCH: i64 = -1;
@@ -45,35 +55,20 @@ const NO_WATCH: i64 = -1;
 /// that has not, the client has to ask again, as in etcd.
 const PROGRESS_ROUNDS_MAX: u32 = 16;
 
-pub(crate) struct Watch(pub(crate) Arc<Context>);
-
-#[tonic::async_trait]
-impl watch_server::Watch for Watch {
-    type WatchStream = WatchStream;
-
-    async fn watch(
-        &self,
-        request: Request<Streaming<WatchRequest>>,
-    ) -> Result<Response<WatchStream>, Status> {
-        let ends = Ends::new(&self.0, request.metadata());
-        let requests = Box::pin(request.into_inner());
-        Ok(Response::new(WatchStream::new(Arc::clone(&self.0), ends, requests)))
-    }
-}
-
 /// What the client asks, one after the other.
 pub(crate) type Requests = Pin<Box<dyn Stream<Item = Result<WatchRequest, Status>> + Send>>;
 
 /// The watches of one stream.
 pub(crate) struct WatchStream {
     context: Arc<Context>,
+    asker: Asker,
     /// `None` once the client has nothing more to ask.
     requests: Option<Requests>,
     watches: BTreeMap<i64, kv::watch::Watch>,
     wakes: Arc<Wakes>,
     ids: WatchIds,
     /// To be sent, in this order.
-    out: VecDeque<WatchResponse>,
+    out: VecDeque<Told>,
     progress: Ticks,
     progress_of_all: Option<ProgressOfAll>,
     ends: Ends,
@@ -82,6 +77,13 @@ pub(crate) struct WatchStream {
     within: Option<i64>,
     /// A watch has looked at much and told nothing: others have their turn.
     gives_way: bool,
+}
+
+/// What comes next on a stream.
+pub(crate) enum Told {
+    Answer(WatchResponse),
+    /// Nothing else comes before all of it is sent.
+    Large(Box<Large>),
 }
 
 /// The client wants to know how far all watches of the stream are.
@@ -93,11 +95,12 @@ struct ProgressOfAll {
 }
 
 impl WatchStream {
-    pub(crate) fn new(context: Arc<Context>, ends: Ends, requests: Requests) -> Self {
+    pub(crate) fn new(context: Arc<Context>, asker: Asker, ends: Ends, requests: Requests) -> Self {
         let progress = Ticks::of_progress(&context);
         context.counters.grpc.watch_streams.fetch_add(1, Relaxed);
         Self {
             context,
+            asker,
             requests: Some(requests),
             watches: BTreeMap::new(),
             wakes: Arc::default(),
@@ -114,6 +117,10 @@ impl WatchStream {
 
     fn store(&self) -> &Arc<Store> {
         self.context.handle.reader().store()
+    }
+
+    fn say(&mut self, answer: WatchResponse) {
+        self.out.push_back(Told::Answer(answer));
     }
 
     fn answer(&self, watch_id: i64, revision: i64) -> WatchResponse {
@@ -158,18 +165,24 @@ impl WatchStream {
         match self.try_create(request) {
             Ok(watch_id) => {
                 let created = self.answer(watch_id, revision);
-                self.out.push_back(WatchResponse { created: true, ..created });
+                self.say(WatchResponse { created: true, ..created });
                 self.wakes.wake(watch_id);
             }
             Err(why) => {
                 let answer = self.answer(NO_WATCH, revision);
                 let (created, canceled, cancel_reason) = (true, true, why);
-                self.out.push_back(WatchResponse { created, canceled, cancel_reason, ..answer });
+                self.say(WatchResponse { created, canceled, cancel_reason, ..answer });
             }
         }
     }
 
+    /// What is permitted is asked when a watch begins, as in etcd.
     fn try_create(&mut self, request: &WatchCreateRequest) -> Result<i64, String> {
+        // A watch of no key is one of all from the first on.
+        let key = if request.key.is_empty() { &b"\0"[..] } else { &request.key };
+        let may = |auth: &Auth, by: Option<&By>| auth.reads(by, key, &request.range_end);
+        let pass = self.asker.may_now(&self.context, may);
+        pass.map_err(|refused| refused.text().to_owned())?;
         if self.watches.len() >= WATCHES_PER_STREAM_MAX {
             return Err(format!("more than {WATCHES_PER_STREAM_MAX} watches on one stream"));
         }
@@ -186,7 +199,7 @@ impl WatchStream {
             return;
         }
         let answer = self.answer(watch_id, self.store().revision());
-        self.out.push_back(WatchResponse { canceled: true, ..answer });
+        self.say(WatchResponse { canceled: true, ..answer });
         self.is_up_to_date(watch_id);
     }
 
@@ -232,7 +245,7 @@ impl WatchStream {
             behind = ids.into_iter().find(|id| self.is_ahead(*id, revision));
         }
         match behind {
-            None => self.out.push_back(self.answer(NO_WATCH, revision)),
+            None => self.say(self.answer(NO_WATCH, revision)),
             Some(_) if rounds > PROGRESS_ROUNDS_MAX => {}
             Some(id) => {
                 // Whoever publishes is about to say so: asking at once would only use up the rounds.
@@ -272,7 +285,7 @@ impl WatchStream {
         match watch.next(&store) {
             Next::Nothing => {
                 if watch.take_progress(published) {
-                    self.out.push_back(self.answer(watch_id, published));
+                    self.say(self.answer(watch_id, published));
                 }
                 return false;
             }
@@ -288,6 +301,13 @@ impl WatchStream {
                 let fragment = true;
                 let answer = self.answer(watch_id, revision);
                 self.tell_events(WatchResponse { events, fragment, ..answer }, true);
+            }
+            Next::Large(events, revision) => {
+                self.within = None;
+                self.context.counters.grpc.events.fetch_add(events.events() as u64, Relaxed);
+                let hold = self.context.share.charge(events.bytes_held());
+                let large = Large::new(self.answer(watch_id, revision), events, hold);
+                self.out.push_back(Told::Large(Box::new(large)));
             }
             Next::TooLarge => {
                 let cancel_reason = Refused::AnswerTooLarge.text().to_owned();
@@ -315,9 +335,9 @@ impl WatchStream {
         self.context.counters.grpc.events.fetch_add(answer.events.len() as u64, Relaxed);
         if fragments {
             let bytes_max = self.context.config.grpc.request_bytes_max;
-            self.out.extend(cut(answer, bytes_max));
+            self.out.extend(cut(answer, bytes_max).into_iter().map(Told::Answer));
         } else {
-            self.out.push_back(answer);
+            self.say(answer);
         }
     }
 
@@ -326,7 +346,7 @@ impl WatchStream {
         self.watches.remove(&watch_id);
         self.within = None;
         let WatchResponse { header, watch_id, .. } = self.answer(watch_id, self.store().revision());
-        self.out.push_back(WatchResponse { header, watch_id, canceled: true, ..why });
+        self.say(WatchResponse { header, watch_id, canceled: true, ..why });
     }
 }
 
@@ -336,43 +356,46 @@ impl Drop for WatchStream {
     }
 }
 
-impl Stream for WatchStream {
-    type Item = Result<WatchResponse, Status>;
+impl WatchStream {
+    /// Ready once our side ends the stream.
+    pub(crate) fn poll_over(&mut self, cx: &mut Cx<'_>) -> Poll<Status> {
+        self.ends.poll(cx).map(failure::status)
+    }
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Cx<'_>) -> Poll<Option<Self::Item>> {
-        let this = self.get_mut();
-        this.wakes.listen(cx.waker());
+    /// What comes next; `None` or an error at the end.
+    pub(crate) fn poll_told(&mut self, cx: &mut Cx<'_>) -> Poll<Option<Result<Told, Status>>> {
+        self.wakes.listen(cx.waker());
         loop {
-            if this.has_ended {
+            if self.has_ended {
                 return Poll::Ready(None);
             }
-            if let Some(answer) = this.out.pop_front() {
-                return Poll::Ready(Some(Ok(answer)));
+            if let Some(told) = self.out.pop_front() {
+                return Poll::Ready(Some(Ok(told)));
             }
-            let over = match this.ends.poll(cx) {
-                Poll::Ready(refused) => Some(failure::status(refused)),
-                Poll::Pending if this.within.is_some() => None,
-                Poll::Pending => match this.poll_request(cx) {
+            let over = match self.poll_over(cx) {
+                Poll::Ready(status) => Some(status),
+                Poll::Pending if self.within.is_some() => None,
+                Poll::Pending => match self.poll_request(cx) {
                     Poll::Ready(Ok(())) => continue,
                     Poll::Ready(Err(status)) => Some(status),
                     Poll::Pending => None,
                 },
             };
             if let Some(status) = over {
-                this.has_ended = true;
-                this.watches.clear();
+                self.has_ended = true;
+                self.watches.clear();
                 return Poll::Ready(Some(Err(status)));
             }
-            if this.within.is_none() && this.progress.poll(cx).is_ready() {
-                this.tick();
+            if self.within.is_none() && self.progress.poll(cx).is_ready() {
+                self.tick();
                 // It wakes only whoever has heard that it is not time yet.
                 continue;
             }
-            match this.within.or_else(|| this.wakes.take()) {
-                Some(watch_id) => this.ask(watch_id),
+            match self.within.or_else(|| self.wakes.take()) {
+                Some(watch_id) => self.ask(watch_id),
                 None => return Poll::Pending,
             }
-            if std::mem::take(&mut this.gives_way) {
+            if std::mem::take(&mut self.gives_way) {
                 // Of the stream there may be more at once: other tasks come first.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;

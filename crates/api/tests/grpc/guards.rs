@@ -165,6 +165,11 @@ fn a_request_that_is_too_large_is_refused_with_etcds_code_or_grpc_gos() {
     assert_eq!(code, 8, "{text}");
     assert!(text.starts_with("grpc: received message larger than max (21000"), "{text}");
     assert!(text.ends_with(" vs. 2024288)"), "{text}");
+    // A range, which is read in another way, is refused in the same words.
+    let range = RangeRequest { key: vec![b'a'; 2_100_000].into(), ..Default::default() };
+    let large: Result<RangeResponse, Failed> = client.call(RANGE, &range);
+    let text = "grpc: received message larger than max (2100005 vs. 2024288)";
+    refused(large, 8, text);
 }
 
 #[test]

@@ -15,12 +15,14 @@ mod auth;
 mod client;
 mod elections;
 mod guards;
+mod large_watches;
 mod leases;
 mod locks;
 mod maintenance;
 #[path = "../http/member.rs"]
 mod member;
 mod members;
+mod permissions;
 mod pings;
 mod ranges;
 mod reflection;

@@ -192,7 +192,9 @@ fn so_many_snapshots_are_saved_at_once() {
     for stream in &mut held {
         stream.next().unwrap().unwrap();
     }
-    refused(open().next().unwrap(), 8, "etcdserver: too many requests");
+    let text =
+        "etcdserver: 4 snapshots are on their way to clients already: ask again when one has ended";
+    refused(open().next().unwrap(), 8, text);
     drop(held);
     crate::member::eventually("there is room again", || open().next().unwrap().is_ok());
 }

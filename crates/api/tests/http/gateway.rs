@@ -131,10 +131,37 @@ fn what_is_no_question_is_refused_as_json() {
         ("POST", "/v3/kv/none", "{}", 404, 5),
         ("POST", "/v3/none", "{}", 404, 5),
         ("GET", "/v3/kv/range", "", 501, 12),
+        ("PUT", "/v3/kv/put", "", 501, 12),
+        ("DELETE", "/v3beta/watch", "", 501, 12),
+        ("GET", "/v3/lease/keepalive", "", 501, 12),
+        ("GET", "/v3/election/observe", "", 501, 12),
+        ("GET", "/v3/maintenance/snapshot", "", 501, 12),
+        // What is not there is not there for any method.
+        ("GET", "/v3/none", "", 404, 5),
+        ("PUT", "/v3/none", "", 404, 5),
+        ("GET", "/v3/", "", 404, 5),
+        ("PUT", "/v3/kv/", "", 404, 5),
+        ("DELETE", "/v3/kv/none", "", 404, 5),
     ] {
         let answer = member.ask(method, path, Some(question)).expect(status).json();
         assert_eq!(answer["code"], code, "{path} {question}: {answer}");
     }
+}
+
+/// As the original's mux has it.
+#[test]
+fn the_gateway_begins_behind_a_slash() {
+    let member = Member::start();
+    for (method, path, to, body) in [
+        ("GET", "/v3", "/v3/", "<a href=\"/v3/\">Moved Permanently</a>.\n\n"),
+        ("GET", "/v3?a=b", "/v3/?a=b", "<a href=\"/v3/?a=b\">Moved Permanently</a>.\n\n"),
+        ("POST", "/v3", "/v3/", ""),
+    ] {
+        let answer = member.ask(method, path, None).expect(301);
+        assert_eq!(answer.header("Location"), Some(to), "{method} {path}");
+        assert_eq!(answer.text(), body, "{method} {path}");
+    }
+    member.get("/v3alpha").expect(404);
 }
 
 #[test]

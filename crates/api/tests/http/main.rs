@@ -23,5 +23,6 @@ mod operators;
 mod patience;
 mod profiling;
 mod stopping;
+mod users;
 mod watching;
 mod wire;

@@ -45,6 +45,7 @@ pub(crate) fn start_member() -> Handle {
         request_bytes_max: limits::REQUEST_BYTES_MAX,
         auto_compaction: None,
         apply_expected: Duration::from_millis(100),
+        corruption: server::CorruptionChecks::default(),
         learners_max: 1,
         catch_up_entries: 5_000,
         dialer: server::Dialer::default(),

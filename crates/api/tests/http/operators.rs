@@ -143,16 +143,6 @@ fn members_are_moved_added_and_removed() {
 }
 
 #[test]
-fn auth_is_off_and_says_so() {
-    let member = Member::start();
-    assert_eq!(member.get("/v2/auth/enable").expect(200).text(), "{\"enabled\":false}\n");
-    for (method, target) in [("PUT", "/v2/auth/enable"), ("GET", "/v2/auth/users")] {
-        let answer = member.ask(method, target, None).expect(501);
-        assert!(answer.json()["message"].as_str().unwrap().contains("not supported yet"));
-    }
-}
-
-#[test]
 fn statistics_count() {
     let member = Member::start();
     let of_self = member.get("/v2/stats/self").expect(200).json();

@@ -9,6 +9,9 @@ const REQUEST_BYTES_MAX: usize = 2 << 20;
 /// And takes.
 const ANSWER_BYTES_MAX: usize = i32::MAX as usize;
 
+/// What servers send ahead on a stream.
+const STREAM_AHEAD_BYTES: u32 = 1 << 20;
+
 /// How a client asks. The defaults are those of etcdctl 3.6.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -30,6 +33,9 @@ pub struct Config {
     pub request_bytes_max: usize,
     /// The largest message that is taken.
     pub answer_bytes_max: usize,
+    /// What a server may send on one stream before it is taken. Streams of which nobody takes anything do
+    /// not hold up others, as long as they have no more than a gigabyte of it together.
+    pub stream_ahead_bytes: u32,
     /// For endpoints that begin with https; with `Some`, also for those without a scheme.
     pub tls: Option<tls::Settings>,
     /// Exchanged for a token before the first call.
@@ -50,6 +56,7 @@ impl Default for Config {
             reach_timeout: None,
             request_bytes_max: REQUEST_BYTES_MAX,
             answer_bytes_max: ANSWER_BYTES_MAX,
+            stream_ahead_bytes: STREAM_AHEAD_BYTES,
             tls: None,
             credentials: None,
             token: None,

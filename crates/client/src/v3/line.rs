@@ -25,9 +25,9 @@ use crate::{
 
 /// The least time between two pings (grpc-go).
 const PINGS_APART: Duration = Duration::from_secs(10);
-/// What a server may send ahead on one stream, and on all of a connection.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// What a server may send ahead on all streams of a connection. Nobody who leaves his stream unread is to use it
+/// up for the others.
+const CONNECTION_WINDOW_BYTES: u32 = 1 << 30;
 /// The protocols spoken over TLS.
 const ALPN: [&str; 1] = ["h2"];
 /// What servers are called that are reached by a file, as grpc-go does.
@@ -48,6 +48,7 @@ pub(super) struct Line {
     keepalive_time: Duration,
     keepalive_timeout: Duration,
     keepalive_while_idle: bool,
+    stream_ahead_bytes: u32,
     notice: Option<Notice>,
     open: tokio::sync::Mutex<Option<SendRequest<Body>>>,
     trouble: Mutex<Option<Trouble>>,
@@ -82,6 +83,7 @@ impl Line {
             keepalive_time: config.keepalive_time,
             keepalive_timeout: config.keepalive_timeout,
             keepalive_while_idle: config.keepalive_while_idle,
+            stream_ahead_bytes: config.stream_ahead_bytes,
             notice: config.notice.clone(),
             open: tokio::sync::Mutex::new(None),
             trouble: Mutex::new(None),
@@ -126,7 +128,7 @@ impl Line {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_stream_window_size(self.stream_ahead_bytes)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .keep_alive_interval(pings(self.keepalive_time))
             .keep_alive_timeout(self.keepalive_timeout)

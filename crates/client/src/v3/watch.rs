@@ -2,7 +2,7 @@
 
 use std::{mem, time::Duration};
 
-use base::{Refused, limits::WATCH_MESSAGE_BYTES_MAX};
+use base::{Refused, limits::WATCH_PARTS_BYTES_MAX};
 use proto::{
     Message as _,
     etcdserverpb::{
@@ -38,7 +38,7 @@ impl Client {
         let (ask, asked) = mpsc::channel(REQUESTS);
         let what = WatchCreateRequest { watch_id: 0, ..what };
         let parts = Parts::default();
-        Watcher { client: self.clone(), what, open: None, parts, ask, asked }
+        Watcher { client: self.clone(), what, open: None, parts, ask, asked, end: None }
     }
 }
 
@@ -55,6 +55,8 @@ pub struct Watcher {
     parts: Parts,
     ask: mpsc::Sender<()>,
     asked: mpsc::Receiver<()>,
+    /// What a server said last of all.
+    end: Option<WatchResponse>,
 }
 
 #[derive(Debug)]
@@ -83,6 +85,11 @@ impl Asker {
 }
 
 impl Watcher {
+    /// With which answer a server has ended the watch; `None`: it has not, or it never took it.
+    pub fn end(&self) -> Option<&WatchResponse> {
+        self.end.as_ref()
+    }
+
     /// What asks for this watch's progress.
     pub fn asker(&self) -> Asker {
         Asker(self.ask.clone())
@@ -171,11 +178,11 @@ impl Watcher {
 
     /// Moves on behind what the server said, and gives what is to be told.
     fn taken(&mut self, answer: WatchResponse) -> Result<Option<WatchResponse>, Error> {
-        if answer.compact_revision != 0 {
-            return Err(Error::Compacted { revision: answer.compact_revision });
-        }
-        if answer.canceled {
-            return Err(canceled(&answer).into());
+        let revision = answer.compact_revision;
+        if revision != 0 || answer.canceled {
+            let why = canceled(&answer);
+            self.end = Some(answer).filter(|answer| !answer.created);
+            return Err(if revision != 0 { Error::Compacted { revision } } else { why.into() });
         }
         let now = answer.header.as_ref().map_or(0, |header| header.revision);
         if answer.created {
@@ -205,7 +212,7 @@ impl Watcher {
             return Ok(None);
         }
         self.parts.bytes += answer.encoded_len();
-        let limit = self.client.shared.config.answer_bytes_max.min(WATCH_MESSAGE_BYTES_MAX);
+        let limit = self.client.shared.config.answer_bytes_max.min(WATCH_PARTS_BYTES_MAX);
         if self.parts.bytes > limit {
             let message = Refused::AnswerTooLarge.text().to_owned();
             return Err(Refusal { code: Code::ResourceExhausted, message }.into());

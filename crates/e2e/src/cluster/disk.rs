@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -14,7 +14,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::network::run;
+use super::{load::Load, network::run};
 
 /// A file system in a file. It is unmounted and removed with this value.
 pub struct Disk {
@@ -64,28 +64,56 @@ impl Disk {
     }
 
     /// Stops the disk now: every write waits until the value that is returned goes, but for
-    /// moments in between.
-    pub fn stutter(&self, stop: Duration) -> Stutter {
-        let stopped = run("fsfreeze", &["-f", path(&self.mount())], "");
-        stopped.expect("a mounted disk can be stopped");
-        let (ends, mount) = (Arc::new(AtomicBool::new(false)), self.mount());
-        let ended = Arc::clone(&ends);
+    /// moments in between. Counts what of this load is acknowledged meanwhile.
+    pub fn stutter(&self, stop: Duration, load: &Load) -> Stutter {
+        let (shared, mount) = (Arc::new(Shared::default()), self.mount());
+        let (told, acknowledged) = (Arc::clone(&shared), load.counter());
+        set(&mount, true);
         let thread = std::thread::spawn(move || {
             loop {
-                let until = Instant::now() + stop;
-                while Instant::now() < until && !ended.load(SeqCst) {
+                let probe = probe(mount.join("probe"));
+                let (began, mut before) = (Instant::now(), None);
+                while began.elapsed() < stop && !told.ends.load(SeqCst) {
                     std::thread::sleep(Duration::from_millis(5));
+                    if began.elapsed() > stop / 2 {
+                        before.get_or_insert_with(&acknowledged);
+                    }
                 }
-                run("fsfreeze", &["-u", path(&mount)], "").expect("it was stopped");
-                if ended.load(SeqCst) {
+                if probe.is_finished() {
+                    told.leaks.store(true, SeqCst);
+                }
+                let since = before.map_or(0, |before| acknowledged() - before);
+                told.acknowledged.fetch_add(since, SeqCst);
+                told.stops.fetch_add(1, SeqCst);
+                set(&mount, false);
+                probe.join().expect("a disk that goes on takes what has waited");
+                if told.ends.load(SeqCst) {
                     return;
                 }
                 std::thread::sleep(Duration::from_millis(20));
-                run("fsfreeze", &["-f", path(&mount)], "").expect("a mounted disk can be stopped");
+                set(&mount, true);
             }
         });
-        Stutter { ends, thread: Some(thread) }
+        Stutter { shared, thread: Some(thread) }
     }
+}
+
+/// Stops a file system, or lets it go on.
+fn set(mount: &Path, stopped: bool) {
+    let option = if stopped { "-f" } else { "-u" };
+    run("fsfreeze", &[option, path(mount)], "").expect("a mounted disk can be stopped");
+}
+
+/// Writes a few bytes and syncs them, as a member does: a disk that is stopped takes them once it goes
+/// on.
+fn probe(at: PathBuf) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        let written = File::create(at).and_then(|mut file| {
+            file.write_all(b"x")?;
+            file.sync_all()
+        });
+        written.expect("there is room");
+    })
 }
 
 impl Drop for Disk {
@@ -97,13 +125,38 @@ impl Drop for Disk {
 
 /// A disk that stops again and again.
 pub struct Stutter {
-    ends: Arc<AtomicBool>,
+    shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    ends: AtomicBool,
+    /// Stops that are over.
+    stops: AtomicU64,
+    /// Something was written while it was stopped.
+    leaks: AtomicBool,
+    /// Changes acknowledged in the second halves of stops that are over.
+    acknowledged: AtomicU64,
+}
+
+impl Stutter {
+    /// How often it has stopped, and gone on; it must have taken nothing meanwhile.
+    pub fn stops(&self) -> u64 {
+        assert!(!self.shared.leaks.load(SeqCst), "a disk that was stopped took a write");
+        self.shared.stops.load(SeqCst)
+    }
+
+    /// How many changes were acknowledged when it had stood still for a while already, so that none of
+    /// them is one that it had taken before.
+    pub fn acknowledged(&self) -> u64 {
+        self.shared.acknowledged.load(SeqCst)
+    }
 }
 
 impl Drop for Stutter {
     fn drop(&mut self) {
-        self.ends.store(true, SeqCst);
+        self.shared.ends.store(true, SeqCst);
         let ended = self.thread.take().map(JoinHandle::join);
         assert!(std::thread::panicking() || matches!(ended, Some(Ok(()))), "a disk stays stopped");
     }

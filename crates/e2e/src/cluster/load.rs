@@ -37,6 +37,8 @@ struct Shared {
     started: Instant,
     stops: AtomicBool,
     acknowledged: AtomicU64,
+    /// When the latest of the acknowledged changes was asked for.
+    latest: AtomicU64,
     stranded: AtomicU64,
 }
 
@@ -55,6 +57,7 @@ impl Load {
             started: Instant::now(),
             stops: AtomicBool::new(false),
             acknowledged: AtomicU64::new(0),
+            latest: AtomicU64::new(0),
             stranded: AtomicU64::new(0),
         });
         let client = |number| {
@@ -70,6 +73,12 @@ impl Load {
         self.shared.acknowledged.load(SeqCst)
     }
 
+    /// The same, for another thread.
+    pub fn counter(&self) -> impl Fn() -> u64 + Send + use<> {
+        let shared = Arc::clone(&self.shared);
+        move || shared.acknowledged.load(SeqCst)
+    }
+
     /// The time by which the record counts.
     pub fn now(&self) -> u64 {
         u64::try_from(self.shared.started.elapsed().as_micros()).expect("tests are short")
@@ -83,10 +92,16 @@ impl Load {
         started.elapsed()
     }
 
-    /// Waits until a change is acknowledged after something that costs the cluster its leader, which
-    /// must not take many elections.
+    /// Waits until a change is acknowledged that was asked for from now on, after something that costs
+    /// the cluster its leader: that must not take many elections. What was under way may have been
+    /// carried out before.
     pub fn recovers(&self, after: &str) {
-        let took = self.goes_on(1);
+        let (started, moment) = (Instant::now(), self.now());
+        let limit = Duration::from_secs(30);
+        eventually(limit, "writes go on", || {
+            (moment < self.shared.latest.load(SeqCst)).then_some(())
+        });
+        let took = started.elapsed();
         println!("writes go on {took:?} after {after}");
         assert!(took < RECOVERY_MAX, "writes go on {took:?} after {after}");
     }
@@ -225,7 +240,10 @@ impl Client {
             Ok(answer) => answer.map_or(Outcome::Unknown, |answer| outcome(&change, &answer)),
         };
         match &outcome {
-            Outcome::Done { .. } => drop(self.shared.acknowledged.fetch_add(1, SeqCst)),
+            Outcome::Done { .. } => {
+                self.shared.acknowledged.fetch_add(1, SeqCst);
+                self.shared.latest.fetch_max(invoked, SeqCst);
+            }
             Outcome::Unknown => self.move_on(),
             Outcome::Refused(_) => {}
         }

@@ -5,6 +5,13 @@ use serde_json::{Map, Value};
 
 use crate::generate::Asked;
 
+/// Of the original that is compared with. We follow 3.6.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Version {
+    V34,
+    V35,
+}
+
 /// What came back, made comparable.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Outcome {
@@ -94,13 +101,18 @@ pub(crate) struct Meant {
     /// As `docs/differences.md` calls it.
     pub(crate) name: &'static str,
     pub(crate) why: &'static str,
+    /// Where it is one.
+    of: &'static [Version],
     is: fn(&Asked, theirs: &Outcome, ours: &Outcome) -> bool,
 }
 
-/// All of them. We follow 3.6, and this is 3.4.23.
+use Version::{V34, V35};
+
+/// All of them.
 pub(crate) const MEANT: &[Meant] = &[
     Meant {
         name: "open deletion",
+        of: &[V34, V35],
         why: "3.4 does not see that an open deletion meets a put of the same transaction, and may die \
               of it; here it is a duplicate key",
         is: |asked, _, ours| {
@@ -109,6 +121,7 @@ pub(crate) const MEANT: &[Meant] = &[
     },
     Meant {
         name: "failed precondition",
+        of: &[V34, V35],
         why: "a condition that does not hold (FailedPrecondition) is 412 in 3.4's gateway, 400 in 3.6's",
         is: |_, theirs, ours| {
             (theirs.status, ours.status) == (412, 400) && theirs.body == ours.body
@@ -116,6 +129,7 @@ pub(crate) const MEANT: &[Meant] = &[
     },
     Meant {
         name: "unknown path",
+        of: &[V34, V35],
         why: "a path that there is not is text in 3.4's gateway, JSON in 3.6's",
         is: |asked, theirs, ours| {
             asked.path == "kv/nonsense" && (theirs.status, ours.status) == (404, 404)
@@ -123,6 +137,7 @@ pub(crate) const MEANT: &[Meant] = &[
     },
     Meant {
         name: "several faults",
+        of: &[V34, V35],
         why: "of several parts that cannot be done 3.4 tells of puts before ranges, 3.6 of the first",
         is: |asked, theirs, ours| {
             let is_of_a_put =
@@ -134,6 +149,7 @@ pub(crate) const MEANT: &[Meant] = &[
     },
     Meant {
         name: "nested puts",
+        of: &[V34, V35],
         why: "puts in nested transactions pass the original's alarm NOSPACE; here they count",
         is: |asked, _, ours| {
             asked.puts_in_a_nested_transaction()
@@ -142,6 +158,7 @@ pub(crate) const MEANT: &[Meant] = &[
     },
     Meant {
         name: "malformed JSON",
+        of: &[V34, V35],
         why: "what is wrong with JSON is said in other words",
         is: |_, theirs, ours| {
             theirs.status == 400
@@ -154,6 +171,12 @@ pub(crate) const MEANT: &[Meant] = &[
     },
 ];
 
-pub(crate) fn meant(asked: &Asked, theirs: &Outcome, ours: &Outcome) -> Option<&'static Meant> {
-    MEANT.iter().find(|meant| (meant.is)(asked, theirs, ours))
+pub(crate) fn meant(
+    version: Version,
+    asked: &Asked,
+    theirs: &Outcome,
+    ours: &Outcome,
+) -> Option<&'static Meant> {
+    let mut all = MEANT.iter().filter(|meant| meant.of.contains(&version));
+    all.find(|meant| (meant.is)(asked, theirs, ours))
 }

@@ -3,9 +3,10 @@
 use std::{path::PathBuf, time::Duration};
 
 use base::url::{self, Bind, Url};
+use server::CorruptionChecks;
 
 use super::{
-    Bootstrap, Config, Defaults, Listen, Refusal, bootstrap, cluster, gates,
+    Bootstrap, Config, Defaults, Listen, Refusal, auth, bootstrap, cluster, gates,
     given::Given,
     limits,
     proxy::{self, Mode, Proxy},
@@ -40,6 +41,7 @@ pub(super) fn config(mut given: Given) -> Result<Config, Refusal> {
     distinct(&of_clients, opened_peers)?;
     let security = security::read(&mut given)?;
     security::fits(&mut given, &security, &of_clients, opened_peers)?;
+    let auth = auth::read(&mut given, security.clients.settings.client_cert_auth)?;
     let bootstrap = bootstrap::read(&mut given)?;
     limits::warn(&mut given);
     gates::read(&mut given)?;
@@ -63,6 +65,7 @@ pub(super) fn config(mut given: Given) -> Result<Config, Refusal> {
         traces: traces(&given)?,
         profiling: given.switch("enable-pprof"),
         extensive_metrics: given.text("metrics") == "extensive",
+        auth,
         hosts: hosts(&given),
         listen_clients,
         listen_http,
@@ -153,12 +156,28 @@ fn member(given: &Given) -> Result<server::Config, Refusal> {
         request_bytes_max: limits::request_bytes_max(given),
         auto_compaction: limits::auto_compaction(given).map_err(conflict)?,
         apply_expected: given.duration("warning-apply-duration"),
+        corruption: corruption(given),
         learners_max: u32::try_from(given.count("max-learners")).unwrap_or(u32::MAX),
         catch_up_entries: given.count("snapshot-catchup-entries"),
         // Comes once the certificates have been read.
         dialer: server::Dialer::default(),
         name,
     })
+}
+
+/// When members are compared. Each switch of etcd 3.5 has become a gate in 3.6.
+fn corruption(given: &Given) -> CorruptionChecks {
+    let asks = |flag, gate| given.switch(flag) || gates::is_asked_for(given, gate);
+    let at_start = asks("experimental-initial-corrupt-check", flags::gates::INITIAL_CORRUPT_CHECK);
+    let compactions =
+        asks("experimental-compact-hash-check-enabled", flags::gates::COMPACT_HASH_CHECK);
+    CorruptionChecks {
+        hash_every: given.duration("corrupt-check-time"),
+        hash_at_start: at_start,
+        hash_compactions: compactions.then(|| given.duration("compact-hash-check-time")),
+        rebuild: given.switch("rebuild-corrupt"),
+        ..CorruptionChecks::default()
+    }
 }
 
 fn name(given: &Given) -> Result<String, Refusal> {

@@ -3,6 +3,13 @@
 use super::{Refusal, given::Given};
 use crate::flags::gates::{self, GATES};
 
+/// Whether a feature is asked for that is off by itself, and alpha.
+pub(super) fn is_asked_for(given: &Given, name: &str) -> bool {
+    let asked = gates::parse(given.text("feature-gates")).unwrap_or_default();
+    let wants = |name: &str| asked.iter().rev().find(|(one, _)| *one == name).map(|(_, on)| *on);
+    wants(name).or_else(|| wants("AllAlpha")).unwrap_or_default()
+}
+
 pub(super) fn read(given: &mut Given) -> Result<(), Refusal> {
     let (text, shown) = (given.text("feature-gates").to_owned(), given.show("feature-gates"));
     // Checked when it was given.
@@ -19,8 +26,10 @@ pub(super) fn read(given: &mut Given) -> Result<(), Refusal> {
         ));
     }
     for gate in GATES {
-        if wants(gate.name).is_some_and(|wanted| wanted != gate.is_on) {
-            let (name, reason) = (gate.name, gate.reason);
+        if let Some((is_on, reason)) = gate.always
+            && wants(gate.name).is_some_and(|wanted| wanted != is_on)
+        {
+            let name = gate.name;
             given.warn(format!("{shown}: {name} has no effect: {reason}"));
         }
     }

@@ -168,16 +168,27 @@ fn flags_that_do_not_go_together_are_refused_with_advice() {
 }
 
 #[test]
-fn what_belongs_to_later_features_is_refused_unless_it_says_nothing() {
-    let check = |flag: &str, feature: &str| {
+fn flags_on_users_are_taken_and_wrong_ones_named() {
+    let check = |flag: &str, expected: &str| {
         let (usage, text) = refused(&[flag], &[]);
-        let expected = format!("{feature} is not supported yet: leave it out");
-        assert!(!usage && text.contains(&expected), "{text}");
+        assert!(!usage && text.contains(expected), "{text}");
     };
-    check("--auth-token=jwt,pub-key=x", "this kind of token");
+    check(
+        "--auth-token=jwt,pub-key=x",
+        "--auth-token \"jwt,pub-key=x\": auth: invalid auth options",
+    );
+    check("--auth-token=other", "tokens are simple or jwt");
     for flag in ["--cert-file=", "--client-cert-auth=false", "--proxy=off", "--auth-token=simple"] {
         configured(&[flag], &[]);
     }
+    let default = configured(&[], &[]).auth;
+    assert_eq!(configured(&["--bcrypt-cost=10", "--auth-token-ttl=0"], &[]).auth, default);
+    assert_ne!(configured(&["--bcrypt-cost=5"], &[]).auth, default);
+    assert_ne!(configured(&["--auth-token-ttl=60"], &[]).auth, default);
+    let wrong = configured(&["--bcrypt-cost=32"], &[]);
+    assert_eq!(wrong.auth, default);
+    let warned = wrong.warnings.iter().any(|text| text.contains("--bcrypt-cost 32 is not between"));
+    assert!(warned, "{:?}", wrong.warnings);
 }
 
 #[test]
@@ -235,7 +246,6 @@ fn what_has_no_effect_is_told() {
     check("--experimental-enable-v2v3=/v2", "always share one keyspace");
     check("--log-rotation-config-json={}", "has no effect without --enable-log-rotation");
     let gates = "--feature-gates=CompactHashCheck=true,LeaseCheckpoint=false";
-    check(gates, "CompactHashCheck has no effect: members do not compare themselves yet");
     check(gates, "LeaseCheckpoint has no effect: what is left of a lease is always kept");
     let on = "--feature-gates=LeaseCheckpoint=true,LeaseCheckpointPersist=true";
     let silent = ["--max-wals=5", "--enable-v2", "--enable-v2=1", "--corrupt-check-time=0", on];

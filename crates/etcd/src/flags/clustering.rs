@@ -51,12 +51,12 @@ pub(super) const FLAGS: &[Flag] = &[
         "true",
         "elections at a start are as soon as is safe",
     ),
-    idle("raft-read-timeout", Kind::Duration, "5s", "a silent peer is given up after 15 s"),
+    idle("raft-read-timeout", Kind::Duration, "5s", "a silent peer is given up after 5 s"),
     idle(
         "raft-write-timeout",
         Kind::Duration,
         "5s",
-        "a peer that does not read is given up after 5 s",
+        "a peer that reads nothing is given up after 5 s",
     ),
     used(
         "max-learners",

@@ -1,9 +1,6 @@
-//! Flags on TLS and authentication. What concerns tokens is refused until tokens exist, since
-//! without them data would be open that was meant to be closed.
+//! Flags on TLS and authentication.
 
-use super::{Fate, Flag, Kind, idle, later, used};
-
-const AUTH: &str = "this kind of token";
+use super::{Fate, Flag, Kind, used};
 
 pub(super) const FLAGS: &[Flag] = &[
     used("cert-file", Kind::Text, "", "certificate to serve clients with (PEM)"),
@@ -79,7 +76,12 @@ pub(super) const FLAGS: &[Flag] = &[
         "*",
         "host names by which clients may call this member over HTTP without TLS; * for all",
     ),
-    later("auth-token", Kind::Text, "simple", AUTH),
-    idle("auth-token-ttl", Kind::Count, "300", "there are no tokens yet"),
-    idle("bcrypt-cost", Kind::Count, "10", "there are no passwords yet"),
+    used(
+        "auth-token",
+        Kind::Text,
+        "simple",
+        "what users log in with: simple, or jwt,sign-method=…,priv-key=…,pub-key=…,ttl=…",
+    ),
+    used("auth-token-ttl", Kind::Count, "300", "seconds that a simple token lives unused"),
+    used("bcrypt-cost", Kind::Count, "10", "cost of the hashes of passwords, 4 to 31"),
 ];

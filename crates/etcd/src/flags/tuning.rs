@@ -6,8 +6,6 @@ const BBOLT: &str = "there is no bbolt file";
 const FLUSHER: &str = "the flusher sets its own pace";
 const SMALL_STEPS: &str = "compaction always goes in small steps";
 const NO_DEFRAG: &str = "there is nothing to defragment";
-const NOT_COMPARED: &str =
-    "members do not compare themselves yet: see etcdctl endpoint hashkv --cluster";
 
 pub(super) const FLAGS: &[Flag] = &[
     used(
@@ -122,12 +120,46 @@ pub(super) const FLAGS: &[Flag] = &[
         "5000",
         "snapshot-catchup-entries",
     ),
-    idle("corrupt-check-time", Kind::Duration, "0s", NOT_COMPARED),
-    idle("experimental-corrupt-check-time", Kind::Duration, "0s", NOT_COMPARED),
-    idle("experimental-initial-corrupt-check", Kind::Switch, "false", NOT_COMPARED),
-    idle("compact-hash-check-time", Kind::Duration, "1m", NOT_COMPARED),
-    idle("experimental-compact-hash-check-time", Kind::Duration, "1m", NOT_COMPARED),
-    idle("experimental-compact-hash-check-enabled", Kind::Switch, "false", NOT_COMPARED),
+    used(
+        "corrupt-check-time",
+        Kind::Duration,
+        "0s",
+        "Time between two comparisons of members by hashes, which read all there is; 0: none. By what \
+         they have written they are compared every minute anyway.",
+    ),
+    renamed("experimental-corrupt-check-time", Kind::Duration, "0s", "corrupt-check-time"),
+    used(
+        "experimental-initial-corrupt-check",
+        Kind::Switch,
+        "false",
+        "As --feature-gates=InitialCorruptCheck=true: a member that starts is compared by its hash, too.",
+    ),
+    used(
+        "compact-hash-check-time",
+        Kind::Duration,
+        "1m",
+        "Time between two comparisons of what compactions have hashed \
+         (--feature-gates=CompactHashCheck=true).",
+    ),
+    renamed(
+        "experimental-compact-hash-check-time",
+        Kind::Duration,
+        "1m",
+        "compact-hash-check-time",
+    ),
+    used(
+        "experimental-compact-hash-check-enabled",
+        Kind::Switch,
+        "false",
+        "As --feature-gates=CompactHashCheck=true: each compaction hashes what it sees.",
+    ),
+    used(
+        "rebuild-corrupt",
+        Kind::Switch,
+        "false",
+        "If this member is found to differ from the others, it takes the leader's data in place of its \
+         own.",
+    ),
     idle("downgrade-check-time", Kind::Duration, "5s", AT_ONCE),
     idle("experimental-downgrade-check-time", Kind::Duration, "5s", AT_ONCE),
     idle("experimental-enable-lease-checkpoint", Kind::Switch, "false", LEASES),

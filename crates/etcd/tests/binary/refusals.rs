@@ -61,8 +61,14 @@ fn flags_that_make_no_sense_together() {
 }
 
 #[test]
+fn tokens_without_keys() {
+    check(&["--auth-token=jwt,pub-key=x"], 1, "invalid auth options: sign-method is missing");
+    let missing = "--auth-token=jwt,sign-method=RS256,priv-key=/nowhere/key.pem";
+    check(&[missing], 1, "--auth-token: cannot read /nowhere/key.pem");
+}
+
+#[test]
 fn what_does_not_exist_yet() {
-    check(&["--auth-token=jwt,pub-key=x"], 1, "this kind of token is not supported yet");
     check(
         &["grpc-proxy", "start", "--experimental-leasing-prefix=l"],
         1,

@@ -80,11 +80,11 @@ fn told(error: &client::Error) -> String {
     error.to_string()
 }
 
-fn plain(error: &client::Error) -> Failure {
+pub(super) fn plain(error: &client::Error) -> Failure {
     Failure::plain(told(error))
 }
 
-fn texts(arguments: &[OsString]) -> Vec<String> {
+pub(super) fn texts(arguments: &[OsString]) -> Vec<String> {
     arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect()
 }
 

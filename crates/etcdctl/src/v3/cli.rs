@@ -251,7 +251,11 @@ mod tests {
             ),
             (
                 "etcdctl user add u --interactive=maybe",
-                "invalid argument \"maybe\" for \"--interactive\" flag",
+                "invalid argument \"maybe\" for \"--interactive\" flag: strconv.ParseBool: parsing \"maybe\": invalid syntax",
+            ),
+            (
+                "etcdctl put --prev-kv=maybe a b",
+                "invalid argument \"maybe\" for \"--prev-kv\" flag: strconv.ParseBool: parsing \"maybe\": invalid syntax",
             ),
         ] {
             let problem = commandline::refusal("etcdctl", &read(line).expect_err(line));

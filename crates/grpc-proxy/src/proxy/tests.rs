@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 
 use parking_lot::Mutex;
 use proto::{
-    etcdserverpb::{RangeResponse, RangeStreamResponse, ResponseHeader},
+    etcdserverpb::{
+        RangeResponse, RangeStreamResponse, ResponseHeader, SnapshotRequest, SnapshotResponse,
+    },
     v3electionpb::{LeaderRequest, LeaderResponse},
 };
 use tokio::sync::mpsc::Sender;
@@ -158,5 +160,54 @@ async fn what_is_passed_on_ends_with_the_proxy_and_with_the_client() {
         }
         tokio::time::timeout(PATIENCE, leaves.recv()).await.unwrap_or_else(|_| panic!("{end}"));
         stop.send_replace(false);
+    }
+}
+
+/// A member whose snapshots are larger than anything that is sent ahead, and that answers reads.
+async fn large() -> Client {
+    const PIECES: usize = 64;
+    serve(|request| async move {
+        if request.uri().path().ends_with("Range") {
+            return talk(request, |_: Streaming<RangeRequest>, send| async move {
+                send.send(Ok(RangeResponse::default())).await.ok();
+            })
+            .await;
+        }
+        talk(request, |_: Streaming<SnapshotRequest>, send| async move {
+            let blob = bytes::Bytes::from(vec![0; 256 << 10]);
+            for _ in 0..PIECES {
+                let piece = SnapshotResponse { blob: blob.clone(), ..SnapshotResponse::default() };
+                if send.send(Ok(piece)).await.is_err() {
+                    return;
+                }
+            }
+        })
+        .await
+    })
+    .await
+}
+
+/// All share a connection to the member.
+#[tokio::test]
+async fn clients_that_read_nothing_hold_up_no_others() {
+    const SNAPSHOT: &str = "/etcdserverpb.Maintenance/Snapshot";
+    const PATIENCE: Duration = Duration::from_secs(30);
+    let member = large().await;
+    let (_stop, stopping) = watch::channel(false);
+    let proxy = ordered(&member, stopping);
+    proxy.ready().await;
+    let mut slow = Vec::new();
+    for _ in 0..32 {
+        // Each on a connection of its own to the proxy.
+        let client = client_of(&proxy).await;
+        let mut passed = client.pass_stream(SNAPSHOT, bytes::Bytes::new()).await.unwrap();
+        // It has begun, and the rest comes as far as it can.
+        assert!(passed.next().await.unwrap().is_some());
+        slow.push((client, passed));
+    }
+    let other = client_of(&proxy).await;
+    for limit in 0..100 {
+        let answer = tokio::time::timeout(PATIENCE, other.range(read(limit))).await;
+        answer.unwrap_or_else(|_| panic!("read {limit} is held up")).unwrap();
     }
 }

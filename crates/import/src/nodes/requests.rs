@@ -46,6 +46,7 @@ pub(super) fn step(request: &Request) -> Option<Step> {
         prev_index: if compares { request.prev_index } else { 0 },
         expiry: (request.expiration != 0).then_some(request.expiration),
         refresh: request.refresh == Some(true),
+        slash: false,
     }))
 }
 

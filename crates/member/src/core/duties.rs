@@ -97,7 +97,8 @@ pub(super) fn propose(core: &mut Core, now: Now, reader: &Reader) -> Due {
     let settled = core.duties.settled;
     if settled {
         let term = Term(core.node.raft.term);
-        reader.leases().promote(term, now.monotonic, core.config.lease_grace);
+        let (grace, notes) = (core.config.lease_grace, core.config.lease_checkpoints);
+        reader.leases().promote(term, now.monotonic, grace, notes);
     } else {
         reader.leases().demote();
     }
@@ -116,7 +117,7 @@ pub(super) fn propose(core: &mut Core, now: Now, reader: &Reader) -> Due {
         return Due::default();
     }
     // While members differ nothing ends: it would be refused again and again.
-    let ends = !reader.alarms().corrupt();
+    let ends = !reader.alarms().corrupt(&reader.members());
     let lease = leases(core, now.monotonic, reader, ends);
     Due { expiry: expire(core, now.wall, reader, ends), lease }
 }

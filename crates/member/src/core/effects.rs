@@ -96,11 +96,14 @@ impl From<StateRole> for RaftState {
 
 /// A message that no member of the cluster sends, or that this one must not hear.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{kind} from {from}: {reason}")]
+#[error("{kind} from {from}: {reason}{}", if *lost_log { ": its log was lost" } else { "" })]
 pub struct Refusal {
     pub from: MemberId,
     pub kind: String,
     pub reason: &'static str,
+    /// This member has lost entries that it once said were on its disk: it must stop, and neither vote
+    /// nor lead any more, since nobody knows what else would be lost.
+    pub lost_log: bool,
 }
 
 /// An encoded command on its way into the log.
@@ -137,6 +140,12 @@ impl PeerMessage {
     /// By which a leader shows that it is there.
     pub fn is_heartbeat(&self) -> bool {
         self.0.msg_type() == MessageType::MsgHeartbeat
+    }
+
+    /// Its term, and the entries that it carries: after the first index until the second.
+    pub fn range(&self) -> (Term, Index, Index) {
+        let Message { term, index, entries, .. } = &self.0;
+        (Term(*term), Index(*index), Index(entries.last().map_or(*index, |last| last.index)))
     }
 
     /// Whether it may be repeated on the way: a repeated proposal would be carried out twice.

@@ -12,7 +12,7 @@ use crate::{conf, window::Window};
 
 /// How far another member is, as the leader knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Follower {
+pub(crate) struct Follower {
     pub id: MemberId,
     /// The last entry that it is known to have in common with the leader.
     pub matched: Index,
@@ -64,10 +64,9 @@ pub(super) fn check(message: &Message, raft: &Raft<Window>) -> Result<(), &'stat
     match kind {
         MessageType::MsgSnapshot => Err("snapshots do not come as messages"),
         MessageType::MsgAppend => check_append(message),
-        MessageType::MsgHeartbeat if message.commit > raft.raft_log.last_index() => Err(
-            "it tells of entries that this member once had: its log was lost, remove the member \
-             and add it again",
-        ),
+        MessageType::MsgHeartbeat if message.commit > raft.raft_log.last_index() => {
+            Err("it tells of entries that this member once had")
+        }
         MessageType::MsgAppendResponse => check_response(message, raft),
         MessageType::MsgPropose | MessageType::MsgTimeoutNow if !is_member => {
             Err("its sender is no member")
@@ -77,6 +76,25 @@ pub(super) fn check(message: &Message, raft: &Raft<Window>) -> Result<(), &'stat
             Err("it asks for no read")
         }
         _ => Ok(()),
+    }
+}
+
+/// Whether a message proves that this member has lost entries which it once had: a leader tells of no
+/// more than what a follower has said is on its disk; and a follower of this term has taken what it has
+/// beyond this leader's log from a leader before, and would have said no if it were not committed.
+pub(super) fn proves_loss(message: &Message, raft: &Raft<Window>) -> bool {
+    let last = raft.raft_log.last_index();
+    if check_sender(message, raft).is_err() || message.term < raft.term {
+        return false;
+    }
+    #[allow(clippy::wildcard_enum_match_arm, reason = "the others tell nothing of logs")]
+    match message.msg_type() {
+        MessageType::MsgHeartbeat => message.commit > last,
+        MessageType::MsgAppendResponse => {
+            let leads = raft.state == StateRole::Leader && message.term == raft.term;
+            leads && !message.reject && message.index > last
+        }
+        _ => false,
     }
 }
 
@@ -106,8 +124,9 @@ fn check_append(message: &Message) -> Result<(), &'static str> {
 }
 
 fn check_response(message: &Message, raft: &Raft<Window>) -> Result<(), &'static str> {
-    if message.request_snapshot != raft::INVALID_INDEX {
-        return Err("it asks for a snapshot, which no member does");
+    // Raft would try to send it for ever, and nothing else, though the follower may ask no more.
+    if message.request_snapshot > raft.raft_log.applied {
+        return Err("it asks for a snapshot of what is not applied here");
     }
     if message.index > raft.raft_log.last_index() && !message.reject {
         return Err("it tells of entries that the leader does not have");

@@ -43,6 +43,26 @@ fn metadata(message: &Message) -> Option<&SnapshotMetadata> {
 }
 
 impl Core {
+    /// Asks the leader for a snapshot in place of what is here, though nothing of the log is missing:
+    /// the keyspace is not what the log says. False if there is nobody to ask now, or it has been
+    /// asked, in this term. Until it comes, nothing is taken from the leader.
+    pub fn request_snapshot(&mut self) -> bool {
+        self.node.request_snapshot().is_ok()
+    }
+
+    /// Who asks for a snapshot acknowledges nothing until it comes, and it can come only once what is here
+    /// is committed: where that waits for this member's word, it takes the request back.
+    pub(super) fn tick_request(&mut self) {
+        let raft = &mut self.node.raft;
+        let asks = raft.pending_request_snapshot != raft::INVALID_INDEX;
+        let waits = asks && raft.raft_log.committed < raft.raft_log.last_index();
+        self.stall.asking = if waits { self.stall.asking + 1 } else { 0 };
+        if self.stall.asking >= 2 * self.config.election_ticks {
+            raft.pending_request_snapshot = raft::INVALID_INDEX;
+            self.stall.asking = 0;
+        }
+    }
+
     /// A whole snapshot has come, for which this message stands. Returns whether it is wanted: the
     /// next step says how to install it. Not while entries are on their way to the log.
     pub fn restore(&mut self, message: PeerMessage) -> bool {
@@ -91,6 +111,10 @@ fn check(message: &Message, core: &Core) -> Result<(), &'static str> {
     }
     if !core.unsynced.is_empty() {
         return Err("entries are on their way to the log");
+    }
+    let asked = core.node.raft.pending_request_snapshot;
+    if asked != raft::INVALID_INDEX && metadata.index < core.node.raft.raft_log.last_index() {
+        return Err("it is of before the last entry that is here on disk");
     }
     peers::check_sender(message, &core.node.raft)
 }

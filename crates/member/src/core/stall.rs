@@ -6,19 +6,22 @@
 use super::{Core, Ticket};
 
 /// How long the oldest batch has been on its way to the disk.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Stall {
     oldest: Option<Ticket>,
     ticks: usize,
+    /// For how many ticks a snapshot has been asked for while what is here is not known to be committed.
+    pub(super) asking: usize,
 }
 
 impl Core {
     /// A tick has passed. A leader whose log has taken nothing for an election timeout hands over;
     /// after two it leads no more, whether or not another one has come.
     pub(super) fn tick_stall(&mut self) {
+        self.tick_request();
         let oldest = self.unsynced.front().map(|(ticket, _)| *ticket);
         if oldest.is_none() || oldest != self.stall.oldest {
-            self.stall = Stall { oldest, ticks: 0 };
+            self.stall = Stall { oldest, ticks: 0, ..self.stall };
             return;
         }
         self.stall.ticks += 1;

@@ -82,11 +82,11 @@ fn a_restored_member_has_all_keys_and_nothing_of_the_old_cluster() {
     );
     drop(member);
     let made = restored(&disk, "/r", (&founding(&[2], 77), 0)).unwrap();
-    assert_eq!(made, Restored { index: Index(index.0 + 1), revision });
+    assert_eq!((made.index, made.revision), (Index(index.0 + 1), revision));
     let mut member = opened(&disk, "/r").unwrap();
     run(&mut member);
     assert!((1..=30).all(|id| holds(&member, id)));
-    assert_eq!((member.identity.cluster.0, member.identity.member), (77, MemberId(2)));
+    assert_eq!((member.identity, member.identity.member), (made.identity, MemberId(2)));
     assert_eq!(voters(&member), [2]);
     let reader = member.applier.state().reader();
     assert!(!reader.alarms().no_space());
@@ -96,6 +96,25 @@ fn a_restored_member_has_all_keys_and_nothing_of_the_old_cluster() {
     run(&mut member);
     drop(member);
     assert!(holds(&opened(&disk, "/r").unwrap(), 40));
+}
+
+/// The old cluster has gone on from there; its members are strangers to those that are restored. All who
+/// are restored from one snapshot know each other.
+#[test]
+fn what_is_restored_is_a_cluster_of_its_own_for_each_snapshot() {
+    let mem = mem_disk();
+    let disk: Arc<dyn Disk> = Arc::new(mem.clone());
+    let mut member = saved(&mem, 3);
+    let restored =
+        |dir, ids| restored(&disk, dir, (&founding(ids, 77), 0)).unwrap().identity.cluster;
+    let first = restored("/a", &[2, 3]);
+    assert_eq!(first, restored("/b", &[2, 3]));
+    assert_ne!(first.0, 77, "the id that a new cluster of theirs has, and the old one perhaps had");
+    member.core.propose(vec![write(9)]);
+    run(&mut member);
+    mem.remove(FILE.as_ref()).unwrap();
+    save(&mem, &member);
+    assert_ne!(first, restored("/c", &[2, 3]));
 }
 
 /// Of what is backed up all members were removed, and would never come back.

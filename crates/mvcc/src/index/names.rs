@@ -60,3 +60,9 @@ impl<'a> Iterator for Range<'a> {
         self.0.next().map(|(name, points)| (name.as_ref(), points))
     }
 }
+
+impl DoubleEndedIterator for Range<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.0.next_back().map(|(name, points)| (name.as_ref(), points))
+    }
+}

@@ -15,16 +15,17 @@ use crate::{
 };
 
 impl Store {
-    /// The current revision, and what `at` (0: now) means. What cannot be read is refused.
+    /// The current revision, and what `at` (0: now) means to a read that begins. What cannot be read is
+    /// refused.
     pub fn resolved(&self, at: i64) -> Result<(i64, i64), ReadError> {
         let index = self.index.read();
-        Ok((index.revision, self.resolve(&index, at)?))
+        Ok((index.revision, Self::resolve(&index, at)?))
     }
 
     /// Where a live key stands at `at` (0: now).
     pub fn place(&self, name: &[u8], at: i64) -> Result<Option<Revision>, ReadError> {
         let index = self.index.read();
-        let at = self.resolve(&index, at)?;
+        let at = self.resolve_on(&index, at)?;
         Ok(index.live_at(Kind::Key, name, at))
     }
 
@@ -66,6 +67,35 @@ impl Store {
                 found.push((Bytes::copy_from_slice(name), revision));
             }
             found.len() < limit
+        })?;
+        Ok(found)
+    }
+
+    /// The same from the end on: the last of them, the largest name first.
+    pub fn range_back(
+        &self,
+        from: &[u8],
+        to: Option<&[u8]>,
+        at: i64,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Revision)>, ReadError> {
+        let mut found = Vec::new();
+        let mut to = to.map(<[u8]>::to_vec);
+        self.in_holds(at, |index, at| {
+            let mut names = index.names(Kind::Key).range(from, to.as_deref()).rev();
+            let mut last = None;
+            for (name, points) in names.by_ref().take(NAMES_PER_HOLD) {
+                if found.len() == limit {
+                    return false;
+                }
+                if let Some(revision) = points.live_at(at) {
+                    found.push((Bytes::copy_from_slice(name), revision));
+                }
+                last = Some(name);
+            }
+            let more = names.next().is_some();
+            to = last.map(<[u8]>::to_vec);
+            more
         })?;
         Ok(found)
     }
@@ -161,7 +191,7 @@ impl Store {
         let mut at = at;
         loop {
             let index = self.index.read();
-            at = self.resolve(&index, at)?;
+            at = self.resolve_on(&index, at)?;
             if !hold(&index, at) {
                 return Ok(());
             }

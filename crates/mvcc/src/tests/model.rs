@@ -10,9 +10,9 @@ use base::{Revision, UnixNanos, disk::MemDisk};
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::Fixture;
+use super::{Fixture, searching::found};
 use crate::{
-    Action, Child, Commit, Interest, Kind, ReadError, Record, Watcher, path,
+    Action, Child, Commit, Interest, Kind, ReadError, Record, Search, Watcher, path,
     store::{Pin, Put},
 };
 
@@ -479,7 +479,13 @@ impl Run {
         let live = self.model.live(at);
         for kind in [Kind::Key, Kind::Dir] {
             for name in NAMES {
-                let found = store.get(kind, name, at).unwrap();
+                let found = store.get(kind, name, at);
+                if at < self.model.compacted {
+                    // What a reader has pinned it alone reads on.
+                    assert!(matches!(found, Err(ReadError::Compacted)));
+                    continue;
+                }
+                let found = found.unwrap();
                 assert_eq!(found.as_deref(), live.get(&(kind, name)).copied(), "{kind:?} {name:?}");
             }
         }
@@ -492,6 +498,10 @@ impl Run {
             .collect();
         assert_eq!(store.range(b"/a/b", Some(b"/b"), at, usize::MAX).unwrap(), keys);
         assert_eq!(store.count(b"/a/b", Some(b"/b"), at).unwrap(), keys.len() as u64);
+        for limit in [0, 1, 2, usize::MAX] {
+            let back: Vec<_> = keys.iter().rev().take(limit).cloned().collect();
+            assert_eq!(store.range_back(b"/a/b", Some(b"/b"), at, limit).unwrap(), back);
+        }
         for dir in DIRS {
             let expected = self.model.children(dir, at);
             assert_eq!(store.children(dir, at, None, usize::MAX).unwrap(), expected, "{dir:?}");
@@ -511,9 +521,13 @@ impl Run {
                 let interest = interest(number);
                 let to = self.model.revision - 1;
                 let expected = self.model.concerning(&interest, at, to);
-                assert_eq!(store.history(&interest, at, to, usize::MAX).unwrap(), expected);
+                let found = |limit| {
+                    let search = || Search::revisions(interest.clone(), at, to, limit);
+                    found(&store, search).unwrap()
+                };
+                assert_eq!(found(usize::MAX), expected);
                 let first = &expected[..expected.len().min(3)];
-                assert_eq!(store.history(&interest, at, to, 3).unwrap(), first, "{interest:?}");
+                assert_eq!(found(3), first, "{interest:?}");
             }
         }
     }

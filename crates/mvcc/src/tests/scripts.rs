@@ -10,8 +10,8 @@ use std::{fmt::Write as _, fs, path::PathBuf, task::Context, task::Poll, task::W
 use base::UnixNanos;
 use bytes::Bytes;
 
-use super::{Fixture, put};
-use crate::{Action, Child, Interest, Kind, Record, Watcher, store::Put};
+use super::{Fixture, put, searching::found};
+use crate::{Action, Child, Interest, Kind, Record, Search, Watcher, store::Put};
 
 type Outcome = Result<String, String>;
 
@@ -150,7 +150,8 @@ impl Script {
     /// `history INTEREST FROM TO`
     fn history(&mut self, words: &[&str]) -> Result<String, crate::ReadError> {
         let (from, to) = (number(words[1]), number(words[2]));
-        let found = self.fixture().store().history(&interest(words[0]), from, to, 100)?;
+        let search = || Search::revisions(interest(words[0]), from, to, 100);
+        let found = found(&self.fixture().store(), search)?;
         Ok(format!("{found:?}\n"))
     }
 

@@ -11,8 +11,11 @@ use std::{
 use base::limits::{WATCHER_BYTES_WAITING_MAX, WATCHER_COMMITS_WAITING_MAX};
 use bytes::Bytes;
 
-use super::{Fixture, put};
-use crate::{Action, Interest, Kind, ReadError, Watcher, store::Put};
+use super::{
+    Fixture, put,
+    searching::{found, poll},
+};
+use crate::{Action, Interest, Kind, ReadError, Search, Watcher, store::Put};
 
 #[derive(Default)]
 struct Counter(AtomicUsize);
@@ -40,7 +43,7 @@ fn keys(from: &str, to: &str) -> Interest {
 fn drain(watcher: &mut Watcher, waker: &Waker) -> Vec<i64> {
     let mut told = Vec::new();
     let mut cx = Context::from_waker(waker);
-    while let Poll::Ready(commit) = watcher.poll_next(&mut cx) {
+    while let Poll::Ready(commit) = poll(watcher, &mut cx) {
         told.push(commit.unwrap().main);
     }
     told
@@ -144,7 +147,7 @@ fn what_waits_for_a_watcher_is_bounded_in_bytes() {
 fn parts(watcher: &mut Watcher) -> Vec<(i64, usize, bool)> {
     let mut parts = Vec::new();
     let mut cx = Context::from_waker(Waker::noop());
-    while let Poll::Ready(commit) = watcher.poll_next(&mut cx) {
+    while let Poll::Ready(commit) = poll(watcher, &mut cx) {
         let commit = commit.unwrap();
         let concerned = commit.records.iter().all(|one| watcher.interest().concerns(one));
         assert!(concerned);
@@ -181,16 +184,16 @@ fn of_a_revision_of_many_keys_a_watcher_is_handed_its_own_in_parts() {
     // The order of names is that of the writes, and none is missing where parts meet.
     let mut late = f.store().watch(keys("/k", "/l"), 1).unwrap();
     let (mut names, mut cx) = (Vec::new(), Context::from_waker(Waker::noop()));
-    while let Poll::Ready(commit) = late.poll_next(&mut cx) {
+    while let Poll::Ready(commit) = poll(&mut late, &mut cx) {
         names.extend(commit.unwrap().records.iter().map(|record| record.name.clone()));
     }
     assert_eq!(names.pop().unwrap(), "/k00042");
     assert_eq!(names, (0..KEYS).map(|at| format!("/k{at:05}")).collect::<Vec<_>>());
     // What is compacted in the midst of it ends the watch.
     let mut late = f.store().watch(keys("/k", "/l"), 1).unwrap();
-    assert!(matches!(late.poll_next(&mut cx), Poll::Ready(Ok(_))));
+    assert!(matches!(poll(&mut late, &mut cx), Poll::Ready(Ok(_))));
     f.compact(3).unwrap();
-    let ended = std::iter::from_fn(|| match late.poll_next(&mut cx) {
+    let ended = std::iter::from_fn(|| match poll(&mut late, &mut cx) {
         Poll::Ready(Err(error)) => Some(error),
         Poll::Ready(_) | Poll::Pending => None,
     });
@@ -221,6 +224,31 @@ fn a_watcher_that_lost_what_was_compacted_ends_and_a_quiet_one_does_not() {
     assert!(matches!(f.store().watch(exact("/a"), 199), Err(ReadError::Compacted)));
     let mut at_it = f.store().watch(exact("/a"), 200).unwrap();
     assert_eq!(now(&mut at_it), [200, 201]);
+}
+
+/// Whoever has something to tell first asks again afterwards: what comes then must not be what follows a
+/// gap.
+#[test]
+fn a_watcher_that_lost_something_says_so_as_often_as_it_is_asked() {
+    let mut f = Fixture::new();
+    for revision in 2..9 {
+        f.put("/a", &revision.to_string());
+    }
+    let watch = |interest| f.store().watch(interest, 2).unwrap();
+    let mut watchers = [keys("/a", "/b"), exact("/a")].map(watch);
+    let mut cx = Context::from_waker(Waker::noop());
+    for watcher in &mut watchers {
+        let Poll::Ready(Ok(commit)) = watcher.poll_next(&mut cx) else { panic!("history") };
+        assert_eq!(commit.main, 2);
+    }
+    f.compact(5).unwrap();
+    for watcher in &mut watchers {
+        for _ in 0..3 {
+            let next = watcher.poll_next(&mut cx);
+            assert!(matches!(next, Poll::Ready(Err(ReadError::Compacted))), "{next:?}");
+        }
+        assert_eq!(watcher.position(), 3);
+    }
 }
 
 #[test]
@@ -290,19 +318,10 @@ fn a_quiet_key_is_found_without_a_look_at_the_others() {
     for number in 0..3_000 {
         f.put(&format!("/busy/{}", number % 7), "");
     }
-    assert_eq!(f.store().history(&exact("/quiet"), 1, i64::MAX, 9).unwrap(), [2]);
-    assert_eq!(f.store().history(&exact("/quiet"), 3, i64::MAX, 9).unwrap(), []);
-    let busy = f.store().history(&recursive("/busy"), 3_000, 3_002, 2).unwrap();
+    let store = f.store();
+    let quiet = |from| found(&store, || Search::revisions(exact("/quiet"), from, i64::MAX, 9));
+    assert_eq!(quiet(1).unwrap(), [2]);
+    assert_eq!(quiet(3).unwrap(), []);
+    let busy = found(&store, || Search::revisions(recursive("/busy"), 3_000, 3_002, 2)).unwrap();
     assert_eq!(busy, [3_000, 3_001]);
-}
-
-#[test]
-fn the_past_can_be_asked_for_hidden_names_too() {
-    let mut f = Fixture::new();
-    f.put("/a/_h/x", "1"); // 2
-    f.put("/a/b", "1"); // 3
-    f.put("/_top", "1"); // 4
-    assert_eq!(f.store().history(&recursive("/a"), 1, 9, 9).unwrap(), [3]);
-    assert_eq!(f.store().history_with_hidden(b"/a", 1, 9, 9).unwrap(), [2, 3]);
-    assert_eq!(f.store().history_with_hidden(b"/", 3, 9, 9).unwrap(), [3, 4]);
 }

@@ -9,9 +9,9 @@ use backend::{Change, Table};
 use base::Revision;
 use bytes::Bytes;
 
-use super::{Writer, encode_number, encode_usage, meta};
+use super::{Writer, encode_number, encode_sum, encode_usage, meta, set_meta};
 use crate::{
-    path,
+    digest, path,
     record::codec::{self, Row},
     store::{ReadError, SweepHash},
 };
@@ -55,6 +55,7 @@ impl Writer {
         }
         if !changes.is_empty() {
             changes.push(set_meta(meta::USAGE, encode_usage(self.store.usage())));
+            changes.push(set_meta(meta::SUM, encode_sum(self.sum)));
             self.store.backend.write(None, changes);
         }
         self.sweep = Some(sweep);
@@ -97,16 +98,17 @@ impl Writer {
     /// Takes what is condemned out of the index, then out of the tables: a reader that still has
     /// its revision finds nothing there, and looks again.
     fn condemn(
-        &self,
+        &mut self,
         target: i64,
         rows: &[(Bytes, Bytes)],
         changes: &mut Vec<Change>,
     ) -> Result<(), ReadError> {
-        let rows: Vec<Row> =
+        let decoded: Vec<Row> =
             rows.iter().map(|(key, row)| codec::decode(key, row)).collect::<Result<_, _>>()?;
         let mut index = self.store.index.write();
-        for row in rows {
-            if index.sweep(&row, target) {
+        for (row, (key, stored)) in decoded.iter().zip(rows) {
+            if index.sweep(row, target) {
+                self.sum = self.sum.wrapping_sub(digest::of_record(key, stored));
                 let revision = row.record.revision;
                 codec::encode_removal(revision, row.value_len, changes);
                 self.store.swept_rows.fetch_add(1, Relaxed);
@@ -115,8 +117,4 @@ impl Writer {
         }
         Ok(())
     }
-}
-
-fn set_meta(key: &'static str, value: Bytes) -> Change {
-    Change { table: Table::Meta, key: Bytes::from_static(key.as_bytes()), value: Some(value) }
 }

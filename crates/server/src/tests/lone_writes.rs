@@ -1,5 +1,7 @@
 //! Stories of writes that come one at a time, and are carried out by their own thread.
 
+use proto::etcdserverpb::{DeleteRangeRequest, PutRequest, RequestOp, TxnRequest, request_op};
+
 use super::*;
 
 #[test]
@@ -118,4 +120,68 @@ fn a_lone_write_that_hangs_keeps_nobody_else_waiting() {
 
 async fn write_alone(handle: &Handle, op: Op) -> u64 {
     written(&handle.write(op).await.unwrap().response)
+}
+
+/// Who is woken, and by which thread.
+#[derive(Default)]
+struct Wakes(parking_lot::Mutex<Vec<String>>);
+
+impl std::task::Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        let thread = std::thread::current();
+        self.0.lock().push(thread.name().unwrap_or_default().to_owned());
+    }
+}
+
+/// Neither its own thread nor the raft thread: who waits is to be told when its time is over, and they
+/// say so.
+#[test]
+fn a_lone_write_that_takes_long_is_carried_out_by_the_apply_thread() {
+    const KEYS: usize = 2_000;
+    let delete = |to: &'static str| {
+        let (key, range_end) = (Bytes::from_static(b"/k"), Bytes::from_static(to.as_bytes()));
+        DeleteRangeRequest { key, range_end, prev_kv: false }
+    };
+    let put = |number: usize| {
+        let key = format!("/k/{number:04}").into();
+        let put = PutRequest { key, ..PutRequest::default() };
+        RequestOp { request: Some(request_op::Request::RequestPut(put)) }
+    };
+    let nested = RequestOp { request: Some(request_op::Request::RequestDeleteRange(delete("/l"))) };
+    let long = [
+        Op::DeleteRange(delete("/l")),
+        Op::DeleteRange(delete("\0")),
+        Op::Txn(TxnRequest { success: vec![nested], ..TxnRequest::default() }),
+    ];
+    let (_, disk) = mem();
+    let handle = start_on(&disk, mem_config()).unwrap();
+    network().block_on(async {
+        handle.ready().await;
+        for op in long {
+            let mut by = Vec::new();
+            // One that is done before anybody waits for it tells nothing.
+            for _ in 0..20 {
+                let success = (0..KEYS).map(put).collect();
+                handle.write(Op::Txn(TxnRequest { success, ..Default::default() })).await.unwrap();
+                let wakes = Arc::new(Wakes::default());
+                let waker = std::task::Waker::from(Arc::clone(&wakes));
+                let mut write = Box::pin(handle.write(op.clone()));
+                if write.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending() {
+                    wait_until("it is answered", || !wakes.0.lock().is_empty());
+                    by.clone_from(&wakes.0.lock());
+                    write.await.unwrap();
+                    break;
+                }
+            }
+            assert_eq!(by, ["apply"], "{op:?}");
+            assert_eq!(handle.reader().store().usage().live_records, 0);
+        }
+        // Small ones are done by whoever asks, unless the raft thread is about something just then.
+        let small = DeleteRangeRequest { key: "/x".into(), ..delete("/y") };
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        wait_until("a small one is carried out at once", || {
+            Box::pin(handle.write(Op::DeleteRange(small.clone()))).as_mut().poll(&mut cx).is_ready()
+        });
+        handle.stop().await;
+    });
 }

@@ -13,6 +13,7 @@ use std::{
 use base::limits;
 use member::{Applier, Progress};
 use parking_lot::{Condvar, Mutex};
+use proto::{Message as _, command::Command};
 use wal::Entry;
 
 use crate::{applies::Stopwatch, failure::Failure, shared::Shared};
@@ -21,7 +22,8 @@ use crate::{applies::Stopwatch, failure::Failure, shared::Shared};
 /// do not wait for the last.
 const SLICE: usize = 256;
 /// Entries up to which the raft thread applies by itself rather than wake the apply thread; and how
-/// long, looking after each slice: one entry can delete a hundred thousand keys.
+/// long, looking after each slice. What takes long by itself it leaves to the apply thread: it must
+/// tell those whose time is over, and be heard by the other members.
 const INLINE_ENTRIES_MAX: usize = 64;
 const INLINE_SLICE: usize = 8;
 const INLINE_TIME_MAX: Duration = Duration::from_millis(1);
@@ -135,7 +137,8 @@ pub(crate) fn hand_over(
     quiet: bool,
 ) -> Result<bool, Failure> {
     let room = shared.backend.tail_bytes() < limits::TAIL_BYTES_MAX / 2;
-    if quiet && room && entries.len() <= INLINE_ENTRIES_MAX {
+    let is_brief = |entry: &Entry| is_brief(shared, entry);
+    if quiet && room && entries.len() <= INLINE_ENTRIES_MAX && entries.iter().all(is_brief) {
         let queue = shared.apply.state.lock();
         if queue.batches.is_empty()
             && let Some(mut applier) = applier.try_lock()
@@ -146,6 +149,16 @@ pub(crate) fn hand_over(
     }
     shared.apply.push(entries);
     Ok(false)
+}
+
+/// Whether an entry is applied in a moment; one can delete a hundred thousand keys.
+fn is_brief(shared: &Shared, entry: &Entry) -> bool {
+    if entry.data.is_empty() || Command::is_put(&entry.data) {
+        return true;
+    }
+    // Changes of the members are no commands, and brief.
+    let command = Command::decode(entry.data.as_ref()).ok();
+    command.and_then(|command| command.op).is_none_or(|op| shared.reader.is_brief(&op))
 }
 
 /// Under the lock until the rest is handed over: what the apply thread does comes after this, and raft
@@ -225,8 +238,11 @@ fn apply(shared: &Shared, applier: &mut Applier, entries: &[Entry]) -> Result<Pr
     shared.set_applied(applied);
     shared.counters.proposals_applied.fetch_add(batch.answers.len() as u64, Relaxed);
     shared.counters.writes.count(&batch.commits);
+    // Before anybody is told what this member has.
+    shared.look_for_fence();
     // Before anybody knows of new ones.
     shared.reader.leases().look(shared.now());
+    shared.reader.tokens().look(shared.now());
     shared.waiters.answer(batch.answers);
     shared.barriers.applied(applied);
     shared.reader.store().publish(&batch.commits);

@@ -113,6 +113,7 @@ mod tests {
                 quota_bytes: limits::QUOTA_BYTES_DEFAULT,
                 compacts: true,
                 lease_grace: Duration::from_secs(1),
+                lease_checkpoints: limits::LEASE_CHECKPOINT_INTERVAL,
                 catch_up_entries: 5_000,
                 catch_up_bytes: limits::CATCH_UP_BYTES_MAX,
             },

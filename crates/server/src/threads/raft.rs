@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use base::{MemberId, UnixNanos, limits};
+use base::{MemberId, Term, UnixNanos, limits};
 use member::{Core, Due, PeerMessage, Proposal, Refusal, Ticket, shell};
 use parking_lot::{Mutex, MutexGuard};
 
@@ -25,6 +25,8 @@ use crate::{
     Unserved,
     failure::Failure,
     inbox::{BATCH_BYTES_MAX, FORWARDED_BYTES_MAX, Work},
+    leaderless::Leaderless,
+    lost,
     shared::Shared,
 };
 
@@ -71,14 +73,25 @@ pub(crate) struct Raft {
     gathers_since: Option<Duration>,
     next_tick: Duration,
     stop_by: Option<Duration>,
-    /// Until when a stopping leader waits for another to take over.
-    hands_over_by: Option<Duration>,
+    /// How a stopping leader waits for another to take over.
+    hand_over: Option<HandOver>,
     /// Snapshots that are to be sent.
     snapshots: Vec<PeerMessage>,
+    leaderless: Leaderless,
     /// A whole snapshot that has come, and waits until the log is idle.
     arrived: Option<PeerMessage>,
     /// When this leader last showed itself to each of the others.
     heartbeats: BTreeMap<MemberId, Duration>,
+}
+
+/// Leadership on its way to another member.
+#[derive(Clone, Copy)]
+struct HandOver {
+    heir: MemberId,
+    /// In which this member leads.
+    term: Term,
+    /// Until when it waits.
+    by: Duration,
 }
 
 /// The others, in the order in which they stop.
@@ -159,8 +172,9 @@ impl Raft {
             gathers_since: None,
             next_tick: shared.now() + shared.config.heartbeat,
             stop_by: None,
-            hands_over_by: None,
+            hand_over: None,
             snapshots: Vec::new(),
+            leaderless: Leaderless::default(),
             arrived: None,
             heartbeats: BTreeMap::new(),
         }
@@ -248,6 +262,7 @@ impl Raft {
         let heartbeat = self.shared.config.heartbeat;
         self.next_tick = (self.next_tick + heartbeat).max(now + heartbeat / 2);
         self.shared.refuse_late(now);
+        self.leaderless.tick(&self.shared, now);
     }
 
     /// Until when there is nothing to do unless something comes in. The others learn what they
@@ -291,7 +306,7 @@ impl Raft {
 
     fn take(&mut self, work: Work) -> Result<(), Failure> {
         for message in work.messages {
-            self.receive(message);
+            self.receive(message)?;
         }
         for member in work.unreachable {
             self.core.unreachable(member);
@@ -320,6 +335,9 @@ impl Raft {
         if let Some(heir) = work.heir {
             self.core.transfer_leadership(Some(heir));
         }
+        if work.request_snapshot && !self.core.request_snapshot() {
+            tracing::info!("there is nobody to ask for a snapshot now, or it has been asked");
+        }
         self.core.propose(work.proposals);
         Ok(())
     }
@@ -335,7 +353,7 @@ impl Raft {
         Ok(())
     }
 
-    fn receive(&mut self, message: PeerMessage) {
+    fn receive(&mut self, message: PeerMessage) -> Result<(), Failure> {
         // Their clients have the same bounds at the members where they are; this keyspace may be the
         // slower one.
         if message.is_proposal() && self.core.leads() && self.shared.is_overloaded() {
@@ -348,13 +366,18 @@ impl Raft {
                     "drop writes that a member passes on: too much is committed and not applied here"
                 );
             }
-            return;
+            return Ok(());
         }
-        if let Err(Refusal { from, kind, reason }) = self.core.receive(message)
-            && let Some(times) = self.shared.complain(from, reason)
-        {
+        let Err(Refusal { from, kind, reason, lost_log }) = self.core.receive(message) else {
+            return Ok(());
+        };
+        if lost_log {
+            return Err(lost::note(&self.shared, &format!("{kind} from {from}: {reason}")));
+        }
+        if let Some(times) = self.shared.complain(from, reason) {
             tracing::warn!(kind, %from, reason, times, "drop a peer's message");
         }
+        Ok(())
     }
 
     fn refuse_for(&self, ids: Vec<u64>, why: Unserved) {
@@ -416,15 +439,32 @@ impl Raft {
         if !done && now < stop_by {
             return false;
         }
-        if !self.core.role().leads || self.core.is_alone() {
-            return true;
+        self.has_handed_over(now)
+    }
+
+    /// Whether another member has taken over, or none will.
+    fn has_handed_over(&mut self, now: Duration) -> bool {
+        let role = self.core.role();
+        let leads = role.leads && !self.core.is_alone();
+        match self.hand_over {
+            None if leads => {
+                let Some(heir) = self.core.transfer_leadership(None) else { return true };
+                tracing::info!(to = %heir, term = %role.term, "this leader stops: it hands over");
+                let by = now + self.shared.config.election;
+                self.hand_over = Some(HandOver { heir, term: role.term, by });
+                false
+            }
+            Some(HandOver { by, .. }) if leads && now < by => false,
+            Some(HandOver { heir, term, .. }) => {
+                if role.term > term {
+                    tracing::info!(to = %heir, term = %role.term, "leadership is handed over");
+                } else {
+                    tracing::info!(to = %heir, "leadership was not taken over in time");
+                }
+                true
+            }
+            None => true,
         }
-        let election = self.shared.config.election;
-        let hands_over_by = *self.hands_over_by.get_or_insert_with(|| {
-            self.core.transfer_leadership(None);
-            now + election
-        });
-        now >= hands_over_by
     }
 
     fn stop_others(&self, others: Others) {

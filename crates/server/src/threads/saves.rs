@@ -15,7 +15,7 @@ use proto::{Message as _, between::SavedBy};
 use tokio::{runtime, sync::mpsc, time};
 
 use super::spawn;
-use crate::{Handle, Unserved, failure::Failure, shared::Shared};
+use crate::{Handle, failure::Failure, shared::Shared};
 
 pub use backend::Blob;
 
@@ -26,6 +26,27 @@ const BLOBS_WAITING: usize = 2;
 /// A client that takes nothing for so long is gone: the space of what is deleted meanwhile cannot be
 /// used again.
 const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Why no snapshot is sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unsaved {
+    #[error(
+        "etcdserver: {0} snapshots are on their way to clients already: ask again when one has ended"
+    )]
+    TooMany(usize),
+    /// The machine has no more: space, or threads.
+    #[error("etcdserver: the snapshot cannot begin: {0}")]
+    NoRoom(String),
+    #[error("etcdserver: the snapshot cannot begin: {0}")]
+    Failed(String),
+}
+
+impl From<backend::Error> for Unsaved {
+    fn from(error: backend::Error) -> Self {
+        let why = Failure::new(&error).0;
+        if error.is_full() { Self::NoRoom(why) } else { Self::Failed(why) }
+    }
+}
 
 /// A snapshot on its way to a client, piece by piece, the checksum last. An error ends it.
 #[derive(Debug)]
@@ -63,9 +84,9 @@ impl Saved {
 
 impl Handle {
     /// The keyspace as it is now, in a form that is kept and restored; at most so many at once.
-    pub async fn save_snapshot(&self) -> Result<Saved, Unserved> {
+    pub async fn save_snapshot(&self) -> Result<Saved, Unsaved> {
         let shared = &self.shared;
-        let place = Place::take(shared).ok_or(Unserved::TooManyRequests)?;
+        let place = Place::take(shared).ok_or(Unsaved::TooMany(limits::SNAPSHOTS_SAVED_MAX))?;
         let (give, blobs) = mpsc::channel(BLOBS_WAITING);
         let (tell, told) = tokio::sync::oneshot::channel();
         let network = runtime::Handle::current();
@@ -73,20 +94,24 @@ impl Handle {
             let shared = &place.0;
             match begin(shared) {
                 Ok(saving) => {
-                    if tell.send(saving.total()).is_ok() {
+                    if tell.send(Ok(saving.total())).is_ok() {
                         save(shared, &network, saving, &give);
                     }
                 }
-                Err(failure) => tracing::warn!("cannot save a snapshot: {}", failure.0),
+                Err(error) => {
+                    let why = Unsaved::from(error);
+                    tracing::warn!("{why}");
+                    drop(tell.send(Err(why)));
+                }
             }
             Ok(())
         });
         if let Err(error) = started {
             tracing::warn!(%error, "cannot start a thread to save a snapshot");
-            return Err(Unserved::TooManyRequests);
+            return Err(Unsaved::NoRoom(format!("no thread can be started: {error}")));
         }
-        let total = told.await.map_err(|_| Unserved::Stopped)?;
-        Ok(Saved::new(total, blobs))
+        let panicked = |_| Err(Unsaved::Failed("its thread has ended".to_owned()));
+        Ok(Saved::new(told.await.unwrap_or_else(panicked)?, blobs))
     }
 }
 
@@ -120,7 +145,7 @@ impl Handle {
 }
 
 /// What has been applied by now is on disk when this returns.
-fn flush(shared: &Shared) -> Result<(), Failure> {
+fn flush(shared: &Shared) -> Result<(), backend::Error> {
     let wanted = shared.backend.applied().index;
     while shared.backend.durable().index < wanted {
         shared.backend.flush()?;
@@ -128,14 +153,14 @@ fn flush(shared: &Shared) -> Result<(), Failure> {
     Ok(())
 }
 
-fn begin(shared: &Shared) -> Result<Saving, Failure> {
+fn begin(shared: &Shared) -> Result<Saving, backend::Error> {
     flush(shared)?;
     let note = SavedBy {
         cluster: shared.identity.cluster.0,
         member: shared.identity.member.0,
         version: version::PRODUCT.to_owned(),
     };
-    Ok(shared.backend.save(&note.encode_to_vec())?)
+    shared.backend.save(&note.encode_to_vec())
 }
 
 fn save(
@@ -175,8 +200,47 @@ fn save(
 mod tests {
     use std::future::poll_fn;
 
+    use std::io;
+
     use super::*;
-    use crate::tests::runtime;
+    use crate::tests::{mem, mem_config, runtime, set, start_on};
+
+    #[test]
+    fn a_full_disk_is_told_apart_from_a_damaged_one() {
+        let error = |kind| backend::Error::Engine {
+            verb: "write",
+            path: "/data/member/keyspace".to_owned(),
+            text: "it went wrong".to_owned(),
+            kind,
+        };
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+            let why = Unsaved::from(error(Some(kind)));
+            assert!(matches!(&why, Unsaved::NoRoom(_)), "{why:?}");
+            let text = why.to_string();
+            assert!(
+                text.starts_with("etcdserver: the snapshot cannot begin: write /data"),
+                "{text}"
+            );
+        }
+        for kind in [None, Some(io::ErrorKind::PermissionDenied)] {
+            assert!(matches!(Unsaved::from(error(kind)), Unsaved::Failed(_)));
+        }
+    }
+
+    /// It is flushed before it begins.
+    #[test]
+    fn a_snapshot_that_cannot_begin_says_why() {
+        let (content, disk) = mem();
+        runtime().block_on(async {
+            let handle = start_on(&disk, mem_config()).unwrap();
+            handle.ready().await;
+            handle.write(set("/a", "1")).await.unwrap();
+            content.fail_after(0);
+            let why = handle.save_snapshot().await.unwrap_err();
+            assert!(matches!(&why, Unsaved::Failed(_)), "{why:?}");
+            assert!(why.to_string().contains("/data/member/keyspace"), "{why}");
+        });
+    }
 
     #[test]
     fn a_snapshot_that_ends_before_its_checksum_is_an_error() {

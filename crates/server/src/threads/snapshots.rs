@@ -52,7 +52,7 @@ impl Place {
 }
 
 /// This thread gets the processor when nobody else wants it: clients come first.
-fn yield_to_others() {
+pub(crate) fn yield_to_others() {
     if let Err(error) = setpriority_process(Some(gettid()), NICE) {
         tracing::debug!(%error, "cannot lower a thread's priority");
     }
@@ -94,6 +94,9 @@ fn send_now(
 ) -> Result<Index, String> {
     let network = network.ok_or("there is no network")?;
     let peers = shared.peers.get().ok_or("there is no network")?;
+    if *shared.fenced.borrow() {
+        return Err("this member's data differ from those of the others".to_owned());
+    }
     let wanted = message.snapshot().ok_or("it is none")?.index;
     while shared.backend.durable().index < wanted {
         shared.backend.flush().map_err(|error| error.to_string())?;

@@ -357,6 +357,7 @@ fn outcome(change: &Change, response: &Response) -> Outcome {
         | Response::Expired(_)
         | Response::Done
         | Response::Downgrade(_)
+        | Response::V2Auth(_)
         | Response::Refused(_) => return Outcome::Unknown,
     };
     if failure.code == Code::KeyNotFound {

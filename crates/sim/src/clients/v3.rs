@@ -21,8 +21,9 @@ use crate::history::History;
 const LEASES: i64 = 4;
 /// As `--max-txn-ops` has it.
 const OPS_MAX: usize = 128;
-/// Their times to live, in seconds.
-pub(crate) const TTL_MAX: i64 = 4;
+/// Their times to live, in seconds: mostly short ones, which end while there are faults.
+pub(crate) const TTL_MAX: i64 = 12;
+const TTL_SHORT: i64 = 4;
 
 /// A random request, of a form that the API would let pass.
 pub(crate) fn request(rng: &mut fastrand::Rng, history: &History) -> Op {
@@ -36,7 +37,8 @@ pub(crate) fn request(rng: &mut fastrand::Rng, history: &History) -> Op {
             }
         },
         9 | 10 => {
-            let (id, ttl) = (lease(rng), rng.i64(1..=TTL_MAX));
+            let longest = if rng.u8(..4) == 0 { TTL_MAX } else { TTL_SHORT };
+            let (id, ttl) = (lease(rng), rng.i64(1..=longest));
             Op::LeaseGrant(LeaseGrantRequest { id, ttl })
         }
         _ => Op::LeaseRevoke(LeaseRevoke { id: lease(rng), ..LeaseRevoke::default() }),
@@ -64,6 +66,7 @@ pub(crate) fn values(op: &Op) -> Vec<Bytes> {
         | Op::LeaseRevoke(_)
         | Op::LeaseCheckpoint(_)
         | Op::Alarm(_)
+        | Op::Auth(_)
         | Op::Downgrade(_) => Vec::new(),
     }
 }

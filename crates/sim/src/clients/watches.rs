@@ -4,12 +4,13 @@
 use std::{collections::BTreeSet, sync::Arc, task::Waker};
 
 use bytes::Bytes;
-use mvcc::{Commit, Kind, Record, Store};
+use mvcc::{Commit, Kind, ReadError, Record, Store};
 use proto::{
-    etcdserverpb::{WatchCreateRequest, watch_create_request::FilterType},
+    Message as _,
+    etcdserverpb::{WatchCreateRequest, WatchResponse, watch_create_request::FilterType},
     mvccpb::{Event, KeyValue, event::EventType},
 };
-use state::kv::watch::{Next, Watch};
+use state::kv::watch::{Bounds, Large, Next, Watch};
 
 use crate::{
     Report, Sabotage, Violation,
@@ -21,7 +22,8 @@ use crate::{
 };
 
 /// What is watched at every member: from which key up to which, and what is left out.
-const WATCHED: [(&[u8], &[u8], Option<FilterType>); 6] = [
+const WATCHED: [(&[u8], &[u8], Option<FilterType>); 7] = [
+    (b"\0", b"\0", None),
     (b"\0", b"\0", None),
     (b"\0", b"\0", Some(FilterType::Noput)),
     (b"/d", b"\0", Some(FilterType::Nodelete)),
@@ -29,6 +31,11 @@ const WATCHED: [(&[u8], &[u8], Option<FilterType>); 6] = [
     (b"/a", b"", None),
     (b"/z", b"\0", None),
 ];
+/// Two changes of a revision are more than this: then it comes in fragments to every other client, and
+/// is read while it is sent to the others.
+const BOUNDS: Bounds = Bounds { fragment_bytes: 100, message_bytes: 1 << 30 };
+/// Of such a one.
+const PIECE_BYTES: usize = 100;
 
 /// A client that watches, with what it knows.
 #[derive(Debug)]
@@ -43,6 +50,8 @@ pub(crate) struct Client {
     pub(crate) last: i64,
     /// The last bookmark.
     pub(crate) bookmark: i64,
+    /// What has come of an answer that is not whole yet.
+    parts: Vec<Event>,
     /// All that it was told: revision, key, whether it was deleted.
     pub(crate) told: BTreeSet<(i64, Bytes, bool)>,
 }
@@ -50,32 +59,37 @@ pub(crate) struct Client {
 impl Client {
     /// Those of one member, from the beginning.
     pub(crate) fn all() -> Vec<Self> {
-        let client =
-            |(key, range_end, filter): &(&'static [u8], &'static [u8], Option<FilterType>)| {
-                let request = WatchCreateRequest {
-                    key: Bytes::from_static(key),
-                    range_end: Bytes::from_static(range_end),
-                    filters: filter.iter().map(|filter| (*filter).into()).collect(),
-                    prev_kv: true,
-                    progress_notify: true,
-                    ..WatchCreateRequest::default()
-                };
-                Self {
-                    request,
-                    open: None,
-                    is_back: false,
-                    position: 2,
-                    last: 0,
-                    bookmark: 0,
-                    told: BTreeSet::new(),
-                }
-            };
-        WATCHED.iter().map(client).collect()
+        let clients = WATCHED.iter().enumerate();
+        clients.map(|(at, watched)| Self::new(watched, at % 2 == 1)).collect()
+    }
+
+    fn new(watched: &(&'static [u8], &'static [u8], Option<FilterType>), fragment: bool) -> Self {
+        let (key, range_end, filter) = watched;
+        let request = WatchCreateRequest {
+            key: Bytes::from_static(key),
+            range_end: Bytes::from_static(range_end),
+            filters: filter.iter().map(|filter| (*filter).into()).collect(),
+            prev_kv: true,
+            progress_notify: true,
+            fragment,
+            ..WatchCreateRequest::default()
+        };
+        Self {
+            request,
+            open: None,
+            is_back: false,
+            position: 2,
+            last: 0,
+            bookmark: 0,
+            parts: Vec::new(),
+            told: BTreeSet::new(),
+        }
     }
 
     /// The member is gone.
     pub(crate) fn disconnect(&mut self) {
         self.open = None;
+        self.parts.clear();
     }
 
     /// Whether a change is to be told to this client.
@@ -136,20 +150,32 @@ impl Client {
         };
         match next {
             Next::Later => Ok(true),
-            Next::Events(mut events, _) => {
-                let mut answers = Vec::new();
-                tamper(sabotage, &mut events, &mut answers);
-                answers.insert(0, events);
-                for events in answers {
-                    report.told_v3 += events.len() as u64;
-                    self.check(history, store, &events)?;
-                    self.take(&events);
+            Next::Events(events, _) => {
+                self.answered((history, store), sabotage, events, report)?;
+                Ok(true)
+            }
+            Next::Part(events, _) => {
+                report.parts += 1;
+                if sabotage != Some(Sabotage::LoseParts) {
+                    self.parts.extend(events);
+                }
+                Ok(true)
+            }
+            Next::Large(large, _) => {
+                report.large += 1;
+                match all_of(*large)? {
+                    Some(events) => self.answered((history, store), sabotage, events, report)?,
+                    // The stream breaks off in the midst of it, and the client comes back.
+                    None => self.disconnect(),
                 }
                 Ok(true)
             }
             Next::Nothing => {
                 let is_told =
                     self.open.as_mut().is_some_and(|watch| watch.take_progress(published));
+                if is_told && !self.parts.is_empty() {
+                    return Err(Violation::new("watch atomic", "progress within a revision"));
+                }
                 if is_told {
                     let ahead = i64::from(sabotage == Some(Sabotage::BookmarkAhead));
                     let bookmark = published + ahead;
@@ -161,16 +187,36 @@ impl Client {
                 Ok(false)
             }
             Next::Compacted => {
-                self.open = None;
+                self.disconnect();
                 watch_reliable::is_gone(self, store.compacted())?;
                 // As clients do it: what is left is where to begin anew.
                 self.position = store.compacted();
                 Ok(true)
             }
             Next::Failed(error) => Err(Violation::new("watch reliable", error)),
-            // Revisions of the simulation are small.
-            Next::Part(..) | Next::TooLarge => Err(Violation::new("watch atomic", "a part")),
+            Next::TooLarge => Err(Violation::new("watch reliable", "too large")),
         }
+    }
+
+    /// An answer has come to its end.
+    fn answered(
+        &mut self,
+        (history, store): (&History, &Arc<Store>),
+        sabotage: Option<Sabotage>,
+        rest: Vec<Event>,
+        report: &mut Report,
+    ) -> Result<(), Violation> {
+        let mut events = std::mem::take(&mut self.parts);
+        events.extend(rest);
+        let mut answers = Vec::new();
+        tamper(sabotage, &mut events, &mut answers);
+        answers.insert(0, events);
+        for events in answers {
+            report.told_v3 += events.len() as u64;
+            self.check(history, store, &events)?;
+            self.take(&events);
+        }
+        Ok(())
     }
 
     fn watch(
@@ -187,7 +233,8 @@ impl Client {
                 request.filters.clear();
             }
             let watch = Watch::new(store, &request, Waker::noop().clone());
-            self.open = Some(watch.map_err(|why| Violation::new("watch reliable", why))?);
+            let watch = watch.map_err(|why| Violation::new("watch reliable", why))?;
+            self.open = Some(watch.within(BOUNDS));
         }
         self.open.as_mut().ok_or_else(|| Violation::new("watch reliable", "it was just opened"))
     }
@@ -212,6 +259,26 @@ impl Client {
         self.position = self.position.max(self.last + 1);
         self.is_back = false;
     }
+}
+
+/// As it is sent, piece by piece, and as long as was told before; `None`: compaction came first.
+fn all_of(mut large: Large) -> Result<Option<Vec<Event>>, Violation> {
+    let violation = |text: &dyn std::fmt::Display| Violation::new("watch reliable", text);
+    let told = (large.bytes(), large.events());
+    let mut answer = WatchResponse::default();
+    loop {
+        match large.next_events(PIECE_BYTES) {
+            Ok(events) if events.is_empty() => break,
+            Ok(events) => answer.events.extend(events),
+            Err(ReadError::Compacted) => return Ok(None),
+            Err(error) => return Err(violation(&error)),
+        }
+    }
+    let came = (answer.encoded_len() as u64, answer.events.len());
+    if came != told {
+        return Err(violation(&format!("{came:?} bytes and events, told were {told:?}")));
+    }
+    Ok(Some(answer.events))
 }
 
 /// The pairs of events, and whether each was deleted.

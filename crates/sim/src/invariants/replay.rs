@@ -22,7 +22,9 @@ pub(crate) fn equals(applier: &Applier, mirror: &Applier) -> Result<(), Violatio
     same("leases", &ours.leases().all(), &theirs.leases().all())?;
     same("alarms", &ours.alarms(), &theirs.alarms())?;
     same("next expiry", &ours.next_expiry(), &theirs.next_expiry())?;
+    let applied = applier.state().applied().index.0;
     let (ours, theirs) = (ours.store(), theirs.store());
+    same("digest", &ours.digest(applied), &theirs.digest(applied))?;
     same("revision", &ours.revision(), &theirs.revision())?;
     same("compacted revision", &ours.compacted(), &theirs.compacted())?;
     same("live records", &ours.usage().live_records, &theirs.usage().live_records)?;

@@ -174,7 +174,7 @@ impl Node {
             self.leave(common);
             return Ok(());
         }
-        self.duties(common);
+        self.duties(common)?;
         self.look(common)
     }
 }

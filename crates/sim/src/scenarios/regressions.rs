@@ -123,7 +123,7 @@ fn issue_20418_late_answers_to_one_read_confirm_no_other() {
     let asked = stage.world.common.network.withhold(is_question);
     let mut again = Vec::new();
     while again.is_empty() {
-        stage.at(asking, Node::tick);
+        stage.at(asking, Node::tick).unwrap();
         stage.world.look().unwrap();
         again = stage.world.common.network.withhold(is_question);
     }
@@ -131,7 +131,7 @@ fn issue_20418_late_answers_to_one_read_confirm_no_other() {
     // The first question is confirmed by one follower; the other's answer is late.
     let mut late = Vec::new();
     for message in asked {
-        stage.at(paused, |node, common| node.receive(common, message));
+        stage.at(paused, |node, common| node.receive(common, message)).unwrap();
     }
     stage.world.look().unwrap();
     loop {
@@ -153,7 +153,7 @@ fn issue_20418_late_answers_to_one_read_confirm_no_other() {
     stage.at(paused, |node, common| node.read(common, None)).unwrap();
     let reads = stage.world.common.report.reads;
     for message in again.into_iter().chain(late) {
-        stage.at(paused, |node, common| node.receive(common, message));
+        stage.at(paused, |node, common| node.receive(common, message)).unwrap();
         stage.world.look().unwrap();
     }
     assert_eq!(stage.world.common.report.reads, reads, "nobody has confirmed that it leads");

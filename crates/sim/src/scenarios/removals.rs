@@ -46,7 +46,7 @@ impl Two {
         two.at(removed, |node, common| node.propose(common, uncommitted));
         two.world.look().unwrap();
         for answer in answers {
-            two.at(removed, |node, common| node.receive(common, answer));
+            two.at(removed, |node, common| node.receive(common, answer)).unwrap();
             two.world.look().unwrap();
         }
         two.rest(|_| ());

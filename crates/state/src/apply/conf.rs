@@ -57,12 +57,23 @@ impl State {
         self.writer.set_meta(meta::CLUSTER, Some(cluster));
         if let Some(change) = change {
             let mut members = (*self.reader.members()).clone();
+            if let Change::Remove(member) = change {
+                self.forget_corrupt(member);
+            }
             members.change(change);
             self.set_members(members);
         }
         self.writer.set_meta(meta::CONF_STATE, Some(conf_state));
         self.writer.finish_entry(at);
         Ok(())
+    }
+
+    /// What was wrong with the data of a member has gone with it.
+    fn forget_corrupt(&mut self, member: MemberId) {
+        let mut alarms = (*self.reader.alarms()).clone();
+        if alarms.forget_corrupt(member) {
+            self.set_alarms(alarms);
+        }
     }
 
     /// Leaves the cluster, as an entry of its own: all who belong to it are removed, and nobody votes
@@ -76,6 +87,7 @@ impl State {
         self.writer.set_meta(meta::CLUSTER, None);
         self.writer.set_meta(meta::CONF_STATE, None);
         self.writer.finish_entry(at);
+        self.writer.forget_digest();
         Ok(())
     }
 
@@ -97,6 +109,7 @@ impl State {
         self.reader.set_alarms(Alarms::default());
         self.forget_lowering(at)?;
         self.writer.finish_entry(at);
+        self.writer.forget_digest();
         Ok(())
     }
 

@@ -1,6 +1,9 @@
 //! What every thread may read.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use base::{Index, MemberId, UnixNanos, limits, version::Minor};
 use bytes::Bytes;
@@ -14,6 +17,7 @@ use proto::{
 use super::versions::Versions;
 use crate::{
     alarm::Alarms,
+    auth::{Auth, Tokens},
     keys::{self, Error, Found},
     kv::{self, Most},
     lease::Leases,
@@ -34,6 +38,9 @@ pub struct Reader {
     key_stats: keys::Stats,
     leases: Leases,
     alarms: RwLock<Arc<Alarms>>,
+    auth: RwLock<Arc<Auth>>,
+    auth_is_enabled: AtomicBool,
+    tokens: Tokens,
     #[cfg(feature = "next-version")]
     next: RwLock<super::Next>,
 }
@@ -55,6 +62,9 @@ impl Reader {
             key_stats: keys::Stats::default(),
             leases: Leases::default(),
             alarms: RwLock::default(),
+            auth: RwLock::default(),
+            auth_is_enabled: AtomicBool::new(false),
+            tokens: Tokens::default(),
             #[cfg(feature = "next-version")]
             next: RwLock::default(),
         }
@@ -101,12 +111,13 @@ impl Reader {
         kv::range(&self.store, request, most)
     }
 
-    /// The same in pieces: what is in memory at once is bounded, whatever the size; but an order
-    /// other than by key needs 16 bytes for each key, and one by value the values.
+    /// The same in pieces: what is in memory at once is bounded, whatever the size. By key, in either
+    /// order and with filters too, it goes through the index. Another order needs 16 bytes for each
+    /// key, and one by value the values: of too many it is refused.
     ///
     /// Looks at all keys of the range in the index, to count them: not for a thread of the network.
     pub fn scan(&self, request: &RangeRequest) -> Result<kv::Scan, kv::Error> {
-        kv::Scan::new(&self.store, request)
+        kv::Scan::new(&self.store, request, Most::WHOLE.places())
     }
 
     /// A transaction that [only reads](kv::is_read_only), and whose form
@@ -150,6 +161,32 @@ impl Reader {
         *self.alarms.write() = Arc::new(alarms);
     }
 
+    /// Users and roles, as applied.
+    pub fn auth(&self) -> Arc<Auth> {
+        Arc::clone(&self.auth.read())
+    }
+
+    /// Whether anybody is asked who he is: [`Auth::is_enabled`], for less.
+    pub fn auth_is_enabled(&self) -> bool {
+        self.auth_is_enabled.load(Ordering::Acquire)
+    }
+
+    /// Who has logged in, as this member knows.
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// Whoever comes after it was enabled finds it so.
+    pub(super) fn set_auth(&self, auth: Auth) {
+        let is_enabled = auth.is_enabled();
+        if !is_enabled {
+            self.tokens.clear();
+        }
+        let mut current = self.auth.write();
+        *current = Arc::new(auth);
+        self.auth_is_enabled.store(is_enabled, Ordering::Release);
+    }
+
     /// Bytes that count towards the space quota.
     pub fn bytes_in_use(&self) -> u64 {
         let usage = self.store.usage();
@@ -161,6 +198,11 @@ impl Reader {
     pub fn has_room(&self, op: &Op, quota_bytes: u64) -> bool {
         let cost = quota::cost(op);
         cost == 0 || self.bytes_in_use() + cost < quota_bytes
+    }
+
+    /// Whether a command is done in a moment, if the keyspace stays as it is.
+    pub fn is_brief(&self, op: &Op) -> bool {
+        kv::is_brief(&self.store, op)
     }
 
     /// A snapshot of the members as applied.

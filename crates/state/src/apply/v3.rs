@@ -6,7 +6,7 @@ use backend::Applied;
 use base::Refused;
 use mvcc::{Action, Commit, Kind, ReadError, Txn, Writer};
 use proto::{
-    command::{Compact, LeaseCheckpoint, LeaseRevoke, Op},
+    command::{By, Compact, LeaseCheckpoint, LeaseRevoke, Op},
     etcdserverpb::{
         AlarmRequest, AlarmResponse, CompactionResponse, DeleteRangeResponse,
         LeaseCheckpointResponse, LeaseGrantRequest, LeaseGrantResponse, LeaseRevokeResponse,
@@ -35,6 +35,10 @@ pub enum Reply {
     LeaseRevoke(LeaseRevokeResponse),
     LeaseCheckpoint(LeaseCheckpointResponse),
     Alarm(AlarmResponse),
+    /// Users and roles are as was asked for.
+    Auth,
+    /// The user has logged in.
+    Token(String),
 }
 
 type Answered = Result<(Reply, Option<Arc<Commit>>), Error>;
@@ -43,9 +47,10 @@ impl State {
     pub(super) fn apply_v3(
         &mut self,
         at: Applied,
+        by: Option<&By>,
         op: Op,
     ) -> Result<(Response, Vec<Arc<Commit>>), Fatal> {
-        let answered = match self.permits(&op) {
+        let answered = match self.permits(by, &op) {
             Ok(()) => self.carry_out(at, op),
             Err(refused) => Err(refused.into()),
         };
@@ -56,16 +61,18 @@ impl State {
         }
     }
 
-    /// Whether the alarms that are raised let it pass.
-    pub(super) fn permits(&self, op: &Op) -> Result<(), Refused> {
+    /// Whether it passes: the alarms that are raised first, then users and roles.
+    pub(super) fn permits(&self, by: Option<&By>, op: &Op) -> Result<(), Refused> {
         let alarms = self.reader.alarms();
-        if alarms.corrupt() && !matches!(op, Op::LeaseCheckpoint(_) | Op::Alarm(_)) {
+        if alarms.corrupt(&self.reader.members())
+            && !matches!(op, Op::LeaseCheckpoint(_) | Op::Alarm(_))
+        {
             return Err(Refused::Corrupt);
         }
         if alarms.no_space() && quota::cost(op) > 0 {
             return Err(Refused::NoSpace);
         }
-        Ok(())
+        self.reader.allows(by, op)
     }
 
     fn carry_out(&mut self, at: Applied, op: Op) -> Answered {
@@ -97,6 +104,7 @@ impl State {
             | Op::Expire(_)
             | Op::Publish(_)
             | Op::ClusterVersion(_)
+            | Op::Auth(_)
             | Op::Downgrade(_) => Err(Refused::NotCapable.into()),
             #[cfg(feature = "next-version")]
             Op::Note(_) => Err(Refused::NotCapable.into()),
@@ -153,10 +161,14 @@ impl State {
         let mut alarms = (*self.reader.alarms()).clone();
         let (response, changed) = alarms.apply(request);
         if changed {
-            self.writer.set_meta(meta::ALARMS, Some(alarms.encode()));
-            self.reader.set_alarms(alarms);
+            self.set_alarms(alarms);
         }
         Reply::Alarm(response)
+    }
+
+    pub(super) fn set_alarms(&mut self, alarms: Alarms) {
+        self.writer.set_meta(meta::ALARMS, Some(alarms.encode()));
+        self.reader.set_alarms(alarms);
     }
 }
 

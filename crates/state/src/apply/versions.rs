@@ -149,6 +149,7 @@ impl State {
             }
         }
         self.set_versions(at, Versions { cluster: Some(wanted), ..before })?;
+        self.writer.restart_digest();
         #[cfg(feature = "next-version")]
         self.begin_next(wanted);
         Ok(Response::Done)
@@ -178,6 +179,7 @@ impl State {
         let lowered = from.map(|from| Lowered { from, at: at.index });
         let versions = Versions { cluster: Some(target), downgrade: Some(target), lowered };
         self.set_versions(at, versions)?;
+        self.writer.restart_digest();
         Ok(Response::Downgrade(Ok(())))
     }
 

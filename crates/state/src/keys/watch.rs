@@ -8,9 +8,9 @@ use std::{
 
 use base::Code;
 use bytes::Bytes;
-use mvcc::{Commit, Interest, ReadError, Record, Store, path::is_below};
+use mvcc::{Commit, Interest, Kind, ReadError, Record, Search, Store, path::is_below};
 
-use super::{Error, Event, index, tell};
+use super::{Error, Event, Node, index, tell};
 
 /// Revisions that are asked of the past at once.
 const PAST_BATCH: usize = 1_024;
@@ -55,6 +55,7 @@ pub fn watch(
         past,
         inner,
         current: None,
+        below_only: false,
     })
 }
 
@@ -72,6 +73,7 @@ pub struct Watcher {
     inner: mvcc::Watcher,
     /// A commit that is being told, and how many of its changes were considered.
     current: Option<(Arc<Commit>, usize)>,
+    below_only: bool,
 }
 
 /// What was there before a recursive watch began.
@@ -82,19 +84,35 @@ struct Past {
     until: i64,
     /// Found, but not told yet.
     found: VecDeque<i64>,
+    search: Option<Search>,
 }
 
 impl Past {
-    fn next(&mut self, store: &Store, path: &[u8]) -> Result<Option<Arc<Commit>>, ReadError> {
+    /// Pending while it is searched: others have their turn.
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        store: &Store,
+        interest: &Interest,
+    ) -> Poll<Result<Option<Arc<Commit>>, ReadError>> {
         if self.found.is_empty() && self.since <= self.until {
-            let found = store.history_with_hidden(path, self.since, self.until, PAST_BATCH)?;
-            self.found = found.into();
-            self.since = self.found.back().unwrap_or(&self.until) + 1;
+            let (since, until) = (self.since, self.until);
+            let search = self.search.get_or_insert_with(|| {
+                Search::with_hidden(interest.clone(), since, until, PAST_BATCH)
+            });
+            let Some(found) = store.look(search)? else {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            };
+            self.search = None;
+            let is_full = found.len() >= PAST_BATCH;
+            self.found = found.into_iter().map(|place| place.main).collect();
+            self.since = self.found.back().filter(|_| is_full).unwrap_or(&until) + 1;
         }
-        let Some(main) = self.found.front().copied() else { return Ok(None) };
+        let Some(main) = self.found.front().copied() else { return Poll::Ready(Ok(None)) };
         let commit = store.commit_at(main)?;
         self.found.pop_front();
-        Ok(Some(commit))
+        Poll::Ready(Ok(Some(commit)))
     }
 
     /// The revision from which the next commit will come.
@@ -104,6 +122,12 @@ impl Past {
 }
 
 impl Watcher {
+    /// The same without what a key of the very path says: for who may read only what is below.
+    #[must_use]
+    pub fn below_only(self, below_only: bool) -> Self {
+        Self { below_only, ..self }
+    }
+
     /// The store's index when the watch began: its `X-Etcd-Index`.
     pub fn index(&self) -> u64 {
         index(self.begin)
@@ -121,7 +145,7 @@ impl Watcher {
     }
 
     fn poll_commit(&mut self, cx: &mut Context<'_>) -> Poll<Result<Arc<Commit>, Error>> {
-        match self.past.next(&self.store, &self.path) {
+        match ready!(self.past.poll_next(cx, &self.store, &self.interest)) {
             Ok(None) => {}
             Ok(Some(commit)) => return Poll::Ready(Ok(commit)),
             Err(error) => {
@@ -139,6 +163,9 @@ impl Watcher {
         for (nth, (at, record)) in tell::told(&commit).enumerate().skip(considered) {
             if at >= self.since && self.concerns(record) {
                 let prev_node = tell::prev_node(&self.store, record)?;
+                // A directory may have taken the key's place.
+                let hides = |prev: &Node| self.below_only && !prev.dir && prev.key == self.path;
+                let prev_node = prev_node.filter(|prev| !hides(prev));
                 let event = tell::event(record, at, prev_node);
                 self.current = Some((Arc::clone(&commit), nth + 1));
                 return Ok(Some(event));
@@ -149,6 +176,9 @@ impl Watcher {
 
     /// Whether a change that v2 tells is for this watcher.
     fn concerns(&self, record: &Record) -> bool {
+        if self.below_only && record.kind == Kind::Key && record.name == self.path {
+            return false;
+        }
         let is_past = self.recursive && record.revision.main <= self.begin;
         self.interest.concerns(record) || is_past && is_below(&self.path, &record.name)
     }

@@ -1,7 +1,12 @@
 //! How answers are put together, within their bounds.
 
 use base::{Refused, limits::ANSWER_BYTES_MAX};
+use bytes::Bytes;
 use mvcc::Record;
+use prost::{
+    Message as _,
+    encoding::{encoded_len_varint, key_len},
+};
 use proto::{etcdserverpb::ResponseHeader, mvccpb::KeyValue};
 
 /// What a pair costs in memory besides key and value.
@@ -42,6 +47,18 @@ pub(crate) fn pair(record: &Record) -> KeyValue {
         value: record.value.clone(),
         lease: record.lease,
     }
+}
+
+/// Bytes of the pair of a record, encoded, if its value has so many; the record may lack it.
+pub(super) fn pair_len(head: &Record, value_len: usize) -> usize {
+    let without = Record { value: Bytes::new(), ..head.clone() };
+    let value = if value_len == 0 { 0 } else { field_len(5, value_len) };
+    pair(&without).encoded_len() + value
+}
+
+/// What so many bytes take as a field with this tag.
+pub(super) fn field_len(tag: u32, len: usize) -> usize {
+    key_len(tag) + encoded_len_varint(len as u64) + len
 }
 
 pub(crate) fn header(revision: i64) -> ResponseHeader {

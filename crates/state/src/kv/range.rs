@@ -37,7 +37,8 @@ impl Most {
         Self { bytes, names: usize::MAX }
     }
 
-    pub(super) const fn places(self) -> usize {
+    /// Places that it may hold.
+    pub(crate) const fn places(self) -> usize {
         // A pair takes more than its place does.
         self.bytes / size_of::<Revision>()
     }
@@ -208,7 +209,9 @@ impl Plan {
         if places.len() > places_max {
             return Err(Refused::AnswerTooLarge.into());
         }
-        filter(source, request, &mut places)?;
+        if let Some(filter) = Filter::of(request) {
+            places = filtered(source, filter, places)?;
+        }
         let mut places = sort(source, request, places, most.bytes)?;
         let more = limit.is_some_and(|limit| places.len() > limit);
         places.truncate(limit.unwrap_or(usize::MAX));
@@ -238,41 +241,50 @@ impl Plan {
 
 /// Whether only keys of some revisions are asked for.
 pub fn has_filters(request: &RangeRequest) -> bool {
-    has_mod_filters(request) || has_create_filters(request)
+    Filter::of(request).is_some()
 }
 
-fn has_mod_filters(request: &RangeRequest) -> bool {
-    request.min_mod_revision != 0 || request.max_mod_revision != 0
+/// The revisions that are asked for: the smallest and the largest one; 0: no bound.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Filter {
+    modified: (i64, i64),
+    created: (i64, i64),
 }
 
-fn has_create_filters(request: &RangeRequest) -> bool {
-    request.min_create_revision != 0 || request.max_create_revision != 0
-}
-
-/// Keeps what lies between the revisions that are asked for; 0: no bound.
-fn filter(
-    source: &impl Source,
-    request: &RangeRequest,
-    places: &mut Vec<Revision>,
-) -> Result<(), Error> {
-    let within = |revision: i64, min: i64, max: i64| {
-        (max == 0 || revision <= max) && (min == 0 || revision >= min)
-    };
-    if has_mod_filters(request) {
-        let (min, max) = (request.min_mod_revision, request.max_mod_revision);
-        places.retain(|place| within(place.main, min, max));
+impl Filter {
+    /// `None`: any revision will do.
+    pub(super) fn of(request: &RangeRequest) -> Option<Self> {
+        let modified = (request.min_mod_revision, request.max_mod_revision);
+        let created = (request.min_create_revision, request.max_create_revision);
+        let is_one = modified != (0, 0) || created != (0, 0);
+        is_one.then_some(Self { modified, created })
     }
-    if has_create_filters(request) {
-        let (min, max) = (request.min_create_revision, request.max_create_revision);
-        let mut kept = Vec::new();
-        for place in places.drain(..) {
-            if within(source.head(place)?.create_revision, min, max) {
-                kept.push(place);
-            }
+
+    /// Whether what lives at a place is one of them.
+    pub(super) fn takes(&self, source: &impl Source, place: Revision) -> Result<bool, Error> {
+        let is_within = |revision: i64, (min, max): (i64, i64)| {
+            (max == 0 || revision <= max) && (min == 0 || revision >= min)
+        };
+        if !is_within(place.main, self.modified) {
+            return Ok(false);
         }
-        *places = kept;
+        // The index does not know it.
+        Ok(self.created == (0, 0) || is_within(source.head(place)?.create_revision, self.created))
     }
-    Ok(())
+}
+
+fn filtered(
+    source: &impl Source,
+    filter: Filter,
+    places: Vec<Revision>,
+) -> Result<Vec<Revision>, Error> {
+    let mut kept = Vec::new();
+    for place in places {
+        if filter.takes(source, place)? {
+            kept.push(place);
+        }
+    }
+    Ok(kept)
 }
 
 /// Brings places, which are in order of keys, into the order that is asked for. What is alike stays

@@ -4,11 +4,8 @@ use std::sync::Arc;
 
 use base::{Refused, Revision};
 use bytes::Bytes;
-use mvcc::{Record, Store};
-use prost::{
-    Message as _,
-    encoding::{encoded_len_varint, key_len},
-};
+use mvcc::Store;
+use prost::Message as _;
 use proto::{
     etcdserverpb::{
         RangeRequest,
@@ -19,13 +16,15 @@ use proto::{
 
 use super::{
     Error,
-    answer::pair,
+    answer::{field_len, pair, pair_len},
     end,
-    range::{Held, Most, Plan, Source as _, has_filters},
+    range::{Filter, Held, Most, Plan, Source as _},
 };
 
 /// Keys that are looked up at once.
 const KEYS_PER_LOOK: usize = 256;
+/// Keys that are looked at for the next pairs: filters may leave most of them out.
+const KEYS_PER_PIECE: usize = 1_000;
 
 /// A range in pieces, pinned at one revision. See [`Reader::scan`](crate::Reader::scan).
 ///
@@ -44,31 +43,57 @@ pub struct Scan {
 /// What is left.
 #[derive(Clone, Debug)]
 enum Walk {
-    /// In order of keys: from this one on, so many.
-    Keys { from: Vec<u8>, to: Option<Bytes>, left: usize },
-    /// In some other order: all places, and how many are done.
+    /// In order of keys, which are looked up again as they are given out.
+    Keys(Keys),
+    /// All places, and how many are done.
     Places(Arc<Vec<Revision>>, usize),
 }
 
+/// A walk through the index.
+#[derive(Clone, Debug)]
+struct Keys {
+    from: Vec<u8>,
+    /// `None`: to the end.
+    to: Option<Vec<u8>>,
+    /// From the end on.
+    descends: bool,
+    only: Option<Filter>,
+    /// So many are wanted still, of those that the filter takes.
+    left: usize,
+}
+
 impl Scan {
-    pub(crate) fn new(store: &Arc<Store>, request: &RangeRequest) -> Result<Self, Error> {
+    /// Of keys of some revisions it remembers so many places; if they are more, they are filtered again.
+    pub(crate) fn new(
+        store: &Arc<Store>,
+        request: &RangeRequest,
+        places_max: usize,
+    ) -> Result<Self, Error> {
         let held = Held::new(store, request.revision)?;
-        let by_key =
-            request.sort_target() == SortTarget::Key && request.sort_order() != SortOrder::Descend;
         let keys_only = request.keys_only;
-        if request.count_only || request.range_end.is_empty() || !by_key || has_filters(request) {
+        let is_by_key = request.sort_target() == SortTarget::Key;
+        if request.count_only || request.range_end.is_empty() || !is_by_key {
             let Plan { places, more, total } = Plan::new(&held.source(), request, Most::WHOLE)?;
             let left = places.len() as u64;
             let walk = Walk::Places(Arc::new(places), 0);
             return Ok(Self { held, walk, keys_only, more, total, left });
         }
-        let to = end(&request.range_end).map(Bytes::copy_from_slice);
-        let total = held.store.count(&request.key, to.as_deref(), held.at)?;
         let limit = usize::try_from(request.limit).ok().filter(|limit| *limit > 0);
         let limit = limit.unwrap_or(usize::MAX);
-        let left = total.min(limit as u64);
-        let walk = Walk::Keys { from: request.key.to_vec(), to, left: limit };
-        Ok(Self { held, walk, keys_only, more: total > left, total, left })
+        let keys = Keys {
+            from: request.key.to_vec(),
+            to: end(&request.range_end).map(<[u8]>::to_vec),
+            descends: request.sort_order() == SortOrder::Descend,
+            only: Filter::of(request),
+            left: limit,
+        };
+        let total = held.store.count(&keys.from, keys.to.as_deref(), held.at)?;
+        let (walk, found) = match keys.only {
+            None => (Walk::Keys(keys), total),
+            Some(_) => filtered(&held, keys, places_max)?,
+        };
+        let left = found.min(limit as u64);
+        Ok(Self { held, walk, keys_only, more: found > left, total, left })
     }
 
     /// The current revision when it began, for the answer's header.
@@ -88,16 +113,17 @@ impl Scan {
 
     /// Whether all pairs were given out.
     pub fn is_done(&self) -> bool {
-        self.left == 0
+        self.left == 0 || self.walk.is_over()
     }
 
-    /// The next pairs: about so many bytes of them, or one. Empty at the end.
+    /// The next pairs: about so many bytes of them, or one. None at the end; and none yet, where a
+    /// filter leaves many keys out: ask again.
     pub fn next_pairs(&mut self, bytes: usize) -> Result<Vec<KeyValue>, Error> {
         let mut pairs = Vec::new();
         let mut size = 0;
         let keys_only = self.keys_only;
         let source = self.held.source();
-        self.walk.each(&self.held, |place| {
+        self.walk.each(&self.held, KEYS_PER_PIECE, |place| {
             let pair =
                 if keys_only { pair(&source.head(place)?) } else { pair(&*source.record(place)?) };
             size += pair.encoded_len();
@@ -111,7 +137,7 @@ impl Scan {
     /// Bytes that it holds in memory for itself: the places of its keys, if it needs them all.
     pub fn bytes(&self) -> usize {
         match &self.walk {
-            Walk::Keys { .. } => 0,
+            Walk::Keys(_) => 0,
             Walk::Places(places, _) => size_of_val(places.as_slice()),
         }
     }
@@ -147,10 +173,11 @@ impl Measure<'_> {
         let held = &self.scan.held;
         let (keys_only, sizes) = (self.scan.keys_only, &mut self.sizes);
         let mut left = keys;
-        self.walk.each(held, |place| {
+        self.walk.each(held, usize::MAX, |place| {
             let (head, value_len) = held.store.head(place)?.ok_or(Refused::Compacted)?;
             let value_len = if keys_only { 0 } else { value_len };
-            let bytes = field_len(&head, value_len);
+            // As an element of `kvs`.
+            let bytes = field_len(2, pair_len(&head, value_len));
             sizes.all += bytes as u64;
             sizes.largest = sizes.largest.max(bytes);
             left = left.saturating_sub(1);
@@ -160,54 +187,108 @@ impl Measure<'_> {
     }
 }
 
+/// Keys of some revisions, and how many there are, but no more than one beyond the limit.
+fn filtered(held: &Held, keys: Keys, places_max: usize) -> Result<(Walk, u64), Error> {
+    let mut all = Keys { left: keys.left.saturating_add(1), ..keys.clone() };
+    let (mut places, mut found) = (Vec::new(), 0);
+    all.each(held, usize::MAX, |place| {
+        found += 1;
+        match places.len() {
+            length if length < places_max => places.push(place),
+            _ => places = Vec::new(),
+        }
+        Ok(true)
+    })?;
+    if places.len() as u64 != found {
+        return Ok((Walk::Keys(keys), found));
+    }
+    places.truncate(keys.left);
+    Ok((Walk::Places(Arc::new(places), 0), found))
+}
+
 impl Walk {
-    /// Calls `each` for one place after the other until it says false.
+    fn is_over(&self) -> bool {
+        match self {
+            Self::Keys(keys) => keys.left == 0,
+            Self::Places(places, done) => *done >= places.len(),
+        }
+    }
+
+    /// Calls `each` for one place after the other until it says false, or so many keys were looked at.
     fn each(
         &mut self,
         held: &Held,
+        looks_max: usize,
         mut each: impl FnMut(Revision) -> Result<bool, Error>,
     ) -> Result<(), Error> {
         match self {
+            Self::Keys(keys) => keys.each(held, looks_max, each),
             Self::Places(places, done) => {
-                while let Some(place) = places.get(*done) {
+                let mut looks = looks_max;
+                while let Some(place) = places.get(*done).filter(|_| looks > 0) {
                     *done += 1;
+                    looks -= 1;
                     if !each(*place)? {
                         break;
                     }
                 }
+                Ok(())
             }
-            Self::Keys { from, to, left } => loop {
-                let limit = KEYS_PER_LOOK.min(*left);
-                let found = held.store.range(from, to.as_deref(), held.at, limit)?;
-                let is_last = found.len() < KEYS_PER_LOOK;
-                for (name, place) in found {
-                    // The next name after this one.
-                    from.clear();
-                    from.extend_from_slice(&name);
-                    from.push(0);
-                    *left -= 1;
-                    if !each(place)? {
-                        return Ok(());
-                    }
-                }
-                if is_last {
-                    *left = 0;
-                    return Ok(());
-                }
-            },
         }
-        Ok(())
     }
 }
 
-/// What a pair takes as an element of `kvs`.
-fn field_len(head: &Record, value_len: usize) -> usize {
-    let without_value = pair(head).encoded_len();
-    let value = if value_len == 0 {
-        0
-    } else {
-        key_len(5) + encoded_len_varint(value_len as u64) + value_len
-    };
-    let len = without_value + value;
-    key_len(2) + encoded_len_varint(len as u64) + len
+impl Keys {
+    fn each(
+        &mut self,
+        held: &Held,
+        looks_max: usize,
+        mut each: impl FnMut(Revision) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
+        let source = held.source();
+        let mut looks = looks_max;
+        while self.left > 0 && looks > 0 {
+            let limit = KEYS_PER_LOOK.min(looks);
+            let limit = if self.only.is_some() { limit } else { limit.min(self.left) };
+            let found = self.look_up(held, limit)?;
+            let is_last = found.len() < limit;
+            for (name, place) in found {
+                self.pass(&name);
+                looks -= 1;
+                let is_taken = self.only.map_or(Ok(true), |only| only.takes(&source, place))?;
+                if is_taken {
+                    self.left -= 1;
+                    if !each(place)? || self.left == 0 {
+                        return Ok(());
+                    }
+                }
+            }
+            if is_last {
+                self.left = 0;
+            }
+        }
+        Ok(())
+    }
+
+    fn look_up(&self, held: &Held, limit: usize) -> Result<Vec<(Bytes, Revision)>, Error> {
+        let (from, to) = (&self.from, self.to.as_deref());
+        let found = if self.descends {
+            held.store.range_back(from, to, held.at, limit)
+        } else {
+            held.store.range(from, to, held.at, limit)
+        };
+        Ok(found?)
+    }
+
+    /// This name is done.
+    fn pass(&mut self, name: &[u8]) {
+        if self.descends {
+            self.to = Some(name.to_vec());
+        } else {
+            // The next name after this one.
+            self.from.clear();
+            self.from.extend_from_slice(name);
+            self.from.push(0);
+        }
+    }
 }

@@ -1,4 +1,8 @@
 //! A watch, and what it has to tell, as v3 tells it.
+//!
+//! - `large`: what one revision has to tell, if that is too much to be held in memory
+
+mod large;
 
 use std::{
     sync::Arc,
@@ -15,6 +19,8 @@ use proto::{
     etcdserverpb::{WatchCreateRequest, watch_create_request::FilterType},
     mvccpb::{Event, KeyValue, event::EventType},
 };
+
+pub use self::large::Large;
 
 /// What an event takes besides its keys and values.
 const EVENT_BYTES: usize = 64;
@@ -66,6 +72,24 @@ pub struct Watch {
     /// What it is looking at, and how many records of it are done.
     telling: Option<(Arc<Commit>, usize)>,
     gathered: Gathered,
+    /// Of the revision that it is looking at, once that is too much to be gathered.
+    large: Option<Box<Large>>,
+    bounds: Bounds,
+}
+
+/// How much of one revision goes into an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// With more an answer goes out to who takes fragments; for others it is [`Large`].
+    pub fragment_bytes: usize,
+    /// Of which a large one has no more.
+    pub message_bytes: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { fragment_bytes: WATCH_FRAGMENT_BYTES, message_bytes: WATCH_MESSAGE_BYTES_MAX }
+    }
 }
 
 /// Events that go into the next message.
@@ -88,6 +112,8 @@ pub enum Next {
     /// As `Events`, but the last revision, which is this one, is not told to its end: the rest comes
     /// next. Only for who [has asked for fragments](Asked::fragment).
     Part(Vec<Event>, i64),
+    /// As `Events`, but too much to be held in memory.
+    Large(Box<Large>, i64),
     /// A single revision is more than goes into one message.
     TooLarge,
     /// What should come next is gone.
@@ -118,10 +144,25 @@ impl Watch {
             }
             watcher => watcher.ok(),
         };
-        let (asked, has_told, owes_progress) = (Asked::of(request), false, false);
-        let (telling, gathered) = (None, Gathered::default());
-        let told = 0;
-        Ok(Self { watcher, start, asked, waker, told, has_told, owes_progress, telling, gathered })
+        Ok(Self {
+            watcher,
+            start,
+            asked: Asked::of(request),
+            waker,
+            told: 0,
+            has_told: false,
+            owes_progress: false,
+            telling: None,
+            gathered: Gathered::default(),
+            large: None,
+            bounds: Bounds::default(),
+        })
+    }
+
+    /// With other bounds, so that little is much: for tests and the simulation.
+    #[must_use]
+    pub fn within(self, bounds: Bounds) -> Self {
+        Self { bounds, ..self }
     }
 
     /// Whether all before its start has happened, by this revision.
@@ -154,7 +195,7 @@ impl Watch {
     }
 
     /// What is there to tell now, some at once; its waker hears of more.
-    pub fn next(&mut self, store: &Store) -> Next {
+    pub fn next(&mut self, store: &Arc<Store>) -> Next {
         let (mut looks, mut bytes) = (0, 0);
         loop {
             if let Some(next) = self.tell(store, &mut looks, &mut bytes) {
@@ -162,7 +203,7 @@ impl Watch {
             }
             let Some(watcher) = &mut self.watcher else { return Next::Compacted };
             let is_between = !watcher.is_within_revision();
-            let is_full = self.gathered.bytes >= WATCH_BATCH_BYTES;
+            let is_full = self.gathered.bytes >= WATCH_BATCH_BYTES || self.large.is_some();
             if is_between && is_full {
                 return self.events();
             }
@@ -172,6 +213,9 @@ impl Watch {
             looks += 1;
             let polled = watcher.poll_next(&mut Context::from_waker(&self.waker));
             let error = match polled {
+                Poll::Pending if watcher.is_searching() => {
+                    return if is_between { self.events() } else { Next::Later };
+                }
                 Poll::Pending if self.gathered.events.is_empty() => return Next::Nothing,
                 Poll::Pending => return self.events(),
                 Poll::Ready(Ok(commit)) => {
@@ -184,6 +228,9 @@ impl Watch {
             // What was gathered before is told first: the next time says the same again. A revision of
             // which a part is missing is not told.
             let position = watcher.position();
+            if let Some(large) = self.large.take() {
+                self.gathered.events = large.into_first();
+            }
             self.gathered.events.retain(|event| revision(event) < position);
             return match error {
                 _ if !self.gathered.events.is_empty() => self.events(),
@@ -194,7 +241,7 @@ impl Watch {
     }
 
     /// Gathers the events of what it is looking at; `Some`: before all of that is done.
-    fn tell(&mut self, store: &Store, looks: &mut usize, bytes: &mut usize) -> Option<Next> {
+    fn tell(&mut self, store: &Arc<Store>, looks: &mut usize, bytes: &mut usize) -> Option<Next> {
         let watcher = self.watcher.as_ref()?;
         let (commit, mut done) = self.telling.take()?;
         let asked = self.asked;
@@ -205,19 +252,27 @@ impl Watch {
                 done += 1;
                 continue;
             }
-            let is_full = asked.fragment && self.gathered.bytes >= WATCH_FRAGMENT_BYTES;
+            let is_full = asked.fragment && self.gathered.bytes >= self.bounds.fragment_bytes;
             if is_full || is_over(*looks, *bytes) {
                 let main = commit.main;
                 self.telling = Some((commit, done));
                 return Some(if is_full { self.part(main) } else { Next::Later });
             }
-            let told = match self.gathered.add(store, asked, record) {
+            let told = match &mut self.large {
+                Some(large) => large.add(record),
+                None => self.gathered.add(store, asked, record),
+            };
+            let told = match told {
                 Ok(told) => told,
+                Err(ReadError::Compacted) => return Some(Next::Compacted),
                 Err(error) => return Some(Next::Failed(error)),
             };
-            if self.gathered.bytes > WATCH_MESSAGE_BYTES_MAX && !asked.fragment {
-                self.gathered = Gathered::default();
-                return Some(Next::TooLarge);
+            if self.large.is_none()
+                && self.gathered.bytes > self.bounds.fragment_bytes
+                && !asked.fragment
+            {
+                let Gathered { events, .. } = std::mem::take(&mut self.gathered);
+                self.large = Some(Box::new(Large::new(store, commit.main, asked.prev_kv, events)));
             }
             done += 1;
             *looks += 1;
@@ -230,12 +285,17 @@ impl Watch {
     fn events(&mut self) -> Next {
         let revision = self.watcher.as_ref().map_or(0, Watcher::position) - 1;
         let Gathered { events, .. } = std::mem::take(&mut self.gathered);
-        if events.is_empty() {
+        let large = self.large.take();
+        if events.is_empty() && large.is_none() {
             return Next::Later;
         }
         self.has_told = true;
         self.owes_progress = false;
-        Next::Events(events, revision)
+        match large {
+            None => Next::Events(events, revision),
+            Some(large) if large.bytes() > self.bounds.message_bytes => Next::TooLarge,
+            Some(large) => Next::Large(large, revision),
+        }
     }
 
     fn part(&mut self, main: i64) -> Next {
@@ -252,15 +312,23 @@ fn is_over(looks: usize, bytes: usize) -> bool {
 impl Gathered {
     /// Adds the event of a record; how many bytes it takes.
     fn add(&mut self, store: &Store, asked: Asked, record: &Record) -> Result<usize, ReadError> {
-        let is_new = !record.deleted && record.create_revision == record.revision.main;
-        let prev_kv = if asked.prev_kv && !is_new { before(store, record)? } else { None };
+        let prev_kv = if asked.prev_kv && !is_new(record) { before(store, record)? } else { None };
         let before = prev_kv.as_ref().map_or(0, |kv| kv.key.len() + kv.value.len());
         let bytes = EVENT_BYTES + record.name.len() + record.value.len() + before;
-        let kind = if record.deleted { EventType::Delete } else { EventType::Put };
-        self.events.push(Event { r#type: kind.into(), kv: Some(pair(record)), prev_kv });
+        self.events.push(event(record, prev_kv));
         self.bytes += bytes;
         Ok(bytes)
     }
+}
+
+/// Whether a record is the first of its key: nothing was before.
+fn is_new(record: &Record) -> bool {
+    !record.deleted && record.create_revision == record.revision.main
+}
+
+fn event(record: &Record, prev_kv: Option<KeyValue>) -> Event {
+    let kind = if record.deleted { EventType::Delete } else { EventType::Put };
+    Event { r#type: kind.into(), kv: Some(pair(record)), prev_kv }
 }
 
 fn revision(event: &Event) -> i64 {

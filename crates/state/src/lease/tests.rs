@@ -1,5 +1,7 @@
 //! Leases as their leader keeps them.
 
+use base::limits::LEASE_CHECKPOINT_INTERVAL;
+
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -11,7 +13,7 @@ fn at(seconds: u64) -> Duration {
 /// Leases with these times to live, on a member that has just begun to lead.
 fn leading(ttls: &[(i64, i64)]) -> Leases {
     let leases = Leases::default();
-    leases.promote(Term(1), at(0), Duration::ZERO);
+    leases.promote(Term(1), at(0), Duration::ZERO, LEASE_CHECKPOINT_INTERVAL);
     for (id, ttl) in ttls {
         leases.grant(*id, *ttl, 1).unwrap();
     }
@@ -88,13 +90,13 @@ fn a_new_leader_gives_each_lease_its_time_or_what_was_noted_down_and_some_grace(
     let leases = leading(&[(1, 1_000), (2, 10)]);
     leases.checkpoint(note(1, 400)).unwrap();
     leases.demote();
-    leases.promote(Term(2), at(600), SECOND);
+    leases.promote(Term(2), at(600), SECOND, LEASE_CHECKPOINT_INTERVAL);
     assert_eq!(left(&leases, 1, 600), Some(at(401)));
     assert_eq!(left(&leases, 2, 600), Some(at(11)));
     // Said again, nothing changes; but in another term it begins anew.
-    leases.promote(Term(2), at(700), SECOND);
+    leases.promote(Term(2), at(700), SECOND, LEASE_CHECKPOINT_INTERVAL);
     assert_eq!(left(&leases, 1, 700), Some(at(301)));
-    leases.promote(Term(4), at(700), SECOND);
+    leases.promote(Term(4), at(700), SECOND, LEASE_CHECKPOINT_INTERVAL);
     assert_eq!(left(&leases, 1, 700), Some(at(401)));
 }
 

@@ -6,10 +6,7 @@ use std::{
     time::Duration,
 };
 
-use base::{
-    Term,
-    limits::{LEASE_CHECKPOINT_INTERVAL, LEASE_REVOCATIONS_PER_SECOND_MAX},
-};
+use base::{Term, limits::LEASE_REVOCATIONS_PER_SECOND_MAX};
 use proto::command::LeaseNote;
 
 use super::Lease;
@@ -21,6 +18,8 @@ const SECOND: Duration = Duration::from_secs(1);
 pub(super) struct Timers {
     /// In which this member leads.
     term: Term,
+    /// How often what is left is noted down.
+    every: Duration,
     by_id: BTreeMap<i64, Timer>,
     by_end: BTreeSet<(Duration, i64)>,
     by_note: BTreeSet<(Duration, i64)>,
@@ -40,8 +39,8 @@ struct Timer {
 }
 
 impl Timers {
-    pub(super) fn of(term: Term) -> Self {
-        Self { term, ..Self::default() }
+    pub(super) fn of(term: Term, every: Duration) -> Self {
+        Self { term, every, ..Self::default() }
     }
 
     pub(super) fn term(&self) -> Term {
@@ -61,8 +60,13 @@ impl Timers {
         let left = left(lease);
         let end = now.saturating_add(left).saturating_add(grace);
         let note = self.by_id.get(&id).and_then(|timer| timer.note);
-        let note = note.or_else(|| needs_note(left).then(|| now + LEASE_CHECKPOINT_INTERVAL));
+        let note = note.or_else(|| self.next_note(left, now));
         self.set(id, Some(Timer { end, note, is_ending: false }));
+    }
+
+    /// When it is to be noted down next, if so much is left that it matters.
+    fn next_note(&self, left: Duration, now: Duration) -> Option<Duration> {
+        (left > self.every).then(|| now.saturating_add(self.every))
     }
 
     pub(super) fn remove(&mut self, id: i64) {
@@ -128,7 +132,7 @@ impl Timers {
         {
             let Some(timer) = self.by_id.get(&id).copied() else { break };
             let left = timer.end.saturating_sub(now);
-            let note = needs_note(left).then(|| now + LEASE_CHECKPOINT_INTERVAL);
+            let note = self.next_note(left, now);
             self.set(id, Some(Timer { note, ..timer }));
             let remaining = i64::try_from(ceil_secs(left)).unwrap_or(i64::MAX);
             let lease = leases.get(&id).filter(|lease| remaining < lease.ttl && remaining > 0);
@@ -149,10 +153,6 @@ impl Timers {
 
 fn left(lease: &Lease) -> Duration {
     Duration::from_secs(u64::try_from(lease.left()).unwrap_or(0))
-}
-
-fn needs_note(left: Duration) -> bool {
-    left > LEASE_CHECKPOINT_INTERVAL
 }
 
 fn ceil_secs(time: Duration) -> u64 {

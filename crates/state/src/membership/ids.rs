@@ -1,6 +1,6 @@
 //! Ids as etcd computes them, so that every initial member finds the same ones by itself.
 
-use base::{ClusterId, MemberId, UnixNanos};
+use base::{ClusterId, Index, MemberId, Term, UnixNanos};
 use sha1::{Digest as _, Sha1};
 
 /// The id of a member that is there from the bootstrap, as etcd computes it: the first eight bytes
@@ -25,6 +25,16 @@ pub fn bootstrap_cluster_id(members: &[MemberId]) -> ClusterId {
     let mut ids: Vec<u64> = members.iter().map(|member| member.0).collect();
     ids.sort_unstable();
     ClusterId(first_eight(ids.into_iter().map(u64::to_be_bytes)))
+}
+
+/// The id of a cluster that is restored from a snapshot of this entry, where `founded` is that of a new
+/// one with the same members: members of the cluster that the snapshot is of, which has gone on from
+/// there, must not take those of this one for theirs.
+///
+/// Etcd has `founded`; its advice is a token of its own for each cluster that is restored.
+pub fn restored_cluster_id(founded: ClusterId, index: Index, term: Term) -> ClusterId {
+    let parts = [founded.0, index.0, term.0];
+    ClusterId(first_eight(parts.into_iter().map(u64::to_be_bytes)))
 }
 
 /// The start of SHA-1 over all parts, as a number.

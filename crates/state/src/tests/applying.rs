@@ -137,7 +137,7 @@ fn an_entry_is_not_applied_twice() {
 
 #[test]
 fn what_this_build_does_not_know_stops_the_member() {
-    let encode = |format, op| Command { format, id: 1, op }.encode_to_vec();
+    let encode = |format, op| Command { format, id: 1, op, by: None }.encode_to_vec();
     let newer = encode(3, Some(Op::Keys(set("/a", "1"))));
     let method = KeysWrite { method: 99, ..set("/a", "1") };
     let cases = [

@@ -70,6 +70,36 @@ fn a_small_read_ends_where_it_would_be_a_large_one() {
     reader.txn(&request).unwrap();
 }
 
+/// However many keys there are: 16 bytes for each would be a bound on them.
+#[test]
+fn a_scan_by_key_remembers_no_places() {
+    let fixture = fixture();
+    let names = ANSWER_SMALL_NAMES_MAX + 1;
+    let store = fixture.store();
+    let newest = store.revision();
+    let all = range("n", "o");
+    let scan = |request: &RangeRequest, places_max| {
+        let scan = kv::Scan::new(&store, request, places_max).unwrap();
+        assert_eq!(scan.count(), i64::try_from(names).unwrap());
+        scan
+    };
+    let filtered = |min_mod_revision| RangeRequest { min_mod_revision, ..all.clone() };
+    for sort_order in [0, 1, 2] {
+        assert_eq!(scan(&RangeRequest { sort_order, ..all.clone() }, 0).bytes(), 0);
+        assert_eq!(scan(&RangeRequest { sort_order, ..filtered(1) }, names - 1).bytes(), 0);
+    }
+    // What fits is looked for once.
+    assert!(scan(&filtered(1), names).bytes() > 0);
+    // What comes late is looked for in turns.
+    let mut last = scan(&filtered(newest), 0);
+    assert_eq!((last.next_pairs(1).unwrap(), last.is_done()), (vec![], false));
+    let found = last.next_pairs(1).unwrap();
+    assert_eq!((found.len(), found[0].mod_revision, last.is_done()), (1, newest, true));
+    assert_eq!(last.next_pairs(1).unwrap(), []);
+    // Any other order needs them, and is refused where they are too many.
+    assert!(scan(&RangeRequest { sort_target: 3, ..all.clone() }, 0).bytes() > 0);
+}
+
 #[test]
 fn a_node_with_a_large_value_is_not_read_unless_it_is_asked_for() {
     let fixture = fixture();

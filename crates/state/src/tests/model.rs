@@ -218,7 +218,8 @@ impl Pair {
             | Op::Publish(_)
             | Op::ClusterVersion(_)
             | Op::Downgrade(_)
-            | Op::Compact(_) => panic!("{op:?} is none of these"),
+            | Op::Compact(_)
+            | Op::Auth(_) => panic!("{op:?} is none of these"),
         }
         assert!(before <= self.model.index);
     }
@@ -239,32 +240,40 @@ impl Pair {
             }
         };
         assert_eq!(real, model, "{request:?}");
-        let pieces = reader.scan(request).map_err(refused_read).map(|mut scan| {
-            let mut measure = scan.measure();
-            let sizes = loop {
-                if let Some(sizes) = measure.step(2).unwrap() {
-                    break sizes;
-                }
-            };
-            let header = Some(v3::header(u64::try_from(scan.revision()).unwrap()));
-            let (more, count) = (scan.more(), scan.count());
-            let mut kvs = Vec::new();
-            while !scan.is_done() {
-                let pairs = scan.next_pairs(20).unwrap();
-                assert!(!pairs.is_empty(), "{request:?}");
-                kvs.extend(pairs);
+        let pieces = |scan: Result<kv::Scan, kv::Error>| {
+            scan.map_err(refused_read).map(|scan| Self::pieces(scan, request))
+        };
+        assert_eq!(pieces(reader.scan(request)), model, "{request:?}");
+        // The same without a memory of its own.
+        let scan = kv::Scan::new(&self.real().store(), request, 1);
+        assert_eq!(pieces(scan), model, "{request:?}");
+    }
+
+    /// What a scan gives out.
+    fn pieces(mut scan: kv::Scan, request: &RangeRequest) -> RangeResponse {
+        let mut measure = scan.measure();
+        let sizes = loop {
+            if let Some(sizes) = measure.step(2).unwrap() {
+                break sizes;
             }
-            assert_eq!(scan.next_pairs(20).unwrap(), []);
-            let answer = RangeResponse { header, kvs, more, count };
-            let pairs_alone = RangeResponse { kvs: answer.kvs.clone(), ..RangeResponse::default() };
-            let largest = answer.kvs.iter().map(|pair| {
-                RangeResponse { kvs: vec![pair.clone()], ..RangeResponse::default() }.encoded_len()
-            });
-            let largest = largest.max().unwrap_or(0);
-            assert_eq!(sizes, Sizes { all: pairs_alone.encoded_len() as u64, largest });
-            answer
+        };
+        let header = Some(v3::header(u64::try_from(scan.revision()).unwrap()));
+        let (more, count) = (scan.more(), scan.count());
+        let mut kvs = Vec::new();
+        while !scan.is_done() {
+            let pairs = scan.next_pairs(20).unwrap();
+            assert!(!pairs.is_empty(), "{request:?}");
+            kvs.extend(pairs);
+        }
+        assert_eq!(scan.next_pairs(20).unwrap(), []);
+        let answer = RangeResponse { header, kvs, more, count };
+        let pairs_alone = RangeResponse { kvs: answer.kvs.clone(), ..RangeResponse::default() };
+        let largest = answer.kvs.iter().map(|pair| {
+            RangeResponse { kvs: vec![pair.clone()], ..RangeResponse::default() }.encoded_len()
         });
-        assert_eq!(pieces, model, "{request:?}");
+        let largest = largest.max().unwrap_or(0);
+        assert_eq!(sizes, Sizes { all: pairs_alone.encoded_len() as u64, largest });
+        answer
     }
 
     fn compact(&mut self, keep: u64, sweep: bool) {

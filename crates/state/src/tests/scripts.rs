@@ -3,6 +3,7 @@
 //! A line that begins with `>` is a command; what stands below it is its trace. After a change that
 //! is meant, `REWRITE_TESTSCRIPTS=1 cargo test -p state` writes the traces anew: read the diff.
 
+mod auth;
 mod v3;
 
 use std::collections::BTreeMap;
@@ -55,6 +56,8 @@ impl Script {
         let mut words = command.split_whitespace();
         let verb = words.next().unwrap_or("");
         let words = Words(words.collect());
+        let revision = self.fixture().state.reader().auth().revision();
+        self.fixture().by = auth::by(&words, revision);
         match verb {
             "set" => self.write(KeysMethod::Set, &words),
             "create" => self.write(KeysMethod::Create, &words),
@@ -67,6 +70,18 @@ impl Script {
             "put" | "del" | "txn" | "grant" | "revoke" | "note" | "alarm" => {
                 self.v3(v3::op(verb, &words));
             }
+            "auth" if words.at(0) == "show" => {
+                let lines = auth::show(self.fixture());
+                for line in lines {
+                    self.say(line);
+                }
+            }
+            "auth" | "user" | "role" | "v2" | "login" => self.v3(auth::op(verb, &words, revision)),
+            "may" => {
+                let line = auth::may(self.fixture(), &words);
+                self.say(line);
+            }
+            "token" => self.token(&words),
             "range" => self.range(&words),
             "leases" => self.leases(),
             "get" => self.get(&words),
@@ -86,13 +101,14 @@ impl Script {
     }
 
     fn write(&mut self, method: KeysMethod, words: &Words<'_>) {
-        let flags = ["dir", "recursive", "refresh"];
+        let flags = ["dir", "recursive", "refresh", "slash"];
         let value = Some(words.at(1)).filter(|value| !flags.contains(value)).unwrap_or("");
         let outcome = self.fixture().apply(Op::Keys(KeysWrite {
             value: value.to_owned().into(),
             dir: words.has("dir"),
             recursive: words.has("recursive"),
             refresh: words.has("refresh"),
+            slash: words.has("slash"),
             prev_value: words.named("prev").map(|prev| prev.to_owned().into()),
             prev_index: words.number("at").unwrap_or(0),
             expiry: words.number("ttl").map(|ttl| time(ttl).0),
@@ -106,6 +122,7 @@ impl Script {
             | Response::Expired(_)
             | Response::Done
             | Response::Downgrade(_)
+            | Response::V2Auth(_)
             | Response::Refused(_) => panic!("{outcome:?}"),
         }
         self.trace(&outcome.commits);
@@ -125,12 +142,25 @@ impl Script {
 
     fn v3(&mut self, op: Op) {
         let outcome = self.fixture().apply(op);
-        let Response::V3(answer) = outcome.response else { panic!("{outcome:?}") };
-        match answer {
-            Ok(reply) => self.say(v3::show(&reply)),
-            Err(refused) => self.say(refused.text()),
+        match &outcome.response {
+            Response::V3(Ok(reply)) => self.say(v3::show(reply)),
+            Response::V3(Err(refused)) => self.say(refused.text()),
+            Response::V2Auth(answer) => self.say(auth::show_v2(answer)),
+            Response::Keys(_)
+            | Response::Expired(_)
+            | Response::Done
+            | Response::Downgrade(_)
+            | Response::Refused(_) => panic!("{outcome:?}"),
         }
         self.trace(&outcome.commits);
+    }
+
+    fn token(&mut self, words: &Words<'_>) {
+        let reader = self.fixture().state.reader();
+        let now = std::time::Duration::from_secs(1);
+        reader.tokens().look(now);
+        let found = reader.tokens().find(&reader.auth(), words.at(0), now);
+        self.say(found.map_or("nobody's".to_owned(), |by| format!("{}'s", by.user)));
     }
 
     fn range(&mut self, words: &Words<'_>) {

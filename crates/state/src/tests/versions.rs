@@ -189,7 +189,7 @@ fn a_newer_command_that_comes_late_does_nothing_on_any_build() {
             ..KeysWrite::default()
         })
     };
-    let late = Command { format: 2, id: 9, op: Some(write(b"late")) }.encode_to_vec();
+    let late = Command { format: 2, id: 9, by: None, op: Some(write(b"late")) }.encode_to_vec();
     let mut newer = raised();
     newer.apply(write(b"in time"));
     lower(&mut newer, "3.6.0").unwrap();

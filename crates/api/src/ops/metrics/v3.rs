@@ -78,6 +78,8 @@ pub(super) fn of_quota(page: &mut Page, context: &Context) {
     page.gauge("etcd_server_quota_backend_bytes", help, handle.quota_bytes());
     let help = "Bytes that count towards the quota.";
     page.gauge("retcd_quota_used_bytes", help, reader.bytes_in_use());
+    let help = "Moves with every change of users and roles.";
+    page.gauge("etcd_debugging_auth_revision", help, reader.auth().revision());
     let name = "etcd_debugging_server_alarms";
     page.begin(name, "Alarms that are raised.", "gauge");
     for alarm in reader.alarms().all() {

@@ -8,16 +8,14 @@ use std::{
 
 use base::version::Minor;
 use proto::etcdserverpb::SnapshotResponse;
-use server::{Blob, Saved};
+use server::{Blob, Saved, Unsaved};
 use tokio_stream::Stream;
 use tonic::{Status, metadata::MetadataMap};
 
 use crate::{
+    auth::Asker,
     context::Context,
-    v3::{
-        failure::{status, unserved},
-        patience::Ends,
-    },
+    v3::{failure::status, patience::Ends},
 };
 
 /// A snapshot on its way to a client.
@@ -31,13 +29,23 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     pub(crate) async fn begin(
         context: &Arc<Context>,
+        asker: &Asker,
         metadata: &MetadataMap,
     ) -> Result<Self, Status> {
+        asker.is_admin(context).await?;
         let ends = Ends::new(context, metadata);
-        let saved = context.handle.save_snapshot().await.map_err(unserved)?;
+        let saved = context.handle.save_snapshot().await.map_err(|why| unsaved(&why))?;
         let version = context.handle.reader().cluster_version();
         let version = version.map(Minor::in_full).unwrap_or_default();
         Ok(Self { saved, version, ends, has_ended: false })
+    }
+}
+
+/// The original has no such case: it would take the memory, or fail.
+fn unsaved(why: &Unsaved) -> Status {
+    match why {
+        Unsaved::TooMany(_) | Unsaved::NoRoom(_) => Status::resource_exhausted(why.to_string()),
+        Unsaved::Failed(_) => Status::internal(why.to_string()),
     }
 }
 

@@ -96,7 +96,7 @@ impl Revoke {
         let revoked = revoked.map_err(|error| {
             Failure::of_call(Exit::Error, &format!("failed to revoke lease ({error})"), &error)
         })?;
-        let said = format!("lease {id:016x} revoked");
+        let said = format!("lease {} revoked", go::hex16(id));
         let name = "etcdserverpb.LeaseRevokeResponse";
         Ok(printer.print(&Done::new(name, revoked, |answer| answer.header, said))?)
     }
@@ -178,7 +178,7 @@ impl KeepAlive {
             printer.print(&Kept(kept))?;
         }
         if printer.is(Format::Simple) {
-            crate::output::line(format_args!("lease {id:016x} expired or revoked."))?;
+            crate::output::line(format_args!("lease {} expired or revoked.", go::hex16(id)))?;
         }
         Ok(())
     }
@@ -208,7 +208,8 @@ impl Answer for Granted {
     }
 
     fn simple(&self, to: &mut Text) {
-        to.line(format_args!("lease {:016x} granted with TTL({}s)", self.0.id, self.0.ttl));
+        let (id, ttl) = (go::hex16(self.0.id), self.0.ttl);
+        to.line(format_args!("lease {id} granted with TTL({ttl}s)"));
     }
 
     fn fields(&self, to: &mut Text) {
@@ -237,7 +238,8 @@ impl Answer for Kept {
     }
 
     fn simple(&self, to: &mut Text) {
-        to.line(format_args!("lease {:016x} keepalived with TTL({})", self.0.id, self.0.ttl));
+        let (id, ttl) = (go::hex16(self.0.id), self.0.ttl);
+        to.line(format_args!("lease {id} keepalived with TTL({ttl})"));
     }
 
     fn fields(&self, to: &mut Text) {
@@ -264,10 +266,11 @@ impl Answer for Lives {
 
     fn simple(&self, to: &mut Text) {
         let LeaseTimeToLiveResponse { id, ttl, granted_ttl, keys, .. } = &self.answer;
+        let id = go::hex16(*id);
         if *granted_ttl == 0 && *ttl == -1 {
-            return to.line(format_args!("lease {id:016x} already expired"));
+            return to.line(format_args!("lease {id} already expired"));
         }
-        to.add(format_args!("lease {id:016x} granted with TTL({granted_ttl}s), remaining({ttl}s)"));
+        to.add(format_args!("lease {id} granted with TTL({granted_ttl}s), remaining({ttl}s)"));
         if self.keys {
             to.bytes(b", attached keys([");
             to.bytes(&keys.join(&b' '));
@@ -308,7 +311,7 @@ impl Answer for Leases {
 
     fn simple(&self, to: &mut Text) {
         to.line(format_args!("found {} leases", self.0.leases.len()));
-        self.0.leases.iter().for_each(|lease| to.line(format_args!("{:016x}", lease.id)));
+        self.0.leases.iter().for_each(|lease| to.line(go::hex16(lease.id)));
     }
 
     fn fields(&self, to: &mut Text) {

@@ -30,7 +30,7 @@ use crate::{
     override_usage = "etcdctl txn [FLAGS] < FILE",
     after_help = "Three blocks, each ended by an empty line: what must hold, what to do if all of it \
         does, what to do otherwise.\n\n  \
-        value(\"KEY\") = \"VALUE\"     also version, create, mod; also != > <\n  \
+        value(\"KEY\") = \"VALUE\"     also version, create, mod, lease; also != > <\n  \
         get, put and del as on the command line\n\n\
         Example:\n  \
         etcdctl txn <<'END'\n  \

@@ -109,7 +109,8 @@ impl Watch {
             let client = connect_for_long(globals).await?;
             return interactive::run(&client, printer, &variables).await;
         }
-        let plan = match self.plan(separated, &variables) {
+        let given = self.given(separated, &variables, From::CommandLine);
+        let plan = match given.and_then(|(keys, program)| self.plan(keys, program)) {
             Ok(plan) => plan,
             Err(why) => return bad_args(why),
         };
@@ -118,24 +119,43 @@ impl Watch {
         refuse(Exit::Interrupted, "watch is canceled by the server")
     }
 
-    /// What the arguments mean; the error is about their number.
-    fn plan(&self, separated: Option<usize>, variables: &Variables) -> Result<Plan, String> {
+    /// The keys and the program; an error is about how they are given.
+    fn given(
+        &self,
+        separated: Option<usize>,
+        variables: &Variables,
+        from: From,
+    ) -> Result<(Vec<OsString>, Vec<OsString>), String> {
         let at = separated.unwrap_or(self.arguments.len());
         let (keys, program) = self.arguments.split_at_checked(at).unwrap_or((&self.arguments, &[]));
         if separated.is_some() && program.is_empty() {
             return Err("bad number of arguments (found separator --, but no commands)".to_owned());
         }
-        if !keys.is_empty() && !variables.key.is_empty() {
+        let has_variable = !variables.key.is_empty();
+        let is_short = from == From::Line && separated.is_none();
+        // In a line with a program the original takes both.
+        if !keys.is_empty() && has_variable && (from == From::CommandLine || is_short) {
             return Err("bad number of arguments (found conflicting environment key)".to_owned());
         }
-        let given = [&variables.key, &variables.end].into_iter().filter(|word| !word.is_empty());
-        let mut keys = keys.iter().chain(given).map(|word| Bytes::from(word.clone().into_vec()));
-        let (Some(key), end, None) = (keys.next(), keys.next(), keys.next()) else {
+        if is_short && keys.is_empty() && !has_variable {
+            return Err("bad number of arguments".to_owned());
+        }
+        let variables = [&variables.key, &variables.end].into_iter();
+        let variables = variables.filter(|word| !word.is_empty());
+        Ok((variables.chain(keys).cloned().collect(), program.to_vec()))
+    }
+
+    /// What is meant; more than two keys the original takes for one.
+    fn plan(&self, keys: Vec<OsString>, program: Vec<OsString>) -> Result<Plan, String> {
+        let has_end = keys.len() == 2;
+        let mut keys = keys.into_iter().map(|word| Bytes::from(word.into_vec()));
+        let Some(key) = keys.next() else {
             return Err("bad number of arguments".to_owned());
         };
-        if end.is_some() && self.prefix {
+        if has_end && self.prefix {
             return Err("`range_end` and `--prefix` are mutually exclusive".to_owned());
         }
+        let end = keys.next().filter(|_| has_end);
         let (key, range_end) = Reach { prefix: self.prefix, from_key: false }.range(key, end);
         let what = WatchCreateRequest {
             key,
@@ -145,8 +165,16 @@ impl Watch {
             prev_kv: self.prev_kv,
             ..WatchCreateRequest::default()
         };
-        Ok(Plan { what, program: program.to_vec() })
+        Ok(Plan { what, program })
     }
+}
+
+/// Where a watch is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum From {
+    CommandLine,
+    /// Of an interactive session.
+    Line,
 }
 
 impl Plan {
@@ -167,6 +195,7 @@ async fn follow(
             Ok(told) => Told(told),
             Err(error) => {
                 note(format_args!("watch was canceled ({error})"));
+                printer.print(&End(watcher.end().map(|end| Told(end.clone()))))?;
                 return Ok(());
             }
         };
@@ -262,6 +291,42 @@ impl Answer for Told {
     }
 }
 
+/// The answer that ends a watch, which is one without changes; nobody's where the server has not even
+/// taken the watch.
+struct End(Option<Told>);
+
+impl End {
+    fn response(&self) -> WatchResponse {
+        let end = self.0.as_ref().map(|Told(end)| end.clone()).unwrap_or_default();
+        let WatchResponse { header, compact_revision, .. } = end;
+        let (header, canceled) = (Some(header.unwrap_or_default()), true);
+        WatchResponse { header, compact_revision, canceled, ..WatchResponse::default() }
+    }
+}
+
+impl Answer for End {
+    fn message(&self) -> (&'static str, Vec<u8>) {
+        Told(self.response()).message()
+    }
+
+    fn simple(&self, _: &mut Text) {}
+
+    fn fields(&self, to: &mut Text) {
+        Told(self.response()).fields(to);
+    }
+
+    fn json(&self, hex: bool) -> Json {
+        let mut fields = Told(self.response()).json(hex).into_fields();
+        for (name, value) in &mut fields {
+            // What Go makes of a list that was never begun.
+            if self.0.is_none() && name == "Events" {
+                *value = Json::Null;
+            }
+        }
+        Json::Object(fields)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -280,7 +345,9 @@ mod tests {
             prev_kv: false,
             progress_notify: false,
         };
-        watch.plan(separated, &Variables { key: key.into(), end: end.into() })
+        let variables = Variables { key: key.into(), end: end.into() };
+        let (keys, program) = watch.given(separated, &variables, From::CommandLine)?;
+        watch.plan(keys, program)
     }
 
     #[test]
@@ -294,6 +361,7 @@ mod tests {
         let is = |key: &str, end: &str, program| Ok((key.to_owned(), end.to_owned(), program));
         assert_eq!(planned(&["a"], None, "", ""), is("a", "", 0));
         assert_eq!(planned(&["a", "b"], None, "", ""), is("a", "b", 0));
+        assert_eq!(planned(&["a", "b", "c"], None, "", ""), is("a", "", 0));
         assert_eq!(planned(&["a", "sh", "-c"], Some(1), "", ""), is("a", "", 2));
         assert_eq!(planned(&[], None, "k", "m"), is("k", "m", 0));
         assert_eq!(planned(&["sh"], Some(0), "k", ""), is("k", "", 1));
@@ -304,7 +372,7 @@ mod tests {
         let refused =
             |words: &[&str], separated, key| plan(words, separated, key, "").expect_err("refused");
         assert_eq!(refused(&[], None, ""), "bad number of arguments");
-        assert_eq!(refused(&["a", "b", "c"], None, ""), "bad number of arguments");
+        assert_eq!(refused(&["sh"], Some(0), ""), "bad number of arguments");
         assert!(refused(&["a"], Some(1), "").contains("no commands"));
         assert!(refused(&["a"], None, "k").contains("conflicting environment key"));
     }

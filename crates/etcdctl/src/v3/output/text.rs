@@ -55,7 +55,7 @@ impl Text {
 
     /// A field with the id of a lease.
     pub(crate) fn lease(&mut self, name: &str, id: i64) {
-        if self.hex { self.field(name, format_args!("{id:016x}")) } else { self.field(name, id) }
+        if self.hex { self.field(name, go::hex16(id)) } else { self.field(name, id) }
     }
 
     /// What stands at the head of every answer, in the format `fields`.

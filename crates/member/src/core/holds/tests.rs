@@ -61,6 +61,7 @@ fn member(id: u64, entries_kept: u64) -> Member {
         quota_bytes: 0,
         compacts: true,
         lease_grace: Duration::from_secs(1),
+        lease_checkpoints: limits::LEASE_CHECKPOINT_INTERVAL,
         catch_up_entries: entries_kept,
         catch_up_bytes: limits::CATCH_UP_BYTES_MAX,
     };

@@ -8,12 +8,12 @@ use std::{
     },
 };
 
-use base::{Index, MemberId};
+use base::{Index, MemberId, Term};
 use member::{
     Append, Core, Install, PeerMessage, Progress, Read, Role,
     shell::{self, Shell},
 };
-use peer::Lane;
+use peer::{Covers, Lane, Stay};
 use wal::Entry;
 
 use super::Raft;
@@ -63,6 +63,19 @@ impl Raft {
             );
         }
     }
+
+    /// What may be large holds up no heartbeat and no vote.
+    fn way(&self, message: &PeerMessage) -> (Lane, Stay) {
+        if message.is_proposal() {
+            // Then its clients are told that it took too long, and would not have it carried out.
+            return (Lane::Append, Stay::AtMost(self.shared.config.request_timeout()));
+        }
+        if message.is_append() {
+            let (Term(term), Index(after), Index(until)) = message.range();
+            return (Lane::Append, Stay::Until(Covers { term, after, until }));
+        }
+        (Lane::Message, Stay::Always)
+    }
 }
 
 impl Shell for Raft {
@@ -83,10 +96,8 @@ impl Shell for Raft {
             if message.is_append() {
                 shared.appends_sent.note(bytes.len(), shared.now());
             }
-            // What may be large holds up no heartbeat and no vote.
-            let is_large = message.is_append() || message.is_proposal();
-            let lane = if is_large { Lane::Append } else { Lane::Message };
-            peers.send(message.to(), lane, bytes.into());
+            let (lane, stay) = self.way(&message);
+            peers.send_while(message.to(), lane, bytes.into(), stay);
         }
     }
 
@@ -105,6 +116,8 @@ impl Shell for Raft {
         shared.note_wal_bytes(&shared.wal.lock());
         let index = install.applied.index;
         shared.set_applied(index);
+        shared.counters.snapshots_installed.fetch_add(1, Relaxed);
+        shared.look_for_fence();
         shared.barriers.applied(index);
         tracing::info!(index = index.0, "the keyspace is that of the snapshot now");
         Ok(shared.reader.is_removed(shared.identity.member))

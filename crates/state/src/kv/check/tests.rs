@@ -104,7 +104,7 @@ fn the_deepest_transaction_that_passes_is_a_command() {
     let mut depth = 1;
     while txn(&request, usize::MAX).is_ok() {
         let op = Some(Op::Txn(request.clone()));
-        let bytes = Command { format: 1, id: 1, op }.encode_to_vec();
+        let bytes = Command { format: 1, op, ..Command::default() }.encode_to_vec();
         Command::decode(bytes.as_slice()).unwrap_or_else(|error| panic!("depth {depth}: {error}"));
         let success = ops(vec![Request::RequestTxn(request)]);
         request = TxnRequest { success, ..TxnRequest::default() };

@@ -17,7 +17,7 @@ use proto::{
 
 use super::*;
 
-fn bytes(word: &str) -> Bytes {
+pub(super) fn bytes(word: &str) -> Bytes {
     match word {
         "~" => Bytes::from_static(b"\0"),
         "-" => Bytes::new(),
@@ -47,7 +47,7 @@ pub(super) fn op(verb: &str, words: &Words<'_>) -> Op {
             range_end: bytes(word(1)),
             prev_kv: words.has("prev"),
         }),
-        "txn" => Op::Txn(txn(&mut words.0.iter().copied())),
+        "txn" => Op::Txn(txn(&mut words.0.iter().copied().filter(|word| !word.starts_with("by=")))),
         "grant" => Op::LeaseGrant(LeaseGrantRequest { id: number(0), ttl: number(1) }),
         "revoke" => Op::LeaseRevoke(LeaseRevoke {
             id: number(0),
@@ -215,6 +215,8 @@ pub(super) fn show(reply: &Reply) -> String {
             let alarms = alarms.map(|one| format!("{:?} of {}", one.alarm(), one.member_id));
             format!("alarms: {}", alarms.collect::<Vec<_>>().join(", "))
         }
+        Reply::Auth => "done".to_owned(),
+        Reply::Token(token) => token.clone(),
     }
 }
 

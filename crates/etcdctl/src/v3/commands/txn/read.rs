@@ -76,23 +76,19 @@ fn compare(line: &str) -> Result<Compare, Failure> {
         other => return malformed(&format!(" (unknown comparison {other}; there are = != > <)")),
     };
     let value_text = String::from_utf8_lossy(&value).into_owned();
-    let number = || match go::parse_int(&value_text, 10) {
+    let number = |radix| match go::parse_int(&value_text, radix) {
         Ok(number) => Ok(number),
         Err(why) => {
             refuse(Exit::InvalidInput, format!("invalid txn compare request: {line} ({why})"))
         }
     };
     let (target, union) = match target {
-        "ver" | "version" => (CompareTarget::Version, TargetUnion::Version(number()?)),
-        "c" | "create" => (CompareTarget::Create, TargetUnion::CreateRevision(number()?)),
-        "m" | "mod" => (CompareTarget::Mod, TargetUnion::ModRevision(number()?)),
+        "ver" | "version" => (CompareTarget::Version, TargetUnion::Version(number(10)?)),
+        "c" | "create" => (CompareTarget::Create, TargetUnion::CreateRevision(number(10)?)),
+        "m" | "mod" => (CompareTarget::Mod, TargetUnion::ModRevision(number(10)?)),
         "val" | "value" => (CompareTarget::Value, TargetUnion::Value(value.into())),
-        // The original panics here.
-        "lease" => {
-            return malformed(
-                " (leases are not compared here; there are version, create, mod, value)",
-            );
-        }
+        // In hexadecimal digits, as leases are shown; 0: none. (As 3.8; before, the original panics.)
+        "lease" => (CompareTarget::Lease, TargetUnion::Lease(number(16)?)),
         other => return malformed(&format!(" (unknown target {other})")),
     };
     Ok(Compare {
@@ -207,13 +203,31 @@ mod tests {
     }
 
     #[test]
+    fn leases_are_compared_as_they_are_shown() {
+        for (line, result, lease) in [
+            ("lease(\"k\") = \"694d77aa9e38260f\"", CompareResult::Equal, 0x694d_77aa_9e38_260f),
+            ("lease(\"k\") != \"0\"", CompareResult::NotEqual, 0),
+            ("lease(\"k\") > \"10\"", CompareResult::Greater, 16),
+            ("lease(\"k\") < \"-1\"", CompareResult::Less, -1),
+        ] {
+            let compare = compare(line).expect(line);
+            assert_eq!(
+                (compare.target(), compare.result()),
+                (CompareTarget::Lease, result),
+                "{line}"
+            );
+            assert_eq!(compare.target_union, Some(TargetUnion::Lease(lease)), "{line}");
+        }
+    }
+
+    #[test]
     fn what_makes_no_sense_is_shown() {
         for (text, said) in [
             ("nonsense\n", "malformed comparison: nonsense"),
             ("value(k) = 1\n", "malformed comparison: value(k) = 1; write it as"),
             ("value(\"k\") ~ \"1\"\n", "unknown comparison ~"),
             ("size(\"k\") = \"1\"\n", "unknown target size"),
-            ("lease(\"k\") = \"0\"\n", "leases are not compared here"),
+            ("lease(\"k\") = \"xyz\"\n", "invalid txn compare request: lease(\"k\") = \"xyz\""),
             ("mod(\"k\") = \"x\"\n", "invalid txn compare request: mod(\"k\") = \"x\""),
             ("\nput\n", "invalid txn compare request: put"),
             ("\nfrob a b\n", "invalid txn request: frob a b"),

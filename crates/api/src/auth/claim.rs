@@ -1,0 +1,193 @@
+//! Who a request of v2 is from: name and password go along with each, or nothing.
+
+use base::Refused;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use proto::command::{Auth as Command, By, Op};
+use server::{Done, PasswordError, Unserved};
+use state::Response;
+
+use super::TRIES;
+use crate::{
+    context::Context,
+    reply::{self, Reply},
+};
+
+/// Who a request is from, as it says itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Claim(Option<HeaderValue>);
+
+/// Why a request is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Denied {
+    Credentials,
+    /// Too many passwords wait to be checked.
+    Crowded,
+    Stopped,
+}
+
+impl Denied {
+    pub(crate) const fn text(self) -> &'static str {
+        match self {
+            Self::Credentials => "Insufficient credentials",
+            Self::Crowded => Refused::TooManyRequests.text(),
+            Self::Stopped => Refused::Stopped.text(),
+        }
+    }
+
+    /// As all but the keys API word it.
+    pub(crate) fn reply(self) -> Reply {
+        let status = match self {
+            Self::Credentials => StatusCode::UNAUTHORIZED,
+            Self::Crowded | Self::Stopped => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        reply::message(status, self.text())
+    }
+}
+
+impl From<PasswordError> for Denied {
+    fn from(why: PasswordError) -> Self {
+        match why {
+            PasswordError::TooMany => Self::Crowded,
+            PasswordError::TooLong => Self::Credentials,
+            PasswordError::Stopped => Self::Stopped,
+        }
+    }
+}
+
+impl Claim {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let claim = headers.get(header::AUTHORIZATION);
+        Self(claim.filter(|claim| !claim.is_empty()).cloned())
+    }
+
+    /// Name and password, as Go reads them.
+    fn pair(&self) -> Option<(String, String)> {
+        let text = self.0.as_ref()?.to_str().ok()?;
+        let (scheme, rest) = text.split_at_checked(6)?;
+        if !scheme.eq_ignore_ascii_case("basic ") {
+            return None;
+        }
+        let pair = String::from_utf8(BASE64_STANDARD.decode(rest).ok()?).ok()?;
+        let (user, password) = pair.split_once(':')?;
+        Some((user.to_owned(), password.to_owned()))
+    }
+
+    /// Who it is; `None`: a guest, or nobody wants to know. A claim that is wrong is not that of a
+    /// guest.
+    pub(crate) async fn settle(&self, context: &Context) -> Result<Option<By>, Denied> {
+        if self.0.is_none() || !context.handle.reader().auth_is_enabled() {
+            return Ok(None);
+        }
+        let (user, password) = self.pair().ok_or(Denied::Credentials)?;
+        context.auth.claimed(context, user, &password).await.map(Some)
+    }
+
+    /// Whether it is somebody who may do everything.
+    pub(crate) async fn is_admin(&self, context: &Context) -> Result<(), Denied> {
+        for _ in 0..TRIES {
+            let by = self.settle(context).await?;
+            match context.handle.reader().auth().is_admin(by.as_ref()) {
+                Ok(()) => return Ok(()),
+                Err(Refused::AuthOldRevision) => {}
+                Err(_) => break,
+            }
+        }
+        Err(Denied::Credentials)
+    }
+
+    /// Whether a command is permitted; and on whose behalf it is. Nobody is refused because of what
+    /// others have changed meanwhile, and this member has not heard.
+    pub(crate) async fn allowed(&self, context: &Context, op: &Op) -> Result<Option<By>, Denied> {
+        let reader = context.handle.reader();
+        if !reader.auth_is_enabled() {
+            return Ok(None);
+        }
+        let revision = reader.auth().revision();
+        let allowed = self.allowed_now(context, op).await;
+        if allowed == Err(Denied::Credentials)
+            && context.handle.read_barrier().await.is_ok()
+            && reader.auth().revision() != revision
+        {
+            return self.allowed_now(context, op).await;
+        }
+        allowed
+    }
+
+    async fn allowed_now(&self, context: &Context, op: &Op) -> Result<Option<By>, Denied> {
+        let reader = context.handle.reader();
+        for _ in 0..TRIES {
+            let by = self.settle(context).await?;
+            match reader.allows(by.as_ref(), op) {
+                Ok(()) => return Ok(by),
+                Err(Refused::AuthOldRevision) => {}
+                Err(_) => break,
+            }
+        }
+        Err(Denied::Credentials)
+    }
+
+    /// Whether it is somebody who may change users and roles.
+    pub(crate) async fn may_change_users(&self, context: &Context) -> Result<(), Denied> {
+        self.allowed(context, &Op::Auth(Command { change: None })).await.map(drop)
+    }
+
+    /// Carries a command out on all members, if it is permitted.
+    pub(crate) async fn write(
+        &self,
+        context: &Context,
+        op: Op,
+    ) -> Result<Result<Done, Unserved>, Denied> {
+        if !context.handle.reader().auth_is_enabled() {
+            return Self::once(context, None, op).await;
+        }
+        for _ in 0..TRIES {
+            let by = self.allowed(context, &op).await?;
+            match Self::once(context, by, op.clone()).await? {
+                // Users have changed since it was proposed: it did nothing.
+                Ok(Done { response: Response::V3(Err(Refused::AuthOldRevision)), .. }) => {}
+                done => return Ok(done),
+            }
+        }
+        Err(Denied::Credentials)
+    }
+
+    async fn once(
+        context: &Context,
+        by: Option<By>,
+        op: Op,
+    ) -> Result<Result<Done, Unserved>, Denied> {
+        match context.handle.write_by(by, op).await {
+            Ok(Done {
+                response:
+                    Response::V3(Err(
+                        Refused::PermissionDenied | Refused::UserEmpty | Refused::UserNotFound,
+                    )),
+                ..
+            }) => Err(Denied::Credentials),
+            done => Ok(done),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_is_read_as_go_reads_it() {
+        let check = |text: &str, expected: Option<(&str, &str)>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::AUTHORIZATION, HeaderValue::from_str(text).unwrap());
+            let pair = Claim::of(&headers).pair();
+            let pair = pair.as_ref().map(|(user, password)| (&user[..], &password[..]));
+            assert_eq!(pair, expected, "{text}");
+        };
+        check("Basic cm9vdDpwdw==", Some(("root", "pw")));
+        check("basic cm9vdDphOmI=", Some(("root", "a:b")));
+        check("BASIC Og==", Some(("", "")));
+        for wrong in ["Basic", "Basic ", "Basic x", "Basic cm9vdA==", "Bearer cm9vdDpwdw==", "ä"] {
+            check(wrong, None);
+        }
+    }
+}
