@@ -16,7 +16,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     fs::write(out.join("methods.rs"), methods(&descriptors))?;
     let packages = ["mvccpb", "authpb", "etcdserverpb", "v3lockpb", "v3electionpb"];
-    let builder = tonic_prost_build::configure().build_client(false).build_transport(false);
+    let builder = tonic_prost_build::configure()
+        .build_client(false)
+        .build_transport(false)
+        .codec_path("crate::v3::codec::Codec");
     let with_path = |builder: tonic_prost_build::Builder, package: &str| {
         builder.extern_path(format!(".{package}"), format!("::proto::{package}"))
     };

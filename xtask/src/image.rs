@@ -32,10 +32,9 @@ pub(crate) fn build(rest: &[String]) -> Result<()> {
         put(&built.join(binary), &Path::new(STAGE).join("usr/local/bin").join(binary))?;
     }
     // Any user may keep data there, and no other user's can be removed.
-    let data = Path::new(STAGE).join("var/lib/etcd");
-    fs::create_dir_all(&data).with_context(|| format!("make {}", data.display()))?;
-    fs::set_permissions(&data, fs::Permissions::from_mode(0o1777))
-        .with_context(|| format!("let all write to {}", data.display()))?;
+    for dir in ["var/lib/etcd", "tmp"] {
+        open_to_all(&Path::new(STAGE).join(dir))?;
+    }
     if !docker_runs() {
         println!("The binaries are in {STAGE}. Where docker runs: docker build --tag {name} .");
         return Ok(());
@@ -43,6 +42,12 @@ pub(crate) fn build(rest: &[String]) -> Result<()> {
     let mut docker = Command::new("docker");
     docker.args(["build", "--tag", name, "."]);
     run(docker)
+}
+
+fn open_to_all(dir: &Path) -> Result<()> {
+    fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o1777))
+        .with_context(|| format!("let all write to {}", dir.display()))
 }
 
 /// Only the last step differs from another build: what others wrote is compiled once for both.

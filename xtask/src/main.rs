@@ -2,6 +2,8 @@
 
 mod cargo;
 mod cluster;
+mod deb;
+mod fuzz;
 mod image;
 mod suite;
 mod tidy;
@@ -22,6 +24,9 @@ cargo xtask <chore>
   bench [--against PATH] [ARGS]
                        measures ours, the etcd at PATH and a no-op service in turn
   cluster [ETCD]       starts three members on this machine, until Ctrl-C
+  deb [--dev]          builds a Debian package, with completions and manual pages
+  fuzz [--seconds N] [--corpus DIR] [TARGET]
+                       looks for inputs that parsers cannot take, a minute for each
   image [--dev] [NAME] builds static binaries, and a container image of them
   ci                   verify and test; a test that cannot run fails
 ";
@@ -52,6 +57,8 @@ fn carry_out(chore: &str, rest: &[String]) -> Result<()> {
         "bench" => bench(rest),
         "cluster" => cluster::start(rest),
         cluster::MEMBER => cluster::become_member(rest),
+        "deb" => deb::build(rest),
+        "fuzz" => fuzz::fuzz(rest),
         "image" => image::build(rest),
         "ci" => verify().and_then(|()| suite::test(rest, true)),
         "help" | "--help" | "-h" => {

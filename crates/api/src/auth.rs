@@ -4,10 +4,11 @@
 //! proposed.
 //!
 //! - `asker`: who a request of v3 is from, and what that permits
-//! - `claim`: the same of v2; `remembered`: what was found right
+//! - `claim`: the same of v2; `remembered`: what was found right; `checks`: what is being looked at
 //! - `login`: from a password to a token; `jwt`: those that say themselves whose they are
 
 mod asker;
+mod checks;
 mod claim;
 mod jwt;
 mod login;
@@ -15,17 +16,18 @@ mod remembered;
 
 use std::time::Duration;
 
-use base::limits::TOKEN_TTL_DEFAULT;
+use base::{Complaints, limits::TOKEN_TTL_DEFAULT};
+use parking_lot::Mutex;
 use proto::command::By;
 use ring::rand::SystemRandom;
 use server::{Handle, Passwords};
 use state::auth::Auth;
 
 pub use self::jwt::{Jwt, JwtOptions};
-use self::remembered::Remembered;
+use self::{checks::Checks, remembered::Remembered};
 
 pub(crate) use self::{
-    asker::{Asker, CommonName, Pass, TRIES},
+    asker::{Asker, CommonName, Pass, Peer, TRIES},
     claim::{Claim, Denied},
     login::password_error,
 };
@@ -69,6 +71,8 @@ pub enum Tokens {
 pub(crate) struct Authentication {
     pub(crate) passwords: Passwords,
     remembered: Remembered,
+    checks: Checks,
+    complaints: Mutex<Complaints<String>>,
     random: SystemRandom,
     tokens: Tokens,
 }
@@ -77,7 +81,8 @@ impl Authentication {
     pub(crate) fn new(config: &AuthConfig) -> Self {
         let (passwords, random) = (Passwords::new(config.bcrypt_cost), SystemRandom::new());
         let (remembered, tokens) = (Remembered::new(&random), config.tokens.clone());
-        Self { passwords, remembered, random, tokens }
+        let (checks, complaints) = (Checks::default(), Mutex::default());
+        Self { passwords, remembered, checks, complaints, random, tokens }
     }
 
     /// Whose token it is, while users are as these; `None`: nobody's.

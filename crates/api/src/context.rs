@@ -1,15 +1,18 @@
 //! What every handler may use.
 
-use std::{ops::Deref, pin::Pin, sync::Arc, time::Duration};
+use std::{net::SocketAddr, ops::Deref, pin::Pin, sync::Arc, time::Duration};
 
 use base::{Refused, Room, limits, room::Share};
-use http::HeaderValue;
+use http::{HeaderValue, Request};
 use server::Handle;
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
-    auth::{AuthConfig, Authentication},
+    audit::{Audit, Trail},
+    auth::{AuthConfig, Authentication, Peer},
     ops::metrics::Counters,
+    slow::Paces,
+    traces::Tracer,
     under_way::LongReads,
 };
 
@@ -26,6 +29,25 @@ pub struct Config {
     pub gateway: bool,
     pub grpc: Grpc,
     pub auth: AuthConfig,
+    /// `--metrics extensive`: how long each method takes is told as well.
+    pub extensive_metrics: bool,
+    /// `--enable-distributed-tracing`: follows calls.
+    pub tracer: Option<Tracer>,
+    /// `--audit-log`: who keeps records of requests.
+    pub audit: Option<Audit>,
+    /// `--enable-pprof`: anybody may ask where the processor's time goes.
+    pub profiling: bool,
+    /// The features by which etcd's users know a version, for metrics.
+    pub features: Vec<Feature>,
+}
+
+/// A feature that etcd has, or has not, by a switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Feature {
+    pub name: &'static str,
+    /// `ALPHA` or `BETA`.
+    pub stage: &'static str,
+    pub is_on: bool,
 }
 
 /// Limits of the v3 API.
@@ -47,6 +69,8 @@ pub struct Grpc {
     pub keepalive_timeout: Duration,
     /// `--watch-progress-notify-interval`.
     pub progress_interval: Duration,
+    /// `--warning-unary-request-duration`: what takes longer is told in the log.
+    pub request_expected: Duration,
 }
 
 impl Grpc {
@@ -67,6 +91,7 @@ impl Default for Grpc {
             keepalive_interval: Duration::from_hours(2),
             keepalive_timeout: Duration::from_secs(20),
             progress_interval: Duration::from_mins(10),
+            request_expected: Duration::from_millis(300),
         }
     }
 }
@@ -80,6 +105,11 @@ impl Default for Config {
             gateway: true,
             grpc: Grpc::default(),
             auth: AuthConfig::default(),
+            extensive_metrics: false,
+            tracer: None,
+            audit: None,
+            profiling: false,
+            features: Vec::new(),
         }
     }
 }
@@ -93,17 +123,23 @@ pub(crate) struct Context {
     common: Arc<Common>,
     /// Of the room for answers.
     pub(crate) share: Arc<Share>,
+    /// Who has connected.
+    pub(crate) remote: Option<SocketAddr>,
 }
 
 impl Context {
-    /// For a connection with this share.
-    pub(crate) fn new(common: &Arc<Common>, share: &Arc<Share>) -> Arc<Self> {
-        Arc::new(Self { common: Arc::clone(common), share: Arc::clone(share) })
+    /// For a connection with this share, from there.
+    pub(crate) fn new(
+        common: &Arc<Common>,
+        share: &Arc<Share>,
+        remote: Option<SocketAddr>,
+    ) -> Arc<Self> {
+        Arc::new(Self { common: Arc::clone(common), share: Arc::clone(share), remote })
     }
 
     /// The same for another connection.
-    pub(crate) fn with(&self, share: &Arc<Share>) -> Arc<Self> {
-        Self::new(&self.common, share)
+    pub(crate) fn with(&self, share: &Arc<Share>, remote: Option<SocketAddr>) -> Arc<Self> {
+        Self::new(&self.common, share, remote)
     }
 }
 
@@ -127,9 +163,13 @@ pub(crate) struct Common {
     pub(crate) cluster_id: HeaderValue,
     pub(crate) counters: Counters,
     pub(crate) auth: Authentication,
+    /// One profile at a time.
+    pub(crate) profiling: Arc<Semaphore>,
     /// Of all answers under way.
     pub(crate) room: Arc<Room>,
     pub(crate) long_reads: LongReads,
+    /// What is said of them in the log.
+    pub(crate) slow_reads: Paces,
     /// Places for them; their connections are no longer those of a listener.
     pub(crate) websockets: Arc<Semaphore>,
     /// True once the server stops: what waits for news ends then.
@@ -137,6 +177,37 @@ pub(crate) struct Common {
 }
 
 impl Common {
+    /// Whether this member does not vote.
+    pub(crate) fn is_learner(&self) -> bool {
+        let members = self.handle.reader().members();
+        members.members.get(&self.handle.member_id()).is_some_and(|member| member.learner)
+    }
+
+    /// Says in the log if users are enabled and it is all one: when a member begins to serve, and after
+    /// changes through v2, which alone lets guests in.
+    pub(crate) fn warn_of_guests(&self) {
+        if self.handle.reader().auth().lets_guests_do_everything() {
+            tracing::warn!(
+                target: "etcdserver/auth",
+                "authentication is enabled, and guests may read and write every key through v2; to shut them \
+                 out: ETCDCTL_API=2 etcdctl --username root role revoke guest --path '/*' --readwrite"
+            );
+        }
+    }
+
+    /// Lets a request that has come from there know that, and what it is recorded by, where it matters.
+    pub(crate) fn mark<B>(&self, from: Option<SocketAddr>, request: &mut Request<B>) {
+        if let Some(audit) = &self.config.audit {
+            let trail = Trail::begin(audit, from, self.handle.clock().wall());
+            request.extensions_mut().insert(trail);
+        }
+        if let Some(from) = from
+            && self.handle.reader().auth_is_enabled()
+        {
+            request.extensions_mut().insert(Peer(from));
+        }
+    }
+
     pub(crate) fn new(
         handle: Handle,
         config: Config,
@@ -146,7 +217,7 @@ impl Common {
         // Never freed: what lives as long as the process is cloned for nothing, with every answer.
         let cluster_id: &'static str = handle.cluster_id().to_string().leak();
         let cluster_id = HeaderValue::from_static(cluster_id);
-        let counters = Counters::default();
+        let counters = Counters::new(config.extensive_metrics, config.grpc.request_expected);
         let most = config.max_connections.min(Semaphore::MAX_PERMITS);
         let websockets = Arc::new(Semaphore::new(most));
         let auth = Authentication::new(&config.auth);
@@ -157,8 +228,10 @@ impl Common {
             cluster_id,
             counters,
             auth,
+            profiling: Arc::new(Semaphore::new(1)),
             room: Arc::default(),
             long_reads: LongReads::default(),
+            slow_reads: Paces::default(),
             websockets,
             stop,
         }

@@ -18,7 +18,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use base::limits;
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{Extensions, HeaderMap, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use proto::{Message, v3electionpb::LeaderRequest};
@@ -30,7 +30,8 @@ use tonic::{Code, Response, Status, metadata::MetadataMap};
 use self::deadline::Deadline;
 pub(crate) use self::{messages::MessagesBody, range::RangeBody};
 use crate::{
-    auth::Asker,
+    audit::Trail,
+    auth::{Asker, Peer},
     context::Context,
     ops::metrics::grpc::Call,
     reply::{self, JSON, Reply},
@@ -57,10 +58,52 @@ macro_rules! called {
 
 /// What a client asks, as it came.
 struct Question {
-    /// What goes along to the services.
-    metadata: MetadataMap,
+    head: Head,
     deadline: Deadline,
     content: Content,
+}
+
+/// What goes along with a question.
+struct Head {
+    /// To the services.
+    metadata: MetadataMap,
+    trail: Option<Trail>,
+    from: Option<Peer>,
+}
+
+impl Head {
+    fn new(metadata: MetadataMap, extensions: &Extensions) -> Self {
+        let (trail, from) = (Trail::of(extensions), extensions.get().copied());
+        Self { metadata, trail, from }
+    }
+
+    fn begin(
+        &self,
+        context: &Arc<Context>,
+        called: (usize, &'static v3::methods::Method),
+    ) -> Result<Call, Status> {
+        match v3::begin(context, called, self.metadata.as_ref()) {
+            Ok(call) => Ok(call.recorded_by(self.trail.clone(), true)),
+            Err(status) => {
+                if let Some(trail) = &self.trail {
+                    trail.ends_at_once(called.1, true, status.code());
+                }
+                Err(status)
+            }
+        }
+    }
+
+    /// Of a message that cannot be read, which was told so.
+    fn unread(&self, (_, method): (usize, &'static v3::methods::Method), reply: Reply) -> Reply {
+        if let Some(trail) = &self.trail {
+            trail.is_unread(method, reply.status());
+        }
+        reply
+    }
+
+    fn asker(&self) -> Asker {
+        Asker::of_gateway(&self.metadata, self.trail.clone())
+    }
 }
 
 enum Content {
@@ -104,15 +147,15 @@ pub(crate) async fn answer(
     }
     if *request.method() != Method::POST {
         // Nothing of it counts but the path.
-        let metadata = MetadataMap::new();
+        let head = Head::new(MetadataMap::new(), &Extensions::new());
         let (deadline, content) = (Deadline::NONE, Content::WrongMethod);
-        return asked(context, &path, Question { metadata, deadline, content }).await;
+        return asked(context, &path, Question { head, deadline, content }).await;
     }
-    let metadata = metadata(request.headers());
+    let head = Head::new(metadata(request.headers()), request.extensions());
     match Deadline::of(request.headers()) {
         Ok(deadline) => {
             let content = Content::Request(Box::new(request));
-            asked(context, &path, Question { metadata, deadline, content }).await
+            asked(context, &path, Question { head, deadline, content }).await
         }
         Err(status) => failure::reply(&status),
     }
@@ -195,15 +238,16 @@ async fn maintenance(context: &Arc<Context>, question: Question, method: &str) -
         "transfer-leadership" => unary!(Maintenance::Maintenance::move_leader, context, question),
         "downgrade" => unary!(Maintenance::Maintenance::downgrade, context, question),
         "snapshot" => {
-            let Question { metadata, deadline, content } = question;
+            let Question { head, deadline, content } = question;
             if matches!(content, Content::WrongMethod) {
                 return wrong_method();
             }
             let called = called!(Maintenance::snapshot);
-            match v3::begin(context, called, metadata.as_ref()) {
+            match head.begin(context, called) {
                 Ok(call) => {
-                    let asker = Asker::of_gateway(&metadata);
-                    match deadline.keep(v3::Snapshot::begin(context, &asker, &metadata)).await {
+                    let asker = head.asker();
+                    match deadline.keep(v3::Snapshot::begin(context, &asker, &head.metadata)).await
+                    {
                         Ok(snapshot) => messages::reply(call, deadline, snapshot).await,
                         Err(status) => failed(call, &status),
                     }
@@ -224,15 +268,15 @@ async fn locks(context: &Arc<Context>, question: Question, method: (&str, &str))
         ("election", "leader") => unary!(Election::Election::leader, context, question),
         ("election", "resign") => unary!(Election::Election::resign, context, question),
         ("election", "observe") => {
-            let Question { metadata, deadline, content } = question;
+            let Question { head, deadline, content } = question;
             let asked = match requests::read::<LeaderRequest>(context, content).await {
                 Ok(asked) => asked,
-                Err(reply) => return reply,
+                Err(reply) => return head.unread(called!(Election::observe), reply),
             };
-            match v3::begin(context, called!(Election::observe), metadata.as_ref()) {
+            match head.begin(context, called!(Election::observe)) {
                 Ok(call) => {
-                    let ends = v3::Ends::new(context, &metadata);
-                    let asker = Asker::of_gateway(&metadata);
+                    let ends = v3::Ends::new(context, &head.metadata);
+                    let asker = head.asker();
                     let observe = v3::Observe::begin(context, asker, &asked.name, ends);
                     messages::reply(call, deadline, observe).await
                 }
@@ -276,17 +320,23 @@ where
     Q: DeserializeOwned + Default,
     A: Serialize + Message + 'static,
 {
-    let Question { metadata, deadline, content } = question;
+    let Question { head, deadline, content } = question;
     let message = match requests::read(context, content).await {
         Ok(message) => message,
-        Err(reply) => return reply,
+        Err(reply) => return head.unread(called, reply),
     };
-    let call = match v3::begin(context, called, metadata.as_ref()) {
+    let call = match head.begin(context, called) {
         Ok(call) => call,
         Err(status) => return failure::reply(&status),
     };
     let mut request = tonic::Request::new(message);
-    *request.metadata_mut() = metadata;
+    *request.metadata_mut() = head.metadata;
+    if let Some(trail) = head.trail {
+        request.extensions_mut().insert(trail);
+    }
+    if let Some(from) = head.from {
+        request.extensions_mut().insert(from);
+    }
     match deadline.keep(ask(Arc::clone(context), request)).await {
         Ok(mut answer) => {
             let held = answer.extensions_mut().remove::<Held>();
@@ -334,19 +384,19 @@ fn failed(mut call: Call, status: &Status) -> Reply {
 }
 
 async fn watch(context: &Arc<Context>, question: Question) -> Reply {
-    let Question { metadata, deadline, content } = question;
+    let Question { head, deadline, content } = question;
     if matches!(content, Content::WrongMethod) {
         return wrong_method();
     }
-    let call = match v3::begin(context, called!(Watch::watch), metadata.as_ref()) {
+    let call = match head.begin(context, called!(Watch::watch)) {
         Ok(call) => call,
         Err(status) => return failure::reply(&status),
     };
-    let asker = Asker::of_gateway(&metadata);
+    let asker = head.asker();
     if let Err(status) = asker.settle(context).await {
         return failed(call, &status);
     }
-    let ends = v3::Ends::new(context, &metadata);
+    let ends = v3::Ends::new(context, &head.metadata);
     let requests = Box::pin(requests::stream(content));
     let stream = v3::watch::WatchStream::new(Arc::clone(context), asker, ends, requests);
     messages::reply_in(call, deadline, Box::pin(watch::Lines::new(stream))).await
@@ -363,17 +413,17 @@ where
     S: Stream<Item = Result<A, Status>> + Send + 'static,
     A: Serialize + Send + 'static,
 {
-    let Question { metadata, deadline, content } = question;
+    let Question { head, deadline, content } = question;
     if matches!(content, Content::WrongMethod) {
         return wrong_method();
     }
-    match v3::begin(context, called, metadata.as_ref()) {
+    match head.begin(context, called) {
         Ok(call) => {
-            let asker = Asker::of_gateway(&metadata);
+            let asker = head.asker();
             if let Err(status) = asker.settle(context).await {
                 return failed(call, &status);
             }
-            let messages = begin(asker, v3::Ends::new(context, &metadata), content);
+            let messages = begin(asker, v3::Ends::new(context, &head.metadata), content);
             messages::reply(call, deadline, messages).await
         }
         Err(status) => failure::reply(&status),
@@ -393,4 +443,45 @@ fn metadata(sent: &HeaderMap) -> MetadataMap {
         }
     }
     MetadataMap::from_headers(headers)
+}
+
+/// A message that some peer's bytes are, as JSON and back.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz_answer<A>(data: &[u8])
+where
+    A: Serialize + DeserializeOwned + Message + Default + PartialEq + std::fmt::Debug,
+{
+    let Ok(answer) = A::decode(data) else { return };
+    // There is no word for a number that stands for none.
+    let Ok(text) = text(&answer) else { return };
+    let again = serde_json::from_slice::<A>(&text);
+    assert_eq!(again.ok().as_ref(), Some(&answer));
+}
+
+/// Values as they come in pieces of this size are those that come at once.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz<T: DeserializeOwned + Default + std::fmt::Debug>(data: &[u8], piece: usize) {
+    let told = |pieces: &mut dyn Iterator<Item = &[u8]>| {
+        let (mut values, mut all) = (values::Values::default(), Vec::new());
+        let mut take = |values: &mut values::Values, is_all| {
+            while let Some(value) = values.take::<T>(is_all) {
+                let is_wrong = value.is_err();
+                all.push(value.map(|value| format!("{value:?}")).map_err(drop));
+                if is_wrong {
+                    return true;
+                }
+            }
+            false
+        };
+        for piece in pieces {
+            values.push(piece);
+            if take(&mut values, false) {
+                return all;
+            }
+        }
+        take(&mut values, true);
+        all
+    };
+    let at_once = told(&mut std::iter::once(data));
+    assert_eq!(told(&mut data.chunks(piece)), at_once);
 }

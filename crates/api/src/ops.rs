@@ -6,5 +6,6 @@ pub(crate) mod metrics;
 #[cfg(feature = "next-version")]
 pub(crate) mod next;
 mod process;
+pub(crate) mod profiling;
 pub(crate) mod vars;
 pub(crate) mod version;

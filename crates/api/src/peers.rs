@@ -15,7 +15,7 @@ use server::{
 use crate::{
     answering::Answering,
     body::ReplyBody,
-    ops,
+    forcing, ops,
     reply::{self, Reply, X_ETCD_CLUSTER_ID},
     v2::{json, members::write_strings},
 };
@@ -84,6 +84,9 @@ fn refusal(handle: &Handle, request: &Request<Incoming>) -> Option<Reply> {
 
 /// As 2.3.8 lists them between members: ids are numbers.
 fn members(handle: &Handle) -> Reply {
+    if let Some(told) = handle.forcing() {
+        return forcing::reply(&told);
+    }
     let mut body = Vec::from(*b"[");
     for (at, member) in handle.reader().members().members.values().enumerate() {
         if at > 0 {

@@ -34,7 +34,9 @@ use crate::{
     at_once::AtOnce,
     auth::CommonName,
     context::{Common, Context},
-    gateway, peers,
+    eager, gateway,
+    ops::profiling::PROFILE,
+    peers,
     port::{self, Listener, Port, Wire},
     portions::Portions,
     protocol,
@@ -71,7 +73,8 @@ impl Clients {
     ) -> Self {
         handle.reader().tokens().keep_for(config.auth.token_ttl);
         let common = Arc::new(Common::new(handle, config, set_log_level, stop));
-        let context = Context::new(&common, &common.room.share());
+        common.warn_of_guests();
+        let context = Context::new(&common, &common.room.share(), None);
         let services = Arc::new(v3::Services::new(&context));
         Self { common, services }
     }
@@ -88,21 +91,30 @@ impl Clients {
         };
         let grpc = Grpc { services, is_offered: offer.has_grpc() };
         let place = route::Place { offer, is_secure: port.tls.is_some() };
-        accept(port, rules, (common.stop.clone(), Some(grpc)), move |_, share| {
-            let (context, connected) = (Context::new(&common, share), common.handle.connected());
-            move |request| {
+        accept(port, rules, (common.stop.clone(), Some(grpc)), move |from, share| {
+            let (context, connected) =
+                (Context::new(&common, share, from), common.handle.connected());
+            move |mut request| {
                 let _ = &connected;
-                if let Some(reply) = route::answer_now(&context, place, &request) {
+                context.mark(from, &mut request);
+                if context.config.audit.is_none()
+                    && let Some(reply) = route::answer_now(&context, place, &request)
+                {
                     return Answering::now(reply);
                 }
                 let context = Arc::clone(&context);
-                let waits = gateway::waits(request.uri().path());
+                let waits = waits(request.uri().path());
                 let answer = Box::pin(async move { route::answer(&context, place, request).await });
                 if waits { Answering::Waiting(answer) } else { Answering::Later(answer) }
             }
         })
         .await;
     }
+}
+
+/// Whether what is asked for takes as long as somebody likes, and is worth nothing without its client.
+fn waits(path: &str) -> bool {
+    path == PROFILE || gateway::waits(path)
 }
 
 impl Offer {
@@ -352,9 +364,10 @@ where
     S: v3::Calls,
     A: Fn(Request<Incoming>) -> Answering + Send + Sync + 'static,
 {
-    let Connection { activity, share, .. } = connection;
+    let Connection { activity, share, from, .. } = connection;
+    let from = *from;
     let is_offered = grpc.is_offered;
-    let services = grpc.services.on(share);
+    let services = grpc.services.on(share, from);
     activity.multiplex();
     let name = services.knows_by_name().then(|| common_name(&stream)).flatten();
     let stream = Stream::new(stream, Arc::clone(activity))
@@ -369,8 +382,10 @@ where
         }
         async move {
             let response = if is_offered && v3::is_grpc(&request) {
+                services.mark(from, &mut request);
                 v3::answer(&*services, request).await
             } else {
+                eager::step_back().await;
                 answer(request).counted(&activity).await?.map(v3::Body::plain)
             };
             Ok::<_, Infallible>(Portions::one_of_many(&share, response))

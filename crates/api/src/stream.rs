@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    mem::MaybeUninit,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -46,6 +47,8 @@ struct Multiplexed {
     authorities: Authorities,
     /// Looked through, and not read yet.
     ready: BytesMut,
+    /// There is more, but others come first: what is answered is to be sent, whoever asks for more.
+    goes_on: bool,
     calm: Calm,
     /// What goes out.
     outgoing: Frames,
@@ -60,7 +63,6 @@ impl Multiplexed {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let mut chunk = [0; CHUNK_BYTES];
         while self.ready.is_empty() {
             if let Some(goodbye) = self.calm.goodbye() {
                 // In the middle of a frame it waits for the rest: see `written`.
@@ -71,8 +73,14 @@ impl Multiplexed {
                 self.goodbye.get_or_insert(goodbye);
                 return self.poll_goodbye(wire, cx).map(Err);
             }
-            let mut read = ReadBuf::new(&mut chunk);
+            if std::mem::take(&mut self.goes_on) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let mut chunk = [MaybeUninit::uninit(); CHUNK_BYTES];
+            let mut read = ReadBuf::uninit(&mut chunk);
             ready!(Pin::new(&mut *wire).poll_read(cx, &mut read))?;
+            self.goes_on = read.remaining() == 0;
             if read.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
@@ -123,6 +131,7 @@ impl Stream {
             traffic,
             authorities: Authorities::new(is_of_a_file(&self.wire)),
             ready: BytesMut::new(),
+            goes_on: false,
             calm: Calm::new(min_time),
             outgoing: Frames::default(),
             goodbye: None,

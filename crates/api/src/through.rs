@@ -1,7 +1,7 @@
 //! The ports of a proxy that speaks gRPC: connections and their limits as at a member, and what is
 //! answered by somebody else.
 
-use std::{pin::Pin, sync::Arc};
+use std::{net::SocketAddr, pin::Pin, sync::Arc};
 
 use base::{Room, UnixNanos, room::Share};
 use http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, StatusCode};
@@ -18,7 +18,7 @@ use crate::{
     },
     reply::{self, Reply},
     serve::{Grpc, Rules, accept},
-    v3::{Body, Calls, in_words_of_go, methods::Method},
+    v3::{Body, Calls, Unread, in_words_of_go, methods::Method},
 };
 
 /// What is there later.
@@ -74,7 +74,7 @@ impl Through {
         connections_max: usize,
         (started_at, stop): (UnixNanos, watch::Receiver<bool>),
     ) -> Self {
-        let counters = Arc::default();
+        let counters = Arc::new(GrpcCounters::new(false, limits.request_expected));
         let room = Arc::default();
         let shared = Shared { passes, limits, connections_max, counters, room, started_at, stop };
         Self(Arc::new(shared))
@@ -141,7 +141,7 @@ impl Shared {
                 page.begin(name, help, if is_counter { "counter" } else { "gauge" });
                 page.sample(name, &[], value);
             }
-            metrics::grpc::of_grpc(page, &self.counters);
+            metrics::of_grpc(page, &self.counters);
             metrics::of_process(page, self.started_at);
         })
     }
@@ -171,15 +171,23 @@ impl Calls for Shared {
         false
     }
 
-    fn on(self: &Arc<Self>, _: &Arc<Share>) -> Arc<Self> {
+    /// Members do that.
+    fn mark(&self, _: Option<SocketAddr>, _: &mut Request<Incoming>) {}
+
+    fn on(self: &Arc<Self>, _: &Arc<Share>, _: Option<SocketAddr>) -> Arc<Self> {
         Arc::clone(self)
+    }
+
+    /// Members are.
+    fn is_crowded(&self) -> bool {
+        false
     }
 
     fn begin(&self, (at, _): (usize, &'static Method), _: &HeaderMap) -> Result<Call, Status> {
         Ok(Call::begin(&self.counters, at))
     }
 
-    async fn carry_out(&self, _: &'static Method, request: Request<Incoming>) -> Response<Body> {
+    async fn carry_out(&self, _: &'static Method, request: Request<Unread>) -> Response<Body> {
         let response = self.passes.call(request.map(tonic::body::Body::new)).await;
         in_words_of_go(response).map(Body::grpc)
     }

@@ -12,9 +12,9 @@ use tokio::{sync::Semaphore, time};
 
 use crate::context::Context;
 
-/// What an answer may take beside the keys and values that it holds, as a multiple: its form on the
-/// wire, in base64 perhaps, while they are still there.
-pub(crate) const FORMS: usize = 3;
+/// What an answer may take while it is made, as a multiple of its keys and values: these, its form on the
+/// wire, in base64 perhaps, in a buffer that has just grown; and what the allocator keeps of all that.
+pub(crate) const FORMS: usize = 4;
 
 /// The room that an answer has been given.
 #[derive(Clone, Debug)]

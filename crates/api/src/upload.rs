@@ -65,6 +65,17 @@ pub(crate) async fn read_up_to(
     read.map_err(|bad| bad.reply_within(bytes_max))
 }
 
+/// The same, for whoever has words of his own for what is too large.
+pub(crate) async fn try_up_to(
+    request: Request<Incoming>,
+    bytes_max: usize,
+) -> Result<Bytes, (Bad, u64)> {
+    let waits = request.headers().contains_key(header::EXPECT);
+    let body = request.into_body();
+    let announced = body.size_hint().lower();
+    read_body_up_to(waits, body, bytes_max).await.map_err(|bad| (bad, announced))
+}
+
 /// The whole body of a client that waits to be told to go on, or does not.
 pub(crate) async fn read_body(waits: bool, body: Incoming) -> Result<Bytes, Bad> {
     read_body_up_to(waits, body, limits::REQUEST_BYTES_MAX).await

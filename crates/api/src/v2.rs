@@ -3,11 +3,11 @@
 pub(crate) mod auth;
 mod content_type;
 mod failure;
-mod form;
+pub(crate) mod form;
 pub(crate) mod json;
 pub(crate) mod keys;
 pub(crate) mod listing;
 pub(crate) mod members;
-mod parameters;
+pub(crate) mod parameters;
 pub(crate) mod stats;
 pub(crate) mod watch;

@@ -7,6 +7,7 @@
 mod auth;
 mod body;
 mod cluster;
+pub(crate) mod codec;
 mod dispatch;
 mod downgrade;
 mod election;
@@ -24,6 +25,7 @@ mod patience;
 mod queue;
 pub(crate) mod range;
 mod reflection;
+mod unread;
 pub(crate) mod watch;
 
 pub use self::watch::{WatchIds, cut};
@@ -40,6 +42,7 @@ pub(crate) use self::{
     lock::Lock,
     maintenance::{Maintenance, Snapshot},
     patience::Ends,
+    unread::Unread,
 };
 
 /// What each service can be asked, for those that ask in other ways than by gRPC.

@@ -212,7 +212,7 @@ impl Connections {
         let connected =
             Connected { activity: Arc::clone(&activity), share: Arc::clone(&share), from };
         open.activities.insert(id, connected);
-        Connection { connections: Arc::clone(self), id, activity, share }
+        Connection { connections: Arc::clone(self), id, activity, share, from }
     }
 
     /// Ends those that were sending a head at the last look already.
@@ -291,6 +291,7 @@ pub(crate) struct Connection {
     id: u64,
     pub(crate) activity: Arc<Activity>,
     pub(crate) share: Arc<Share>,
+    pub(crate) from: Option<SocketAddr>,
 }
 
 impl Drop for Connection {

@@ -60,6 +60,11 @@ impl Export {
         self.file.get(table, key)
     }
 
+    /// The bytes of all keys and values.
+    pub fn row_bytes(&self) -> u64 {
+        self.file.used()
+    }
+
     /// How many rows there are, and the bytes of their keys and values.
     pub(crate) fn size(&self) -> Result<(u64, u64), Error> {
         let mut rows = 0;

@@ -63,6 +63,9 @@ pub trait Disk: Send + Sync + fmt::Debug {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
+    /// Bytes that can still be written below a directory that is there.
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64>;
+
     /// Takes the file for this process alone, making it if needed, until the guard is dropped.
     /// `WouldBlock` if another has it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;

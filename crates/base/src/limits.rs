@@ -9,7 +9,7 @@ pub const REQUEST_BYTES_MAX: usize = 1_572_864;
 pub const REQUEST_BYTES_CEILING: usize = 16 << 20;
 /// Watches of v3 on one stream.
 pub const WATCHES_PER_STREAM_MAX: usize = 100_000;
-/// Watches of all clients of a gRPC proxy, and different ranges among them, each of which is a watch of
+/// Watches of all clients of a gRPC proxy, and ranges and tokens among them, each of which is a watch of
 /// its own at the members.
 pub const GRPC_PROXY_WATCHES_MAX: usize = 500_000;
 pub const GRPC_PROXY_UPSTREAM_WATCHES_MAX: usize = 8_192;
@@ -33,7 +33,20 @@ pub const KEY_BYTES_MAX: usize = 64 * 1024;
 pub const PROPOSALS_WAITING_MAX: usize = 10_000;
 /// Their bytes.
 pub const PROPOSAL_BYTES_WAITING_MAX: usize = 64 << 20;
-/// Proposals are refused once so many committed entries wait to be applied (etcd: 5,000).
+/// Commands that wait besides, of those that end a lease or make room.
+pub const URGENT_PROPOSALS_WAITING_MAX: usize = 1_000;
+/// Commands of a member that are on their way into the leader's log, beyond which it proposes no more: of
+/// each it is known whether it is lost if the leader changes. And the bytes of those that can be proposed
+/// again then.
+pub const PROPOSALS_UNDER_WAY_MAX: usize = 65_536;
+pub const PROPOSAL_BYTES_UNDER_WAY_MAX: usize = 64 << 20;
+/// Who writes is refused once more than so many wait for an answer, and one of them for this part of an
+/// election timeout: how many can be answered in a time depends on the machine, and on how far away the
+/// other members are. Fewer are never refused, for etcd would take them too.
+pub const WRITES_IN_A_CROWD: usize = 4_000;
+pub const CROWD_PATIENCE_PART: u32 = 4;
+/// Proposals are refused once so many committed entries wait to be applied (etcd: 5,000), urgent ones once
+/// it is twice as many (etcd 3.7).
 pub const COMMITTED_UNAPPLIED_MAX: u64 = 5_000;
 /// Uncommitted bytes in the raft log before proposals are refused.
 pub const UNCOMMITTED_BYTES_MAX: u64 = 64 << 20;
@@ -70,9 +83,9 @@ pub const HISTORY_REVISIONS_MAX: u64 = 5_000_000;
 pub const HISTORY_REVISIONS_KEPT: i64 = 10_000;
 /// A time to live of a lease, in seconds (etcd).
 pub const LEASE_TTL_MAX: i64 = 9_000_000_000;
-/// Passwords that wait to be checked or hashed, and those of one user.
+/// Passwords that wait to be checked or hashed, and those of one user at one host.
 pub const PASSWORDS_WAITING_MAX: usize = 1_024;
-pub const PASSWORDS_OF_USER_WAITING_MAX: usize = 64;
+pub const PASSWORDS_OF_LANE_WAITING_MAX: usize = 64;
 /// Credentials of v2 that were found right, and are remembered.
 pub const CREDENTIALS_MAX: usize = 10_000;
 /// How long a token lives that nobody uses, unless set (`--auth-token-ttl`, etcd).

@@ -132,6 +132,9 @@ fn round(options: &Options) -> anyhow::Result<Round> {
 
     let back = come_back(&load, &mut servers, (leader, away), small)?;
     println!("open loop until it has caught up, {:.1?}: {}", back.took, back.report);
+    let sent =
+        sum(servers.get(leader).context("a leader")?, "etcd_network_snapshot_send_success{")?;
+    anyhow::ensure!(sent > 0.0, "it has caught up without a snapshot");
     let (leader, follower) = (back.leader, back.follower);
     println!("leader: {:.0} MB before, {:.0} MB at most", leader.0, leader.1);
     println!("follower: {:.0} MB before it went, {:.0} MB at most", follower.0, follower.1);
@@ -194,12 +197,23 @@ fn catch_up(
 
 /// How far a member's keyspace is.
 fn revision(server: &Server) -> anyhow::Result<u64> {
-    let request = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\n\r\n", server.endpoint);
-    let (_, body) = cluster::ask(server.endpoint, &request)?;
-    let text = String::from_utf8_lossy(&body);
+    let text = metrics(server)?;
     let name = "etcd_debugging_mvcc_current_revision ";
     let value = text.lines().find_map(|line| line.strip_prefix(name));
     Ok(value.context("the metric of the revision")?.parse()?)
+}
+
+/// A metric, over all its labels.
+fn sum(server: &Server, name: &str) -> anyhow::Result<f64> {
+    let text = metrics(server)?;
+    let lines = text.lines().filter(|line| line.starts_with(name));
+    lines.map(|line| Ok(line.rsplit(' ').next().context("a value")?.parse::<f64>()?)).sum()
+}
+
+fn metrics(server: &Server) -> anyhow::Result<String> {
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\n\r\n", server.endpoint);
+    let (_, body) = cluster::ask(server.endpoint, &request)?;
+    Ok(String::from_utf8_lossy(&body).into_owned())
 }
 
 fn sound(report: Report) -> anyhow::Result<Report> {

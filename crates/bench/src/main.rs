@@ -1,9 +1,11 @@
 //! Load for any etcd with the v2 API, and comparisons in one run: `bench --help`.
 //!
 //! - `load`: many connections, one kind of request; `connection`, `histogram`: its parts
+//! - `calls`: the same over gRPC, on few connections; `frames`: as much HTTP/2 as that takes
 //! - `process`: a server under test, and what Linux says it costs
 //! - `compare`: ours, the original and a no-op service in turn; `noop`: that service
 //! - `cluster`: three members, and elections; `catch_up`: one of them that was away
+//! - `overload`: more than members can take; `probes`: what must go on meanwhile
 //! - `overwrite`, `poll`, `wake`: memory, disk and watchers over a long time
 
 #![allow(
@@ -12,16 +14,20 @@
     reason = "a load generator measures real time, and prints what it found"
 )]
 
+mod calls;
 mod catch_up;
 mod cluster;
 mod compare;
 mod connection;
+mod frames;
 mod goals;
 mod histogram;
 mod load;
 mod noop;
+mod overload;
 mod overwrite;
 mod poll;
+mod probes;
 mod process;
 mod wake;
 
@@ -57,6 +63,8 @@ enum Command {
     Cluster(cluster::Options),
     /// Let a follower of three catch up with what it missed, under an open-loop load.
     CatchUp(catch_up::Options),
+    /// Send three members far more than they can take, and see what becomes of it.
+    Overload(overload::Options),
     /// Overwrite a few keys very often, and show memory and disk on the way.
     Overwrite(overwrite::Options),
     /// Poll quiet keys with an old `waitIndex`, and with none, and compare the costs.
@@ -71,6 +79,9 @@ struct LoadArgs {
     endpoint: SocketAddr,
     #[arg(long, default_value_t = 64)]
     connections: usize,
+    /// Calls of gRPC that each connection has under way; 0: requests of v2.
+    #[arg(long, default_value_t = 0)]
+    streams: usize,
     #[arg(long, default_value_t = 64)]
     value_bytes: usize,
     /// Keys that the requests go round.
@@ -131,6 +142,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Cluster(options) => cluster::run(&options),
         Command::CatchUp(options) => catch_up::run(&options),
         Command::Compare(options) => compare::run(&options),
+        Command::Overload(options) => overload::run(&options),
         Command::Overwrite(options) => overwrite::run(&options),
         Command::Poll(options) => poll::run(&options),
         Command::Wake(options) => wake::run(&options),
@@ -139,7 +151,10 @@ fn run(command: Command) -> anyhow::Result<()> {
 
 fn one(args: &LoadArgs, verb: Verb) -> anyhow::Result<()> {
     let before = args.pid.map(process::cpu_seconds).transpose()?;
-    let report = load::run(&args.load(verb))?;
+    let report = match args.streams {
+        0 => load::run(&args.load(verb))?,
+        streams => calls::run(&args.load(verb), streams)?.into(),
+    };
     println!("{report}");
     if let (Some(pid), Some(before)) = (args.pid, before) {
         let cpu = process::cpu_seconds(pid)? - before;

@@ -4,21 +4,24 @@ pub mod account;
 pub mod disk;
 mod faults;
 pub mod forced;
+mod leases;
 pub mod load;
 pub mod network;
 pub mod others;
+pub mod stubborn;
 pub mod watchers;
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::PathBuf,
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 
 use self::{disk::Disk, network::Network};
-use crate::{Answer, Connection, Member, Request, Start, ports, rings};
+use crate::{Answer, Connection, Member, Request, Start, eventually, ports, rings, v3};
 
 /// How long anything may take that a cluster does by itself; generous, since tests share the
 /// machine.
@@ -58,6 +61,8 @@ pub struct Cluster {
     prefix: &'static str,
     /// Whether each is at `localhost:2379` as well, in its own network namespace.
     at_localhost: bool,
+    /// For members in namespaces, in the place of the system's.
+    hosts: Option<NamedTempFile>,
     flags: Vec<String>,
     /// The server of its members, if it is not the one under test.
     original: Option<PathBuf>,
@@ -69,7 +74,16 @@ struct Seat {
     namespace: Option<String>,
     client: SocketAddr,
     peer_url: String,
+    /// Where that is.
+    listens: String,
 }
+
+/// The host where suites of clients expect the fourth member, once they have added it.
+const FOURTH: &str = "node4";
+
+/// With these whoever lacks more than a few entries is sent a snapshot, once its leader keeps nothing for
+/// it any more.
+pub const SNAPSHOTS_SOON: [&str; 2] = ["--snapshot-catchup-entries=20", "--snapshot-count=50"];
 
 impl Cluster {
     /// A cluster of so many on loopback, founded and serving.
@@ -91,26 +105,58 @@ impl Cluster {
     /// A cluster of so many, each in a network namespace of its own; none where the machine has
     /// none.
     pub fn start_apart(count: usize) -> Option<Self> {
-        Some(Self { network: Some(network()?), ..Self::new(&[]) }.found(count))
+        Self::start_apart_with(count, &[])
+    }
+
+    /// The same, each member with these flags.
+    pub fn start_apart_with(count: usize, flags: &[&str]) -> Option<Self> {
+        Some(Self { network: Some(network()?), ..Self::new(flags) }.found(count))
     }
 
     /// The same, each with a disk of its own of so many MiB.
     pub fn start_apart_on_disks(count: usize, mebibytes: u64) -> Option<Self> {
+        Self::start_apart_on_disks_with(count, mebibytes, &[])
+    }
+
+    /// The same, each member with these flags.
+    pub fn start_apart_on_disks_with(count: usize, mebibytes: u64, flags: &[&str]) -> Option<Self> {
         let network = network()?;
         let disks: Result<Vec<_>, _> = (0..count).map(|_| Disk::new(mebibytes)).collect();
         let why_not = disks.as_ref().err().cloned().unwrap_or_default();
         rings::can_run("loop mounts", disks.is_ok(), &why_not).then_some(())?;
         let disks = disks.unwrap_or_default();
-        Some(Self { network: Some(network), disks, ..Self::new(&[]) }.found(count))
+        Some(Self { network: Some(network), disks, ..Self::new(flags) }.found(count))
     }
 
     /// Three, each in a network namespace of its own, as the suites of clients want them: within its
     /// namespace each is at `localhost:2379` too, and they are called `pifpaf0` and so on, after the
-    /// tool that starts a cluster for them elsewhere.
+    /// tool that starts a cluster for them elsewhere. They know where a fourth will be: at `node4`.
     pub fn start_for_clients(flags: &[&str]) -> Option<Self> {
-        let network = Some(network()?);
-        let cluster = Self { network, prefix: "pifpaf", at_localhost: true, ..Self::new(flags) };
+        let network = network()?;
+        let hosts = hosts_with(network.address_of(3));
+        let cluster = Self {
+            network: Some(network),
+            prefix: "pifpaf",
+            at_localhost: true,
+            hosts: Some(hosts),
+            ..Self::new(flags)
+        };
         Some(cluster.found(3))
+    }
+
+    /// Whether somebody has added the member at `node4`.
+    pub fn expects_fourth(&self) -> bool {
+        let asked = try_ask(&self.members[0], &Request::get("/v2/members"));
+        asked.is_some_and(|answer| answer.text().contains(&format!("http://{FOURTH}:2380")))
+    }
+
+    /// Starts it.
+    pub fn start_fourth(&mut self) {
+        let seat = self.seat();
+        self.rows.pop();
+        let seat = Seat { peer_url: format!("http://{FOURTH}:2380"), ..seat };
+        self.rows.push(format!("{}={}", seat.name, seat.peer_url));
+        self.launch(&seat, "existing");
     }
 
     /// A cluster of so many of real etcd, on loopback.
@@ -129,6 +175,7 @@ impl Cluster {
             named: 0,
             prefix: "m",
             at_localhost: false,
+            hosts: None,
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             original: None,
         }
@@ -151,12 +198,14 @@ impl Cluster {
             let (namespace, address) = network.join();
             let (client, peer) = ((address, 2379).into(), SocketAddr::from((address, 2380)));
             let peer_url = format!("http://{peer}");
-            Seat { name, namespace: Some(namespace), client, peer_url }
+            let listens = peer_url.clone();
+            Seat { name, namespace: Some(namespace), client, peer_url, listens }
         } else {
             let client = ([127, 0, 0, 1], ports::free()).into();
             let scheme = if self.speaks_tls { "https" } else { "http" };
             let peer_url = format!("{scheme}://127.0.0.1:{}", ports::free());
-            Seat { name, namespace: None, client, peer_url }
+            let listens = peer_url.clone();
+            Seat { name, namespace: None, client, peer_url, listens }
         };
         self.rows.push(format!("{}={}", seat.name, seat.peer_url));
         seat
@@ -178,6 +227,9 @@ impl Cluster {
         if let Some(namespace) = &seat.namespace {
             start = start.namespace(namespace, seat.client.ip());
         }
+        if let Some(hosts) = &self.hosts {
+            start = start.hosts(hosts.path());
+        }
         if let Some(disk) = self.disks.get(self.members.len()) {
             start = start.data_dir(&disk.data_dir());
         }
@@ -185,7 +237,7 @@ impl Cluster {
             ("name", seat.name.as_str()),
             ("listen-client-urls", &listens),
             ("advertise-client-urls", &advertised),
-            ("listen-peer-urls", &seat.peer_url),
+            ("listen-peer-urls", &seat.listens),
             ("initial-advertise-peer-urls", &seat.peer_url),
             ("initial-cluster", &self.rows.join(",")),
             ("initial-cluster-state", state),
@@ -267,8 +319,18 @@ impl Cluster {
         }
     }
 
-    /// Waits until all members hold the same keys and values, with the same indexes, and list the same
-    /// members; returns that.
+    /// Waits until a member has what is written from now on: it hears the leader again, which may
+    /// take a few seconds after a cut, as long as its connections wait before they send once more.
+    pub fn hears_the_leader(&self, at: usize) {
+        let written = self.put("/heard", "x");
+        eventually(PATIENCE, "it hears the leader", || {
+            let answer = try_ask(&self.members[at], &Request::get("/v2/keys/"))?;
+            (written <= answer.index()).then_some(())
+        });
+    }
+
+    /// Waits until all members hold the same keys and values, with the same indexes, and the same leases
+    /// and alarms, list the same members, and take the cluster for one of the same version; returns that.
     pub fn agree(&self) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -282,6 +344,14 @@ impl Cluster {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// The system's hosts, and the fourth.
+fn hosts_with(fourth: IpAddr) -> NamedTempFile {
+    let known = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+    let file = NamedTempFile::new().expect("/tmp can be written");
+    std::fs::write(file.path(), format!("{known}\n{fourth} {FOURTH}\n")).expect("it is ours");
+    file
 }
 
 fn network() -> Option<Network> {
@@ -302,14 +372,28 @@ fn state(member: &Member) -> Option<String> {
     Some(answer.json()["state"].as_str()?.to_owned())
 }
 
-/// All keys of this member as it has them, its index, the hash of all history that API 3 sees, and who
-/// the members are.
+/// All that is replicated, as this member has it: its index, all keys, the hash of all history that API 3
+/// sees, who the members are in either API, leases, alarms, and the cluster's version.
 fn tree(member: &Member) -> Option<Value> {
     let answer = try_ask(member, &Request::get("/v2/keys/?recursive=true&sorted=true"))?;
-    let hash = try_ask(member, &Request::json("POST", "/v3/maintenance/hashkv", "{}"))?;
-    let mut hash = (hash.status == 200).then(|| hash.json())?;
-    hash.as_object_mut()?.remove("header");
+    let keys = (answer.status == 200).then(|| answer.json()["node"].clone())?;
     let members = try_ask(member, &Request::get("/v2/members"))?;
     let members = (members.status == 200).then(|| members.json())?;
-    Some(serde_json::json!([answer.index(), answer.json()["node"], hash, members]))
+    let version = try_ask(member, &Request::get("/version"))?.json()["etcdcluster"].clone();
+    let local = |path, body| {
+        let answer = try_ask(member, &Request::json("POST", &format!("/v3/{path}"), body))?;
+        let mut told = (answer.status == 200).then(|| answer.json())?;
+        // Who answers, and when.
+        told.as_object_mut()?.remove("header");
+        Some(told)
+    };
+    let hash = local("maintenance/hashkv", "{}")?;
+    let members_3 = local("cluster/member/list", "{\"linearizable\": false}")?;
+    let leases = local("lease/leases", "{}")?;
+    // A leader lists them by their ends.
+    let mut leases: Vec<_> = leases["leases"].as_array().cloned().unwrap_or_default();
+    leases.sort_by_key(|lease| v3::number(&lease["ID"]));
+    let alarms = local("maintenance/alarm", "{\"action\": \"GET\"}")?;
+    let index = answer.index();
+    Some(json!([index, keys, hash, members, members_3, leases, alarms, version]))
 }

@@ -11,6 +11,7 @@ pub mod clients;
 pub mod cluster;
 pub mod dns;
 pub mod docker;
+pub mod far;
 pub mod http;
 pub mod limits;
 pub mod logs;

@@ -39,6 +39,8 @@ pub struct Start {
     peer_url: String,
     /// The network namespace to live in, if not that of the test.
     namespace: Option<String>,
+    /// What stands there for `/etc/hosts`.
+    hosts: Option<PathBuf>,
     /// Files in the place of the system's: see `dns`.
     world: Option<PathBuf>,
     /// Whether it is to be a follower, of two others that are started before it.
@@ -79,6 +81,7 @@ impl Start {
             client_address: SocketAddr::from((Ipv4Addr::LOCALHOST, client_port)),
             peer_url,
             namespace: None,
+            hosts: None,
             world: None,
             follows: false,
             given: Given::Nothing,
@@ -138,6 +141,13 @@ impl Start {
     pub fn namespace(mut self, namespace: &str, address: IpAddr) -> Self {
         self.namespace = Some(namespace.to_owned());
         self.client_address.set_ip(address);
+        self
+    }
+
+    /// Knows hosts by this file instead of `/etc/hosts`, if it lives in a network namespace.
+    #[must_use]
+    pub fn hosts(mut self, file: &Path) -> Self {
+        self.hosts = Some(file.to_owned());
         self
     }
 
@@ -218,7 +228,12 @@ impl Start {
         let Some(namespace) = &self.namespace else { return Command::new(program) };
         // It becomes the program: the process id is that of the member.
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/run/netns/{namespace}")).arg("--").arg(program);
+        command.arg(format!("--net=/run/netns/{namespace}")).arg("--");
+        if let Some(hosts) = &self.hosts {
+            let knows = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
+            command.args(["unshare", "--mount", "sh", "-c", knows]).arg(hosts);
+        }
+        command.arg(program);
         command
     }
 
@@ -327,6 +342,17 @@ impl Member {
         if let Some(given) = &self.start.data_dir {
             self.data_dir.clone_from(given);
         }
+    }
+
+    /// Whether it has files with what others lack.
+    pub fn keeps_entries(&self) -> bool {
+        let names = std::fs::read_dir(self.data_dir().join("member")).expect("it has data");
+        names.flatten().any(|name| name.file_name().to_string_lossy().starts_with("catch-up"))
+    }
+
+    /// Whether it took in a snapshot since it was started first.
+    pub fn took_a_snapshot(&self) -> bool {
+        self.log().contains("the keyspace is that of the snapshot now")
     }
 
     /// Expects complaints with this text in the log.

@@ -9,9 +9,10 @@ use std::{
 
 use e2e::{
     Connection, Member, Request, Start, binaries,
-    cluster::{Cluster, forced::id},
+    cluster::{Cluster, SNAPSHOTS_SOON, forced::id},
     eventually, ports, run,
 };
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -185,35 +186,26 @@ fn a_member_that_lost_its_data_must_not_begin_anew_under_its_id() {
     assert!(lost.log().contains("has already been bootstrapped"), "{}", lost.log().text());
 }
 
-/// Whether a leader has files with what others lack.
-fn keeps_entries(leader: &Member) -> bool {
-    let names = fs::read_dir(leader.data_dir().join("member")).unwrap();
-    names
-        .into_iter()
-        .any(|name| name.unwrap().file_name().to_string_lossy().starts_with("catch-up"))
-}
-
 #[test]
 fn a_member_that_stood_still_for_a_moment_is_sent_no_snapshot() {
-    let flags = ["--snapshot-catchup-entries=20", "--snapshot-count=50"];
-    let mut cluster = Cluster::start_with(3, &flags);
+    let mut cluster = Cluster::start_with(3, &SNAPSHOTS_SOON);
     let leader = cluster.leader();
     let away = (leader + 1) % 3;
     cluster.agree();
-    cluster.members[away].signal(nix::sys::signal::Signal::SIGSTOP);
+    cluster.members[away].signal(Signal::SIGSTOP);
     for number in 0..200 {
         cluster.members[leader].put(&format!("/k/{number}"), &"v".repeat(2_000));
     }
-    assert!(keeps_entries(&cluster.members[leader]));
-    cluster.members[away].signal(nix::sys::signal::Signal::SIGCONT);
+    let keeps = || cluster.members[leader].keeps_entries().then_some(());
+    eventually(PATIENCE, "the leader keeps entries in files", keeps);
+    cluster.members[away].signal(Signal::SIGCONT);
     cluster.agree();
     assert!(!cluster.members[away].log().contains("taking in a snapshot"));
 }
 
 #[test]
 fn a_member_that_was_away_for_long_gets_a_snapshot_and_its_watchers_miss_nothing() {
-    let flags = ["--snapshot-catchup-entries=20", "--snapshot-count=50"];
-    let mut cluster = Cluster::start_with(3, &flags);
+    let mut cluster = Cluster::start_with(3, &SNAPSHOTS_SOON);
     let leader = cluster.leader();
     let away = (leader + 1) % 3;
     let first = cluster.put("/k/first", "x");
@@ -223,16 +215,16 @@ fn a_member_that_was_away_for_long_gets_a_snapshot_and_its_watchers_miss_nothing
     let mut watcher = cluster.members[away].connect();
     watcher.send(&Request::get(&watch)).unwrap();
     watcher.receive_head().unwrap();
-    cluster.members[away].signal(nix::sys::signal::Signal::SIGSTOP);
+    cluster.members[away].signal(Signal::SIGSTOP);
     for number in 0..200 {
         cluster.members[leader].put(&format!("/k/{number}"), &"v".repeat(2_000));
     }
     // For so long its leader keeps what it lacks.
-    let forgets = || (!keeps_entries(&cluster.members[leader])).then_some(());
+    let forgets = || (!cluster.members[leader].keeps_entries()).then_some(());
     eventually(PATIENCE, "the leader keeps nothing for it", forgets);
-    cluster.members[away].signal(nix::sys::signal::Signal::SIGCONT);
+    cluster.members[away].signal(Signal::SIGCONT);
     cluster.agree();
-    assert!(cluster.members[away].log().contains("the keyspace is that of the snapshot now"));
+    assert!(cluster.members[away].took_a_snapshot());
     let mut told = String::new();
     while told.matches("\"action\"").count() < 200 {
         told += &String::from_utf8(watcher.receive_chunk().unwrap().unwrap()).unwrap();
@@ -253,14 +245,13 @@ fn a_member_that_was_away_for_long_gets_a_snapshot_and_its_watchers_miss_nothing
 
 #[test]
 fn a_member_joins_a_cluster_whose_log_no_longer_begins_at_the_beginning() {
-    let flags = ["--snapshot-catchup-entries=20", "--snapshot-count=50"];
-    let mut cluster = Cluster::start_with(1, &flags);
+    let mut cluster = Cluster::start_with(1, &SNAPSHOTS_SOON);
     for number in 0..200 {
         cluster.put(&format!("/k/{number}"), "x");
     }
     cluster.add();
     cluster.agree();
-    assert!(cluster.members[1].log().contains("the keyspace is that of the snapshot now"));
+    assert!(cluster.members[1].took_a_snapshot());
     cluster.members.iter_mut().for_each(Member::kill);
     cluster.members.iter_mut().for_each(Member::launch);
     cluster.members.iter_mut().for_each(Member::wait_until_ready);
@@ -401,8 +392,52 @@ fn a_leader_tells_how_far_away_its_followers_are_and_what_was_sent_to_each() {
         let deviation = latency("standardDeviation");
         assert!(0.0 < deviation && deviation < most, "{follower}");
         assert!(figure(follower, "counts", "success") > 0.0, "{follower}");
-        assert!(figure(follower, "counts", "fail") >= 0.0, "{follower}");
     }
+}
+
+/// What is told is what is so: of a follower that answers late, and of one that is gone.
+#[test]
+fn a_follower_that_answers_late_or_never_is_seen_in_the_statistics() {
+    let mut cluster = Cluster::start(3);
+    let leader = cluster.leader();
+    let (late, other) = ((leader + 1) % 3, (leader + 2) % 3);
+    let ids: Vec<String> = cluster.members.iter().map(id).collect();
+    let told = |cluster: &Cluster, at: usize| {
+        let told = cluster.members[leader].get("/v2/stats/leader").expect(&[200]).json();
+        told["followers"][&ids[at]].clone()
+    };
+    let most = |told: &Value| told["latency"]["maximum"].as_f64().expect("milliseconds");
+    // Of what took longer than 205 ms: the bounds are doubled from 0.1 ms on.
+    let slow = |cluster: &Cluster, at: usize| {
+        let name = "etcd_network_peer_round_trip_time_seconds";
+        let to = format!("To=\"{}\"", ids[at]);
+        let metrics = cluster.members[leader].get("/metrics").expect(&[200]).text();
+        let count = |start: String| -> u64 {
+            let line = metrics.lines().find_map(|line| line.strip_prefix(&start));
+            line.unwrap_or_else(|| panic!("no {start}")).trim().parse().expect("a count")
+        };
+        count(format!("{name}_count{{{to}}}"))
+            - count(format!("{name}_bucket{{{to},le=\"0.2048\"}}"))
+    };
+    // It is asked once a second.
+    eventually(PATIENCE, "it is seen that it is late", || {
+        let member = &cluster.members[late];
+        member.signal(Signal::SIGSTOP);
+        std::thread::sleep(Duration::from_millis(500));
+        member.signal(Signal::SIGCONT);
+        // The machine may stop the other one for as long, now and then.
+        let is_seen = most(&told(&cluster, late)) > 250.0;
+        (is_seen && slow(&cluster, late) > slow(&cluster, other)).then_some(())
+    });
+    let failed = |told: &Value| told["counts"]["fail"].as_u64().expect("a count");
+    let before = failed(&told(&cluster, late));
+    cluster.members[late].kill();
+    eventually(PATIENCE, "it is seen that it is gone", || {
+        cluster.members[leader].put("/a", "x");
+        (failed(&told(&cluster, late)) > before).then_some(())
+    });
+    cluster.members[late].restart();
+    cluster.agree();
 }
 
 /// What a strict one refuses, since a member is out of touch.

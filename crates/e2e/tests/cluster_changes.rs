@@ -4,7 +4,7 @@ use std::{path::Path, process::Command, time::Duration};
 
 use e2e::{
     Member, Request,
-    cluster::{Cluster, account::Account},
+    cluster::{Cluster, SNAPSHOTS_SOON, account::Account},
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -20,12 +20,16 @@ fn remove(through: &Member, id: &str) {
 
 #[test]
 fn members_that_join_under_load_know_all_that_was_before_them() {
-    let Some(mut cluster) = Cluster::start_apart(3) else { return };
+    let Some(mut cluster) = Cluster::start_apart_with(3, &SNAPSHOTS_SOON) else { return };
     let mut account = Account::open(&cluster);
+    account.load.goes_on(100);
     for _ in 0..2 {
         let joined = cluster.add();
         account.watch(joined);
         account.load.goes_on(50);
+    }
+    for joined in &cluster.members[3..] {
+        assert!(joined.took_a_snapshot(), "{}", joined.log().text());
     }
     // Now two may be cut off.
     let leader = cluster.leader();
@@ -54,7 +58,7 @@ fn a_leader_removed_under_load_hands_over_and_leaves() {
 
 #[test]
 fn a_member_that_lost_its_disk_is_replaced_by_a_new_one() {
-    let Some(mut cluster) = Cluster::start_apart(3) else { return };
+    let Some(mut cluster) = Cluster::start_apart_with(3, &SNAPSHOTS_SOON) else { return };
     let mut account = Account::open(&cluster);
     let lost = (cluster.leader() + 1) % 3;
     let id = id(&cluster.members[lost]);
@@ -66,6 +70,7 @@ fn a_member_that_lost_its_disk_is_replaced_by_a_new_one() {
     let joined = cluster.add();
     account.watch(joined);
     account.load.goes_on(50);
+    assert!(cluster.members[2].took_a_snapshot(), "{}", cluster.members[2].log().text());
     account.close(&cluster);
 }
 

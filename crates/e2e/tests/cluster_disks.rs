@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use e2e::{
     Member, Request,
-    cluster::{Cluster, account::Account, disk::Stutter},
+    cluster::{Cluster, SNAPSHOTS_SOON, account::Account, disk::Stutter},
     eventually,
 };
 
@@ -72,7 +72,10 @@ fn a_leader_whose_disk_stands_still_for_long_gives_way_and_comes_back_as_a_follo
     let account = Account::open(&cluster);
     let before = cluster.leader();
     let others: Vec<_> = (0..3).filter(|at| *at != before).collect();
-    cluster.members[before].allow(STANDS_STILL);
+    // Of the next leader too: the machine's own disk may do so for a second.
+    for member in &mut cluster.members {
+        member.allow(STANDS_STILL);
+    }
     let still = cluster.disks[before].stutter(2 * PATIENCE, &account.load);
     cluster.members[before].connect().send(&Request::put("/v2/keys/still", "x")).expect("it hears");
     let leader = cluster.leader_among(&others);
@@ -162,4 +165,46 @@ fn members_whose_disks_are_all_full_lose_nothing_and_go_on_once_there_is_room() 
     cluster.members.iter_mut().for_each(Member::wait_until_ready);
     (0..3).for_each(|at| stays(&mut cluster, &account, at));
     account.close(&cluster);
+}
+
+/// Half of a snapshot in the way of everything else would stop the member; and again with every try.
+#[test]
+fn a_member_without_room_for_a_snapshot_says_so_and_goes_on_and_takes_it_once_there_is() {
+    let started = Cluster::start_apart_on_disks_with(3, 400, &SNAPSHOTS_SOON);
+    let Some(mut cluster) = started else { return };
+    cluster.put("/first", "x");
+    cluster.agree();
+    let leader = cluster.leader();
+    let away = (leader + 1) % 3;
+    cluster.members[away].kill();
+    let value = "v".repeat(1 << 20);
+    for number in 0..60 {
+        cluster.members[leader].put(&format!("/large/{number}"), &value);
+    }
+    // For so long its leader keeps what it lacks.
+    eventually(PATIENCE, "the leader keeps nothing for it", || {
+        (!cluster.members[leader].keeps_entries()).then_some(())
+    });
+    cluster.disks[away].fill_but(40);
+    cluster.members[away].allow("no room for it");
+    cluster.members[away].launch();
+    let incoming = cluster.members[away].data_dir().join("member/keyspace.incoming");
+    let told = format!("no room for it: {} would take about ", incoming.display());
+    eventually(PATIENCE, "it has no room", || {
+        cluster.members[away].log().contains(&told).then_some(())
+    });
+    // Several tries.
+    let tried = |log: &e2e::logs::Log| {
+        log.text().matches("sending a snapshot to a member that lags").count()
+    };
+    eventually(PATIENCE, "it is tried again", || {
+        (tried(cluster.members[leader].log()) >= 3).then_some(())
+    });
+    assert!(!incoming.exists());
+    assert!(!cluster.members[away].has_ended(), "{}", cluster.members[away].log().text());
+    cluster.disks[away].clear();
+    cluster.members[away].wait_until_ready();
+    cluster.put("/last", "x");
+    cluster.agree();
+    assert!(cluster.members[away].took_a_snapshot());
 }

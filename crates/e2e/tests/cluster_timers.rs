@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use e2e::{
     Member, Request, Start,
-    cluster::{Cluster, forced::id},
-    eventually,
+    cluster::{COMPLAINTS, Cluster, forced::id},
+    eventually, far, ports,
 };
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -81,4 +81,45 @@ fn a_dead_leader_is_missed_for_as_long_as_the_election_timeout_says() {
         hasty.members[gone].restart();
     }
     assert!(follow(&patient), "they wait for it, while elsewhere there were {ELECTIONS} elections");
+}
+
+/// A satellite, or worse: one way. TLS alone takes longer over it than members in one place may take in all.
+const FAR: Duration = Duration::from_millis(600);
+
+#[test]
+fn members_that_are_far_away_find_each_other_if_the_election_timeout_says_so() {
+    let ports: Vec<u16> = (0..2).map(|_| ports::free()).collect();
+    let urls: Vec<String> =
+        ports.iter().map(|port| format!("https://{}", far::away(*port, FAR))).collect();
+    let all = format!("m0={},m1={}", urls[0], urls[1]);
+    let start = |at: usize| {
+        let client = format!("http://127.0.0.1:{}", ports::free());
+        let port = client.rsplit(':').next().expect("it ends with it").parse().expect("a port");
+        Start::new()
+            .bare()
+            .client_port(port)
+            .flag(&format!("--name=m{at}"))
+            .flag(&format!("--listen-client-urls={client}"))
+            .flag(&format!("--advertise-client-urls={client}"))
+            .flag(&format!("--listen-peer-urls=https://127.0.0.1:{}", ports[at]))
+            .flag(&format!("--initial-advertise-peer-urls={}", urls[at]))
+            .flag(&format!("--initial-cluster={all}"))
+            .flag("--peer-auto-tls")
+            .flag("--heartbeat-interval=1000")
+            .flag("--election-timeout=10000")
+            .spawn()
+    };
+    let mut members: Vec<Member> = (0..2).map(start).collect();
+    for member in &mut members {
+        for complaint in COMPLAINTS {
+            member.allow(complaint);
+        }
+        member.wait_until_ready();
+    }
+    members[0].put("/far", "away");
+    assert_eq!(members[1].get("/v2/keys/far?quorum=true").json()["node"]["value"], "away");
+    for member in &members {
+        // One of them asks the other.
+        assert_eq!(member.get("/health").status, 200);
+    }
 }

@@ -87,6 +87,10 @@ fn is_fenced_off(cluster: &Cluster, at: usize) {
         format!("memberID:{} alarm:CORRUPT \n", u64::from_str_radix(&id(fenced), 16).unwrap());
     assert_eq!(alarms(other), said);
     assert_eq!(alarms(fenced), said, "what is wrong with it can be asked everywhere");
+    // Whoever sends requests to the healthy ones sends none to it, and goes on with the others.
+    for path in ["/health", "/health?serializable=true", "/readyz", "/readyz/data_corruption"] {
+        assert_eq!((fenced.get(path).status, other.get(path).status), (503, 200), "{path}");
+    }
     other.put("/k/1", "z");
 }
 
@@ -174,6 +178,42 @@ fn a_value_that_has_changed_on_disk_is_found_where_hashes_are_compared() {
     });
 }
 
+/// A member with a value that has changed on its disk, which its start does not find; then, with these flags,
+/// what `then` does finds it while it runs.
+fn is_found_while_it_runs(flags: &[&str], then: impl FnOnce(&Cluster)) {
+    let mut cluster = Cluster::start_with(3, flags);
+    allow(&mut cluster);
+    for number in 0..20 {
+        cluster.put(&format!("/k/{number}"), "x");
+    }
+    v3::put(&cluster.members[0], "large", &"x".repeat(5_000));
+    cluster.agree();
+    let at = (cluster.leader() + 1) % 3;
+    cluster.members[at].stop();
+    tamper(cluster.members[at].data_dir(), |backend| {
+        let (key, value) = first_of(backend, Table::Values);
+        altered(Table::Values, &key, &value)
+    });
+    cluster.members[at].launch();
+    cluster.members[at].wait_until_ready();
+    then(&cluster);
+    is_fenced_off(&cluster, at);
+}
+
+#[test]
+fn a_value_that_has_changed_on_disk_is_found_by_the_clock() {
+    is_found_while_it_runs(&["--corrupt-check-time=2s"], |_| {});
+}
+
+#[test]
+fn a_value_that_has_changed_on_disk_is_found_by_what_a_compaction_hashes() {
+    let flags = ["--feature-gates=CompactHashCheck=true", "--compact-hash-check-time=1s"];
+    is_found_while_it_runs(&flags, |cluster| {
+        let revision = v3::put(&cluster.members[0], "another", "x");
+        v3::post(&cluster.members[0], "kv/compaction", &json!({ "revision": revision }));
+    });
+}
+
 #[test]
 fn a_record_that_is_missing_is_found_when_the_member_starts() {
     let mut cluster = filled();
@@ -231,6 +271,9 @@ fn the_alarm_of_nobody_stops_all_until_it_is_disarmed() {
     v3::post(&cluster.members[0], "maintenance/alarm", &alarm);
     let refused = cluster.members[1].ask(&Request::put("/v2/keys/a", "y"));
     assert_eq!(refused.status, 500, "{}", refused.text());
+    for path in ["/health", "/readyz"] {
+        assert_eq!(cluster.members[1].get(path).status, 503, "{path}");
+    }
     let disarm = json!({"action": "DEACTIVATE", "memberID": "0", "alarm": "CORRUPT"});
     v3::post(&cluster.members[0], "maintenance/alarm", &disarm);
     cluster.put("/a", "y");

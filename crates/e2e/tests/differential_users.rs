@@ -1,9 +1,12 @@
 //! Random changes of users, roles and permissions, and what these then permit: the same through the
-//! JSON gateway to real etcd 3.4.23 and to ours.
+//! JSON gateway to real etcd 3.4.23 and to ours; through v2 in `differential_users/v2.rs`.
 //!
 //! `RETCD_SEED` repeats a run, `RETCD_SCENARIOS` makes it longer.
 
-use std::collections::BTreeMap;
+#[path = "differential_users/v2.rs"]
+mod v2;
+
+use std::{collections::BTreeMap, path::PathBuf};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use e2e::{Connection, Member, Request, Start, binaries, rings};
@@ -183,14 +186,16 @@ fn is_meant(asked: &Asked, theirs: &Value) -> bool {
     shows_root || (asked.method == "auth/user/get" && is_himself)
 }
 
-#[test]
-fn random_changes_of_users_are_answered_as_by_real_etcd() {
+/// Real etcd 3.4, if it is here.
+fn original() -> Option<PathBuf> {
     let original = binaries::real_etcd();
     let why_not = "/usr/bin/etcd 3.4 is not installed: apt-get install etcd-server";
-    if !rings::can_run("real-etcd", original.is_some(), why_not) {
-        return;
-    }
-    let original = original.expect("it is installed");
+    rings::can_run("real-etcd", original.is_some(), why_not).then_some(original).flatten()
+}
+
+#[test]
+fn random_changes_of_users_are_answered_as_by_real_etcd() {
+    let Some(original) = original() else { return };
     let seed = e2e::count("RETCD_SEED", fastrand::u64(..1 << 32));
     let scenarios = e2e::count("RETCD_SCENARIOS", 4);
     println!("RETCD_SEED={seed} RETCD_SCENARIOS={scenarios}");

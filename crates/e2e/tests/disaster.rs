@@ -1,6 +1,7 @@
 //! A cluster that has lost its quorum for good: `--force-new-cluster` on who is left.
 
 use std::{
+    net::{SocketAddr, TcpListener},
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering::SeqCst},
@@ -201,8 +202,13 @@ fn a_majority_that_was_only_out_of_reach_goes_on_with_what_it_has_acknowledged()
         cluster.members[at].allow("was removed, but it has a leader");
         cluster.members[at].signal(Signal::SIGSTOP);
     }
+    cluster.members[away].allow("does not answer: if it is a member that hangs");
     launch_forced(&mut cluster.members[away]);
     cluster.members[away].wait_until_ready();
+    for at in [first, second] {
+        let words = format!("listens at {} and does not answer", cluster.members[at].peer_url());
+        assert!(cluster.members[away].log().contains(&words), "{words}");
+    }
     for at in [first, second] {
         cluster.members[at].signal(Signal::SIGCONT);
     }
@@ -222,6 +228,107 @@ fn a_majority_that_was_only_out_of_reach_goes_on_with_what_it_has_acknowledged()
     assert_eq!(gone.status, 204, "{}", gone.text());
     cluster.add();
     cluster.agree();
+}
+
+/// Two of three that were killed, and the peer URL of the third, whose data are lost.
+fn lose_one(mut cluster: Cluster) -> (Cluster, String) {
+    cluster.put("/a", "1");
+    cluster.agree();
+    cluster.members.iter_mut().for_each(Member::kill);
+    let lost = cluster.forget(2).peer_url().to_owned();
+    for member in &mut cluster.members {
+        member.allow("is started with it too");
+    }
+    (cluster, lost)
+}
+
+fn port(url: &str) -> SocketAddr {
+    let (_, address) = url.split_once("://").expect("a URL has a scheme");
+    address.parse().expect("an address")
+}
+
+const IS_FORCED: &str = "forcing restart of member";
+
+#[test]
+fn who_is_forced_tells_that_until_it_leads_and_another_one_is_refused_meanwhile() {
+    let (mut cluster, lost) = lose_one(Cluster::start(3));
+    // Whoever is asked here says nothing: that takes a while.
+    let silent = TcpListener::bind(port(&lost)).expect("nobody has its port any more");
+    let [first, second] = &mut cluster.members[..] else { panic!("two are left") };
+    for member in [&mut *first, &mut *second] {
+        member.allow("does not answer: if it is a member that hangs");
+    }
+    launch_forced(first);
+    let peers = port(first.peer_url());
+    let told = eventually(PATIENCE, "it tells that it is forced", || {
+        let mut connection = Connection::open(peers).ok()?;
+        connection.ask(&Request::get("/members")).ok()
+    });
+    assert_eq!(told.status, 409, "{}", told.text());
+    launch_forced(second);
+    assert_eq!(second.reap(PATIENCE).code(), Some(1), "{}", second.log().text());
+    first.wait_until_ready();
+    assert!(!second.log().contains(IS_FORCED));
+    let words = format!("member {} at {} is started with it too", id(first), first.peer_url());
+    assert!(second.log().contains(&words), "{}", second.log().text());
+    assert!(second.log().contains(": choose "), "{}", second.log().text());
+    assert_eq!(
+        Connection::open(peers).unwrap().ask(&Request::get("/members")).unwrap().status,
+        200
+    );
+    assert_eq!(first.get("/v2/keys/a").expect(&[200]).json()["node"]["value"], "1");
+    drop(silent);
+}
+
+fn no_two_are_forced_at_once(cluster: Cluster) {
+    let (mut cluster, _) = lose_one(cluster);
+    let [first, second] = &mut cluster.members[..] else { panic!("two are left") };
+    let mut refusals = 0;
+    for round in 0..10 {
+        println!("round {round}");
+        launch_forced(first);
+        launch_forced(second);
+        let has_decided =
+            |member: &mut Member| member.log().contains(IS_FORCED) || member.has_ended();
+        eventually(PATIENCE, "both have decided", || {
+            (has_decided(first) && has_decided(second)).then_some(())
+        });
+        let forced = [&*first, &*second].map(|member| member.log().contains(IS_FORCED));
+        assert_ne!(forced, [true, true], "two clusters of one id");
+        for (member, is_forced) in [(&mut *first, forced[0]), (&mut *second, forced[1])] {
+            if !is_forced {
+                assert_eq!(member.reap(PATIENCE).code(), Some(1), "{}", member.log().text());
+                refusals += 1;
+            }
+        }
+        if forced.contains(&true) {
+            break;
+        }
+    }
+    assert_ne!(refusals, 0);
+    println!("{refusals} starts were refused");
+    if !first.log().contains(IS_FORCED) && !second.log().contains(IS_FORCED) {
+        // As both were told.
+        launch_forced(first);
+    }
+    let forced = if second.log().contains(IS_FORCED) { second } else { first };
+    forced.wait_until_ready();
+    assert_eq!(forced.get("/v2/keys/a").expect(&[200]).json()["node"]["value"], "1");
+    assert_eq!(names(forced).len(), 1);
+}
+
+#[test]
+fn of_two_survivors_that_are_forced_at_once_no_two_go_on() {
+    no_two_are_forced_at_once(Cluster::start(3));
+}
+
+#[test]
+fn nor_do_two_that_speak_tls() {
+    let mut cluster = Cluster::start_with_tls(3, &["--auto-tls", "--peer-auto-tls"]);
+    for member in &mut cluster.members {
+        member.allow("Ignored key/cert files");
+    }
+    no_two_are_forced_at_once(cluster);
 }
 
 #[test]

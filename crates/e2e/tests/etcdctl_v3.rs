@@ -183,6 +183,16 @@ fn variables_stand_for_flags_and_flags_come_first() {
     );
     assert_eq!((output.exit, output.stdout.as_str()), (Some(1), "PUT\nk\nv\n"), "{output:?}");
     assert_eq!(output.stderr, "command [\"sh\" \"-c\" \"exit 3\"] error (exit status 3)\n");
+    let range = [("ETCDCTL_WATCH_KEY", "a"), ("ETCDCTL_WATCH_RANGE_END", "z")];
+    let variables = [&[("ETCDCTL_ENDPOINTS", url.as_str())][..], &range].concat();
+    let output = with(&variables, &["watch", "--rev", "1", "--", "sh", "-c", "exit 3"]);
+    assert_eq!((output.exit, output.stdout.as_str()), (Some(1), "PUT\nk\nv\n"), "{output:?}");
+    let output = with(&variables[..2], &["watch", "k"]);
+    let said = "Error: bad number of arguments (found conflicting environment key)\n";
+    assert_eq!((output.exit, output.stderr.as_str()), (Some(128), said));
+    let output = with(&range[1..], &["watch"]);
+    let said = "Error: ETCDCTL_WATCH_KEY is empty but got ETCDCTL_WATCH_RANGE_END=\"z\"\n";
+    assert_eq!((output.exit, output.stderr.as_str()), (Some(128), said));
 }
 
 #[test]

@@ -203,9 +203,14 @@ fn limits_and_ways_to_connect_are_taken_from_flags() {
     let Output { exit, .. } = run(&mut etcdctl(&address, &arguments), "");
     assert_ne!(exit, Some(0));
     // What happens to connections is told on stderr, and stdout stays as it is.
-    let nobody = format!("127.0.0.1:{},{address}", ports::free());
-    let output = run(&mut etcdctl(&nobody, &["--debug", "get", "a", "--keys-only"]), "");
-    assert_eq!((output.exit, output.stdout.as_str()), (Some(0), "a\n\n"), "{output:?}");
+    let free = format!("127.0.0.1:{}", ports::free());
+    let nobody = format!("{free},{address}");
+    for (flags, tells) in [(&["--debug"][..], true), (&[], false)] {
+        let arguments = [flags, &["get", "a", "--keys-only"]].concat();
+        let output = run(&mut etcdctl(&nobody, &arguments), "");
+        assert_eq!((output.exit, output.stdout.as_str()), (Some(0), "a\n\n"), "{output:?}");
+        assert_eq!(output.stderr.contains(&free), tells, "{output:?}");
+    }
 }
 
 #[test]
@@ -259,6 +264,90 @@ fn a_mirror_goes_to_a_cluster_that_asks_for_certificates() {
 }
 
 #[test]
+fn a_mirror_goes_to_a_cluster_that_asks_for_passwords() {
+    let (from, mut to) = (Member::start(), Member::start());
+    to.allow("invalid authentication was requested");
+    for arguments in [
+        &["user", "add", "root:known"][..],
+        &["user", "grant-role", "root", "root"],
+        &["user", "add", "copier:secret"],
+        &["role", "add", "copies"],
+        &["role", "grant-permission", "copies", "readwrite", "copy/", "--prefix"],
+        &["user", "grant-role", "copier", "copies"],
+        &["auth", "enable"],
+    ] {
+        printed(&to, arguments);
+    }
+    printed(&from, &["put", "a/1", "1"]);
+    let url = to.url();
+    let mirror = |user: &[&str]| {
+        let arguments =
+            [&["make-mirror", &url, "--prefix=a/", "--dest-prefix=copy/"], user].concat();
+        run::start(&mut etcdctl(&from.url(), &arguments), "")
+    };
+    let there = || printed(&to, &["--user=root:known", "get", "copy/", "--prefix"]);
+    for (user, told) in [
+        (&[][..], "etcdserver: user name is empty"),
+        (
+            &["--dest-user=copier", "--dest-password=wrong"],
+            "etcdserver: authentication failed, invalid user ID or password",
+        ),
+    ] {
+        let ended = mirror(user).wait(PATIENCE);
+        assert!(ended.exit != Some(0) && ended.stderr.contains(told), "{ended:?}");
+    }
+    assert_eq!(there(), "");
+    let copying = mirror(&["--dest-user", "copier", "--dest-password", "secret"]);
+    eventually(PATIENCE, "the copy", || (there() == "copy/1\n1\n").then_some(()));
+    printed(&from, &["put", "a/1", "2"]);
+    eventually(PATIENCE, "the change", || (there() == "copy/1\n2\n").then_some(()));
+    drop(copying);
+    printed(&from, &["put", "a/1", "3"]);
+    let copying = mirror(&["--dest-user=copier:secret"]);
+    eventually(PATIENCE, "it goes on", || (there() == "copy/1\n3\n").then_some(()));
+    drop(copying);
+}
+
+#[test]
+fn a_mirror_begins_with_the_revision_that_it_is_told_and_takes_the_prefix_away() {
+    let (from, to) = (Member::start(), Member::start());
+    for (key, value) in [("a/old", "1"), ("a/1", "1"), ("b/1", "1"), ("a/2", "1"), ("a/1", "2")] {
+        printed(&from, &["put", key, value]);
+    }
+    let there = || printed(&to, &["get", "", "--prefix"]);
+    let url = to.url();
+    let mirror = |flags: &[&str]| {
+        let arguments = [&["make-mirror", &url, "--prefix=a/"][..], flags].concat();
+        run::start(&mut etcdctl(&from.url(), &arguments), "")
+    };
+    let copying = mirror(&["--rev=3", "--no-dest-prefix"]);
+    eventually(PATIENCE, "what came since", || (there() == "1\n2\n2\n1\n").then_some(()));
+    printed(&from, &["del", "a/1"]);
+    eventually(PATIENCE, "the deletion", || (there() == "2\n1\n").then_some(()));
+    drop(copying);
+    // Each change was one there: nothing was copied as it is now.
+    assert_eq!(printed(&to, &["get", "2", "-w=fields"]).matches("\"Version\" : 1").count(), 1);
+    let copying = mirror(&["--no-dest-prefix"]);
+    eventually(PATIENCE, "all that is there", || (there() == "2\n1\nold\n1\n").then_some(()));
+    drop(copying);
+}
+
+#[test]
+fn a_program_with_a_lock_is_told_its_revision() {
+    let member = Member::start();
+    let told = |name: &str| {
+        let script = "echo $ETCD_LOCK_KEY $ETCD_LOCK_REV";
+        printed(&member, &["lock", name, "--ttl=20", "--", "sh", "-c", script])
+    };
+    let line = told("m");
+    let (key, revision) = line.trim().split_once(' ').expect("two words");
+    // The first write of all.
+    assert!(key.starts_with("m/") && revision == "2", "{line}");
+    // Its deletion was one, too.
+    assert!(told("m").ends_with(" 4\n"));
+}
+
+#[test]
 fn a_check_cleans_up_as_it_is_told() {
     let member = Member::start();
     let flags =
@@ -269,6 +358,14 @@ fn a_check_cleans_up_as_it_is_told() {
     assert!(output.stdout.contains("\nDefragmented \""), "{output:?}");
     assert!(output.stdout.contains("\nCompacted with revision "), "{output:?}");
     assert_eq!(printed(&member, &["get", "/check/", "--prefix", "--keys-only"]), "");
+    for load in ["m", "l", "xl"] {
+        let check = ["check", "perf", "--duration=1s", "--load", load];
+        let output = run(&mut etcdctl(&member.url(), &check), "");
+        let judged = if output.exit == Some(0) { "\nPASS\n" } else { "\nFAIL\n" };
+        assert!(output.stdout.ends_with(judged), "{load}: {output:?}");
+        assert!(output.stdout.contains("Throughput"), "{load}: {output:?}");
+    }
+    assert_eq!(printed(&member, &["get", "", "--prefix", "--keys-only"]), "");
 }
 
 #[test]

@@ -2,13 +2,13 @@
 //!
 //! Real etcd is filled, asked everything, and stopped or killed; its data is imported; ours is asked
 //! the same and answers the same. Here it is 3.4; `versions` has 3.5, `clusters` those of three
-//! members, `rules` what a member of ours would refuse, `backups` what `etcdctl backup` makes and logs
-//! of several parts, `attempts` what is cut off and what is shown meanwhile.
+//! members, `rules` what a member of ours would refuse, `users` who may do what, `backups` what
+//! `etcdctl backup` makes and logs of several parts, `attempts` what is cut off and what is shown
+//! meanwhile.
 
 use std::fs;
 
 use e2e::Member;
-use serde_json::json;
 
 mod import {
     pub(super) mod ask;
@@ -18,12 +18,13 @@ mod import {
     pub(super) mod fill;
     pub(super) mod place;
     mod rules;
+    mod users;
     mod versions;
 }
 
 use import::{
     ask, fill,
-    place::{self, Place, json_of},
+    place::{self, Place},
 };
 
 #[test]
@@ -139,26 +140,6 @@ fn what_cannot_be_imported_is_refused_and_nothing_is_left() {
     assert_eq!(fs::read(place.path("once/member/keyspace")).expect("it is there"), before);
     place.refused(&place.path("once"), &[], "is of this etcd and needs no import");
     place.refused(&from, &["--initial-cluster", "other=http://a:1"], "couldn't find local name");
-}
-
-#[test]
-fn permissions_are_not_dropped_without_a_word() {
-    let Some(place) = Place::new() else { return };
-    let mut original = place.original(&[]);
-    fill::put(&original, b"a", b"b", 0);
-    for (path, body) in [
-        ("user/add", json!({"name": "root", "password": "p"})),
-        ("role/add", json!({"name": "root"})),
-        ("user/grant", json!({"user": "root", "role": "root"})),
-        ("enable", json!({})),
-    ] {
-        drop(json_of(&original, &format!("/v3/auth/{path}"), &body).expect(&[200]));
-    }
-    original.stop();
-    let from = place.path("original");
-    place.refused(&from, &[], "auth is enabled");
-    let (ours, _) = place.imported(&from, "open", &["--without-auth"]);
-    assert_eq!(ask::keys(&ours), ["a"]);
 }
 
 /// Of both files, cut off and with flipped bits: an error that names the file, or another value; no

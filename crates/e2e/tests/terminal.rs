@@ -2,18 +2,26 @@
 
 use std::{
     fs::File,
-    io::Read as _,
-    process::{Child, Command, Stdio},
+    io::{Read as _, Write as _},
+    os::unix::process::ExitStatusExt as _,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
     thread,
     time::Duration,
 };
 
 use e2e::{
-    Member, binaries, eventually,
+    Member, Request, Start, binaries, eventually,
     run::{self, Output},
     v3,
 };
-use nix::pty::{Winsize, openpty};
+use nix::{
+    pty::{Winsize, openpty},
+    sys::{
+        signal::Signal,
+        termios::{LocalFlags, tcgetattr},
+    },
+};
 use tempfile::TempDir;
 
 /// Generous, since tests share the machine.
@@ -28,7 +36,10 @@ fn etcdctl(member: &Member, arguments: &[&str]) -> Command {
 /// A command on a terminal of its own, and what that shows until the command ends.
 struct OnTerminal {
     child: Child,
-    shown: thread::JoinHandle<String>,
+    shown: thread::JoinHandle<()>,
+    so_far: Arc<Mutex<Vec<u8>>>,
+    /// The side of whoever sits before it.
+    user: File,
 }
 
 impl OnTerminal {
@@ -40,21 +51,34 @@ impl OnTerminal {
         let child = command.spawn().expect("it starts");
         // Its end is seen once nobody has the other side any more.
         drop((command, pty.slave));
-        let mut master = File::from(pty.master);
+        let user = File::from(pty.master);
+        let mut master = user.try_clone().expect("a descriptor is left");
+        let so_far = Arc::new(Mutex::new(Vec::new()));
+        let bytes = Arc::clone(&so_far);
         let shown = thread::spawn(move || {
-            let (mut bytes, mut part) = (Vec::new(), [0; 4096]);
+            let mut part = [0; 4096];
             // An error is the end of a terminal.
             while let Ok(length @ 1..) = master.read(&mut part) {
-                bytes.extend_from_slice(&part[..length]);
+                bytes.lock().unwrap().extend_from_slice(&part[..length]);
             }
-            String::from_utf8_lossy(&bytes).into_owned()
         });
-        Self { child, shown }
+        Self { child, shown, so_far, user }
     }
 
-    fn wait(mut self) -> (Option<i32>, String) {
+    fn shows(&self) -> String {
+        String::from_utf8_lossy(&self.so_far.lock().unwrap()).into_owned()
+    }
+
+    fn wait(self) -> (Option<i32>, String) {
+        let (status, shown) = self.ends();
+        (status.code(), shown)
+    }
+
+    fn ends(mut self) -> (ExitStatus, String) {
         let status = eventually(PATIENCE, "it ends", || self.child.try_wait().expect("a child"));
-        (status.code(), self.shown.join().expect("reading does not panic"))
+        self.shown.join().expect("reading does not panic");
+        let shown = String::from_utf8_lossy(&self.so_far.lock().unwrap()).into_owned();
+        (status, shown)
     }
 }
 
@@ -147,4 +171,68 @@ fn checks_show_how_far_they_are_on_a_terminal_alone() {
     let (exit, shown) = OnTerminal::start(etcdctl(&member, &datascale)).wait();
     assert_eq!(exit, Some(0), "{shown:?}");
     has_bar(&shown, "check datascale");
+}
+
+/// With a terminal as the one that controls it, whatever the test itself has.
+fn in_a_session(command: &Command) -> Command {
+    let mut session = Command::new("setsid");
+    session.args(["--ctty", "--wait"]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => session.env(name, value),
+            None => session.env_remove(name),
+        };
+    }
+    session
+}
+
+fn asks(command: &Command) -> OnTerminal {
+    let terminal = OnTerminal::start(in_a_session(command));
+    eventually(PATIENCE, "it asks, and hides what is typed", || {
+        (terminal.shows().contains("Password: ") && !echoes(&terminal)).then_some(())
+    });
+    terminal
+}
+
+fn echoes(terminal: &OnTerminal) -> bool {
+    let modes = tcgetattr(&terminal.user).expect("a terminal").local_flags;
+    modes.contains(LocalFlags::ECHO | LocalFlags::ISIG)
+}
+
+#[test]
+fn a_password_is_asked_for_at_the_terminal_unseen() {
+    let member = Start::new().flag("--bcrypt-cost=4").start();
+    for arguments in [
+        &["user", "add", "root:geheim"][..],
+        &["user", "grant-role", "root", "root"],
+        &["put", "/x", "of v3"],
+        &["auth", "enable"],
+    ] {
+        let output = run::run(&mut etcdctl(&member, arguments), "");
+        assert_eq!(output.exit, Some(0), "{output:?}");
+    }
+    let asked =
+        Request::put("/v2/keys/x", "of v2").header("Authorization", "Basic cm9vdDpnZWhlaW0=");
+    assert_eq!(member.ask(&asked).status, 200);
+    let mut old = run::etcdctl(&binaries::etcdctl(), &member.url());
+    old.args(["--username", "root", "get", "/x"]);
+    let new = etcdctl(&member, &["--user", "root", "get", "/x", "--print-value-only"]);
+    for command in [old, new] {
+        let mut terminal = asks(&command);
+        // What is rubbed out is not part of it.
+        terminal.user.write_all(b"geheimx\x7f\n").unwrap();
+        let (exit, shown) = terminal.wait();
+        assert_eq!((exit, shown.as_str()), (Some(0), "Password: \r\nof v2\r\n"), "{command:?}");
+
+        for (key, signal) in [(b"\x03", Signal::SIGINT), (b"\x1c", Signal::SIGQUIT)] {
+            let mut terminal = asks(&command);
+            terminal.user.write_all(b"geh").unwrap();
+            terminal.user.write_all(key).unwrap();
+            eventually(PATIENCE, "the terminal is as it was", || echoes(&terminal).then_some(()));
+            let (status, shown) = terminal.ends();
+            let told = status.signal().or(status.code().map(|code| code - 128));
+            assert_eq!(told, Some(signal as i32), "{status:?}: {shown:?}");
+            assert!(!shown.contains("geh"), "{shown:?}");
+        }
+    }
 }

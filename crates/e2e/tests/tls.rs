@@ -1,6 +1,8 @@
 //! TLS between members and for clients, and what changes in its files while they run.
 
 use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
     path::Path,
     process::Command,
     time::{Duration, Instant},
@@ -144,6 +146,65 @@ fn a_certificate_that_is_revoked_is_refused_without_a_restart() {
     secure.until(true, "other");
 }
 
+/// What else clients are served at: without gRPC, and metrics and health alone.
+#[test]
+fn a_certificate_that_is_revoked_is_refused_at_every_port_of_clients() {
+    let (dir, authority) = (TempDir::new().unwrap(), Authority::new("ca"));
+    put(dir.path(), "ca.pem", &authority.pem);
+    put(dir.path(), "crl", authority.revoke(&[]));
+    for (name, serial) in [("member", 1), ("client", 2), ("other", 3)] {
+        authority.issue(dir.path(), name, serial);
+    }
+    let file = |name: &str| dir.path().join(name).display().to_string();
+    let [http, metrics] = ["http", "metrics"].map(|kind| (kind, ports::free()));
+    let urls = |port: u16| format!("https://127.0.0.1:{port}");
+    let mut member = Start::new()
+        .flag(&format!("--listen-client-http-urls={}", urls(http.1)))
+        .flag(&format!("--listen-metrics-urls={}", urls(metrics.1)))
+        .flag(&format!("--cert-file={}", file("member.pem")))
+        .flag(&format!("--key-file={}", file("member.key")))
+        .flag(&format!("--trusted-ca-file={}", file("ca.pem")))
+        .flag("--client-cert-auth")
+        .flag(&format!("--client-crl-file={}", file("crl")))
+        .spawn();
+    allow(&mut member);
+    eventually(PATIENCE, "it serves", || {
+        member.log().contains("ready to serve client requests").then_some(())
+    });
+    let is_served = |who: &str, port: u16| {
+        let mut curl = Command::new("curl");
+        curl.args(["-sf", "--max-time", "20", "--cacert", &file("ca.pem")]);
+        if !who.is_empty() {
+            curl.args([
+                "--cert",
+                &file(&format!("{who}.pem")),
+                "--key",
+                &file(&format!("{who}.key")),
+            ]);
+        }
+        let output = run::run(curl.arg(format!("{}/health", urls(port))), "");
+        assert!(output.exit != Some(0) || output.stdout.contains("true"), "{output:?}");
+        output.exit == Some(0)
+    };
+    for (kind, port) in [http, metrics] {
+        assert!(is_served("client", port) && is_served("other", port), "{kind}");
+        assert!(!is_served("", port), "{kind}: without a certificate");
+    }
+    put(dir.path(), "crl", authority.revoke(&[2]));
+    for (kind, port) in [http, metrics] {
+        let refused = format!("{kind}: the revoked one is refused");
+        eventually(PATIENCE, &refused, || (!is_served("client", port)).then_some(()));
+        assert!(is_served("other", port), "{kind}");
+    }
+    let said = member.log().text();
+    assert!(said.contains("certificate serial 02 revoked (CN=client)"), "{said}");
+    put(dir.path(), "crl", authority.revoke(&[]));
+    for (kind, port) in [http, metrics] {
+        let taken = format!("{kind}: it is taken again");
+        eventually(PATIENCE, &taken, || is_served("client", port).then_some(()));
+    }
+}
+
 /// Whether a write is carried out soon: by a quorum.
 fn writes(member: &Member) -> bool {
     let mut connection = member.connect();
@@ -210,6 +271,29 @@ fn a_client_that_is_connected_is_cut_off_when_its_certificate_is_revoked() {
     std::thread::sleep(Duration::from_secs(3));
     assert!(!hears("after"), "{:?}", watch.stdout());
     watch.interrupt();
+}
+
+/// Who says half of a word and no more, at both ports, takes nothing from others, and is cut off.
+#[test]
+fn slow_handshakes_hold_up_nobody_and_end() {
+    let secure = Secure::start(1);
+    let member = &secure.cluster.members[0];
+    let address =
+        |url: &str| url.strip_prefix("https://").expect("TLS").parse().expect("an address");
+    let (clients, peers) = (address(&secure.cluster.https[0]), address(member.peer_url()));
+    let silent = |to: SocketAddr| {
+        let mut stream = TcpStream::connect(to).expect("it is accepted");
+        stream.write_all(&[22, 3]).expect("it is taken");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
+        stream
+    };
+    let mut waiting: Vec<_> = (0..100).flat_map(|_| [silent(clients), silent(peers)]).collect();
+    // One after the other they would have a quarter of an hour.
+    secure.until(true, "client");
+    for stream in &mut waiting {
+        let ended = stream.read(&mut [0; 64]);
+        assert!(matches!(ended, Ok(0)), "it is not cut off: {ended:?}");
+    }
 }
 
 #[test]

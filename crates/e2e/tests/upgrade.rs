@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use e2e::{
     Member, Request, Start, binaries,
-    cluster::{Cluster, account::Account},
+    cluster::{Cluster, account::Account, stubborn::Stubborn},
     eventually,
 };
 use serde_json::{Value, json};
@@ -50,6 +50,7 @@ fn members_rolled_to_the_next_version_and_back_strand_no_client_that_asks_anothe
     let (old, new) = (binaries::etcd(), binaries::next_version());
     let mut cluster = Cluster::start(3);
     let account = Account::open(&cluster);
+    let stubborn = Stubborn::start(&cluster);
 
     for at in 0..3 {
         for (one, member) in cluster.members.iter().enumerate() {
@@ -80,6 +81,7 @@ fn members_rolled_to_the_next_version_and_back_strand_no_client_that_asks_anothe
         });
         assert_eq!(version(member)["etcdcluster"], OLD);
     }
+    stubborn.close(&cluster);
     let record = account.close(&cluster);
     assert_eq!(record.stranded, 0, "a client went twice around and nobody answered");
 }

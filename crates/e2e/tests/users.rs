@@ -8,8 +8,11 @@ use e2e::{
     binaries,
     cluster::Cluster,
     eventually,
+    http::Request,
     run::{self, Output},
+    v3 as gateway,
 };
+use serde_json::json;
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -85,6 +88,59 @@ fn every_member_of_a_cluster_asks_alike_also_after_its_death() {
     });
     assert_ne!(denied.exit, Some(0));
     ok(&v3(&urls[1], "root:rootpw", &["get", "/a/x"]));
+}
+
+/// Who the members are is not asked again when a change of them is carried out.
+#[test]
+fn whoever_is_root_no_longer_changes_no_members_through_one_that_has_not_heard() {
+    let Some(mut cluster) = Cluster::start_apart(3) else { return };
+    cluster.members.iter_mut().for_each(allow);
+    let leader = cluster.leader();
+    let lags = (leader + 1) % 3;
+    let url = cluster.members[leader].url();
+    enable(&url);
+    ok(&v3(&url, "root:rootpw", &["user", "grant-role", "alice", "root"]));
+    let asked = json!({"name": "alice", "password": "alicepw"});
+    let token =
+        gateway::post(&cluster.members[leader], "auth/authenticate", &asked)["token"].clone();
+    let token = token.as_str().expect("a token").to_owned();
+    let v3_asks = |path: &str, body: &serde_json::Value| {
+        let request = Request::json("POST", &format!("/v3/{path}"), &body.to_string());
+        request.header("Authorization", &token)
+    };
+    let basic = "Basic YWxpY2U6YWxpY2Vwdw==";
+    let knows = v3_asks("maintenance/hashkv", &json!({}));
+    eventually(PATIENCE, "the follower knows that she is root", || {
+        (cluster.members[lags].ask(&knows).status == 200).then_some(())
+    });
+    cluster.isolate(lags);
+    ok(&v3(&url, "root:rootpw", &["user", "revoke-role", "alice", "root"]));
+    assert_eq!(cluster.members[lags].ask(&knows).status, 200, "it has not heard");
+    let added = json!({"peerURLs": ["http://127.0.0.1:1"], "isLearner": true});
+    let alarm = json!({"action": "ACTIVATE", "alarm": "NOSPACE", "memberID": "1"});
+    let downgrade = json!({"action": "CANCEL"});
+    let requests = [
+        (v3_asks("cluster/member/add", &added), 403),
+        (v3_asks("maintenance/alarm", &alarm), 403),
+        (v3_asks("maintenance/downgrade", &downgrade), 403),
+        (
+            Request::json("POST", "/v2/members", r#"{"peerURLs":["http://127.0.0.1:2"]}"#)
+                .header("Authorization", basic),
+            401,
+        ),
+    ];
+    let answers = std::thread::scope(|scope| {
+        let asked = requests.each_ref().map(|(request, _)| {
+            let mut connection = cluster.members[lags].connect();
+            scope.spawn(move || connection.ask(request).expect("an answer"))
+        });
+        std::thread::sleep(Duration::from_millis(500));
+        cluster.heal();
+        asked.map(|asked| asked.join().expect("no panic"))
+    });
+    for ((request, status), answer) in requests.iter().zip(answers) {
+        assert_eq!(answer.status, *status, "{request:?}: {}", answer.text());
+    }
 }
 
 #[test]
@@ -196,11 +252,14 @@ fn users_of_api_2() {
     assert_eq!(ok(&ctl("", &["set", "/a/x", "1"])), "1\n");
     assert_eq!(ok(&ctl("", &["auth", "enable"])), "Authentication Enabled\n");
     refused(&ctl("root:wrong", &["auth", "disable"]), "Insufficient credentials");
-    // Guests, until their role says no.
+    // Guests, until their role says no: the log tells how.
+    let warned = || member.log().text().matches("guests may read and write every key").count();
+    assert_eq!(warned(), 1);
     assert_eq!(ok(&ctl("", &["get", "/a/x"])), "1\n");
     let shut = ["role", "revoke", "guest", "--path", "/*", "--readwrite"];
     assert_eq!(ok(&ctl("root:rootpw", &shut)), "Role guest updated\n");
     refused(&ctl("", &["get", "/a/x"]), "The request requires user authentication");
+    assert_eq!(warned(), 1);
     assert_eq!(ok(&ctl("alice:alicepw", &["get", "/a/x"])), "1\n");
     refused(
         &ctl("alice:alicepw", &["set", "/a/x", "2"]),
@@ -217,4 +276,19 @@ fn users_of_api_2() {
     assert_eq!(ok(&ctl("root:rootpw", &["user", "remove", "alice"])), "User alice removed\n");
     assert_eq!(ok(&ctl("root:rootpw", &["auth", "disable"])), "Authentication Disabled\n");
     assert_eq!(ok(&ctl("", &["set", "/a/x", "3"])), "3\n");
+}
+
+/// However often somebody tries, the log says it once a minute for each user, with a count.
+#[test]
+fn wrong_passwords_do_not_fill_the_log() {
+    let mut member = Start::new().flag("--bcrypt-cost=4").start();
+    allow(&mut member);
+    enable(&member.url());
+    for _ in 0..40 {
+        let wrong = Request::get("/v2/keys/a").header("Authorization", "Basic YWxpY2U6eA==");
+        assert_eq!(member.ask(&wrong).status, 401);
+    }
+    let said = member.log().lines();
+    let said: Vec<_> = said.iter().filter(|line| line.contains("or a wrong password")).collect();
+    assert!((1..=3).contains(&said.len()), "{said:?}");
 }

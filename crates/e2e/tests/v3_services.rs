@@ -134,7 +134,6 @@ fn a_lease_is_kept_through_a_follower_and_outlives_its_leader() {
     assert_eq!(ctl.ok(&["lease", "list"]), "found 0 leases\n");
 }
 
-/// A leader that is cut off must not tell a client that its lease lives on.
 /// What a member has sent to others, in bytes.
 fn sent(member: &Member) -> f64 {
     let metrics = member.get("/metrics").text();
@@ -165,6 +164,7 @@ fn keep_alives_of_one_stream_share_the_rounds_of_the_leader() {
     assert!(together < alone / 4.0, "{together} of {alone} bytes");
 }
 
+/// A leader that is cut off must not tell a client that its lease lives on.
 #[test]
 fn a_leader_without_a_quorum_keeps_no_lease() {
     let Some(original) = original() else { return };

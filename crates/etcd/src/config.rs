@@ -24,7 +24,7 @@ use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
 
 use crate::{
     flags::{self, Fate},
-    logging,
+    logging, traces,
 };
 use given::Source;
 
@@ -65,6 +65,14 @@ pub(crate) struct Config {
     pub(crate) gateway: bool,
     pub(crate) grpc: api::Grpc,
     pub(crate) auth: Auth,
+    /// How long each method takes is told as well.
+    pub(crate) extensive_metrics: bool,
+    /// Where spans of calls go.
+    pub(crate) traces: Option<traces::Settings>,
+    /// Where it is written who did what.
+    pub(crate) audit_log: Option<PathBuf>,
+    /// Anybody may ask where the processor's time goes.
+    pub(crate) profiling: bool,
     pub(crate) listen_clients: Vec<Listen>,
     pub(crate) listen_http: Vec<Listen>,
     pub(crate) listen_metrics: Vec<Listen>,

@@ -1,7 +1,8 @@
 //! What comes to the peer ports of a member that is being founded.
 //!
 //! Those who are founded with it ask there whether the cluster runs already, and would wait: nobody
-//! serves the port yet. So they are turned away, which tells them at once that there is no answer.
+//! serves the port yet. So they are turned away, which tells them at once that there is no answer. A start
+//! with `--force-new-cluster` has another answer.
 
 use std::{future, task::Poll, thread};
 
@@ -11,12 +12,21 @@ use crate::listen::Bound;
 
 /// Turns away whoever comes to these ports while `work` lasts.
 pub(crate) fn turning_away<T>(runtime: &Runtime, ports: &[Bound], work: impl FnOnce() -> T) -> T {
+    meanwhile(runtime, turn_away(ports), work)
+}
+
+/// Does `task`, which never ends, while `work` lasts.
+pub(crate) fn meanwhile<T>(
+    runtime: &Runtime,
+    task: impl Future<Output = ()> + Send,
+    work: impl FnOnce() -> T,
+) -> T {
     thread::scope(|scope| {
         let (done, is_done) = oneshot::channel::<()>();
         scope.spawn(move || {
             runtime.block_on(async {
                 tokio::select! {
-                    () = turn_away(ports) => {}
+                    () = task => {}
                     _ = is_done => {}
                 }
             });

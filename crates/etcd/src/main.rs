@@ -2,6 +2,7 @@
 
 mod announce;
 mod apis;
+mod audit;
 mod config;
 mod descriptors;
 mod discovery;
@@ -18,6 +19,7 @@ mod role;
 mod secure;
 mod serve;
 mod signals;
+mod traces;
 mod version;
 
 use std::{
@@ -144,4 +146,26 @@ fn print(text: &str) -> ExitCode {
 fn complain(reason: &str) {
     // With standard error closed there is nobody to tell.
     drop(writeln!(io::stderr().lock(), "etcd: {reason}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, hint};
+
+    fn resident() -> usize {
+        let told = fs::read_to_string("/proc/self/statm").expect("Linux tells it");
+        let pages = told.split(' ').nth(1).expect("the second is what is resident");
+        pages.parse::<usize>().expect("a number") * rustix::param::page_size()
+    }
+
+    /// Answers of clients that went away must not stay beside those of the next.
+    #[test]
+    fn what_is_large_goes_back_to_the_system_at_once() {
+        const LARGE: usize = 32 << 20;
+        let before = resident();
+        let large: Vec<Vec<u8>> = (0..4).map(|number| vec![number + 1; LARGE]).collect();
+        assert!(resident() > before + 3 * LARGE, "{} of {before}", resident());
+        drop(hint::black_box(large));
+        assert!(resident() < before + LARGE, "{} of {before}", resident());
+    }
 }

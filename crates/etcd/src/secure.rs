@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use api::{Offer, Port};
+use api::{Listener, Offer, Port};
 use base::{Clock as _, OsClock};
 use server::Dialer;
 use tls::{Acceptor, Connector, Settings};
@@ -45,6 +45,16 @@ impl Secured {
             metrics: ports(listeners.metrics, clients),
             peers: ports(listeners.peers, self.peers.as_ref()),
         }
+    }
+
+    /// Ports for peers that are not served yet, and what protects their connections.
+    pub(crate) fn of_peers<'a>(
+        &self,
+        listeners: &'a Listeners,
+    ) -> Vec<(&'a Listener, Option<Arc<Acceptor>>)> {
+        let port =
+            |bound: &'a Bound| (&bound.listener, self.peers.clone().filter(|_| bound.is_secure));
+        listeners.peers.iter().map(port).collect()
     }
 }
 
@@ -169,8 +179,10 @@ fn acceptor(
 fn dialer(config: &Config, settings: Settings) -> Result<Dialer, tls::Error> {
     let urls = config.member.initial_cluster.iter().flat_map(|(_, urls)| urls);
     let is_https = urls.chain(&config.member.peer_urls).any(|url| url.starts_with("https:"));
-    if !is_https && !config.security.peers.is_set() {
-        return Ok(Dialer::default());
-    }
-    Connector::new(settings, &ALPN).map(|connector| Dialer::with_tls(Arc::new(connector)))
+    let dialer = if !is_https && !config.security.peers.is_set() {
+        Dialer::default()
+    } else {
+        Dialer::with_tls(Arc::new(Connector::new(settings, &ALPN)?))
+    };
+    Ok(dialer.with_election_timeout(config.member.election))
 }

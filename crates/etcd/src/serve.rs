@@ -3,21 +3,24 @@
 use std::{num::NonZero, sync::Arc, time::Duration};
 
 use base::{Disk, OsClock, OsDisk, UnsyncedDisk};
-use server::Handle;
+use server::{CorruptionChecks, Handle};
 use tokio::runtime::Runtime;
 
 use crate::{
     announce,
     apis::Apis,
+    audit::Auditing,
     config::{Bootstrap, Config, Members},
     descriptors,
     discovery::{self, NotFound},
+    flags::gates,
     founding,
     listen::{self, Bound},
     proxy, records,
     role::{self, Role},
     secure,
     signals::Signals,
+    traces::Sending,
     version,
 };
 
@@ -88,8 +91,17 @@ fn run_member(
             return runtime.block_on(proxy::serve(config, clients, signals, connections_max));
         }
     }
+    // Before data: whoever cannot send, or write a record, leaves no trace.
+    let auditing = config.audit_log.as_deref().map(Auditing::begin).transpose()?;
+    let sending = config.traces.as_ref().map(Sending::begin).transpose()?;
     let handle = if is_founded(&config) {
         founding::turning_away(runtime, &listeners.peers, || start(&config))?
+    } else if config.member.force_new_cluster {
+        // Another one may be started so at the same moment.
+        let ports = secured.of_peers(&listeners);
+        let forcing = config.member.forcing.subscribe();
+        let telling = api::answer_forcing(&ports, forcing);
+        founding::meanwhile(runtime, telling, || start(&config))?
     } else {
         start(&config)?
     };
@@ -102,6 +114,11 @@ fn run_member(
         gateway: config.gateway,
         grpc: config.grpc,
         auth,
+        extensive_metrics: config.extensive_metrics,
+        tracer: sending.as_ref().map(Sending::tracer),
+        audit: auditing.as_ref().map(Auditing::audit),
+        profiling: config.profiling,
+        features: features(config.member.corruption),
     };
     let serving = Serving {
         client_urls: config.member.client_urls,
@@ -110,7 +127,14 @@ fn run_member(
         handle,
         signals,
     };
-    Ok(runtime.block_on(serving.until_the_end()))
+    let ended = runtime.block_on(serving.until_the_end());
+    if let Some(sending) = sending {
+        sending.end();
+    }
+    if let Some(auditing) = auditing {
+        auditing.end();
+    }
+    Ok(ended)
 }
 
 fn run_proxy(opening: Opening, runtime: &Runtime) -> Result<Ended, String> {
@@ -119,6 +143,20 @@ fn run_proxy(opening: Opening, runtime: &Runtime) -> Result<Ended, String> {
     let signals = install_signals()?;
     greet(&config, role);
     runtime.block_on(proxy::serve(config, clients, signals, connections_max))
+}
+
+/// What metrics tell of the original's switches.
+fn features(checks: CorruptionChecks) -> Vec<api::Feature> {
+    let all = gates::GATES.iter().map(|gate| {
+        let is_on = match (gate.always, gate.name) {
+            (Some((is_on, _)), _) => is_on,
+            (None, gates::INITIAL_CORRUPT_CHECK) => checks.hash_at_start,
+            (None, gates::COMPACT_HASH_CHECK) => checks.hash_compactions.is_some(),
+            (None, _) => false,
+        };
+        api::Feature { name: gate.name, stage: gate.stage, is_on }
+    });
+    all.collect()
 }
 
 /// Whether it is a member of a new cluster, and there is nothing of it yet.
@@ -288,6 +326,7 @@ impl Serving {
 
     /// Requests that were accepted get their answers before the member stops.
     async fn stop(self) {
+        self.handle.close();
         self.apis.stop().await;
         self.handle.stop().await;
     }

@@ -2,10 +2,13 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, BufRead as _, BufReader, Write as _},
+    io::{self, Read, Write as _},
 };
 
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::{
+    process::{Signal, getpid, kill_process},
+    termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr},
+};
 
 /// Asks for a password at the terminal, whatever stdin and stdout are.
 pub(crate) fn ask(prompt: &str) -> io::Result<String> {
@@ -17,11 +20,25 @@ pub(crate) fn ask(prompt: &str) -> io::Result<String> {
     answer
 }
 
+/// Whoever interrupts it ends the program, once the terminal shows again what is typed.
 fn read_unseen(terminal: &File) -> io::Result<String> {
-    let _hidden = Hidden::start(terminal)?;
-    let mut line = String::new();
-    BufReader::new(terminal).read_line(&mut line)?;
-    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+    let hidden = Hidden::start(terminal)?;
+    // A terminal gives a line at a time, and none is longer.
+    let mut line = [0; 4096];
+    let length = Read::read(&mut &*terminal, &mut line)?;
+    let [interrupt, quit] = hidden.interrupting();
+    drop(hidden);
+    let line = line.get(..length).unwrap_or_default();
+    let signal = match line.last() {
+        Some(last) if *last == interrupt => Signal::INT,
+        Some(last) if *last == quit => Signal::QUIT,
+        _ => {
+            let line = String::from_utf8_lossy(line);
+            return Ok(line.trim_end_matches(['\r', '\n']).to_owned());
+        }
+    };
+    kill_process(getpid(), signal)?;
+    Err(io::ErrorKind::Interrupted.into())
 }
 
 /// Keeps the terminal from showing what is typed, until dropped.
@@ -34,9 +51,19 @@ impl<'a> Hidden<'a> {
     fn start(terminal: &'a File) -> io::Result<Self> {
         let before = tcgetattr(terminal)?;
         let mut silent = before.clone();
-        silent.local_modes.remove(LocalModes::ECHO);
+        // What interrupts ends a line instead: a signal would leave the terminal as it is now.
+        silent.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
+        let codes = &mut silent.special_codes;
+        codes[SpecialCodeIndex::VEOL] = before.special_codes[SpecialCodeIndex::VINTR];
+        codes[SpecialCodeIndex::VEOL2] = before.special_codes[SpecialCodeIndex::VQUIT];
         tcsetattr(terminal, OptionalActions::Flush, &silent)?;
         Ok(Self { terminal, before })
+    }
+
+    /// Ctrl-C and Ctrl-\\, if they are not set otherwise.
+    fn interrupting(&self) -> [u8; 2] {
+        [SpecialCodeIndex::VINTR, SpecialCodeIndex::VQUIT]
+            .map(|code| self.before.special_codes[code])
     }
 }
 

@@ -46,11 +46,28 @@ where
     Q: Message + Default + 'static,
     A: Message + Default + 'static,
 {
+    open_as(service, path, None).await
+}
+
+/// The same, with a token.
+pub(crate) async fn open_as<S, Q, A>(
+    service: S,
+    path: &'static str,
+    token: Option<&'static str>,
+) -> (mpsc::Sender<Q>, Streaming<A>)
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    Q: Message + Default + 'static,
+    A: Message + Default + 'static,
+{
     let (ask, asked) = mpsc::channel(16);
     let client = tonic::client::Grpc::new(service);
     let mut client = client.max_decoding_message_size(usize::MAX);
     let (path, codec) = (PathAndQuery::from_static(path), ProstCodec::<Q, A>::default());
-    let request = tonic::Request::new(ReceiverStream::new(asked));
+    let mut request = tonic::Request::new(ReceiverStream::new(asked));
+    if let Some(token) = token {
+        request.metadata_mut().insert("token", token.parse().unwrap());
+    }
     (ask, client.streaming(request, path, codec).await.unwrap().into_inner())
 }
 

@@ -140,6 +140,7 @@ impl Session {
             end: namespace.end(&request.range_end),
             prev_kv: request.prev_kv,
             needs_leader: self.asker.needs_leader,
+            who: self.asker.who.clone(),
         };
         let has = |filter: FilterType| request.filters.contains(&filter.into());
         let receiver = Arc::new(Receiver::new(

@@ -10,6 +10,13 @@
 //! kind, its place in the order of keys. What is wrong is an error with the page's number. No page
 //! is read twice by one walk, so a walk ends.
 
+#[cfg(any(test, feature = "fuzzing"))]
+#[allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "of tests, and of what libFuzzer runs: there to panic"
+)]
+pub(crate) mod making;
 mod page;
 mod rows;
 #[cfg(test)]

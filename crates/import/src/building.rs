@@ -8,7 +8,7 @@ use bytes::Bytes;
 use mvcc::Record;
 use prost::Message as _;
 use proto::command::{Command, Op};
-use state::{Response, State, apply::Standing};
+use state::{Response, State, apply::Standing, auth::Auth};
 
 use crate::ImportError;
 
@@ -104,6 +104,14 @@ impl Building {
     pub(crate) fn put_nodes(&mut self, nodes: &[Record]) -> Result<(), ImportError> {
         let at = self.next();
         self.state.put_nodes(at, nodes)?;
+        self.flush_some()
+    }
+
+    /// Takes over users and roles.
+    pub(crate) fn load_auth(&mut self, auth: Auth) -> Result<(), ImportError> {
+        self.load_batch()?;
+        let at = self.next();
+        self.state.load_auth(at, auth);
         self.flush_some()
     }
 

@@ -1,4 +1,4 @@
-//! What etcd 3 keeps in its bbolt file: keys by revision, leases, and small numbers.
+//! What etcd 3 keeps in its bbolt file: keys by revision, leases, users and roles, and small numbers.
 
 #[cfg(test)]
 mod tests;
@@ -11,12 +11,15 @@ use std::{
 use base::{Disk, Open, Revision};
 use mvcc::{Action, Kind, Record};
 use prost::Message as _;
-use proto::{etcdserverpb::AlarmMember, mvccpb::KeyValue};
+use proto::{authpb, etcdserverpb::AlarmMember, mvccpb::KeyValue};
 use sha2::{Digest as _, Sha256};
-use state::apply::Standing;
+use state::{
+    apply::Standing,
+    auth::{Auth, Parts, Role, User},
+};
 
 use crate::{
-    Damage,
+    Damage, Note,
     bolt::{Bolt, BoltError, Row, Rows},
     messages::Lease,
 };
@@ -30,11 +33,12 @@ const REVISION_MAX: i64 = i64::MAX / 2;
 const READ_BYTES: usize = 1 << 20;
 
 /// The rows of its own that are read.
-const NUMBERS: [&[u8]; 6] = [
+const NUMBERS: [&[u8]; 7] = [
     b"consistent_index",
     b"scheduledCompactRev",
     b"finishedCompactRev",
     b"authEnabled",
+    b"authRevision",
     b"term",
     b"storageVersion",
 ];
@@ -51,7 +55,9 @@ pub(crate) struct Db {
     pub(crate) compacted: i64,
     /// That has been removed up to here.
     swept: i64,
-    pub(crate) auth: bool,
+    auth_enabled: bool,
+    /// That of users and roles; 0: it does not say.
+    auth_revision: u64,
     /// It is of a member, and not of a backup that etcdctl made up to 3.4.
     pub(crate) has_members: bool,
     /// It was written by 3.5 or later.
@@ -70,7 +76,8 @@ impl Db {
             consistent_index: 0,
             compacted: -1,
             swept: -1,
-            auth: false,
+            auth_enabled: false,
+            auth_revision: 0,
             has_members: false,
             has_term: false,
             has_version: false,
@@ -106,7 +113,8 @@ impl Db {
                 b"storageVersion" => self.has_version = true,
                 b"scheduledCompactRev" => scheduled = revision.unwrap_or(scheduled),
                 b"finishedCompactRev" => finished = revision.unwrap_or(finished),
-                b"authEnabled" => self.auth = row.value.first() == Some(&1),
+                b"authRevision" => self.auth_revision = named(number)?,
+                b"authEnabled" => self.auth_enabled = row.value.first() == Some(&1),
                 _ => {}
             }
         }
@@ -183,6 +191,57 @@ impl Db {
         })?;
         Ok(alarms)
     }
+}
+
+impl Db {
+    /// Users and roles of v3, and what of them cannot be taken over.
+    pub(crate) fn auth(&self, notes: &mut Vec<Note>) -> Result<Auth, Damage> {
+        let mut auth = Parts {
+            enabled: self.auth_enabled,
+            // As a member of the original begins.
+            revision: self.auth_revision.max(1),
+            ..Parts::default()
+        };
+        self.each(b"authUsers", &mut |row| {
+            let authpb::User { password, roles, options, .. } =
+                authpb::User::decode(row.value.clone())
+                    .map_err(|_| self.damage(&row, "a user of it cannot be decoded"))?;
+            if let Some(name) = text(&row, "user", notes) {
+                let has_password = !options.is_some_and(|options| options.no_password);
+                let password_hash = has_password.then_some(password);
+                // A token of before, which the original refuses now, is refused still.
+                let since = auth.revision;
+                let roles = roles.into_iter().collect();
+                auth.users.insert(name, User { password_hash, roles, since });
+            }
+            Ok(())
+        })?;
+        self.each(b"authRoles", &mut |row| {
+            let authpb::Role { key_permission, .. } = authpb::Role::decode(row.value.clone())
+                .map_err(|_| self.damage(&row, "a role of it cannot be decoded"))?;
+            if let Some(name) = text(&row, "role", notes) {
+                let mut role = Role::default();
+                for permission in key_permission {
+                    if !role.permit(permission) {
+                        notes.push(Note::NoPermission { role: name.clone() });
+                    }
+                }
+                auth.roles.insert(name, role);
+            }
+            Ok(())
+        })?;
+        Ok(auth.into())
+    }
+}
+
+/// The name of a user or role: the original does not ask whether it is UTF-8.
+fn text(row: &Row, what: &'static str, notes: &mut Vec<Note>) -> Option<String> {
+    let name = str::from_utf8(&row.key).map(str::to_owned);
+    if name.is_err() {
+        let name = row.key.escape_ascii().to_string();
+        notes.push(Note::Unreadable { what, name });
+    }
+    name.ok()
 }
 
 /// A walk over the bucket `key`.

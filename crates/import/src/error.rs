@@ -57,15 +57,9 @@ pub enum ImportError {
     #[error("{0}. Import a snapshot or a backup, or the data of another member")]
     Damaged(#[from] Damage),
     #[error(
-        "permissions are asked for in this cluster (auth is enabled), and they cannot be imported \
-         yet: import it without them (--without-auth), and everybody may do everything; or disable \
-         auth first"
-    )]
-    Auth,
-    #[error(
-        "the log has writes that nobody but the original can judge, since they were made while \
-         permissions were asked for (the first is entry {0}): import a snapshot (etcdctl snapshot \
-         save), or the data of a member that was stopped and not killed"
+        "the log has writes that nobody but the original can judge: whether those who asked were \
+         permitted to make them, its versions decide differently (the first is entry {0}). Import a \
+         snapshot (etcdctl snapshot save), or the data of a member that was stopped and not killed"
     )]
     Judgement(u64),
     /// The original has carried it out, as far as anybody knows.
@@ -89,6 +83,11 @@ pub enum ImportError {
          --prefer v2 or --prefer v3"
     )]
     Both { names: Names, count: usize },
+    #[error(
+        "{count} users or roles are different ones in v2 and v3: {names}. Say which are to stay: \
+         --prefer v2 or --prefer v3"
+    )]
+    BothAuth { names: Names, count: usize },
     #[error(transparent)]
     Load(#[from] mvcc::LoadError),
     #[error(transparent)]

@@ -2,25 +2,40 @@
 //!
 //! Read are snapshots of etcd 3 (`.db`), data directories of etcd 3, also with `--enable-v2`, and
 //! data directories and backups of etcd 2. All are left as they are. What is made of them is a
-//! keyspace with the original's revisions, leases and v2 indexes, in the data directory of a new
-//! cluster's member ([`member::found`]).
+//! keyspace with the original's revisions, leases, v2 indexes, users and roles, in the data directory of
+//! a new cluster's member ([`member::found`]).
 //!
 //! - `source`: what was given; `db`, through `bolt`: what etcd 3 keeps on disk; `snap`: the v2 store
 //! - `log`: what came after both, entry by entry; `messages`: the original's own
 //! - `nodes`: the v2 store, brought up to the end of the log
 //! - `building`: the keyspace that is made; `replay`: the log carried out on it, by the original's
-//!   rules (`alarms`); `merge`: both number spaces become one
+//!   rules (`alarms`, `auth`); `merge`: both number spaces become one, and in `auth` both sets of users
 
 mod alarms;
+mod auth;
 mod bolt;
 mod building;
 mod db;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "of tests, and of what libFuzzer runs: there to panic"
+)]
+pub mod fuzzing;
 mod log;
 mod merge;
 mod messages;
 mod nodes;
 mod replay;
+#[cfg(any(test, feature = "fuzzing"))]
+#[allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "of tests, and of what libFuzzer runs: there to panic"
+)]
+mod samples;
 mod snap;
 mod source;
 #[cfg(test)]
@@ -33,8 +48,12 @@ use std::{
 
 use base::Disk;
 use member::{Bootstrap, Place};
+use state::auth::{Auth, Parts};
 
-pub use crate::error::{Damage, ImportError, Names};
+pub use crate::{
+    auth::Note,
+    error::{Damage, ImportError, Names},
+};
 use crate::{building::Building, db::Db, log::Log, nodes::Nodes, source::Source};
 
 /// What to import, and as whom.
@@ -47,9 +66,9 @@ pub struct Import<'a> {
     pub to: &'a Place,
     /// The initial members of the new cluster, and which one of them this is.
     pub as_whom: &'a Bootstrap,
-    /// What stays where v2 and v3 have the same name.
+    /// What stays where v2 and v3 have the same name: of keys, users and roles.
     pub prefer: Option<Prefer>,
-    /// Goes on where permissions are asked for, and leaves them behind.
+    /// Leaves users, roles and permissions behind.
     pub without_auth: bool,
 }
 
@@ -83,7 +102,7 @@ pub enum Stage {
 }
 
 /// What was imported.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Imported {
     /// Keys that are there, for v2 and v3 alike.
     pub keys: u64,
@@ -108,6 +127,14 @@ pub struct Imported {
     pub torn: bool,
     /// A snapshot had a checksum, and it is right.
     pub checked: bool,
+    pub users: u64,
+    pub roles: u64,
+    /// Everybody is asked who he is.
+    pub auth_enabled: bool,
+    /// What the original's log has of writes that it refused, since nobody was permitted to make them.
+    pub refused: u64,
+    /// What of users and permissions is not as it was.
+    pub notes: Vec<Note>,
 }
 
 /// Makes the data directory of a member of a new cluster with what the original left.
@@ -172,14 +199,34 @@ impl Making<'_> {
         let mut tell = |done, total| told(Progress { stage: Stage::Checking, done, total });
         imported.checked = db::check_sum(self.disk.as_ref(), path, &mut tell)?;
         let db = Db::open(self.disk.as_ref(), path)?;
-        self.check_auth(db.auth)?;
         let mut building = Building::create(self.disk, self.keyspace)?;
         self.load(&db, &mut building)?;
+        let v3 = db.auth(&mut imported.notes)?;
+        self.take_auth(&mut building, (v3, Parts::default()), imported)?;
         Ok(building)
     }
 
-    fn check_auth(&self, is_on: bool) -> Result<(), ImportError> {
-        if is_on && !self.what.without_auth { Err(ImportError::Auth) } else { Ok(()) }
+    /// Users and roles of both, unless they are to be left behind.
+    fn take_auth(
+        &self,
+        building: &mut Building,
+        (v3, v2): (Auth, Parts),
+        imported: &mut Imported,
+    ) -> Result<(), ImportError> {
+        if self.what.without_auth {
+            imported.notes.clear();
+            return Ok(());
+        }
+        if v2.enabled && !v3.is_enabled() {
+            imported.notes.push(Note::V3AsksToo);
+        } else if v3.is_enabled() && !v2.enabled && imported.nodes > 0 {
+            imported.notes.push(Note::V2AsksToo);
+        }
+        let all = auth::merged(v3, v2, self.what.prefer)?;
+        imported.users = all.users().count() as u64;
+        imported.roles = all.roles().count() as u64;
+        imported.auth_enabled = all.is_enabled();
+        building.load_auth(all)
     }
 
     /// All that etcd 3 has on disk.
@@ -215,7 +262,6 @@ impl Making<'_> {
         imported.torn = log.torn;
         let db = if exists { Some(self.db(&file, snap_dir, before)?) } else { None };
         if let Some(db) = &db {
-            self.check_auth(db.auth)?;
             if db.consistent_index > log.last() && !db.has_members {
                 return Err(ImportError::Shifted(wal.to_path_buf()));
             }
@@ -251,9 +297,12 @@ impl Making<'_> {
         }
         imported.entries = replay.entries;
         imported.uncommitted = replay.entries - certain;
-        let auth = replay.auth;
-        self.check_auth(auth || nodes.auth()?)?;
+        imported.refused = replay.refused;
+        imported.notes = replay.notes;
+        let v3 = replay.auth;
         self.merge((&mut building, db.is_some()), &mut nodes, imported)?;
+        let v2 = nodes.auth(&mut imported.notes)?;
+        self.take_auth(&mut building, (v3, v2), imported)?;
         nodes.finish()?;
         Ok(building)
     }

@@ -9,9 +9,16 @@
 //! counts. So all is read twice: first for where each entry lies, then entry by entry. What is held
 //! is a place for each.
 
+#[cfg(any(test, feature = "fuzzing"))]
+#[allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "of tests, and of what libFuzzer runs: there to panic"
+)]
+pub(crate) mod making;
 mod segment;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 use std::{
     path::{Path, PathBuf},

@@ -4,8 +4,11 @@
 
 use bytes::Bytes;
 use proto::etcdserverpb::{
-    AlarmRequest, CompactionRequest, DeleteRangeRequest, LeaseCheckpointRequest, LeaseGrantRequest,
-    LeaseRevokeRequest, PutRequest, TxnRequest,
+    AlarmRequest, AuthRoleAddRequest, AuthRoleDeleteRequest, AuthRoleGrantPermissionRequest,
+    AuthRoleRevokePermissionRequest, AuthUserAddRequest, AuthUserChangePasswordRequest,
+    AuthUserDeleteRequest, AuthUserGrantRoleRequest, AuthUserRevokeRoleRequest, CompactionRequest,
+    DeleteRangeRequest, LeaseCheckpointRequest, LeaseGrantRequest, LeaseRevokeRequest, PutRequest,
+    TxnRequest,
 };
 
 /// `walpb.Record`.
@@ -112,8 +115,14 @@ pub(crate) struct Request {
 /// `etcdserverpb.RequestHeader`.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct RequestHeader {
+    /// No other request has it.
+    #[prost(uint64, tag = "1")]
+    pub(crate) id: u64,
     #[prost(string, tag = "2")]
     pub(crate) username: String,
+    /// That of users and roles when the request came in. 0: nobody has said who he is.
+    #[prost(uint64, tag = "3")]
+    pub(crate) auth_revision: u64,
 }
 
 /// Something that only its being there says all of.
@@ -145,15 +154,43 @@ pub(crate) struct RaftRequest {
     pub(crate) alarm: Option<AlarmRequest>,
     #[prost(message, optional, tag = "11")]
     pub(crate) lease_checkpoint: Option<LeaseCheckpointRequest>,
-    #[prost(message, optional, tag = "1000")]
-    pub(crate) auth_enable: Option<Present>,
-    #[prost(message, optional, tag = "1011")]
-    pub(crate) auth_disable: Option<Present>,
+    #[prost(
+        oneof = "Change",
+        tags = "1000, 1011, 1100, 1101, 1103, 1104, 1105, 1200, 1201, 1203, 1204"
+    )]
+    pub(crate) auth: Option<Change>,
     /// Changes of the original's own cluster, which stays behind.
     #[prost(message, optional, tag = "1300")]
     pub(crate) cluster_version_set: Option<Present>,
     #[prost(message, optional, tag = "1301")]
     pub(crate) cluster_member_attr_set: Option<MemberAttributes>,
+}
+
+/// A change of users and roles: on the wire a field of [`RaftRequest`] each.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub(crate) enum Change {
+    #[prost(message, tag = "1000")]
+    Enable(Present),
+    #[prost(message, tag = "1011")]
+    Disable(Present),
+    #[prost(message, tag = "1100")]
+    UserAdd(AuthUserAddRequest),
+    #[prost(message, tag = "1101")]
+    UserDelete(AuthUserDeleteRequest),
+    #[prost(message, tag = "1103")]
+    UserPassword(AuthUserChangePasswordRequest),
+    #[prost(message, tag = "1104")]
+    UserGrant(AuthUserGrantRoleRequest),
+    #[prost(message, tag = "1105")]
+    UserRevoke(AuthUserRevokeRoleRequest),
+    #[prost(message, tag = "1200")]
+    RoleAdd(AuthRoleAddRequest),
+    #[prost(message, tag = "1201")]
+    RoleDelete(AuthRoleDeleteRequest),
+    #[prost(message, tag = "1203")]
+    RoleGrant(AuthRoleGrantPermissionRequest),
+    #[prost(message, tag = "1204")]
+    RoleRevoke(AuthRoleRevokePermissionRequest),
 }
 
 /// `membershippb.ClusterMemberAttrSetRequest`.

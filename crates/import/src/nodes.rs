@@ -8,6 +8,7 @@ mod requests;
 mod store;
 #[cfg(test)]
 mod tests;
+mod users;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
@@ -15,11 +16,11 @@ use base::Disk;
 use bytes::Bytes;
 use mvcc::{Kind, Record};
 use proto::command::KeysMethod;
-use state::apply::Standing;
+use state::{apply::Standing, auth::Parts};
 
 use self::requests::Step;
 use crate::{
-    Damage, ImportError,
+    Damage, ImportError, Note,
     building::Building,
     messages::{ConfChange, Request},
     snap::Snap,
@@ -29,8 +30,6 @@ use crate::{
 const CLIENTS: &[u8] = b"/1";
 /// What the original keeps of its members, and its version.
 const MEMBERS: &str = "/0/";
-/// There and `true` if permissions are asked for.
-const AUTH: &[u8] = b"/2/enabled";
 
 /// The v2 store as it was.
 #[derive(Debug)]
@@ -121,11 +120,9 @@ impl Nodes {
         self.building.revision()
     }
 
-    /// Whether permissions are asked for.
-    pub(crate) fn auth(&self) -> Result<bool, ImportError> {
-        let reader = self.building.state().reader();
-        let enabled = reader.store().get(Kind::Key, AUTH, 0)?;
-        Ok(enabled.is_some_and(|record| record.value == "true"))
+    /// Users and roles of v2, and what of them cannot be taken over.
+    pub(crate) fn auth(&self, notes: &mut Vec<Note>) -> Result<Parts, ImportError> {
+        users::read(self.building.state().reader().store(), notes)
     }
 
     /// All nodes that clients see, by the index at which they were written; with the names that

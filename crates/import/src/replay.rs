@@ -11,17 +11,18 @@ use std::path::Path;
 use base::Refused;
 use prost::Message as _;
 use proto::{
-    command::{Compact, LeaseCheckpoint, LeaseNote, LeaseRevoke, Op},
+    command::{By, Compact, LeaseCheckpoint, LeaseNote, LeaseRevoke, Op},
     etcdserverpb::{
         DeleteRangeRequest, LeaseGrantRequest, PutRequest, RangeRequest, TxnRequest,
         request_op::Request as Part,
     },
 };
-use state::Response;
+use state::{Response, auth::Auth};
 
 use crate::{
-    Damage, ImportError,
+    Damage, ImportError, Note,
     alarms::{Alarms, Verdict},
+    auth,
     building::Building,
     db::Db,
     messages::{ConfChange, Entry, Lease, RaftRequest, Request},
@@ -32,8 +33,6 @@ use crate::{
 const LEASE_TTL_MIN: i64 = 2;
 /// What the decoder says to messages in messages, which the original takes up to any depth.
 const TOO_DEEP: &str = "recursion limit";
-/// Who may do everything.
-const ROOT: &str = "root";
 
 /// The leases of etcd 3, and what is left of them.
 pub(crate) fn leases(db: &Db, into: &mut Building) -> Result<(), ImportError> {
@@ -59,10 +58,14 @@ pub(crate) struct Replay<'a> {
     applied: Option<u64>,
     /// Whether the numbers of the log are those that the keys go by.
     is_aligned: bool,
-    /// Whether permissions are asked for.
-    pub(crate) auth: bool,
+    /// Users and roles of v3.
+    pub(crate) auth: Auth,
+    /// What of these is not as it was.
+    pub(crate) notes: Vec<Note>,
     /// How many entries of clients were carried out.
     pub(crate) entries: u64,
+    /// How many the original has refused to those who asked.
+    pub(crate) refused: u64,
 }
 
 impl<'a> Replay<'a> {
@@ -74,9 +77,11 @@ impl<'a> Replay<'a> {
         let raised = db.map(Db::alarms).transpose()?.unwrap_or_default();
         let alarms = Alarms::of(raised, db.is_some_and(|db| db.has_version));
         let applied = db.map(|db| db.consistent_index);
-        let auth = db.is_some_and(|db| db.auth);
+        let mut notes = Vec::new();
+        let auth = db.map(|db| db.auth(&mut notes)).transpose()?.unwrap_or_default();
         let is_aligned = db.is_none_or(|db| db.has_members);
-        Ok(Self { keys, nodes, alarms, applied, is_aligned, auth, entries: 0 })
+        let (entries, refused) = (0, 0);
+        Ok(Self { keys, nodes, alarms, applied, is_aligned, auth, notes, entries, refused })
     }
 
     pub(crate) fn carry_out(&mut self, entry: &Entry, log: &Path) -> Result<(), ImportError> {
@@ -128,15 +133,29 @@ impl<'a> Replay<'a> {
         if self.applied.is_some_and(|applied| index <= applied) {
             return Ok(());
         }
-        let user = request.header.as_ref().map_or("", |header| &header.username[..]).to_owned();
+        let header = request.header.clone().unwrap_or_default();
+        let by = By { user: header.username, auth_revision: header.auth_revision };
+        if let Some(change) = request.auth {
+            let salt = auth::salt(index, header.id);
+            let is_carried_out = auth::carry_out(&mut self.auth, &by, change, salt)
+                .map_err(|why| ImportError::Refused { index, why })?;
+            let count = if is_carried_out { &mut self.entries } else { &mut self.refused };
+            *count += 1;
+            return Ok(());
+        }
         let Some(op) = self.op(request) else { return Ok(()) };
-        // Revoking and noting down is done by members, too.
-        let is_asked = !matches!(op, Op::LeaseRevoke(_) | Op::LeaseCheckpoint(_) | Op::Alarm(_));
-        if self.auth && is_asked && user != ROOT {
+        let store = self.keys.state().reader();
+        let asked = auth::judge(&self.auth, &by, &op, &|lease| store.store().leased(lease));
+        let verdict = self.alarms.judge(&op);
+        if asked == Verdict::Refused {
+            self.refused += 1;
+            return Ok(());
+        }
+        if asked == Verdict::Unknown && verdict != Verdict::Refused {
             return Err(ImportError::Judgement(index));
         }
         self.entries += 1;
-        match self.alarms.judge(&op) {
+        match verdict {
             Verdict::Passes => self.keys_apply(op, index),
             Verdict::Refused => Ok(()),
             Verdict::Unknown => {
@@ -176,14 +195,8 @@ impl<'a> Replay<'a> {
             lease_revoke,
             alarm,
             lease_checkpoint,
-            auth_enable,
-            auth_disable,
             ..
         } = request;
-        if auth_enable.is_some() || auth_disable.is_some() {
-            self.auth = auth_enable.is_some();
-            return None;
-        }
         let revoke = |id| Op::LeaseRevoke(LeaseRevoke { id, expired: false, granted: 0 });
         let compact = |revision| Op::Compact(Compact { revision });
         put.map(Op::Put)

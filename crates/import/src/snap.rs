@@ -14,6 +14,9 @@ use crate::{
 /// Far more than a v2 store, which lies in memory, ever is.
 const FILE_BYTES_MAX: u64 = 4 << 30;
 
+/// No log comes so far.
+const INDEX_MAX: u64 = u64::MAX / 2;
+
 /// A snapshot.
 #[derive(Clone, Debug)]
 pub(crate) struct Snap {
@@ -69,5 +72,8 @@ fn read(disk: &dyn Disk, path: &Path) -> Result<Snap, Damage> {
         Snapshot::decode(data).map_err(|_| damage("it cannot be decoded"))?;
     let SnapshotMetadata { index } =
         metadata.ok_or_else(|| damage("it does not say of which entry it is"))?;
+    if index > INDEX_MAX {
+        return Err(damage(&format!("it says to be of entry {index}, which cannot be")));
+    }
     Ok(Snap { index, store: data })
 }

@@ -1,148 +1,39 @@
-//! Whole data directories, made here as 3.5 and later write them, and damaged ones. Those that real
-//! etcd made are imported in `e2e`.
+//! Whole data directories, and damaged ones. Those that real etcd made are imported in `e2e`.
 
 use std::{path::Path, sync::Arc};
 
-use backend::Backend;
-use base::{Disk, Open, disk::MemDisk, version::THIS};
-use member::{Bootstrap, Place, initial};
+use base::{Disk, disk::MemDisk};
+use bytes::Bytes;
 use mvcc::Kind;
 use prost::Message as _;
 use proto::{
+    authpb::Permission,
+    command::By,
     etcdserverpb::{
-        AlarmRequest, AlarmType, DeleteRangeRequest, LeaseCheckpoint, LeaseCheckpointRequest,
-        LeaseGrantRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
-        alarm_request::AlarmAction, request_op,
+        AlarmRequest, AlarmType, AuthRoleAddRequest, AuthRoleGrantPermissionRequest,
+        AuthUserAddRequest, AuthUserGrantRoleRequest, DeleteRangeRequest, PutRequest, RangeRequest,
+        RequestOp, TxnRequest, alarm_request::AlarmAction, request_op,
     },
-    mvccpb::KeyValue,
 };
-use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use state::State;
 
-use super::{Import, ImportError, Imported, import};
 use crate::{
-    bolt::tests::{Content, Rows, file},
-    log::tests::Maker,
-    messages::{Entry, Lease, MemberAttributes, Present, RaftRequest, RequestHeader},
+    ImportError, Imported,
+    bolt::making::{Content, Rows, file, seal},
+    log::making::Maker,
+    messages::{
+        Change, Entry, Lease, Present, RaftRequest, RequestHeader, SnapFile, Snapshot,
+        SnapshotMetadata,
+    },
+    samples::{
+        CONSISTENT, LEASE, SNAP, Version, WAL, buckets, entries, imported_as, opened, pair, put,
+        write,
+    },
 };
 
-const SNAP: &str = "/from/member/snap";
-const WAL: &str = "/from/member/wal";
-/// The last entry that is in the file.
-const CONSISTENT: u64 = 7;
 /// The last one that the log says to be committed.
 const COMMIT: u64 = 11;
-
-/// What real etcd 3.4 and 3.5, 3.6 write there.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Version {
-    V3_5,
-    V3_6,
-}
-
-/// What the file holds at [`CONSISTENT`].
-fn buckets(version: Version, leases: &[Lease]) -> Vec<(&'static str, Content)> {
-    let mut meta = vec![
-        (b"confState".to_vec(), br#"{"voters":[1],"auto_leave":false}"#.to_vec()),
-        (b"consistent_index".to_vec(), CONSISTENT.to_be_bytes().to_vec()),
-    ];
-    if version == Version::V3_6 {
-        meta.push((b"storageVersion".to_vec(), b"3.6.0".to_vec()));
-    }
-    meta.push((b"term".to_vec(), 2_u64.to_be_bytes().to_vec()));
-    let text = |key: &str, value: &str| (key.as_bytes().to_vec(), value.as_bytes().to_vec());
-    let keys = vec![pair(2, "a", "1", (2, 1), 0), pair(3, "b", "x", (3, 1), 7)];
-    let leases =
-        leases.iter().map(|lease| (lease.id.to_be_bytes().to_vec(), lease.encode_to_vec()));
-    vec![
-        ("alarm", Content::Inline(Vec::new())),
-        ("auth", Content::Inline(vec![(b"authRevision".to_vec(), 1_u64.to_be_bytes().to_vec())])),
-        ("authRoles", Content::Inline(Vec::new())),
-        ("authUsers", Content::Inline(Vec::new())),
-        (
-            "cluster",
-            Content::Inline(vec![
-                text("clusterVersion", "3.5.0"),
-                text("downgrade", r#"{"target-version":"","enabled":false}"#),
-            ]),
-        ),
-        ("key", Content::Rows(keys)),
-        ("lease", Content::Rows(leases.collect())),
-        ("members", Content::Inline(vec![text("8e9e05c52164694d", r#"{"id":1,"name":"a"}"#)])),
-        ("members_removed", Content::Inline(vec![text("2", "removed")])),
-        ("meta", Content::Inline(meta)),
-    ]
-}
-
-fn pair(
-    main: i64,
-    key: &str,
-    value: &str,
-    (create_revision, version): (i64, i64),
-    lease: i64,
-) -> (Vec<u8>, Vec<u8>) {
-    let name = [&main.to_be_bytes()[..], b"_", &[0; 8]].concat();
-    let (key, value) = (key.to_owned().into(), value.to_owned().into());
-    let pair = KeyValue { key, value, create_revision, version, mod_revision: main, lease };
-    (name, pair.encode_to_vec())
-}
-
-fn put(key: &str, value: &str, lease: i64) -> PutRequest {
-    let (key, value) = (key.to_owned().into(), value.to_owned().into());
-    PutRequest { key, value, lease, ..PutRequest::default() }
-}
-
-/// All entries, of which those after [`CONSISTENT`] are not in the file, and the last one is behind
-/// [`COMMIT`].
-fn entries() -> Vec<Entry> {
-    let client = || RaftRequest { header: Some(RequestHeader::default()), ..Default::default() };
-    let change = json!({"id": 1, "peerURLs": ["http://a:2380"]}).to_string();
-    let change = crate::messages::ConfChange { kind: 0, context: change.into() };
-    let requests = [
-        None,
-        None,
-        Some(RaftRequest { cluster_member_attr_set: Some(MemberAttributes {}), ..client() }),
-        Some(RaftRequest { cluster_version_set: Some(Present {}), ..client() }),
-        Some(RaftRequest { put: Some(put("a", "1", 0)), ..client() }),
-        Some(RaftRequest { lease_grant: Some(LeaseGrantRequest { id: 7, ttl: 100 }), ..client() }),
-        Some(RaftRequest { put: Some(put("b", "x", 7)), ..client() }),
-        Some(RaftRequest { put: Some(put("a", "2", 0)), ..client() }),
-        Some(RaftRequest {
-            lease_checkpoint: Some(LeaseCheckpointRequest {
-                checkpoints: vec![LeaseCheckpoint { id: 7, remaining_ttl: 40 }],
-            }),
-            ..client()
-        }),
-        Some(RaftRequest { txn: Some(both()), ..client() }),
-        None,
-        Some(RaftRequest { put: Some(put("late", "4", 0)), ..client() }),
-    ];
-    let mut all = Vec::new();
-    for (request, index) in requests.into_iter().zip(1..) {
-        // The first is a change of the members, and so is the eleventh, of the newer kind.
-        let (kind, data) = match (index, request) {
-            (1, _) => (1, change.encode_to_vec()),
-            (11, _) => (2, Vec::new()),
-            (_, request) => (0, request.map_or_else(Vec::new, |one| one.encode_to_vec())),
-        };
-        all.push(Entry { kind, term: 2, index, data: data.into() });
-    }
-    all
-}
-
-/// A transaction that puts and deletes.
-fn both() -> TxnRequest {
-    let op = |request| RequestOp { request: Some(request) };
-    let delete = DeleteRangeRequest { key: "b".into(), ..DeleteRangeRequest::default() };
-    TxnRequest {
-        success: vec![
-            op(request_op::Request::RequestPut(put("c", "3", 0))),
-            op(request_op::Request::RequestDeleteRange(delete)),
-        ],
-        ..TxnRequest::default()
-    }
-}
 
 fn log() -> Vec<(String, Vec<u8>)> {
     let mut maker = Maker::new();
@@ -154,11 +45,6 @@ fn log() -> Vec<(String, Vec<u8>)> {
         maker.commit(entry.index.min(COMMIT));
     }
     maker.finish()
-}
-
-fn write(disk: &dyn Disk, path: &Path, bytes: &[u8]) {
-    disk.create_dir_all(path.parent().unwrap()).unwrap();
-    disk.open(path, Open::Create).unwrap().write_at(bytes, 0).unwrap();
 }
 
 /// A disk with a data directory of this.
@@ -175,27 +61,8 @@ fn sample() -> Vec<u8> {
     file(4_096, &buckets(Version::V3_5, &[LEASE]))
 }
 
-const LEASE: Lease = Lease { id: 7, ttl: 100, remaining: 60 };
-
 fn imported(disk: &Arc<dyn Disk>, from: &str) -> Result<Imported, ImportError> {
-    let all = [("a".to_owned(), vec!["http://a:2380".to_owned()])];
-    let own = initial::own("a", &all).unwrap();
-    let what = Import {
-        from: Path::new(from),
-        from_wal: None,
-        to: &Place { data_dir: "/to".into(), wal_dir: None },
-        as_whom: &Bootstrap::of_all(&all, own, "token"),
-        prefer: None,
-        without_auth: false,
-    };
-    import(disk, &what, &mut |_| {})
-}
-
-fn opened(disk: &Arc<dyn Disk>) -> State {
-    let path = Path::new("/to/member/keyspace");
-    let options = backend::Options { cache_bytes: 1 << 20 };
-    let backend = Backend::open(Arc::clone(disk), path, options).unwrap();
-    State::open(Arc::new(backend), THIS).unwrap()
+    imported_as(disk, from, |_| {})
 }
 
 /// Value, create and mod revision, version.
@@ -322,9 +189,8 @@ fn sizes_that_cannot_be_are_errors() {
         let text = error(&|db| {
             for page in [0, 4_096] {
                 db[page + 24..page + 28].copy_from_slice(&size.to_le_bytes());
-                let sum = crate::bolt::tests::sum(&db[page + 16..page + 72]);
-                db[page + 72..page + 80].copy_from_slice(&sum.to_le_bytes());
             }
+            seal(db, 4_096);
         });
         assert!(text.contains("it names a page size that cannot be"), "{size}: {text}");
     }
@@ -350,6 +216,18 @@ fn sizes_that_cannot_be_are_errors() {
     for main in [i64::MAX, i64::MAX - 1, i64::MAX / 2 + 1] {
         assert!(far(main).contains("a revision cannot be"), "{main}");
     }
+}
+
+#[test]
+fn a_snapshot_behind_all_entries_that_can_be_is_told() {
+    let metadata = Some(SnapshotMetadata { index: u64::MAX });
+    let data = Snapshot { data: Bytes::new(), metadata }.encode_to_vec();
+    let crc = crc32c::crc32c(&data);
+    let snap = SnapFile { crc, data: data.into() }.encode_to_vec();
+    let disk = directory(&sample(), &log());
+    write(disk.as_ref(), &Path::new(SNAP).join("1-1.snap"), &snap);
+    let error = imported(&disk, "/from").unwrap_err().to_string();
+    assert!(error.contains("it says to be of entry 18446744073709551615"), "{error}");
 }
 
 /// Whatever becomes of the files: they are imported or refused. No panic, no endless way, and what is
@@ -393,8 +271,14 @@ fn random_damage_is_imported_or_refused() {
     assert!(refused > 50 && taken > 50, "{refused} refused, {taken} taken");
 }
 
-/// A directory of the sample's file, and behind it these requests of clients.
 fn imported_with(requests: Vec<RaftRequest>) -> (Arc<dyn Disk>, Result<Imported, ImportError>) {
+    let disk = directory_with(requests);
+    let done = imported(&disk, "/from");
+    (disk, done)
+}
+
+/// A directory of the sample's file, and behind it these requests of clients.
+fn directory_with(requests: Vec<RaftRequest>) -> Arc<dyn Disk> {
     let mut maker = Maker::new();
     let behind = requests.into_iter().zip(CONSISTENT + 1..).map(|(request, index)| {
         let data = request.encode_to_vec().into();
@@ -405,9 +289,7 @@ fn imported_with(requests: Vec<RaftRequest>) -> (Arc<dyn Disk>, Result<Imported,
         maker.add(&entry);
         maker.commit(entry.index);
     }
-    let disk = directory(&sample(), &maker.finish());
-    let done = imported(&disk, "/from");
-    (disk, done)
+    directory(&sample(), &maker.finish())
 }
 
 fn success_of(requests: Vec<request_op::Request>) -> TxnRequest {
@@ -488,4 +370,108 @@ fn what_only_we_cannot_carry_out_is_told_and_leaves_nothing() {
         imported_with(vec![RaftRequest { txn: Some(nested), ..RaftRequest::default() }]);
     assert_eq!(done.unwrap().revision, 4);
     assert_eq!(value(&opened(&disk), "deep"), Some(("x".to_owned(), 4, 4, 1)));
+}
+
+fn asked(user: &str, auth_revision: u64, request: RaftRequest) -> RaftRequest {
+    let header = Some(RequestHeader { username: user.to_owned(), auth_revision, id: 0 });
+    RaftRequest { header, ..request }
+}
+
+fn put_by(user: &str, auth_revision: u64, key: &str) -> RaftRequest {
+    let put = Some(put(key, "x", 0));
+    asked(user, auth_revision, RaftRequest { put, ..RaftRequest::default() })
+}
+
+/// Entries that make root, and alice who may write `a` and put `lease` on it, and enable auth.
+fn enabling() -> Vec<RaftRequest> {
+    let add = |name: &str| {
+        let hashed_password = "aGFzaA==".to_owned();
+        let name = name.to_owned();
+        Change::UserAdd(AuthUserAddRequest { name, hashed_password, ..Default::default() })
+    };
+    let grant = |user: &str, role: &str| {
+        let (user, role) = (user.to_owned(), role.to_owned());
+        Change::UserGrant(AuthUserGrantRoleRequest { user, role })
+    };
+    let perm = Permission { perm_type: 2, key: "a".into(), range_end: "".into() };
+    let name = "writer".to_owned();
+    let permit = AuthRoleGrantPermissionRequest { name: name.clone(), perm: Some(perm) };
+    let changes = [
+        add("root"),
+        grant("root", "root"),
+        add("alice"),
+        Change::RoleAdd(AuthRoleAddRequest { name }),
+        Change::RoleGrant(permit),
+        grant("alice", "writer"),
+        Change::Enable(Present {}),
+    ];
+    changes.map(|change| RaftRequest { auth: Some(change), ..RaftRequest::default() }).to_vec()
+}
+
+/// The auth revision after [`enabling`].
+const ENABLED: u64 = 7;
+
+/// What was refused takes no revision, so that what follows has the original's.
+#[test]
+fn users_of_the_log_are_judged_as_the_original_judged_them() {
+    let mut requests = vec![put_by("", 0, "before")];
+    requests.extend(enabling());
+    requests.extend([
+        put_by("", 0, "nobody"),
+        put_by("alice", ENABLED - 1, "a"),
+        put_by("alice", ENABLED, "hidden"),
+        put_by("alice", ENABLED, "a"),
+        put_by("root", ENABLED, "root"),
+    ]);
+    let disable = RaftRequest { auth: Some(Change::Disable(Present {})), ..Default::default() };
+    let by_alice = asked("alice", ENABLED, disable.clone());
+    requests.push(by_alice);
+    let (disk, done) = imported_with(requests.clone());
+    let done = done.unwrap();
+    assert_eq!((done.revision, done.entries, done.refused), (6, 10, 4), "{done:?}");
+    assert_eq!((done.users, done.roles, done.auth_enabled), (2, 1, true), "{done:?}");
+    let state = opened(&disk);
+    for (key, revision) in [("before", 4), ("a", 5), ("root", 6)] {
+        assert_eq!(value(&state, key).unwrap().2, revision, "{key}");
+    }
+    assert!(value(&state, "nobody").is_none() && value(&state, "hidden").is_none());
+    let auth = state.reader().auth();
+    assert!(auth.is_enabled());
+    assert_eq!(auth.revision(), ENABLED);
+    assert_eq!(auth.user("alice").unwrap().password_hash.as_deref(), Some(&b"hash"[..]));
+    let by = By { user: "alice".to_owned(), auth_revision: ENABLED };
+    assert!(
+        auth.writes(Some(&by), b"a", b"").is_ok() && auth.writes(Some(&by), b"b", b"").is_err()
+    );
+    // And then by nobody.
+    requests.extend([asked("root", 1, disable), put_by("", 0, "free")]);
+    let (disk, done) = imported_with(requests);
+    assert_eq!(done.map(|done| (done.auth_enabled, done.users)).unwrap(), (false, 2));
+    assert_eq!(value(&opened(&disk), "free").unwrap().2, 7);
+}
+
+/// The sample's `b` is on lease 7, and alice may not write it: 3.2 would have let her.
+#[test]
+fn what_versions_of_the_original_judge_differently_stops_the_import() {
+    let mut requests = enabling();
+    let on_lease = Some(put("a", "x", 7));
+    let on_lease = RaftRequest { put: on_lease, ..RaftRequest::default() };
+    requests.push(asked("alice", ENABLED, on_lease.clone()));
+    let (disk, done) = imported_with(requests);
+    let error = done.unwrap_err();
+    assert!(matches!(error, ImportError::Judgement(15)), "{error}");
+    assert!(!disk.exists("/to/member/keyspace".as_ref()).unwrap());
+    let mut requests = enabling();
+    requests.push(asked("root", ENABLED, on_lease));
+    assert_eq!(imported_with(requests).1.unwrap().revision, 4);
+}
+
+#[test]
+fn users_that_are_left_behind_have_been_asked_for_nonetheless() {
+    let mut requests = enabling();
+    requests.push(put_by("alice", ENABLED, "b"));
+    let disk = directory_with(requests);
+    let done = imported_as(&disk, "/from", |what| what.without_auth = true).unwrap();
+    assert_eq!((done.users, done.roles, done.auth_enabled), (0, 0, false), "{done:?}");
+    assert_eq!((done.refused, done.revision), (1, 3), "{done:?}");
 }

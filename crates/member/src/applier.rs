@@ -6,7 +6,7 @@ use backend::Applied;
 use base::{ClusterId, Index, Term};
 use mvcc::Commit;
 use prost::Message as _;
-use proto::command::Member;
+use proto::command::{Command, Member};
 use state::{
     Response, State,
     apply::{Fatal, NewCluster, Outcome},
@@ -58,6 +58,16 @@ pub struct Answer {
     pub term: Term,
 }
 
+impl Answer {
+    /// The id of the answer that there is once this entry is applied; 0 if nobody waits for it.
+    pub fn id_to(entry: &Entry) -> u64 {
+        if entry.kind == 0 {
+            return Command::id_in(&entry.data);
+        }
+        conf::decode(entry).map_or(0, |change| change.id)
+    }
+}
+
 /// What applying a batch gave.
 #[derive(Debug)]
 pub struct Batch {
@@ -91,13 +101,22 @@ impl Applier {
 
     /// Applies entries in order, the first being the one after [`State::applied`].
     pub fn apply(&mut self, entries: &[Entry]) -> Result<Batch, ApplyError> {
+        self.apply_seen(entries, |_, _| {})
+    }
+
+    /// The same, seen by somebody who is told after each entry what came of it. It changes nothing.
+    pub fn apply_seen(
+        &mut self,
+        entries: &[Entry],
+        mut see: impl FnMut(&Entry, &Response),
+    ) -> Result<Batch, ApplyError> {
         let mut batch = Batch {
             answers: Vec::with_capacity(entries.len()),
             commits: Vec::with_capacity(entries.len()),
             progress: Progress { applied: self.state.applied(), switched: Vec::new() },
         };
         for entry in entries {
-            self.apply_entry(entry, &mut batch)?;
+            self.apply_entry(entry, &mut batch, &mut see)?;
         }
         Ok(batch)
     }
@@ -140,7 +159,12 @@ impl Applier {
         Ok(self.state.compact_step(rows)?)
     }
 
-    fn apply_entry(&mut self, entry: &Entry, batch: &mut Batch) -> Result<(), ApplyError> {
+    fn apply_entry(
+        &mut self,
+        entry: &Entry,
+        batch: &mut Batch,
+        see: &mut impl FnMut(&Entry, &Response),
+    ) -> Result<(), ApplyError> {
         let expected = Index(batch.progress.applied.index.0 + 1);
         if entry.index != expected {
             return Err(ApplyError::Gap { expected, got: entry.index });
@@ -152,6 +176,7 @@ impl Applier {
             self.apply_change(entry, at, batch)?
         };
         batch.progress.applied = at;
+        see(entry, &outcome.response);
         if outcome.id != 0 {
             let (id, response) = (outcome.id, outcome.response);
             batch.answers.push(Answer { id, response, index: at.index, term: at.term });

@@ -5,6 +5,7 @@ mod effects;
 mod farewell;
 mod holds;
 mod peers;
+mod proposals;
 mod reads;
 mod silence;
 mod snapshots;
@@ -19,14 +20,14 @@ use std::{
 use base::{Index, MemberId, Now, Term, limits, version::Build};
 use raft::{
     RawNode, ReadOnlyOption, StateRole,
-    eraftpb::{ConfChangeType, Entry, EntryType, HardState, Message, MessageType},
+    eraftpb::{ConfChangeType, EntryType, HardState, Message, MessageType},
 };
-use state::{Reader, apply::membership_change::Change};
+use state::Reader;
 
-use crate::{applier::Progress, conf, logger::raft_logger, window::Window};
+use crate::{applier::Progress, logger::raft_logger, window::Window};
 pub use duties::Due;
 pub use effects::{
-    Append, Effects, Install, PeerMessage, Proposal, RaftState, Read, Refusal, Role, Ticket,
+    Append, Effects, Install, Lost, PeerMessage, Proposal, RaftState, Read, Refusal, Role, Ticket,
 };
 pub(crate) use effects::{from_wal, to_wal};
 pub(crate) use peers::Follower;
@@ -48,6 +49,8 @@ pub struct Config {
     /// Ticks without a leader before an election; more than `heartbeat_ticks`.
     pub election_ticks: usize,
     pub heartbeat_ticks: usize,
+    /// After so many ticks nobody waits for the answer to a proposal any more.
+    pub answer_ticks: usize,
     /// Another one in every run of every member, so that an answer to an earlier run's question is
     /// not taken for one to this run's.
     pub run: u64,
@@ -80,8 +83,10 @@ pub enum CoreError {
 /// Why a change of the members was not proposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unproposed {
-    /// There is no leader, or another change is under way.
+    /// Another change is under way, or too much is.
     NotNow,
+    /// See [`Core::changes_leader`]: there will be one.
+    NoLeader,
     /// Only the leader can do that.
     NotLeader,
     /// A learner that is to vote does not have enough of the leader's log.
@@ -107,6 +112,7 @@ pub struct Core {
     silent_until: Option<Ticket>,
     /// The last entry that was given to be applied.
     handed_out: u64,
+    proposals: proposals::Proposals,
     reads: reads::Reads,
     duties: duties::Duties,
     /// What is kept for each follower, while this member leads.
@@ -164,6 +170,7 @@ impl Core {
             changes,
             silent_until: None,
             handed_out: applied.0,
+            proposals: proposals::Proposals::default(),
             reads,
             duties: duties::Duties::default(),
             holds: BTreeMap::new(),
@@ -201,10 +208,15 @@ impl Core {
         self.node.raft.leader_id != raft::INVALID_ID
     }
 
-    /// Whether what is proposed is dropped because there is no leader, or the lead is being handed
-    /// over, and not because too much is uncommitted.
+    /// Whether nothing can be proposed now, because there is no leader, or the lead is being handed over.
     pub fn changes_leader(&self) -> bool {
         !self.can_propose() || self.node.raft.lead_transferee.is_some()
+    }
+
+    /// Whether [`Core::propose`] would take anything: not while the leader changes, nor while so much is
+    /// under way that no more could be told apart if it is lost.
+    pub fn takes_proposals(&self) -> bool {
+        !self.changes_leader() && !self.proposals.is_full()
     }
 
     /// Whether a read may be served here at once: what was acknowledged before it is applied
@@ -247,40 +259,9 @@ impl Core {
             self.node.on_entries_fetched(waiting);
         }
         self.tick_holds();
+        self.tick_proposals();
         self.reads.tick(READ_PATIENCE_TICKS);
         self.duties.tick();
-    }
-
-    /// Proposes commands as one batch: all are taken, or all are dropped.
-    pub fn propose(&mut self, proposals: Vec<Proposal>) {
-        if proposals.is_empty() {
-            return;
-        }
-        let ids: Vec<u64> = proposals.iter().map(|proposal| proposal.id).collect();
-        if self.step_proposals(proposals).is_err() {
-            self.effects.dropped.extend(ids);
-        }
-    }
-
-    /// Proposes a change of the members; answered as a command of this id.
-    ///
-    /// The proposal may still be lost, as any.
-    pub fn propose_change(&mut self, id: u64, change: &Change) -> Result<(), Unproposed> {
-        if self.leads() && self.node.raft.has_pending_conf() {
-            return Err(Unproposed::NotNow);
-        }
-        if let Change::Promote(learner) = change {
-            // Nobody else knows how far it is.
-            if !self.leads() {
-                return Err(Unproposed::NotLeader);
-            }
-            if !peers::is_in_sync(&self.node.raft, learner.0) {
-                return Err(Unproposed::NotInSync);
-            }
-        }
-        let mut entry = Entry { data: conf::encode(id, change), ..Entry::default() };
-        entry.set_entry_type(EntryType::EntryConfChange);
-        self.step_entries(vec![entry]).map_err(|_| Unproposed::NotNow)
     }
 
     /// A message from a peer. What no peer sends is refused here: raft would panic on some of it.
@@ -293,6 +274,10 @@ impl Core {
             lost_log: peers::proves_loss(&message, &self.node.raft),
         })?;
         self.hear_farewell(&message);
+        if message.msg_type() == MessageType::MsgPropose {
+            self.receive_proposal(message);
+            return Ok(());
+        }
         // Raft refuses messages of those who are not members.
         if let Err(error) = self.node.step(message) {
             tracing::debug!(%error, "raft refuses a peer's message");
@@ -306,11 +291,16 @@ impl Core {
     }
 
     /// Hands leadership over, if this member has it, to this follower or the one that has most of
-    /// the log; returns to whom. Until that has happened, or an election timeout has passed, proposals
-    /// are dropped.
+    /// the log; returns to whom. Until that has happened, or an election timeout has passed, nothing is
+    /// proposed: see [`Core::changes_leader`].
     pub fn transfer_leadership(&mut self, to: Option<MemberId>) -> Option<MemberId> {
         let to = to.or_else(|| self.best_follower()).filter(|_| self.leads())?;
+        let elapsed = self.node.raft.lead_transferee.map(|_| self.node.raft.election_elapsed);
         self.node.transfer_leader(to.0);
+        // Raft would wait anew for each heir that is named, and nothing is proposed meanwhile.
+        if let Some(elapsed) = elapsed {
+            self.node.raft.election_elapsed = elapsed;
+        }
         Some(to)
     }
 
@@ -402,12 +392,12 @@ impl Core {
     /// What to do next; `None` if nothing.
     pub fn step(&mut self) -> Option<Effects> {
         self.ask_for_reads();
+        self.resume_proposals();
         let mut effects = mem::take(&mut self.effects);
         if !self.node.has_ready() {
             self.withhold(&mut effects.send);
             self.fall_silent(&mut effects.send);
-            let idle = effects.send.is_empty() && effects.dropped.is_empty() && !effects.removed;
-            return (!idle).then_some(effects);
+            return (!effects.is_idle()).then_some(effects);
         }
         let mut ready = self.node.ready();
         if ready.ss().is_some() {
@@ -429,7 +419,9 @@ impl Core {
                 effects.reads.push((Index(state.index), reads));
             }
         }
-        effects.apply = ready.take_committed_entries().into_iter().map(to_wal).collect();
+        let committed = ready.take_committed_entries();
+        self.look_for_lost(&committed, &mut effects);
+        effects.apply = committed.into_iter().map(to_wal).collect();
         self.handed_out = effects.apply.last().map_or(self.handed_out, |entry| entry.index.0);
         if ready.snapshot().is_empty() {
             effects.append = self.append(&mut ready, &mut effects.send);
@@ -475,17 +467,6 @@ impl Core {
             hard_state: self.unwritten.take().map(hard_state),
             entries: entries.into_iter().map(to_wal).collect(),
         })
-    }
-
-    fn step_proposals(&mut self, proposals: Vec<Proposal>) -> raft::Result<()> {
-        let entry = |proposal: Proposal| Entry { data: proposal.data, ..Entry::default() };
-        self.step_entries(proposals.into_iter().map(entry).collect())
-    }
-
-    fn step_entries(&mut self, entries: Vec<Entry>) -> raft::Result<()> {
-        let mut message = Message { from: self.node.raft.id, entries, ..Message::default() };
-        message.set_msg_type(MessageType::MsgPropose);
-        self.node.step(message)
     }
 
     /// This member does not belong to the cluster any more. Raft's leader would stay one, and then

@@ -33,16 +33,19 @@ pub use backup::{Backup, BackupError, Place, backup};
 pub use bootstrap::Bootstrap;
 pub use conf::ConfError;
 pub use core::{
-    Append, Config, Core, CoreError, Due, Effects, Install, PeerMessage, Proposal, RaftState, Read,
-    Refusal, Role, Ticket, Unproposed,
+    Append, Config, Core, CoreError, Due, Effects, Install, Lost, PeerMessage, Proposal, RaftState,
+    Read, Refusal, Role, Ticket, Unproposed,
 };
 pub use kept::{Kept, KeptError, Status};
 pub use mvcc::KeysHash;
-pub use open::{OpenError, Opened, Options, Paths, exists, knows_nobody, open, others};
+pub use open::{OpenError, Opened, Options, Others, Paths, exists, knows_nobody, open, others};
 pub use restore::{Restore, RestoreError, Restored, found, restore};
 pub use shell::Shell;
+pub use spool::Files;
 pub use wal::Identity;
 
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 #[cfg(test)]
 mod script_tests;
 #[cfg(test)]

@@ -211,13 +211,23 @@ pub fn open(
     Ok(Opened { identity, wal, backend, applier, core })
 }
 
+/// A member, and where the other ones of its cluster are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Others {
+    pub identity: Identity,
+    /// The last entry of its log: of two members of a cluster, the one whose term is higher, or else
+    /// its index, has all that was ever acknowledged and that the other one has.
+    pub last: (Term, Index),
+    pub peer_urls: Vec<String>,
+}
+
 /// Whose data it is, and where the other members are; looks only. None if there is no data, or not
 /// enough to tell.
 pub fn others(
     disk: &Arc<dyn Disk>,
     paths: &Paths,
     options: &Options,
-) -> Result<Option<(Identity, Vec<String>)>, OpenError> {
+) -> Result<Option<Others>, OpenError> {
     let nobody = || Err("there is no member".to_owned());
     let Found { log, keyspace, .. } = match look(disk, paths, options, &nobody) {
         Ok(found) => found,
@@ -227,12 +237,16 @@ pub fn others(
     let (Some((backend, applier)), Log::Whole(looked)) = (keyspace, &log) else {
         return Ok(None);
     };
-    let (members, _) = alone::at_the_end(&applier, looked.recovered())?;
+    let recovered = looked.recovered();
+    let (members, _) = alone::at_the_end(&applier, recovered)?;
     drop(applier);
     backend.close()?;
+    let (index, term) = recovered.before;
+    let last = recovered.entries.last().map_or((term, index), |entry| (entry.term, entry.index));
     let identity = log.identity();
     let others = members.members.into_values().filter(|one| one.id != identity.member);
-    Ok(Some((identity, others.flat_map(|member| member.peer_urls).collect())))
+    let peer_urls = others.flat_map(|member| member.peer_urls).collect();
+    Ok(Some(Others { identity, last, peer_urls }))
 }
 
 /// What is there, read and left as it is.

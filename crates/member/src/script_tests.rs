@@ -15,6 +15,7 @@ use backend::Applied;
 use base::{Index, MemberId, Term};
 use bytes::Bytes;
 use prost::Message as _;
+use proto::command::{self, KeysWrite, Op};
 use raft::eraftpb::{ConfState, Entry as RaftEntry, HardState, Message, MessageType};
 use state::apply::membership_change::Change;
 use wal::Entry;
@@ -166,6 +167,10 @@ impl Stage {
             "open" => self.open(&named),
             "tick" => (0..number.unwrap_or(1)).for_each(|_| self.core().tick()),
             "campaign" => self.core().node.campaign().unwrap(),
+            "hand-over" => {
+                let to = self.core().transfer_leadership(number.map(MemberId));
+                writeln!(self.trace, "to {to:?}").unwrap();
+            }
             "propose" => self.propose(&rest),
             "change" => self.change(rest.first().unwrap(), named.number("member")),
             "persisted" => {
@@ -188,7 +193,7 @@ impl Stage {
 
     /// A founded cluster, opened for the first time.
     fn bootstrap(&mut self, words: &Words<'_>) {
-        let member = |id| proto::command::Member { id, ..Default::default() };
+        let member = |id| command::Member { id, ..Default::default() };
         let bootstrap = Bootstrap {
             identity: wal::Identity {
                 cluster: base::ClusterId(9),
@@ -227,6 +232,7 @@ impl Stage {
             client_urls: Vec::new(),
             election_ticks: 10,
             heartbeat_ticks: 1,
+            answer_ticks: 70,
             run: 1,
             quota_bytes: 0,
             compacts: true,
@@ -246,14 +252,16 @@ impl Stage {
     fn propose(&mut self, words: &[&str]) {
         let proposals = words.iter().map(|word| {
             let (id, text) = word.split_once(':').unwrap();
-            Proposal { id: id.parse().unwrap(), data: text.to_owned().into() }
+            let (id, value) = (id.parse().unwrap(), text.to_owned().into());
+            let op = Op::Keys(KeysWrite { value, ..KeysWrite::default() });
+            Proposal { id, data: command::Command::new(id, op).encode_to_vec().into() }
         });
         let proposals = proposals.collect();
         self.core().propose(proposals);
     }
 
     fn change(&mut self, kind: &str, id: u64) {
-        let member = proto::command::Member { id, ..Default::default() };
+        let member = command::Member { id, ..Default::default() };
         let change = match kind {
             "add" => Change::Add(member),
             "learn" => Change::AddLearner(member, 1),
@@ -381,6 +389,10 @@ impl Stage {
         if !effects.dropped.is_empty() {
             writeln!(out, "dropped {:?}", effects.dropped).unwrap();
         }
+        if !effects.again.is_empty() {
+            let ids: Vec<u64> = effects.again.iter().map(|proposal| proposal.id).collect();
+            writeln!(out, "again {ids:?}").unwrap();
+        }
     }
 }
 
@@ -402,10 +414,19 @@ fn entry(text: &str) -> Entry {
 fn show_entry(entry: &RaftEntry) -> String {
     let place = format!("{}/{}", entry.index, entry.term);
     if entry.entry_type == 0 {
-        return format!("{place}:{}", String::from_utf8_lossy(&entry.data));
+        return format!("{place}:{}", show_data(&entry.data));
     }
     let change = raft::eraftpb::ConfChange::decode(&*entry.data).unwrap();
     format!("{place}:{:?}({})", change.change_type(), change.node_id)
+}
+
+/// What was proposed; or what came from others, who send no commands here.
+fn show_data(data: &Bytes) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match command::Command::decode(&**data).ok().and_then(|command| command.op) {
+        Some(Op::Keys(write)) => text(&write.value),
+        _ => text(data),
+    }
 }
 
 fn show_message(message: &Message) -> String {

@@ -8,8 +8,8 @@ use base::Index;
 use wal::{Entry, Wal};
 
 use crate::{
-    Append, Applier, ApplyError, Core, CoreError, Effects, Install, PeerMessage, Progress, Read,
-    Role,
+    Append, Applier, ApplyError, Core, CoreError, Effects, Install, Lost, PeerMessage, Progress,
+    Proposal, Read, Role,
 };
 
 /// How each thing is done that a core wants. When is said by [`carry_out`].
@@ -36,8 +36,11 @@ pub trait Shell {
     /// This member does not belong to the cluster any more.
     fn leave(&mut self, why: &'static str);
 
-    /// Raft did not take the proposals of these ids.
-    fn refuse(&mut self, ids: Vec<u64>);
+    /// Nobody will answer the proposals of these ids.
+    fn refuse(&mut self, dropped: Vec<(u64, Lost)>);
+
+    /// These are to be proposed again as soon as there is a leader, if anybody still waits for them.
+    fn again(&mut self, proposals: Vec<Proposal>);
 
     /// These reads may be served once so much is applied.
     fn serve_reads(&mut self, index: Index, reads: Vec<Read>);
@@ -85,7 +88,7 @@ pub fn carry_out<S: Shell>(shell: &mut S) -> Result<bool, S::Error> {
 }
 
 fn carry_out_step<S: Shell>(shell: &mut S, effects: Effects) -> Result<(), S::Error> {
-    let Effects { send, append, apply, reads, dropped, role, removed, snapshots, install } =
+    let Effects { send, append, apply, reads, dropped, again, role, removed, snapshots, install } =
         effects;
     // First of all: the others write while this member does.
     shell.send(send);
@@ -104,6 +107,7 @@ fn carry_out_step<S: Shell>(shell: &mut S, effects: Effects) -> Result<(), S::Er
         shell.leave("as agreed");
     }
     shell.refuse(dropped);
+    shell.again(again);
     for (index, reads) in reads {
         shell.serve_reads(index, reads);
     }

@@ -5,9 +5,9 @@
 //! gone, and where the files would grow too large, the oldest: the follower needs a snapshot.
 
 use std::{
-    collections::{BTreeMap, VecDeque, btree_map},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     ffi::OsStr,
-    io,
+    fmt, io,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -32,15 +32,66 @@ const READ_SHARE: u64 = 3;
 /// Followers that wait for the next tick, with those that ask again.
 const WAITING_MAX: usize = 64;
 
+/// Numbered files, for what is worth nothing in another run.
+pub trait Files: Send + Sync + fmt::Debug {
+    /// Writes to a file, which is made if it is not there. Whether that went well may be told later:
+    /// by the next call.
+    fn write(&self, file: u64, at: u64, data: Vec<u8>) -> io::Result<()>;
+
+    /// Fills the buffer with what was written there.
+    fn read(&self, file: u64, at: u64, buffer: &mut [u8]) -> io::Result<()>;
+
+    /// Removes a file that was written to.
+    fn remove(&self, file: u64) -> io::Result<()>;
+}
+
+/// Such files on a disk, which is waited for.
+#[derive(Debug)]
+struct OnDisk {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    open: Mutex<BTreeMap<u64, Arc<dyn File>>>,
+}
+
+impl OnDisk {
+    fn open(&self, file: u64) -> Option<Arc<dyn File>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).get(&file).cloned()
+    }
+}
+
+impl Files for OnDisk {
+    fn write(&self, file: u64, at: u64, data: Vec<u8>) -> io::Result<()> {
+        if let Some(file) = self.open(file) {
+            return file.write_at(&data, at);
+        }
+        let made = self.disk.open(&named(&self.path, file), Open::Create)?;
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.insert(file, Arc::clone(&made));
+        drop(open);
+        made.write_at(&data, at)
+    }
+
+    fn read(&self, file: u64, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.open(file).ok_or(io::ErrorKind::NotFound)?.read_exact_at(buffer, at)
+    }
+
+    fn remove(&self, file: u64) -> io::Result<()> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_made = open.remove(&file).is_some();
+        drop(open);
+        if was_made { self.disk.remove(&named(&self.path, file)) } else { Ok(()) }
+    }
+}
+
 /// A queue of entries, contiguous from [`Spool::first`] on.
 #[derive(Debug)]
 pub(crate) struct Spool {
-    disk: Arc<dyn Disk>,
     path: PathBuf,
     /// What it holds at most.
     bytes_max: u64,
-    /// By their numbers; none while nothing is in them.
-    files: BTreeMap<u64, Arc<dyn File>>,
+    files: Arc<dyn Files>,
+    /// Those that were written to; none while nothing is in them.
+    used: BTreeSet<u64>,
     /// What is in the files.
     blocks: VecDeque<Block>,
     /// Where the next block goes, as if all files were one; each block lies in the file in which it
@@ -92,11 +143,13 @@ impl Spool {
                 disk.remove(&dir.join(found))?;
             }
         }
+        let path = path.to_path_buf();
+        let files = OnDisk { disk, path: path.clone(), open: Mutex::default() };
         Ok(Self {
-            disk,
-            path: path.to_path_buf(),
+            path,
             bytes_max: bytes_max.max(FILES),
-            files: BTreeMap::new(),
+            files: Arc::new(files),
+            used: BTreeSet::new(),
             blocks: VecDeque::new(),
             end: 0,
             overflowed: false,
@@ -107,6 +160,11 @@ impl Spool {
             left: AtomicU64::new(READ_BYTES_PER_TICK),
             waiting: Mutex::default(),
         })
+    }
+
+    /// Before anything is in them: lets somebody else carry out what is done with the files.
+    pub(crate) fn pass_on(&mut self, to: impl FnOnce(Arc<dyn Files>) -> Arc<dyn Files>) {
+        self.files = to(Arc::clone(&self.files));
     }
 
     /// Whether entries may be read now. If not, [`Spool::tick`] tells whoever asked with this context
@@ -166,18 +224,12 @@ impl Spool {
         let bytes = self.gathered.len();
         self.make_room(bytes as u64);
         let (number, at) = self.place(self.end);
-        let file = match self.files.entry(number) {
-            btree_map::Entry::Occupied(file) => file.into_mut(),
-            btree_map::Entry::Vacant(none) => {
-                none.insert(self.disk.open(&named(&self.path, number), Open::Create)?)
-            }
-        };
-        file.write_at(&self.gathered, at)?;
         let crc = crc32c::crc32c(&self.gathered);
+        self.used.insert(number);
+        self.files.write(number, at, std::mem::take(&mut self.gathered))?;
         self.blocks.push_back(Block { at: self.end, bytes, crc, ..self.open });
         self.end += bytes as u64;
         self.open = Block::default();
-        self.gathered.clear();
         Ok(())
     }
 
@@ -211,14 +263,14 @@ impl Spool {
         }
         let needed = self.blocks.front().map_or(self.end, |block| block.at);
         let (needed, _) = self.place(needed);
-        while let Some(file) = self.files.first_entry().filter(|file| *file.key() < needed) {
-            let (number, _) = file.remove_entry();
+        while let Some(number) = self.used.first().copied().filter(|number| *number < needed) {
+            self.used.remove(&number);
             self.remove(number);
         }
     }
 
     fn remove(&self, number: u64) {
-        if let Err(error) = self.disk.remove(&named(&self.path, number)) {
+        if let Err(error) = self.files.remove(number) {
             self.complain(&error);
         }
     }
@@ -257,8 +309,7 @@ impl Spool {
         } else {
             encoded.resize(block.bytes, 0);
             let (number, at) = self.place(block.at);
-            let file = self.files.get(&number).ok_or(io::ErrorKind::NotFound)?;
-            file.read_exact_at(&mut encoded, at)?;
+            self.files.read(number, at, &mut encoded)?;
             if crc32c::crc32c(&encoded) != block.crc {
                 return Err(io::Error::other("it has not what was written"));
             }
@@ -300,7 +351,7 @@ impl Spool {
         self.gathered = Vec::new();
         (self.open, self.end, self.overflowed) = (Block::default(), 0, false);
         self.failed.store(false, Relaxed);
-        for number in std::mem::take(&mut self.files).into_keys() {
+        for number in std::mem::take(&mut self.used) {
             self.remove(number);
         }
     }
@@ -430,7 +481,7 @@ mod tests {
         let disk = MemDisk::new(1);
         let mut spool = spool(&disk);
         (1..=200).for_each(|index| spool.push(1, &entry(index, 1, 1_000)));
-        spool.files[&0].write_at(&[7], 500).unwrap();
+        spool.files.write(0, 500, vec![7]).unwrap();
         assert_eq!(spool.read(1, 10, 100), None);
         assert_eq!((spool.first(), spool.term(150)), (None, None));
         spool.push(1, &entry(201, 1, 10));

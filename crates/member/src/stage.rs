@@ -24,6 +24,7 @@ pub(crate) fn options() -> Options {
             client_urls: Vec::new(),
             election_ticks: 10,
             heartbeat_ticks: 1,
+            answer_ticks: 70,
             run: 1,
             quota_bytes: 1 << 30,
             compacts: true,

@@ -3,14 +3,17 @@
 //! Holds every entry that is not applied yet, and some that are, for followers that lag a little.
 //! What followers need beyond that goes on into files. Whoever needs older ones needs a snapshot.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use raft::{
     Error, GetEntriesContext, RaftState, Result, Storage, StorageError,
     eraftpb::{ConfState, Entry, EntryType, HardState, Snapshot, SnapshotMetadata},
 };
 
-use crate::spool::Spool;
+use crate::spool::{Files, Spool};
 
 /// Applied entries that stay for slow followers, at most.
 pub(crate) const APPLIED_ENTRIES_KEPT: u64 = 5_000;
@@ -142,6 +145,13 @@ impl Window {
     /// Where entries go that must be kept, and need not be in memory.
     pub(crate) fn spool_to(&mut self, spool: Spool) {
         self.spool = Some(spool);
+    }
+
+    /// Lets somebody else carry out what is done with their files.
+    pub(crate) fn pass_files_on(&mut self, to: impl FnOnce(Arc<dyn Files>) -> Arc<dyn Files>) {
+        if let Some(spool) = &mut self.spool {
+            spool.pass_on(to);
+        }
     }
 
     /// Keeps no applied entry before this one: whoever needs one needs a snapshot.
@@ -313,7 +323,7 @@ mod tests {
         let path = std::path::Path::new("/catch-up");
         let files = || base::Disk::list(&disk, path.parent().unwrap()).unwrap();
         let mut window = window(40_000, 100);
-        window.spool_to(Spool::new(std::sync::Arc::new(disk.clone()), path, 1 << 30).unwrap());
+        window.spool_to(Spool::new(Arc::new(disk.clone()), path, 1 << 30).unwrap());
         window.applied(10_000);
         window.hold(Some(9_000));
         window.applied(40_000);

@@ -10,7 +10,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU32, Ordering},
+        atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -95,6 +95,7 @@ pub struct Store {
     /// The oldest revisions that pinned readers may read, with how many readers each.
     pins: Mutex<BTreeMap<i64, usize>>,
     pinned_steps: AtomicU32,
+    pub(crate) swept_rows: AtomicU64,
     /// Of the last compactions, if they hash what they see.
     hashes: Mutex<VecDeque<KeysHash>>,
     pub(crate) digests: Mutex<Digests>,
@@ -117,6 +118,7 @@ impl Store {
             hub: Hub::at(revision),
             pins: Mutex::default(),
             pinned_steps: AtomicU32::new(0),
+            swept_rows: AtomicU64::new(0),
             hashes: Mutex::default(),
             digests: Mutex::new(digests),
         }
@@ -365,7 +367,27 @@ impl Store {
 
     /// Watchers registered now.
     pub fn watchers(&self) -> usize {
-        self.hub.len()
+        self.hub.counts().iter().sum()
+    }
+
+    /// Those of paths (v2), and those of keys (v3).
+    pub fn watchers_by_interest(&self) -> [usize; 2] {
+        self.hub.counts()
+    }
+
+    /// Watchers that have history to read, and commits that wait for the others.
+    pub fn watch_backlog(&self) -> (usize, usize) {
+        self.hub.backlog()
+    }
+
+    /// Readers that hold back compaction.
+    pub fn pinned(&self) -> usize {
+        self.pins.lock().values().sum()
+    }
+
+    /// Rows that compaction has removed since the store was opened.
+    pub fn swept_rows(&self) -> u64 {
+        self.swept_rows.load(Ordering::Relaxed)
     }
 
     /// The nearest v2 expiry.

@@ -56,6 +56,8 @@ pub struct Watcher {
     searched: Revision,
     /// Looks for what comes then.
     search: Option<Search>,
+    /// It counts as one that has history to read.
+    is_behind: bool,
 }
 
 /// What history has next.
@@ -82,6 +84,8 @@ impl Watcher {
         if since < compacted {
             return Err(ReadError::Compacted);
         }
+        let is_behind = since <= catch_up_to;
+        registration.mailbox().set_behind(is_behind);
         Ok(Self {
             store: Arc::clone(store),
             interest,
@@ -91,6 +95,7 @@ impl Watcher {
             history: VecDeque::new(),
             searched: Revision::new(since, 0),
             search: None,
+            is_behind,
         })
     }
 
@@ -124,6 +129,7 @@ impl Watcher {
                     self.searched = self.searched.max(self.position);
                     // The mailbox takes commits again: what is newer than this comes through it.
                     self.catch_up_to = self.store.revision();
+                    self.is_behind = true;
                 }
                 Taken::Nothing => return Poll::Pending,
             }
@@ -138,6 +144,9 @@ impl Watcher {
         let Some(place) = self.history.front().copied() else {
             // All has been told as far as it was searched.
             self.position = self.position.max(self.searched);
+            if std::mem::take(&mut self.is_behind) {
+                self.registration.mailbox().set_behind(false);
+            }
             return Ok(Next::Nothing);
         };
         if let Interest::Keys { .. } = &self.interest {

@@ -15,6 +15,8 @@ use tokio::{net::TcpStream, time};
 const KEEPALIVE: Duration = Duration::from_secs(5);
 /// A peer that does not answer to a connection: the next URL is tried.
 const TIMEOUT: Duration = Duration::from_secs(1);
+/// What a member may take beyond that to say something.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The protocols that are spoken over TLS.
 const ALPN: [&str; 1] = ["http/1.1"];
@@ -61,6 +63,18 @@ impl Dialer {
     #[must_use]
     pub fn with_timeouts(self, accept: Option<Duration>, write: Option<Duration>) -> Self {
         Self { timeout: accept, write_timeout: write, ..self }
+    }
+
+    /// The same among members with this election timeout, by which it is known how far away they are.
+    #[must_use]
+    pub fn with_election_timeout(self, election: Duration) -> Self {
+        self.with_timeouts(Some(election.max(TIMEOUT)), None)
+    }
+
+    /// How long a member may take in all until it has accepted a connection and said something (etcd: a
+    /// second and an election timeout until it has accepted it).
+    pub fn patience(&self) -> Duration {
+        self.timeout.unwrap_or(TIMEOUT) + ANSWER_PATIENCE
     }
 
     /// A connection to the host and port of this URL, with TLS where it says https.

@@ -8,8 +8,8 @@ use base::{
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-const CLUSTER: &str = "x-etcd-cluster-id";
-const FROM: &str = "x-server-from";
+pub(crate) const CLUSTER: &str = "x-etcd-cluster-id";
+pub(crate) const FROM: &str = "x-server-from";
 const TO: &str = "x-raft-to";
 pub(crate) const VERSION: &str = "x-server-version";
 pub(crate) const MIN_VERSION: &str = "x-min-cluster-version";

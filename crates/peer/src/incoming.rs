@@ -111,6 +111,11 @@ async fn serve(inner: Arc<Inner>, from: MemberId, lane: Option<Lane>, request: R
         Ok(upgraded) => receive_all(&inner, from, TokioIo::new(upgraded)).await,
         Err(error) => Err(io::Error::other(error)),
     };
+    if ended.is_err()
+        && let Some(peer) = inner.peer(from)
+    {
+        peer.counts.received_failures.fetch_add(1, Relaxed);
+    }
     match ended {
         Ok(()) => tracing::debug!(peer = %from, "a stream ended"),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {

@@ -11,7 +11,7 @@
 //! - `incoming`: those that are opened to it
 //! - `ask`: what a cluster tells of its members; `calls`: what one member asks another
 //! - `dial`: connections
-//! - `snapshots`: a stream for each
+//! - `snapshots`: a stream for each; `transfers`: how many there were
 //! - `round_trips`: how far away a peer is
 //! - `watched`: what stands still ends
 
@@ -19,6 +19,8 @@ pub mod ask;
 mod calls;
 mod dial;
 mod frame;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod identity;
 mod incoming;
 mod outgoing;
@@ -26,6 +28,7 @@ mod peers;
 mod queue;
 mod round_trips;
 mod snapshots;
+mod transfers;
 mod watched;
 
 pub use calls::{Answer, Question};
@@ -35,6 +38,7 @@ pub use peers::{Inbound, Lane, PeerStatus, Peers};
 pub use queue::{Covers, Stay};
 pub use round_trips::RoundTrips;
 pub use snapshots::{Arriving, Piece};
+pub use transfers::Transfers;
 
 #[cfg(test)]
 mod tests;

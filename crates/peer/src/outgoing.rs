@@ -2,7 +2,10 @@
 
 use std::{
     io,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -25,8 +28,6 @@ use crate::{
 
 /// The protocol that a stream is upgraded to.
 pub(crate) const PROTOCOL: &str = "retcd-raft/1";
-/// How long a peer may take to accept a stream.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Whoever says nothing for so long, not even that it reads, is taken for dead.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 const PING_EVERY: Duration = Duration::from_secs(1);
@@ -79,7 +80,7 @@ pub(crate) async fn open(
     name: &str,
 ) -> Result<Stream, String> {
     let url = url.ok_or("it has no peer URL that can be used")?;
-    let opening = time::timeout(HANDSHAKE_TIMEOUT, handshake(inner, peer, &url, name));
+    let opening = time::timeout(inner.dialer.patience(), handshake(inner, peer, &url, name));
     match opening.await {
         Ok(opened) => opened.map_err(|why| format!("{url}: {why}")),
         Err(_) => Err(format!("{url}: no answer in time")),
@@ -132,6 +133,9 @@ struct Standing {
     pinged: (u64, Option<time::Instant>),
     /// Of what is being written, or was last.
     batch: Batch,
+    /// The ping that was sent behind all messages so far, if there is one: its answer says that they
+    /// have been read.
+    behind: Option<u64>,
 }
 
 struct Batch {
@@ -146,10 +150,15 @@ async fn send_all(peer: &Peer, lane: Lane, stream: impl AsyncRead + AsyncWrite) 
     let mut reader = BufReader::new(reader);
     let now = time::Instant::now();
     let batch = Batch { bytes: 0, written: 0, since: now };
-    let standing = Mutex::new(Standing { heard: now, pinged: (SIGN_OF_LIFE, None), batch });
+    let pinged = (SIGN_OF_LIFE, None);
+    let standing = Mutex::new(Standing { heard: now, pinged, batch, behind: None });
     let read = async {
         while let Some(frame) = Frame::read(&mut Box::pin(&mut reader)).await? {
-            if let Some(took) = standing.lock().hear(&frame)
+            let mut standing = standing.lock();
+            if matches!(frame, Frame::Pong(number) if standing.behind == Some(number)) {
+                peer.queue(lane).arrived();
+            }
+            if let Some(took) = standing.hear(&frame)
                 // Behind entries it would be their time that is measured.
                 && lane == Lane::Message
             {
@@ -165,19 +174,16 @@ async fn send_all(peer: &Peer, lane: Lane, stream: impl AsyncRead + AsyncWrite) 
             out.clear();
             tokio::select! {
                 messages = peer.queue(lane).take(BATCH_BYTES) => {
+                    standing.lock().behind = None;
                     peer.counts.sent.fetch_add(messages.len() as u64, Relaxed);
                     for one in messages {
                         Frame::Message(one).write(&mut out);
                     }
                 }
-                _ = pings.tick() => {
-                    if let Some(ping) = standing.lock().ping() {
-                        ping.write(&mut out);
-                    }
-                }
+                _ = pings.tick() => standing.lock().ping(&mut out),
+                () = peer.queue(lane).repeated() => standing.lock().ping(&mut out),
             }
-            write_batch(&standing, &mut writer, &out).await?;
-            peer.counts.sent_bytes.fetch_add(out.len() as u64, Relaxed);
+            write_batch(&standing, &mut writer, &out, &peer.counts.sent_bytes).await?;
             if out.capacity() > 2 * BATCH_BYTES {
                 out = BytesMut::new();
             }
@@ -196,12 +202,15 @@ async fn write_batch(
     standing: &Mutex<Standing>,
     writer: &mut (impl AsyncWrite + Unpin),
     bytes: &[u8],
+    sent: &AtomicU64,
 ) -> io::Result<()> {
     let batch = Batch { bytes: bytes.len(), written: 0, since: time::Instant::now() };
     standing.lock().batch = batch;
     let mut rest = bytes;
     while !rest.is_empty() {
         let written = writer.write(rest).await?;
+        // Also if the rest never goes out.
+        sent.fetch_add(written as u64, Relaxed);
         rest = rest.get(written..).filter(|_| written > 0).ok_or(io::ErrorKind::WriteZero)?;
         standing.lock().batch.written = bytes.len() - rest.len();
     }
@@ -231,15 +240,15 @@ impl Standing {
         Some(sent.elapsed())
     }
 
-    /// The next ping, if the last one is answered.
-    fn ping(&mut self) -> Option<Frame> {
+    /// Writes the next ping, if the last one is answered.
+    fn ping(&mut self, out: &mut BytesMut) {
         let (number, sent) = &mut self.pinged;
-        if sent.is_some() {
-            return None;
+        if sent.is_none() {
+            *number += 1;
+            *sent = Some(time::Instant::now());
+            self.behind = Some(*number);
+            Frame::Ping(*number).write(out);
         }
-        *number += 1;
-        *sent = Some(time::Instant::now());
-        Some(Frame::Ping(*number))
     }
 
     fn silent(&self) -> String {
@@ -254,5 +263,43 @@ impl Standing {
             "no answer for {seconds} s, and of {bytes} bytes {written} went out within {took:.1?} \
              ({per_second} bytes a second)"
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::MemberId;
+
+    use super::*;
+    use crate::{Covers, Stay};
+
+    /// The peer has thrown it away: until it is known to have read it nothing goes out again.
+    #[tokio::test(start_paused = true)]
+    async fn whether_what_is_said_again_was_read_is_asked_at_once() {
+        let peer = Peer::new(MemberId(2), Vec::new());
+        let (near, far) = tokio::io::duplex(1 << 20);
+        let (read, mut write) = tokio::io::split(far);
+        let mut read = BufReader::new(read);
+        let say = || {
+            let covers = Covers { term: 1, after: 0, until: 3 };
+            assert!(peer.queue(Lane::Append).push(vec![0; 64 << 10].into(), Stay::Until(covers)));
+        };
+        let story = async {
+            let mut out = BytesMut::new();
+            assert_eq!(Frame::read(&mut read).await.unwrap(), Some(Frame::Ping(1)));
+            Frame::Pong(1).write(&mut out);
+            write.write_all(&out).await.unwrap();
+            say();
+            assert!(matches!(Frame::read(&mut read).await.unwrap(), Some(Frame::Message(_))));
+            let began = time::Instant::now();
+            say();
+            assert_eq!(Frame::read(&mut read).await.unwrap(), Some(Frame::Ping(2)));
+            // The clock stands still unless somebody waits for it.
+            assert_eq!(began.elapsed(), Duration::ZERO);
+        };
+        tokio::select! {
+            ended = send_all(&peer, Lane::Append, near) => panic!("it ended: {ended:?}"),
+            () = story => {}
+        }
     }
 }

@@ -18,7 +18,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::{runtime, sync::mpsc, task::AbortHandle};
 
 use crate::{
-    Answer, Arriving, Dialer, Identity, Piece, Question, RoundTrips,
+    Answer, Arriving, Dialer, Identity, Piece, Question, RoundTrips, Transfers,
     calls::{self, Calls},
     incoming, outgoing,
     queue::{Queue, Stay},
@@ -79,9 +79,14 @@ pub struct PeerStatus {
     /// Messages that were lost on this side.
     pub failed: u64,
     pub received_bytes: u64,
+    /// Streams of it that ended otherwise than in order.
+    pub received_failures: u64,
     /// How often it became inactive.
     pub disconnected: u64,
     pub round_trips: RoundTrips,
+    /// To it, and from it.
+    pub snapshots_sent: Arc<Transfers>,
+    pub snapshots_received: Arc<Transfers>,
 }
 
 /// The other members. Cheap to clone.
@@ -126,6 +131,9 @@ pub(crate) struct Counts {
     pub(crate) sent_bytes: AtomicU64,
     pub(crate) failed: AtomicU64,
     pub(crate) received_bytes: AtomicU64,
+    pub(crate) received_failures: AtomicU64,
+    pub(crate) snapshots_sent: Arc<Transfers>,
+    pub(crate) snapshots_received: Arc<Transfers>,
     disconnected: AtomicU64,
 }
 
@@ -181,16 +189,7 @@ impl Peers {
     }
 
     fn begin(&self, id: MemberId, urls: Vec<Uri>) -> Arc<Peer> {
-        let peer = Arc::new(Peer {
-            id,
-            urls: RwLock::new(urls),
-            snapshot_failures: AtomicUsize::new(0),
-            queues: Default::default(),
-            calls: Calls::default(),
-            tasks: Mutex::default(),
-            standing: Mutex::default(),
-            counts: Counts::default(),
-        });
+        let peer = Arc::new(Peer::new(id, urls));
         for lane in Lane::ALL {
             let task = outgoing::run(Arc::clone(&self.0), Arc::clone(&peer), lane);
             peer.tasks.lock().push(self.0.runtime.spawn(task).abort_handle());
@@ -275,6 +274,19 @@ impl Inner {
 }
 
 impl Peer {
+    pub(crate) fn new(id: MemberId, urls: Vec<Uri>) -> Self {
+        Self {
+            id,
+            urls: RwLock::new(urls),
+            snapshot_failures: AtomicUsize::new(0),
+            queues: Default::default(),
+            calls: Calls::default(),
+            tasks: Mutex::default(),
+            standing: Mutex::default(),
+            counts: Counts::default(),
+        }
+    }
+
     pub(crate) fn queue(&self, lane: Lane) -> &Queue {
         let [message, append] = &self.queues;
         match lane {
@@ -339,6 +351,9 @@ impl Peer {
             sent_bytes: self.counts.sent_bytes.load(Relaxed),
             failed: self.counts.failed.load(Relaxed),
             received_bytes: self.counts.received_bytes.load(Relaxed),
+            received_failures: self.counts.received_failures.load(Relaxed),
+            snapshots_sent: Arc::clone(&self.counts.snapshots_sent),
+            snapshots_received: Arc::clone(&self.counts.snapshots_received),
             disconnected: self.counts.disconnected.load(Relaxed),
             round_trips: standing.round_trips,
         }

@@ -10,6 +10,8 @@ use tokio::{sync::Notify, time::Instant};
 const MESSAGES_MAX: usize = 4096;
 /// Their bytes: what raft keeps in flight, and a batch of proposals.
 const BYTES_MAX: usize = 48 << 20;
+/// What is at least so large is not sent again while it is on its way.
+const LARGE_BYTES: usize = 64 << 10;
 
 /// How long a message waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,12 +43,15 @@ impl Covers {
 pub(crate) struct Queue {
     waiting: Mutex<Waiting>,
     filled: Notify,
+    repeated: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
     messages: VecDeque<Queued>,
     bytes: usize,
+    /// The last large message that was taken, until the peer has read it.
+    on_its_way: Option<Covers>,
 }
 
 #[derive(Debug)]
@@ -60,6 +65,11 @@ impl Queue {
     /// False if there is no room.
     pub(crate) fn push(&self, message: Bytes, stay: Stay) -> bool {
         let mut waiting = self.waiting.lock();
+        if waiting.says_again(stay) {
+            drop(waiting);
+            self.repeated.notify_one();
+            return true;
+        }
         waiting.make_way(stay);
         let bytes = waiting.bytes + message.len();
         if waiting.messages.len() >= MESSAGES_MAX || bytes > BYTES_MAX {
@@ -83,6 +93,17 @@ impl Queue {
         }
     }
 
+    /// Waits until what is on its way is said again. The peer may have read it and thrown it away: whether
+    /// it has read it is to be found out now.
+    pub(crate) async fn repeated(&self) {
+        self.repeated.notified().await;
+    }
+
+    /// The peer has read all that was taken.
+    pub(crate) fn arrived(&self) {
+        self.waiting.lock().on_its_way = None;
+    }
+
     /// Drops all; returns how many that were.
     pub(crate) fn clear(&self) -> usize {
         mem::take(&mut *self.waiting.lock()).messages.len()
@@ -90,6 +111,16 @@ impl Queue {
 }
 
 impl Waiting {
+    /// Whether this is what is on its way, and perhaps more. As long as a follower has not answered, a
+    /// leader says it with every heartbeat: on a slow line a second copy would go out behind the first,
+    /// and hold up all that comes after it. Nothing is lost: it says it once more.
+    fn says_again(&self, stay: Stay) -> bool {
+        match (stay, self.on_its_way) {
+            (Stay::Until(new), Some(sent)) => new.includes(sent),
+            _ => false,
+        }
+    }
+
     /// Drops the last message if this one covers it.
     fn make_way(&mut self, stay: Stay) {
         let is_covered = |last: &mut Queued| match (stay, last.stay) {
@@ -113,6 +144,11 @@ impl Waiting {
             self.bytes -= length;
             if !is_over {
                 bytes += length;
+                if let Some(Queued { stay: Stay::Until(covers), .. }) = next
+                    && length >= LARGE_BYTES
+                {
+                    self.on_its_way = Some(covers);
+                }
                 taken.extend(next.map(|next| next.message));
             }
         }
@@ -175,6 +211,40 @@ mod tests {
             ["1 to 4", "1 to 2", "3", "3 of term 2 again", "an answer", "3 of term 2 later"];
         assert_eq!(taken, expected);
         assert_eq!(queue.waiting.lock().bytes, 0);
+    }
+
+    #[test]
+    fn what_is_large_is_not_said_again_while_it_is_on_its_way() {
+        let queue = Queue::default();
+        let push = |length: usize, term, after, until| {
+            assert!(queue.push(vec![0; length].into(), Stay::Until(Covers { term, after, until })));
+        };
+        let take =
+            || queue.waiting.lock().take(BYTES_MAX).iter().map(Bytes::len).collect::<Vec<_>>();
+        push(LARGE_BYTES, 1, 0, 3);
+        assert_eq!(take(), [LARGE_BYTES]);
+        push(LARGE_BYTES, 1, 0, 3);
+        push(LARGE_BYTES + 1, 1, 0, 4);
+        assert_eq!(take(), [0; 0]);
+        // Another leader's, what comes after it, and what a leader begins with that knows better.
+        push(1, 2, 0, 4);
+        push(2, 1, 3, 4);
+        push(3, 1, 0, 2);
+        assert_eq!(take(), [1, 2, 3]);
+        // It has not helped.
+        queue.arrived();
+        push(LARGE_BYTES, 1, 0, 3);
+        assert_eq!(take(), [LARGE_BYTES]);
+        // The stream has ended.
+        queue.clear();
+        push(LARGE_BYTES, 1, 0, 3);
+        assert_eq!(take(), [LARGE_BYTES]);
+        // What is small costs nothing.
+        queue.arrived();
+        for _ in 0..2 {
+            push(LARGE_BYTES - 1, 1, 0, 3);
+            assert_eq!(take(), [LARGE_BYTES - 1]);
+        }
     }
 
     #[tokio::test]

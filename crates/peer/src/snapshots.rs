@@ -22,6 +22,7 @@ use crate::{
     frame::Frame,
     outgoing,
     peers::{Inner, Peer},
+    transfers::Transfer,
     watched::Watched,
 };
 
@@ -78,9 +79,11 @@ pub(crate) async fn send(
     header: Bytes,
     pieces: mpsc::Receiver<Piece>,
 ) -> Result<(), String> {
+    let transfer = Transfer::begin(&peer.counts.snapshots_sent);
     let stream = open(&inner, &peer).await?;
     let sent = send_over(stream, header, pieces).await;
     peer.snapshot_failures.fetch_add(usize::from(sent.is_err()), Relaxed);
+    transfer.end(sent.is_ok());
     sent
 }
 
@@ -146,6 +149,7 @@ pub(crate) async fn receive(
     let Some(Frame::Message(header)) = Frame::read(&mut stream).await? else {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a snapshot without a header"));
     };
+    let transfer = inner.peer(from).map(|peer| Transfer::begin(&peer.counts.snapshots_received));
     let (give, pieces) = mpsc::channel(CHUNKS_WAITING);
     let (done, ended) = oneshot::channel();
     inner.inbound.snapshot(Arriving { from, header, pieces, done });
@@ -168,5 +172,9 @@ pub(crate) async fn receive(
     give.send(Piece::End).await.map_err(gone)?;
     let ended = time::timeout(PATIENCE, ended).await.map_err(|_| io::ErrorKind::TimedOut)?;
     ended.unwrap_or_else(|_| Err("nobody takes it".to_owned())).map_err(io::Error::other)?;
+    // All of it is here, whether or not its sender hears of that.
+    if let Some(transfer) = transfer {
+        transfer.end(true);
+    }
     write(&mut stream, &Frame::Pong(number)).await
 }

@@ -382,6 +382,51 @@ async fn break_streams(listener: TcpListener) {
     }
 }
 
+/// Each chunk of it is sound, and all are there.
+#[tokio::test]
+async fn a_snapshot_whose_chunks_are_not_those_that_were_sent_is_not_taken() {
+    let two = Member::start(2, 9, "127.0.0.1:0").await;
+    let them = Identity { cluster: ClusterId(9), member: MemberId(1) };
+    two.knows(1, &["127.0.0.1:1"]);
+    let send = async |order: &[&'static str]| {
+        let mut stream = TcpStream::connect(&two.address).await.unwrap();
+        let headers = them.headers(MemberId(2)).map(|(name, value)| format!("{name}: {value}\r\n"));
+        let request = format!(
+            "GET /raft/stream/snapshot HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\n\
+             upgrade: retcd-raft/1\r\n{}\r\n",
+            headers.concat()
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        // So many chunks, and their checksum in the order in which they were read.
+        let sum = crc32c::crc32c(b"onetwothree");
+        let mut out = BytesMut::new();
+        for text in ["header"].iter().chain(order) {
+            Frame::Message(Bytes::from_static(text.as_bytes())).write(&mut out);
+        }
+        Frame::Ping(3 << 32 | u64::from(sum)).write(&mut out);
+        stream.write_all(&out).await.unwrap();
+        let mut pong = BytesMut::new();
+        Frame::Pong(3 << 32 | u64::from(sum)).write(&mut pong);
+        let mut answer = vec![0; 4096];
+        let mut told = Vec::new();
+        // It ends, or there is the answer that all is well.
+        while let Ok(read @ 1..) = stream.read(&mut answer).await {
+            told.extend_from_slice(&answer[..read]);
+            if told.ends_with(&pong) {
+                return true;
+            }
+        }
+        false
+    };
+    assert!(send(&["one", "two", "three"]).await);
+    assert_eq!(two.heard.snapshots.lock().len(), 1);
+    assert!(!send(&["two", "one", "three"]).await, "in another order");
+    assert!(!send(&["one", "twothree"]).await, "fewer chunks");
+    assert!(!send(&["one", "two"]).await, "without the last");
+    assert!(!send(&["one", "two", "threE"]).await, "another byte");
+    assert_eq!(two.heard.snapshots.lock().len(), 1, "none of these was taken");
+}
+
 #[tokio::test]
 async fn a_snapshot_goes_to_the_next_url_where_one_fails() {
     let (one, two) =

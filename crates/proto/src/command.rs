@@ -47,6 +47,19 @@ impl Command {
         Self { format: op.format(), id, by: None, op: Some(op) }
     }
 
+    /// The id of the command that these bytes are, by a look at how they begin; 0 if it has none.
+    pub fn id_in(mut bytes: &[u8]) -> u64 {
+        const FORMAT: u32 = 1;
+        const ID: u32 = 2;
+        loop {
+            match decode_key(&mut bytes) {
+                Ok((FORMAT, WireType::Varint)) if decode_varint(&mut bytes).is_ok() => {}
+                Ok((ID, WireType::Varint)) => return decode_varint(&mut bytes).unwrap_or(0),
+                Ok(_) | Err(_) => return 0,
+            }
+        }
+    }
+
     /// Whether these bytes are a command that puts one key, by a look at how they begin.
     pub fn is_put(mut bytes: &[u8]) -> bool {
         const FORMAT: u32 = 1;
@@ -130,6 +143,29 @@ impl Op {
             | Self::Auth(_) => 1,
             #[cfg(feature = "next-version")]
             Self::Note(_) => 2,
+        }
+    }
+
+    /// Whether it is taken in where others are turned away: it ends a lease (etcd 3.7), makes room, or tells
+    /// what the cluster needs to know.
+    pub const fn is_urgent(&self) -> bool {
+        match self {
+            Self::LeaseRevoke(_)
+            | Self::LeaseCheckpoint(_)
+            | Self::Compact(_)
+            | Self::Alarm(_)
+            | Self::Expire(_)
+            | Self::Publish(_)
+            | Self::ClusterVersion(_) => true,
+            Self::Keys(_)
+            | Self::Put(_)
+            | Self::DeleteRange(_)
+            | Self::Txn(_)
+            | Self::LeaseGrant(_)
+            | Self::Auth(_)
+            | Self::Downgrade(_) => false,
+            #[cfg(feature = "next-version")]
+            Self::Note(_) => false,
         }
     }
 }

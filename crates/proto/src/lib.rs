@@ -6,7 +6,10 @@
 
 pub mod between;
 pub mod command;
+mod glance;
+mod loggable;
 mod open;
+pub mod profile;
 
 /// All of the packages below, as a `FileDescriptorSet`.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
@@ -35,4 +38,6 @@ package!(v3lockpb: "v3lockpb.rs", "v3lockpb.serde.rs");
 package!(v3electionpb: "v3electionpb.rs", "v3electionpb.serde.rs");
 package!(health: "grpc.health.v1.rs");
 
+pub use glance::{Glance, glance};
+pub use loggable::Loggable;
 pub use prost::Message;

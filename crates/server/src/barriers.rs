@@ -61,8 +61,10 @@ impl Barriers {
         }
     }
 
-    /// Refuses those whose time is over, and says what they waited for (etcd 3.6).
-    pub(crate) fn expire(&self, now: Duration) {
+    /// Refuses those whose time is over, and says what they waited for (etcd 3.6). Returns how many
+    /// have got no read index.
+    pub(crate) fn expire(&self, now: Duration) -> u64 {
+        let mut unanswered = 0;
         let mut waiting = self.0.lock();
         while let Some(entry) = waiting.asked.first_entry() {
             // Reads came in order, and each may take equally long.
@@ -70,19 +72,24 @@ impl Barriers {
                 break;
             }
             answer(entry.remove().1, Err(Unserved::Timeout));
+            unanswered += 1;
         }
         for (_, (_, sender)) in waiting.known.extract_if(.., |_, (deadline, _)| *deadline <= now) {
             answer(sender, Err(Unserved::TimeoutWaitAppliedIndex));
         }
+        unanswered
     }
 
-    pub(crate) fn refuse_all(&self, why: Unserved) {
+    /// Returns how many have got no read index.
+    pub(crate) fn refuse_all(&self, why: Unserved) -> u64 {
         let mut waiting = self.0.lock();
         let Waiting { asked, known, .. } = &mut *waiting;
         let (asked, known) = (std::mem::take(asked), std::mem::take(known));
+        let unanswered = asked.len() as u64;
         for (_, sender) in asked.into_values().chain(known.into_values()) {
             answer(sender, Err(why));
         }
+        unanswered
     }
 }
 
@@ -115,7 +122,7 @@ mod tests {
         let barriers = Barriers::default();
         let (_, mut early) = barriers.add(Duration::from_secs(1)).unwrap();
         let (_, mut late) = barriers.add(Duration::from_secs(2)).unwrap();
-        barriers.expire(Duration::from_secs(1));
+        assert_eq!(barriers.expire(Duration::from_secs(1)), 1);
         assert_eq!(early.try_recv(), Ok(Err(Unserved::Timeout)));
         assert!(late.try_recv().is_err());
     }
@@ -126,7 +133,7 @@ mod tests {
         let (early, mut one) = barriers.add(Duration::from_secs(1)).unwrap();
         let (late, mut two) = barriers.add(Duration::from_secs(2)).unwrap();
         barriers.known(Index(5), vec![early, late]);
-        barriers.expire(Duration::from_secs(1));
+        assert_eq!(barriers.expire(Duration::from_secs(1)), 0);
         assert_eq!(one.try_recv(), Ok(Err(Unserved::TimeoutWaitAppliedIndex)));
         assert!(two.try_recv().is_err());
         barriers.applied(Index(5));

@@ -2,11 +2,12 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use member::{RaftState, Unproposed};
-use peer::Dialer;
+use member::RaftState;
+use peer::{Dialer, ask::Forcing};
 
-use base::{Index, MemberId, Term, UnixNanos};
+use base::{Index, MemberId, Term, UnixNanos, limits};
 use state::Response;
+use tokio::sync::watch;
 
 use crate::{AutoCompaction, CorruptionChecks};
 
@@ -24,6 +25,9 @@ pub struct Config {
     /// `--initial-cluster-state new`.
     pub new_cluster: bool,
     pub force_new_cluster: bool,
+    /// Once this start asks the others whether they go on without it, they are to be told here that it
+    /// does: whoever holds the peer port answers so meanwhile.
+    pub forcing: watch::Sender<Option<Forcing>>,
     /// Refuse changes of the members that would leave too few of them started.
     pub strict_reconfig_check: bool,
     pub peer_urls: Vec<String>,
@@ -37,6 +41,8 @@ pub struct Config {
     pub request_bytes_max: usize,
     /// In place of the leader's own rule, where it is given.
     pub auto_compaction: Option<AutoCompaction>,
+    /// What takes longer to be applied, or read, is told in the log.
+    pub apply_expected: Duration,
     /// When members are compared, and what follows.
     pub corruption: CorruptionChecks,
     /// Learners at once.
@@ -52,6 +58,11 @@ impl Config {
     /// lost.
     pub(crate) fn request_timeout(&self) -> Duration {
         Duration::from_secs(5) + 2 * self.election
+    }
+
+    /// How long the first of very many writes may wait before others are turned away.
+    pub(crate) fn crowd_patience(&self) -> Duration {
+        self.election / limits::CROWD_PATIENCE_PART
     }
 }
 
@@ -91,7 +102,7 @@ pub enum Unserved {
     TooLarge,
     #[error("etcdserver: no leader")]
     NoLeader,
-    /// The lead was lost, or is being handed over: nothing was done.
+    /// It was lost with its leader, and is not here to be proposed again: nothing was done.
     #[error("etcdserver: leader changed")]
     LeaderChanged,
     /// The cluster would have too few members that run.
@@ -123,16 +134,6 @@ impl Unserved {
                 | Self::TimeoutConnectionLost
                 | Self::TimeoutWaitAppliedIndex
         )
-    }
-}
-
-impl From<Unproposed> for Unserved {
-    fn from(why: Unproposed) -> Self {
-        match why {
-            Unproposed::NotNow => Self::TooManyRequests,
-            Unproposed::NotLeader => Self::NotLeader,
-            Unproposed::NotInSync => Self::LearnerNotReady,
-        }
     }
 }
 

@@ -329,7 +329,7 @@ async fn mend(handle: &Handle, due: &mut Due) {
     if !shared.config.corruption.rebuild {
         return;
     }
-    let taken = shared.counters.snapshots_taken.load(std::sync::atomic::Ordering::Relaxed);
+    let taken = shared.counters.snapshots_installed.load(std::sync::atomic::Ordering::Relaxed);
     if due.asked.is_some_and(|before| taken > before) {
         tracing::info!("this member's data are the leader's now: its alarm CORRUPT is taken back");
         due.asked = None;

@@ -12,19 +12,12 @@ use std::{
 use mvcc::{Commit, Kind};
 use parking_lot::Mutex;
 
-/// Figures for `/metrics`; all count from the start of the process.
-#[derive(Clone, Debug, Default)]
+/// Figures of a member as it is now.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Figures {
     pub proposals_pending: u64,
-    pub proposals_failed: u64,
-    pub proposals_applied: u64,
-    pub leader_changes: u64,
-    /// Upper bounds in seconds and cumulative counts, then sum and count.
-    pub wal_fsync: Histogram,
-    pub backend_commit: Histogram,
     pub keyspace_bytes: u64,
     pub keyspace_bytes_in_use: u64,
-    pub wal_bytes: u64,
     pub writes: WriteFigures,
 }
 
@@ -79,47 +72,6 @@ impl Writes {
     }
 }
 
-#[derive(Clone, Debug, Default)]
-pub struct Histogram {
-    pub buckets: Vec<(f64, u64)>,
-    pub sum: f64,
-    pub count: u64,
-}
-
-/// etcd's buckets for both durations: 1 ms to 8.192 s, each twice the one before.
-const BUCKETS: usize = 14;
-
-/// Durations as they are counted.
-#[derive(Debug, Default)]
-pub(crate) struct Durations {
-    /// Not cumulative; the last is for what is above all bounds.
-    counts: [AtomicU64; BUCKETS + 1],
-    sum_nanos: AtomicU64,
-}
-
-impl Durations {
-    pub(crate) fn record(&self, took: Duration) {
-        let bucket = (0..BUCKETS).find(|bucket| took <= bound(*bucket)).unwrap_or(BUCKETS);
-        if let Some(count) = self.counts.get(bucket) {
-            count.fetch_add(1, Relaxed);
-        }
-        self.sum_nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
-    }
-
-    pub(crate) fn histogram(&self) -> Histogram {
-        let mut count = 0;
-        let mut buckets = Vec::with_capacity(BUCKETS);
-        for (bucket, counted) in self.counts.iter().enumerate() {
-            count += counted.load(Relaxed);
-            if bucket < BUCKETS {
-                buckets.push((bound(bucket).as_secs_f64(), count));
-            }
-        }
-        let sum = Duration::from_nanos(self.sum_nanos.load(Relaxed)).as_secs_f64();
-        Histogram { buckets, sum, count }
-    }
-}
-
 /// Messages with entries that went one way, and how often they do.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct AppendFigures {
@@ -166,10 +118,6 @@ impl Appends {
     }
 }
 
-fn bound(bucket: usize) -> Duration {
-    Duration::from_millis(1 << bucket)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,17 +139,5 @@ mod tests {
         assert!((figures.bytes_per_second - 20_000.0 / 0.995).abs() < 1e-6, "{figures:?}");
         let silent = appends.figures(at(3_001));
         assert_eq!(silent, AppendFigures { count: 401, ..AppendFigures::default() });
-    }
-
-    #[test]
-    fn buckets_are_cumulative_and_a_bound_belongs_to_its_bucket() {
-        let durations = Durations::default();
-        for millis in [1, 2, 3, 100_000] {
-            durations.record(Duration::from_millis(millis));
-        }
-        let histogram = durations.histogram();
-        assert_eq!(histogram.buckets[..3], [(0.001, 1), (0.002, 2), (0.004, 3)]);
-        assert_eq!(histogram.buckets[13], (8.192, 3));
-        assert_eq!((histogram.count, histogram.sum), (4, 100.006));
     }
 }

@@ -13,7 +13,7 @@ use base::{
     version::{Minor, THIS},
 };
 use member::Proposal;
-use peer::{PeerStatus, Peers};
+use peer::{PeerStatus, Peers, ask::Forcing};
 use proto::{
     Message as _,
     command::{By, Command, Op},
@@ -27,7 +27,8 @@ use state::{
 use tokio::runtime::{self, RuntimeFlavor};
 
 use crate::{
-    AppendFigures, Done, Figures, Status, Unserved, shared::Shared, threads::raft::SharedRaft,
+    AppendFigures, Counters, Done, Figures, Status, Unserved, inbox::Urgency, shared::Shared,
+    threads::raft::SharedRaft,
 };
 
 /// How long a change of the members waits for those that are not in touch yet: less than the second
@@ -79,6 +80,11 @@ impl Handle {
         self.shared.config.election
     }
 
+    /// What takes longer to be applied, or read, is told in the log.
+    pub fn apply_expected(&self) -> Duration {
+        self.shared.config.apply_expected
+    }
+
     /// Learners that there may be at once.
     pub fn learners_max(&self) -> u32 {
         self.shared.config.learners_max
@@ -92,6 +98,12 @@ impl Handle {
         &self.shared.reader
     }
 
+    /// That this member was started with `--force-new-cluster`, as long as nobody has led it.
+    pub fn forcing(&self) -> Option<Forcing> {
+        let has_been_led = self.shared.counters.leader_changes.load(Relaxed) > 0;
+        (*self.shared.config.forcing.borrow()).filter(|_| !has_been_led)
+    }
+
     pub fn status(&self) -> Status {
         self.shared.status()
     }
@@ -101,16 +113,15 @@ impl Handle {
         let (keyspace_bytes, keyspace_bytes_in_use) = self.shared.backend.size();
         Figures {
             proposals_pending: self.shared.waiters.waiting() as u64,
-            proposals_failed: counters.proposals_failed.load(Relaxed),
-            proposals_applied: counters.proposals_applied.load(Relaxed),
-            leader_changes: counters.leader_changes.load(Relaxed),
-            wal_fsync: counters.wal_fsync.histogram(),
-            backend_commit: counters.backend_commit.histogram(),
             keyspace_bytes,
             keyspace_bytes_in_use,
-            wal_bytes: counters.wal_bytes.load(Relaxed),
             writes: counters.writes.figures(),
         }
+    }
+
+    /// What has been counted since the process began.
+    pub fn counters(&self) -> &Counters {
+        &self.shared.counters
     }
 
     /// Proposes a command and waits until it is applied here. Etcd's time limit: 5 s and two
@@ -155,28 +166,49 @@ impl Handle {
 
     async fn propose(&self, by: Option<By>, op: Op) -> Result<Done, Unserved> {
         let shared = &self.shared;
-        if shared.is_overloaded() {
+        let urgency = Urgency::of(&op);
+        if shared.is_overloaded(urgency) {
             return Err(self.count_failed(Unserved::TooManyRequests));
         }
         if THIS.format_permitted(shared.reader.cluster_version()) < op.format() {
             return Err(self.count_failed(Unserved::NotAllCan));
         }
         let now = shared.now();
+        let _writing = shared.crowd.enter();
+        if urgency == Urgency::Usual && shared.crowd.is_too_large() {
+            return Err(self.count_failed(Unserved::TooManyRequests));
+        }
         let deadline = now + shared.config.request_timeout();
-        let (id, answer) = shared.waiters.add(now);
+        let Some((id, answer)) = shared.waiters.add(urgency, now) else {
+            return Err(self.count_failed(Unserved::TooManyRequests));
+        };
         let command = Command { by, ..Command::new(id, op) };
         let refused = if command.encoded_len() > shared.config.request_bytes_max {
             Err(Unserved::TooLarge)
         } else {
             let proposal = Proposal { id, data: command.encode_to_vec().into() };
             self.write_at_once(proposal)
-                .or_else(|proposal| shared.inbox.propose(proposal, deadline))
+                .or_else(|proposal| shared.inbox.propose(proposal, urgency, deadline))
         };
         if let Err(why) = refused {
             shared.waiters.refuse([id], why);
             return Err(self.count_failed(why));
         }
-        answer.await.unwrap_or(Err(Unserved::Stopped))
+        let answer = answer.await.unwrap_or(Err(Unserved::Stopped));
+        let took = shared.now().saturating_sub(now);
+        shared.crowd.left_after(took);
+        shared.counters.proposals.record(took);
+        answer
+    }
+
+    /// Whether so many write, and it takes them so long, that nobody else should begin to: whoever is
+    /// refused before anything is done for him costs least. Counts as a failed proposal.
+    pub fn is_crowded(&self) -> bool {
+        let is_too_large = self.shared.crowd.is_too_large();
+        if is_too_large {
+            self.count_failed(Unserved::TooManyRequests);
+        }
+        is_too_large
     }
 
     /// Proposes a change of the members and waits until it is applied here.
@@ -186,24 +218,33 @@ impl Handle {
     /// and later).
     pub async fn change_members(&self, change: Change) -> Result<Done, Unserved> {
         let shared = &self.shared;
-        let members = shared.reader.members();
-        if members.is_last_voter(&change) {
-            return Err(self.count_failed(Unserved::LastVoter));
-        }
-        if shared.config.strict_reconfig_check {
-            if !members.leaves_quorum(&change) {
-                return Err(self.count_failed(Unserved::NotEnoughStarted));
-            }
-            if !self.is_healthy_for(&members, &change).await {
-                return Err(self.count_failed(Unserved::Unhealthy));
-            }
-        }
-        let (id, answer) = shared.waiters.add(shared.now());
+        self.may_change_members(&change).await?;
+        let added = shared.waiters.add(Urgency::Urgent, shared.now());
+        let (id, answer) = added.ok_or_else(|| self.count_failed(Unserved::TooManyRequests))?;
         if let Err(why) = shared.inbox.change(id, change) {
             shared.waiters.refuse([id], why);
             return Err(self.count_failed(why));
         }
         answer.await.unwrap_or(Err(Unserved::Stopped))
+    }
+
+    /// Whether a change would be refused, as far as this member knows: also if there is no quorum, which
+    /// is when it matters most to hear why.
+    pub async fn may_change_members(&self, change: &Change) -> Result<(), Unserved> {
+        let shared = &self.shared;
+        let members = shared.reader.members();
+        if members.is_last_voter(change) {
+            return Err(self.count_failed(Unserved::LastVoter));
+        }
+        if shared.config.strict_reconfig_check {
+            if !members.leaves_quorum(change) {
+                return Err(self.count_failed(Unserved::NotEnoughStarted));
+            }
+            if !self.is_healthy_for(&members, change).await {
+                return Err(self.count_failed(Unserved::Unhealthy));
+            }
+        }
+        Ok(())
     }
 
     /// The version that this member's keyspace is of on disk: older builds cannot open it.
@@ -303,7 +344,9 @@ impl Handle {
             return Ok(());
         }
         let deadline = shared.now() + shared.config.request_timeout();
-        let (read, answer) = shared.barriers.add(deadline)?;
+        let (read, answer) = shared.barriers.add(deadline).inspect_err(|_| {
+            shared.counters.read_indexes_failed.fetch_add(1, Relaxed);
+        })?;
         shared.inbox.read(read)?;
         answer.await.unwrap_or(Err(Unserved::Stopped))
     }
@@ -325,6 +368,12 @@ impl Handle {
             Ok(text) => text.clone().unwrap_or_default(),
             Err(_) => String::new(),
         }
+    }
+
+    /// The member is about to stop: what is under way is the last that it does. Whatever waits for a
+    /// leader while there is none is refused soon; all else is still served.
+    pub fn close(&self) {
+        self.shared.inbox.close();
     }
 
     /// Finishes what was accepted, flushes, and stops the threads.

@@ -9,6 +9,7 @@ use std::{
 use base::{MemberId, limits};
 use member::{PeerMessage, Progress, Proposal, Read, Ticket};
 use parking_lot::{Condvar, Mutex};
+use proto::command::Op;
 use state::apply::membership_change::Change;
 
 use crate::Unserved;
@@ -19,9 +20,26 @@ pub(crate) const BATCH_BYTES_MAX: usize = 8 << 20;
 /// And a follower, which sends them to the leader as one message.
 pub(crate) const FORWARDED_BYTES_MAX: usize = 1 << 20;
 
+/// What an urgent command takes: hardly more than an id.
+const PROPOSAL_BYTES_URGENT: usize = 256;
+
 /// Messages of peers that wait, and their bytes. Beyond that they are dropped: raft sends again.
 const MESSAGES_MAX: usize = 4096;
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// Whether a command must be taken in where others are turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    Usual,
+    /// It ends a lease, makes room, or tells what the cluster needs to know.
+    Urgent,
+}
+
+impl Urgency {
+    pub(crate) const fn of(op: &Op) -> Self {
+        if op.is_urgent() { Self::Urgent } else { Self::Usual }
+    }
+}
 
 /// What waits for the raft thread.
 #[derive(Debug, Default)]
@@ -32,15 +50,36 @@ pub(crate) struct Inbox {
 
 #[derive(Debug, Default)]
 struct Queue {
-    proposals: VecDeque<Waiting>,
-    proposal_bytes: usize,
+    proposals: Line,
+    /// What was taken before, and came back: it goes first, and takes nobody's place.
+    again: Line,
+    /// Changes of the members, with the ids of their answers.
+    changes: Vec<(u64, Change)>,
     message_bytes: usize,
     work: Work,
     /// Something waits besides proposals that is worth a wake-up.
     urgent: bool,
     /// The raft thread is to be woken for proposals too.
     can_propose: bool,
-    stopping: bool,
+    end: End,
+}
+
+/// How near the end of the member is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum End {
+    #[default]
+    Far,
+    /// It is about to stop.
+    Closing,
+    /// It takes no more.
+    Stopping,
+}
+
+/// Proposals that wait, in the order of their deadlines.
+#[derive(Debug, Default)]
+struct Line {
+    waiting: VecDeque<Waiting>,
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -71,33 +110,44 @@ pub(crate) struct Work {
     pub(crate) request_snapshot: bool,
     pub(crate) persisted: Option<Ticket>,
     pub(crate) progress: Option<Progress>,
+    /// The member is about to stop.
+    pub(crate) closing: bool,
     pub(crate) stopping: bool,
 }
 
 impl Inbox {
     /// To be proposed, unless that is not possible before the deadline.
-    pub(crate) fn propose(&self, proposal: Proposal, deadline: Duration) -> Result<(), Unserved> {
+    pub(crate) fn propose(
+        &self,
+        proposal: Proposal,
+        urgency: Urgency,
+        deadline: Duration,
+    ) -> Result<(), Unserved> {
+        let more = match urgency {
+            Urgency::Usual => 0,
+            Urgency::Urgent => limits::URGENT_PROPOSALS_WAITING_MAX,
+        };
         let mut queue = self.queue.lock();
-        if queue.stopping {
+        if queue.stops() {
             return Err(Unserved::Stopped);
         }
-        let bytes = queue.proposal_bytes + proposal.data.len();
-        if queue.proposals.len() >= limits::PROPOSALS_WAITING_MAX
-            || bytes > limits::PROPOSAL_BYTES_WAITING_MAX
+        let Line { waiting, bytes } = &queue.proposals;
+        if waiting.len() >= limits::PROPOSALS_WAITING_MAX + more
+            || bytes + proposal.data.len()
+                > limits::PROPOSAL_BYTES_WAITING_MAX + more * PROPOSAL_BYTES_URGENT
         {
             return Err(Unserved::TooManyRequests);
         }
-        queue.proposal_bytes = bytes;
-        queue.proposals.push_back(Waiting { proposal, deadline });
+        queue.proposals.push(Waiting { proposal, deadline });
         // The others of a batch find the raft thread woken.
-        if queue.proposals.len() == 1 && queue.can_propose {
+        if queue.proposals.waiting.len() == 1 && queue.can_propose {
             self.wake.notify_one();
         }
         Ok(())
     }
 
     pub(crate) fn read(&self, read: Read) -> Result<(), Unserved> {
-        if self.queue.lock().stopping {
+        if self.queue.lock().stops() {
             return Err(Unserved::Stopped);
         }
         self.post(true, |work| work.reads.push(read));
@@ -134,19 +184,21 @@ impl Inbox {
         self.post(true, |work| work.arrived = Some(message));
     }
 
-    /// A change of the members is to be proposed; answered as the command of this id.
+    /// A change of the members is to be proposed, once there is a leader; answered as the command of
+    /// this id.
     pub(crate) fn change(&self, id: u64, change: Change) -> Result<(), Unserved> {
         let mut queue = self.queue.lock();
-        if queue.stopping {
+        if queue.stops() {
             return Err(Unserved::Stopped);
         }
         // One at a time is all that raft takes.
-        if queue.work.changes.len() >= limits::CHANGES_WAITING_MAX {
+        if queue.changes.len() >= limits::CHANGES_WAITING_MAX {
             return Err(Unserved::TooManyRequests);
         }
-        queue.work.changes.push((id, change));
-        queue.urgent = true;
-        self.wake.notify_one();
+        queue.changes.push((id, change));
+        if queue.can_propose {
+            self.wake.notify_one();
+        }
         Ok(())
     }
 
@@ -172,22 +224,30 @@ impl Inbox {
         });
     }
 
+    /// The member is about to stop: what waits for a leader that is not there will not be carried out.
+    pub(crate) fn close(&self) {
+        let mut queue = self.queue.lock();
+        queue.end = queue.end.max(End::Closing);
+        drop(queue);
+        self.wake();
+    }
+
     /// No more proposals are taken; those that wait are still carried out.
     pub(crate) fn stop(&self) {
         let mut queue = self.queue.lock();
-        queue.stopping = true;
+        queue.end = End::Stopping;
         queue.urgent = true;
         self.wake.notify_one();
     }
 
     pub(crate) fn has_proposals(&self) -> bool {
-        !self.queue.lock().proposals.is_empty()
+        self.queue.lock().has_proposals()
     }
 
     /// Whether no proposal waits, and more are taken.
     pub(crate) fn is_quiet(&self) -> bool {
         let queue = self.queue.lock();
-        queue.proposals.is_empty() && !queue.stopping
+        !queue.has_proposals() && !queue.stops()
     }
 
     /// Makes the raft thread look around.
@@ -200,7 +260,7 @@ impl Inbox {
     pub(crate) fn wait(&self, can_propose: bool, patience: Duration) {
         let mut queue = self.queue.lock();
         queue.can_propose = can_propose;
-        let has_work = queue.urgent || (can_propose && !queue.proposals.is_empty());
+        let has_work = queue.urgent || (can_propose && queue.has_proposals());
         if !has_work && !patience.is_zero() {
             self.wake.wait_for(&mut queue, patience);
         }
@@ -211,26 +271,45 @@ impl Inbox {
         self.queue.lock().work.progress.take()
     }
 
-    /// Takes what is there; of proposals one, or up to so many bytes, if any can be proposed, and none
-    /// whose time is over.
+    /// Takes what is there; of proposals one, or up to so many bytes, and changes of the members, if any
+    /// can be proposed; and none whose time is over.
     pub(crate) fn take(&self, proposal_bytes: Option<usize>, now: Duration) -> Work {
         let mut queue = self.queue.lock();
         queue.forget_late(now);
         queue.urgent = false;
         queue.message_bytes = 0;
         let mut work = mem::take(&mut queue.work);
-        work.stopping = queue.stopping;
+        (work.closing, work.stopping) = (queue.end >= End::Closing, queue.stops());
         if let Some(bytes_max) = proposal_bytes {
             work.proposals = queue.take_proposals(bytes_max);
+            work.changes = mem::take(&mut queue.changes);
         }
         work
     }
 
-    /// Takes back the proposals that wait, to refuse them.
-    pub(crate) fn give_up(&self) -> Vec<Proposal> {
+    /// What was taken, and could not be carried out, waits again, before all that came later; each
+    /// until its deadline. There is room, since they had a place before: others keep theirs.
+    pub(crate) fn put_back(&self, again: Vec<(Proposal, Duration)>) {
         let mut queue = self.queue.lock();
-        queue.proposal_bytes = 0;
-        mem::take(&mut queue.proposals).into_iter().map(|waiting| waiting.proposal).collect()
+        for (proposal, deadline) in again {
+            queue.again.push(Waiting { proposal, deadline });
+        }
+        // Ids go up with the deadlines. What comes back together may have been asked for in any order.
+        queue.again.waiting.make_contiguous().sort_by_key(|waiting| waiting.proposal.id);
+    }
+
+    /// The same of a change of the members.
+    pub(crate) fn put_change_back(&self, id: u64, change: Change) {
+        self.queue.lock().changes.push((id, change));
+    }
+
+    /// Takes back all proposals that wait, to refuse them: their ids.
+    pub(crate) fn give_up(&self) -> Vec<u64> {
+        let mut queue = self.queue.lock();
+        let again = mem::take(&mut queue.again).waiting;
+        let waiting = again.into_iter().chain(mem::take(&mut queue.proposals).waiting);
+        let changes = mem::take(&mut queue.changes).into_iter().map(|(id, _)| id);
+        waiting.map(|waiting| waiting.proposal.id).chain(changes).collect()
     }
 
     fn post(&self, urgent: bool, change: impl FnOnce(&mut Work)) {
@@ -244,32 +323,63 @@ impl Inbox {
 }
 
 impl Queue {
-    /// All wait equally long, so those whose time is over come first.
+    fn stops(&self) -> bool {
+        self.end == End::Stopping
+    }
+
+    fn has_proposals(&self) -> bool {
+        let lines = [&self.again, &self.proposals];
+        lines.iter().any(|line| !line.waiting.is_empty()) || !self.changes.is_empty()
+    }
+
     fn forget_late(&mut self, now: Duration) {
-        while let Some(late) = self.proposals.pop_front_if(|waiting| waiting.deadline <= now) {
-            self.proposal_bytes -= late.proposal.data.len();
-        }
+        self.again.forget_late(now);
+        self.proposals.forget_late(now);
     }
 
     /// All, or as many as make one batch.
     fn take_proposals(&mut self, bytes_max: usize) -> Vec<Proposal> {
+        let mut taken = Vec::with_capacity(self.again.waiting.len() + self.proposals.waiting.len());
         let mut bytes = 0;
-        let fits = |waiting: &&Waiting| {
-            bytes += waiting.proposal.data.len();
-            bytes <= bytes_max
-        };
-        let fitting = self.proposals.iter().take_while(fits).count();
-        let count = fitting.max(1).min(self.proposals.len());
-        let taken: Vec<Proposal> =
-            self.proposals.drain(..count).map(|waiting| waiting.proposal).collect();
-        self.proposal_bytes -= taken.iter().map(|proposal| proposal.data.len()).sum::<usize>();
+        for line in [&mut self.again, &mut self.proposals] {
+            while let Some(next) = line.waiting.front() {
+                bytes += next.proposal.data.len();
+                if bytes > bytes_max && !taken.is_empty() {
+                    return taken;
+                }
+                taken.extend(line.pop());
+            }
+        }
         taken
+    }
+}
+
+impl Line {
+    fn push(&mut self, waiting: Waiting) {
+        self.bytes += waiting.proposal.data.len();
+        self.waiting.push_back(waiting);
+    }
+
+    fn pop(&mut self) -> Option<Proposal> {
+        let Waiting { proposal, .. } = self.waiting.pop_front()?;
+        self.bytes -= proposal.data.len();
+        Some(proposal)
+    }
+
+    /// All wait equally long, so those whose time is over come first.
+    fn forget_late(&mut self, now: Duration) {
+        while self.waiting.front().is_some_and(|first| first.deadline <= now) {
+            self.pop();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        Urgency::{Urgent, Usual},
+        *,
+    };
 
     const ALL: Option<usize> = Some(BATCH_BYTES_MAX);
     const LATER: Duration = Duration::from_secs(7);
@@ -286,22 +396,27 @@ mod tests {
     fn proposals_beyond_the_bounds_are_refused_at_once() {
         let inbox = Inbox::default();
         for id in 0..limits::PROPOSALS_WAITING_MAX as u64 {
-            inbox.propose(proposal(id, 1), LATER).unwrap();
+            inbox.propose(proposal(id, 1), Usual, LATER).unwrap();
         }
-        assert_eq!(inbox.propose(proposal(0, 1), LATER), Err(Unserved::TooManyRequests));
+        assert_eq!(inbox.propose(proposal(0, 1), Usual, LATER), Err(Unserved::TooManyRequests));
+        // What ends a lease has a place of its own, which has an end too.
+        for id in 0..limits::URGENT_PROPOSALS_WAITING_MAX as u64 {
+            inbox.propose(proposal(id, 1), Urgent, LATER).unwrap();
+        }
+        assert_eq!(inbox.propose(proposal(0, 1), Urgent, LATER), Err(Unserved::TooManyRequests));
 
         let inbox = Inbox::default();
-        inbox.propose(proposal(1, limits::PROPOSAL_BYTES_WAITING_MAX), LATER).unwrap();
-        assert_eq!(inbox.propose(proposal(2, 1), LATER), Err(Unserved::TooManyRequests));
+        inbox.propose(proposal(1, limits::PROPOSAL_BYTES_WAITING_MAX), Usual, LATER).unwrap();
+        assert_eq!(inbox.propose(proposal(2, 1), Usual, LATER), Err(Unserved::TooManyRequests));
         assert_eq!(ids(&inbox.take(ALL, Duration::ZERO)), [1]);
-        inbox.propose(proposal(2, 1), LATER).unwrap();
+        inbox.propose(proposal(2, 1), Usual, LATER).unwrap();
     }
 
     #[test]
     fn a_batch_is_bounded_in_bytes_and_keeps_the_order() {
         let inbox = Inbox::default();
         for id in 1..=3 {
-            inbox.propose(proposal(id, BATCH_BYTES_MAX / 2), LATER).unwrap();
+            inbox.propose(proposal(id, BATCH_BYTES_MAX / 2), Usual, LATER).unwrap();
         }
         assert_eq!(ids(&inbox.take(ALL, Duration::ZERO)), [1, 2]);
         assert_eq!(ids(&inbox.take(ALL, Duration::ZERO)), [3]);
@@ -310,7 +425,7 @@ mod tests {
     #[test]
     fn proposals_wait_for_a_leader() {
         let inbox = Inbox::default();
-        inbox.propose(proposal(1, 1), LATER).unwrap();
+        inbox.propose(proposal(1, 1), Usual, LATER).unwrap();
         assert!(inbox.take(None, Duration::ZERO).proposals.is_empty());
         assert_eq!(ids(&inbox.take(ALL, Duration::ZERO)), [1]);
     }
@@ -320,19 +435,65 @@ mod tests {
     fn a_proposal_whose_time_is_over_is_not_carried_out() {
         let inbox = Inbox::default();
         let second = Duration::from_secs(1);
-        inbox.propose(proposal(1, limits::PROPOSAL_BYTES_WAITING_MAX), LATER).unwrap();
+        inbox.propose(proposal(1, limits::PROPOSAL_BYTES_WAITING_MAX), Usual, LATER).unwrap();
         assert!(inbox.take(None, second).proposals.is_empty());
         assert!(inbox.take(None, LATER).proposals.is_empty());
-        inbox.propose(proposal(2, 1), LATER + second).expect("room again");
-        inbox.propose(proposal(3, 1), LATER + 2 * second).unwrap();
+        inbox.propose(proposal(2, 1), Usual, LATER + second).expect("room again");
+        inbox.propose(proposal(3, 1), Usual, LATER + 2 * second).unwrap();
         assert_eq!(ids(&inbox.take(ALL, LATER + second)), [3]);
+    }
+
+    #[test]
+    fn what_comes_back_is_the_first_to_go_and_keeps_its_deadline() {
+        let inbox = Inbox::default();
+        let second = Duration::from_secs(1);
+        inbox.propose(proposal(3, 1), Usual, LATER + second).unwrap();
+        inbox.put_back(vec![(proposal(1, 1), second), (proposal(2, 1), LATER)]);
+        assert_eq!(ids(&inbox.take(ALL, second)), [2, 3]);
+        inbox.propose(proposal(4, limits::PROPOSAL_BYTES_WAITING_MAX), Usual, LATER).unwrap();
+    }
+
+    /// They are many, and what is urgent cannot wait until they have found a leader.
+    #[test]
+    fn what_comes_back_takes_nobodys_place() {
+        let inbox = Inbox::default();
+        let many = 0..2 * limits::PROPOSALS_WAITING_MAX as u64;
+        inbox.put_back(many.map(|id| (proposal(id, 1), LATER)).collect());
+        let large = proposal(100_000, limits::PROPOSAL_BYTES_WAITING_MAX);
+        inbox.put_back(vec![(large, LATER)]);
+        inbox.propose(proposal(200_000, 1), Usual, LATER).unwrap();
+        inbox.propose(proposal(200_001, 1), Urgent, LATER).unwrap();
+    }
+
+    /// What was not taken comes back with what was lost, which is older.
+    #[test]
+    fn what_comes_back_waits_in_the_order_in_which_it_was_asked_for() {
+        let inbox = Inbox::default();
+        let second = Duration::from_secs(1);
+        inbox.put_back(vec![(proposal(4, 1), 4 * second), (proposal(2, 1), 2 * second)]);
+        inbox.put_back(vec![(proposal(3, 1), 3 * second), (proposal(1, 1), second)]);
+        assert_eq!(ids(&inbox.take(ALL, 2 * second)), [3, 4]);
+    }
+
+    #[test]
+    fn a_change_of_the_members_waits_for_a_leader() {
+        let inbox = Inbox::default();
+        inbox.change(7, Change::Remove(MemberId(1))).unwrap();
+        assert!(inbox.take(None, Duration::ZERO).changes.is_empty());
+        let asleep = Duration::from_hours(1);
+        inbox.wait(true, asleep);
+        let mut taken = inbox.take(ALL, Duration::ZERO).changes;
+        let (id, change) = taken.pop().expect("it can be proposed now");
+        assert_eq!((id, taken.len()), (7, 0));
+        inbox.put_change_back(7, change);
+        assert_eq!(inbox.give_up(), [7]);
     }
 
     #[test]
     fn a_proposal_that_woke_nobody_is_found_by_the_next_wait() {
         let inbox = Inbox::default();
         inbox.wait(false, Duration::ZERO);
-        inbox.propose(proposal(1, 1), LATER).unwrap();
+        inbox.propose(proposal(1, 1), Usual, LATER).unwrap();
         let asleep = Duration::from_hours(1);
         inbox.wait(true, asleep);
         assert_eq!(ids(&inbox.take(ALL, Duration::ZERO)), [1]);

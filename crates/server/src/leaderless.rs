@@ -47,7 +47,7 @@ impl Leaderless {
 
 impl Shared {
     /// Since when there is no leader, by the clock that never goes back; `None` if there is one.
-    fn leaderless_since(&self) -> Option<Duration> {
+    pub(crate) fn leaderless_since(&self) -> Option<Duration> {
         let standing = &self.standing;
         let has_leader = standing.leader.load(Relaxed) != 0;
         let since = Duration::from_nanos(standing.leaderless_since.load(Relaxed));

@@ -10,10 +10,13 @@
 //! - an idle member writes nothing.
 
 mod addresses;
+mod applies;
 mod barriers;
 mod compactor;
 mod config;
 mod corruption;
+mod counters;
+mod crowd;
 mod failure;
 mod figures;
 mod handle;
@@ -32,16 +35,18 @@ mod transfer;
 mod waiters;
 
 pub use addresses::addresses;
+pub use applies::Applies;
 pub use compactor::AutoCompaction;
 pub use config::{Config, Done, StartError, Status, Unserved};
 pub use corruption::{COMPARE_PATH, CorruptionChecks, DIGEST_PATH, HASH_PATH};
-pub use figures::{AppendFigures, Figures, Histogram, WriteFigures};
+pub use counters::{Compaction, Counters};
+pub use figures::{AppendFigures, Figures, WriteFigures};
 pub use handle::{Connected, Handle};
 pub use leases::{KEEP_PATH, LeaseError, TIME_TO_LIVE_PATH};
 pub use member::RaftState;
 pub use passwords::{PasswordError, Passwords};
-pub use peer::Dialer;
-pub use promotion::{PROMOTE_PATH, PromotionError};
+pub use peer::{Dialer, ask::Forcing};
+pub use promotion::{PROMOTE_PATH, PromotionError, Promotions};
 pub use start::{founding_id, has_member, knows_nobody, start};
 pub use threads::saves::{Blob, Saved, Unsaved};
 

@@ -1,16 +1,18 @@
 //! Checking and hashing passwords, which costs a tenth of a second each time, by design.
 //!
-//! Threads of their own do it, below the others in priority, user by user in turn: a flood of wrong
-//! passwords for one holds up neither other clients nor other users who log in.
+//! Threads of their own do it, below the others in priority, in turn for each user and each host that asks: a
+//! flood of wrong passwords for one holds up neither other clients, nor other users who log in, nor that user
+//! himself at another host. Where one host asks for too many at once, the oldest make way.
 
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt, io,
+    net::IpAddr,
     sync::Arc,
     thread::{self, Builder},
 };
 
-use base::limits::{PASSWORDS_OF_USER_WAITING_MAX, PASSWORDS_WAITING_MAX};
+use base::limits::{PASSWORDS_OF_LANE_WAITING_MAX, PASSWORDS_WAITING_MAX};
 use bcrypt::Version;
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
@@ -20,6 +22,8 @@ use crate::threads::snapshots::yield_to_others;
 
 /// What bcrypt looks at of a password.
 const PASSWORD_BYTES_MAX: usize = 72;
+/// Hashes that clients bring may cost so much, a second of a thread, or what new ones cost here.
+const COST_BROUGHT_MAX: u32 = 14;
 /// Threads, where there are processors for them.
 const THREADS_MAX: usize = 4;
 
@@ -32,6 +36,9 @@ pub enum PasswordError {
     /// As the original says it.
     #[error("bcrypt: password length exceeds 72 bytes")]
     TooLong,
+    /// The original takes it, and is busy with it at each login.
+    #[error("bcrypt: the hash costs more than this member's --bcrypt-cost and than 14")]
+    TooCostly,
     #[error("etcdserver: server stopped")]
     Stopped,
 }
@@ -49,17 +56,22 @@ struct Line {
 
 #[derive(Default)]
 struct Queue {
-    of_users: BTreeMap<String, VecDeque<Job>>,
-    /// Users with something that waits, whose turn comes first in front.
-    turns: VecDeque<String>,
+    lanes: BTreeMap<Lane, VecDeque<Job>>,
+    /// Those in which something waits, whose turn comes first in front.
+    turns: VecDeque<Lane>,
     waiting: usize,
     has_threads: bool,
     is_closed: bool,
 }
 
+/// Whose password it is, and at which host he asks. `None`: that is not known, or is this one.
+type Lane = (String, Option<IpAddr>);
+
+type Tell<T> = oneshot::Sender<Result<T, PasswordError>>;
+
 enum Job {
-    Check { password: String, hash: Bytes, tell: oneshot::Sender<bool> },
-    Hash { password: String, cost: u32, tell: oneshot::Sender<io::Result<Bytes>> },
+    Check { password: String, hash: Bytes, tell: Tell<bool> },
+    Hash { password: String, cost: u32, tell: Tell<Bytes> },
 }
 
 impl fmt::Debug for Passwords {
@@ -75,8 +87,8 @@ impl Passwords {
         Self { line: Arc::new(Line { queue: Mutex::default(), news: Condvar::new() }), cost }
     }
 
-    fn add(&self, user: &str, job: Job) -> Result<(), PasswordError> {
-        if self.line.add(user, job)? {
+    fn add(&self, lane: Lane, job: Job) -> Result<(), PasswordError> {
+        if self.line.add(lane, job) {
             return Ok(());
         }
         self.start().map_err(|error| {
@@ -101,17 +113,32 @@ impl Passwords {
         Ok(())
     }
 
-    /// Whether this is the user's password.
+    /// Whether this is the user's password, as somebody at that host says.
     pub async fn check(
         &self,
-        user: &str,
+        (user, from): (&str, Option<IpAddr>),
         password: &str,
         hash: &Bytes,
     ) -> Result<bool, PasswordError> {
         let (tell, told) = oneshot::channel();
         let (password, hash) = (password.to_owned(), hash.clone());
-        self.add(user, Job::Check { password, hash, tell })?;
-        told.await.map_err(|_| PasswordError::Stopped)
+        self.add((user.to_owned(), from), Job::Check { password, hash, tell })?;
+        told.await.unwrap_or(Err(PasswordError::Stopped))
+    }
+
+    /// What no password is the right one for, and costs as much as any: for users that there are not, who
+    /// would be told from others by time.
+    pub fn stand_in(&self) -> Bytes {
+        let (salt, hash) = (".".repeat(22), ".".repeat(31));
+        format!("$2a${:02}${salt}{hash}", self.cost).into()
+    }
+
+    /// Whether a hash may be kept that a client brings. Of one that is none no password is the right one,
+    /// and it costs nothing.
+    pub fn accepts(&self, hash: &[u8]) -> Result<(), PasswordError> {
+        let cost = str::from_utf8(hash).ok().and_then(|text| text.split('$').nth(2)?.parse().ok());
+        let is_costly = cost.is_some_and(|cost: u32| cost > COST_BROUGHT_MAX.max(self.cost));
+        if is_costly { Err(PasswordError::TooCostly) } else { Ok(()) }
     }
 
     /// What is kept of a new password.
@@ -121,12 +148,8 @@ impl Passwords {
         }
         let (tell, told) = oneshot::channel();
         let (password, cost) = (password.to_owned(), self.cost);
-        self.add(user, Job::Hash { password, cost, tell })?;
-        let hashed = told.await.map_err(|_| PasswordError::Stopped)?;
-        hashed.map_err(|error| {
-            tracing::error!(%error, "cannot hash a password");
-            PasswordError::Stopped
-        })
+        self.add((user.to_owned(), None), Job::Hash { password, cost, tell })?;
+        told.await.unwrap_or(Err(PasswordError::Stopped))
     }
 }
 
@@ -139,21 +162,16 @@ impl Drop for Passwords {
 
 impl Line {
     /// Whether there are threads that see to it.
-    fn add(&self, user: &str, job: Job) -> Result<bool, PasswordError> {
+    fn add(&self, lane: Lane, job: Job) -> bool {
         let mut queue = self.queue.lock();
-        let of_user = queue.of_users.get(user).map_or(0, VecDeque::len);
-        if queue.waiting >= PASSWORDS_WAITING_MAX || of_user >= PASSWORDS_OF_USER_WAITING_MAX {
-            return Err(PasswordError::TooMany);
-        }
-        if of_user == 0 {
-            queue.turns.push_back(user.to_owned());
-        }
-        queue.of_users.entry(user.to_owned()).or_default().push_back(job);
-        queue.waiting += 1;
+        let refused = queue.add(lane, job);
         let has_threads = queue.has_threads;
         drop(queue);
+        if let Some(refused) = refused {
+            refused.refuse(PasswordError::TooMany);
+        }
         self.news.notify_one();
-        Ok(has_threads)
+        has_threads
     }
 
     /// The next, once there is one; `None`: nobody asks any more.
@@ -172,37 +190,96 @@ impl Line {
 }
 
 impl Queue {
-    fn take(&mut self) -> Option<Job> {
-        let user = self.turns.pop_front()?;
-        let jobs = self.of_users.get_mut(&user)?;
-        let job = jobs.pop_front()?;
-        self.waiting -= 1;
-        if jobs.is_empty() {
-            self.of_users.remove(&user);
-        } else {
-            self.turns.push_back(user);
+    /// Gives what makes way for it; those who have gone away do first.
+    fn add(&mut self, lane: Lane, job: Job) -> Option<Job> {
+        let is_full =
+            self.lanes.get(&lane).is_some_and(|jobs| jobs.len() >= PASSWORDS_OF_LANE_WAITING_MAX);
+        if is_full || self.waiting >= PASSWORDS_WAITING_MAX {
+            self.forget_those_gone();
         }
-        Some(job)
+        let of_lane = self.lanes.get(&lane).map_or(0, VecDeque::len);
+        let refused = if of_lane >= PASSWORDS_OF_LANE_WAITING_MAX {
+            self.take_from(&lane)
+        } else if self.waiting >= PASSWORDS_WAITING_MAX {
+            let longest = self.lanes.iter().max_by_key(|(_, jobs)| jobs.len());
+            let longest = longest.map(|(lane, _)| lane.clone());
+            longest.and_then(|longest| self.take_from(&longest))
+        } else {
+            None
+        };
+        if !self.lanes.contains_key(&lane) {
+            self.turns.push_back(lane.clone());
+        }
+        self.lanes.entry(lane).or_default().push_back(job);
+        self.waiting += 1;
+        refused
+    }
+
+    /// The oldest of a lane, which goes on having its turns if there is more in it.
+    fn take_from(&mut self, lane: &Lane) -> Option<Job> {
+        let jobs = self.lanes.get_mut(lane)?;
+        let job = jobs.pop_front();
+        if jobs.is_empty() {
+            self.lanes.remove(lane);
+            self.turns.retain(|other| other != lane);
+        }
+        self.waiting -= usize::from(job.is_some());
+        job
+    }
+
+    fn forget_those_gone(&mut self) {
+        self.lanes.retain(|_, jobs| {
+            jobs.retain(|job| !job.is_of_nobody());
+            !jobs.is_empty()
+        });
+        self.waiting = self.lanes.values().map(VecDeque::len).sum();
+        self.turns.retain(|lane| self.lanes.contains_key(lane));
+    }
+
+    fn take(&mut self) -> Option<Job> {
+        let lane = self.turns.pop_front()?;
+        let job = self.take_from(&lane);
+        if self.lanes.contains_key(&lane) {
+            self.turns.push_back(lane);
+        }
+        job
     }
 }
 
 impl Job {
-    /// For whoever has gone away meanwhile nothing is done.
+    /// Whoever has asked has gone away.
+    fn is_of_nobody(&self) -> bool {
+        match self {
+            Self::Check { tell, .. } => tell.is_closed(),
+            Self::Hash { tell, .. } => tell.is_closed(),
+        }
+    }
+
     fn carry_out(self) {
         match self {
-            Self::Check { tell, .. } if tell.is_closed() => {}
-            Self::Hash { tell, .. } if tell.is_closed() => {}
+            gone if gone.is_of_nobody() => {}
             Self::Check { password, hash, tell } => {
                 let hash = str::from_utf8(&hash).unwrap_or_default();
                 let is_right = bcrypt::verify(password, hash).unwrap_or(false);
-                tell.send(is_right).ok();
+                tell.send(Ok(is_right)).ok();
             }
             Self::Hash { password, cost, tell } => {
                 let hashed = bcrypt::hash_with_result(password, cost);
                 // The kind that Go's bcrypt makes.
                 let hashed = hashed.map(|parts| parts.format_for_version(Version::TwoA).into());
-                drop(tell.send(hashed.map_err(io::Error::other)));
+                let hashed = hashed.map_err(|error| {
+                    tracing::error!(%error, "cannot hash a password");
+                    PasswordError::Stopped
+                });
+                drop(tell.send(hashed));
             }
+        }
+    }
+
+    fn refuse(self, why: PasswordError) {
+        match self {
+            Self::Check { tell, .. } => drop(tell.send(Err(why))),
+            Self::Hash { tell, .. } => drop(tell.send(Err(why))),
         }
     }
 }
@@ -213,6 +290,7 @@ mod tests {
 
     /// Of bcrypt: so that a test takes no time.
     const LEAST: u32 = 4;
+    const ALICE: (&str, Option<IpAddr>) = ("alice", None);
 
     #[tokio::test]
     async fn a_password_is_known_by_its_hash_alone() {
@@ -220,49 +298,113 @@ mod tests {
         let hash = passwords.hash("alice", "geheim").await.unwrap();
         assert!(hash.starts_with(b"$2a$04$"), "{hash:?}");
         assert_ne!(hash, passwords.hash("alice", "geheim").await.unwrap(), "salted");
-        assert_eq!(passwords.check("alice", "geheim", &hash).await, Ok(true));
-        assert_eq!(passwords.check("alice", "Geheim", &hash).await, Ok(false));
-        assert_eq!(passwords.check("alice", "", &hash).await, Ok(false));
+        assert_eq!(passwords.check(ALICE, "geheim", &hash).await, Ok(true));
+        assert_eq!(passwords.check(ALICE, "Geheim", &hash).await, Ok(false));
+        assert_eq!(passwords.check(ALICE, "", &hash).await, Ok(false));
         for none in ["", "geheim", "$2a$04$short"] {
-            assert_eq!(passwords.check("alice", "", &none.into()).await, Ok(false), "{none}");
+            assert_eq!(passwords.check(ALICE, "", &none.into()).await, Ok(false), "{none}");
         }
+        // It is a hash, of which every password is tried in full.
+        let stand_in = passwords.stand_in();
+        let stand_in = std::str::from_utf8(&stand_in).unwrap();
+        assert!(!bcrypt::verify("geheim", stand_in).unwrap());
         let empty = passwords.hash("bob", "").await.unwrap();
-        assert_eq!(passwords.check("bob", "", &empty).await, Ok(true));
+        assert_eq!(passwords.check(("bob", None), "", &empty).await, Ok(true));
         let most = "x".repeat(PASSWORD_BYTES_MAX);
         let hash = passwords.hash("bob", &most).await.unwrap();
-        assert_eq!(passwords.check("bob", &most, &hash).await, Ok(true));
+        assert_eq!(passwords.check(("bob", None), &most, &hash).await, Ok(true));
         assert_eq!(passwords.hash("bob", &(most + "x")).await, Err(PasswordError::TooLong));
     }
 
-    fn asked(line: &Line, user: &str) -> Result<bool, PasswordError> {
-        let (tell, _) = oneshot::channel();
-        line.add(user, Job::Check { password: user.to_owned(), hash: Bytes::new(), tell })
+    type Asked = oneshot::Receiver<Result<bool, PasswordError>>;
+
+    fn asked(line: &Line, user: &str, host: u8, password: &str) -> Asked {
+        let (tell, told) = oneshot::channel();
+        let lane = (user.to_owned(), Some(IpAddr::from([10, 0, 0, host])));
+        line.add(lane, Job::Check { password: password.to_owned(), hash: Bytes::new(), tell });
+        told
+    }
+
+    fn next(line: &Line) -> String {
+        match line.next().unwrap() {
+            Job::Check { password, .. } | Job::Hash { password, .. } => password,
+        }
+    }
+
+    fn line() -> Line {
+        Line { queue: Mutex::default(), news: Condvar::new() }
     }
 
     #[test]
-    fn users_have_their_turns_and_nobody_fills_the_line() {
-        let line = Line { queue: Mutex::default(), news: Condvar::new() };
-        for _ in 0..PASSWORDS_OF_USER_WAITING_MAX {
-            asked(&line, "root").unwrap();
-        }
-        assert_eq!(asked(&line, "root"), Err(PasswordError::TooMany));
-        asked(&line, "alice").unwrap();
-        asked(&line, "bob").unwrap();
-        asked(&line, "alice").unwrap();
-        let next = || match line.next().unwrap() {
-            Job::Check { password, .. } | Job::Hash { password, .. } => password,
-        };
-        let turns: Vec<String> = (0..6).map(|_| next()).collect();
-        assert_eq!(turns, ["root", "alice", "bob", "root", "alice", "root"]);
-        asked(&line, "root").unwrap();
-        for user in 0.. {
-            if asked(&line, &format!("user {user}")).is_err() {
-                break;
-            }
-        }
+    fn who_tries_passwords_holds_up_nobody_elsewhere_and_refuses_himself() {
+        let line = line();
+        let flood = |at: usize| asked(&line, "root", 1, &format!("wrong {at}"));
+        let mut tried: Vec<Asked> = (0..PASSWORDS_OF_LANE_WAITING_MAX).map(flood).collect();
+        // The same user at another host, and others at the same.
+        let mut right = asked(&line, "root", 2, "right");
+        let _alice = asked(&line, "alice", 1, "alice");
+        let _last = flood(PASSWORDS_OF_LANE_WAITING_MAX);
+        assert_eq!(tried[0].try_recv(), Ok(Err(PasswordError::TooMany)), "the oldest makes way");
+        assert!(tried[1].try_recv().is_err() && right.try_recv().is_err(), "these wait");
+        let turns: Vec<String> = (0..4).map(|_| next(&line)).collect();
+        assert_eq!(turns, ["wrong 1", "right", "alice", "wrong 2"]);
+    }
+
+    #[test]
+    fn who_has_gone_away_gives_his_place_up() {
+        let line = line();
+        let flood = |at: usize| asked(&line, "root", 1, &format!("wrong {at}"));
+        let mut first = flood(0);
+        let gone: Vec<Asked> = (1..PASSWORDS_OF_LANE_WAITING_MAX).map(flood).collect();
+        let _alice = asked(&line, "alice", 1, "alice");
+        drop(gone);
+        let mut last = flood(PASSWORDS_OF_LANE_WAITING_MAX);
+        assert!(first.try_recv().is_err() && last.try_recv().is_err(), "nobody makes way for it");
+        assert_eq!(line.queue.lock().waiting, 3);
+        let turns: Vec<String> = (0..3).map(|_| next(&line)).collect();
+        assert_eq!(turns, ["wrong 0", "alice", &format!("wrong {PASSWORDS_OF_LANE_WAITING_MAX}")]);
+        assert!(line.queue.lock().turns.is_empty());
+
+        // Of all, the same.
+        let mut longest = asked(&line, "root", 1, "first");
+        let _more = asked(&line, "root", 1, "second");
+        let all: Vec<Asked> = (2..PASSWORDS_WAITING_MAX)
+            .map(|at| asked(&line, &format!("user {at}"), 1, "x"))
+            .collect();
+        drop(all);
+        let _one_more = asked(&line, "alice", 2, "x");
+        assert!(longest.try_recv().is_err(), "nobody makes way for it");
         let queue = line.queue.lock();
-        assert_eq!(queue.waiting, PASSWORDS_WAITING_MAX);
-        let waiting: usize = queue.of_users.values().map(VecDeque::len).sum();
-        assert_eq!((waiting, queue.turns.len()), (queue.waiting, queue.of_users.len()));
+        assert_eq!((queue.waiting, queue.turns.len(), queue.lanes.len()), (3, 2, 2));
+    }
+
+    #[test]
+    fn a_hash_that_a_client_brings_costs_no_more_than_ours() {
+        let accepts = |cost, hash: &str| Passwords::new(cost).accepts(hash.as_bytes());
+        let rest = "abcdefghijklmnopqrstuuAbCdEfGhIjKlMnOpQrStUvWxYz0123456";
+        for kind in ["2a", "2b", "2y"] {
+            assert_eq!(accepts(LEAST, &format!("${kind}$14${rest}")), Ok(()));
+            let costly = format!("${kind}$15${rest}");
+            assert_eq!(accepts(LEAST, &costly), Err(PasswordError::TooCostly));
+            assert_eq!(accepts(15, &costly), Ok(()), "an operator wants it so");
+        }
+        assert_eq!(accepts(LEAST, &format!("$2a$31${rest}")), Err(PasswordError::TooCostly));
+        assert_eq!(accepts(LEAST, "no hash"), Ok(()));
+    }
+
+    #[test]
+    fn nobody_fills_the_line() {
+        let line = line();
+        let mut longest = asked(&line, "root", 1, "first");
+        let _more = (asked(&line, "root", 1, "second"), asked(&line, "root", 1, "third"));
+        let all: Vec<Asked> = (3..PASSWORDS_WAITING_MAX)
+            .map(|at| asked(&line, &format!("user {at}"), 1, "x"))
+            .collect();
+        let _one_more = asked(&line, "alice", 2, "x");
+        assert_eq!(longest.try_recv(), Ok(Err(PasswordError::TooMany)), "of the longest lane");
+        let queue = line.queue.lock();
+        assert_eq!((queue.waiting, all.len() + 3), (PASSWORDS_WAITING_MAX, PASSWORDS_WAITING_MAX));
+        let waiting: usize = queue.lanes.values().map(VecDeque::len).sum();
+        assert_eq!((waiting, queue.turns.len()), (queue.waiting, queue.lanes.len()));
     }
 }

@@ -1,7 +1,13 @@
 //! Letting a learner vote: the leader decides, since nobody else knows how far it is.
 
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
+
 use base::MemberId;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use peer::{Answer, Question};
 use state::{Response, apply::membership_change::Change, membership::Refusal};
 
@@ -19,6 +25,30 @@ pub enum PromotionError {
     Refused(#[from] Refusal),
     #[error(transparent)]
     Unserved(#[from] Unserved),
+}
+
+/// Learners that this member, leading, let vote or did not.
+#[derive(Debug, Default)]
+pub struct Promotions {
+    pub successes: AtomicU64,
+    /// By reason, of which there are few.
+    failures: Mutex<BTreeMap<String, u64>>,
+}
+
+impl Promotions {
+    /// How often each reason was given.
+    pub fn failures(&self) -> BTreeMap<String, u64> {
+        self.failures.lock().clone()
+    }
+
+    fn count(&self, done: Result<(), PromotionError>) {
+        match done {
+            Ok(()) => drop(self.successes.fetch_add(1, Relaxed)),
+            // Then it is for somebody else to count.
+            Err(PromotionError::Unserved(Unserved::NotLeader)) => {}
+            Err(why) => *self.failures.lock().entry(why.to_string()).or_default() += 1,
+        }
+    }
 }
 
 impl PromotionError {
@@ -53,6 +83,12 @@ impl Handle {
 
     /// The same, if this member leads; [`Unserved::NotLeader`] if not.
     pub async fn promote_by_own(&self, learner: MemberId) -> Result<(), PromotionError> {
+        let done = self.try_promote(learner).await;
+        self.shared.counters.promotions.count(done);
+        done
+    }
+
+    async fn try_promote(&self, learner: MemberId) -> Result<(), PromotionError> {
         if !self.status().is_leader {
             return Err(Unserved::NotLeader.into());
         }

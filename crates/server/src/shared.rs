@@ -1,6 +1,7 @@
 //! What the threads of a member and its callers share.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, OnceLock,
         atomic::{
@@ -29,9 +30,11 @@ use wal::{Identity, Wal};
 use crate::{
     Config, Status, Unserved,
     barriers::Barriers,
+    counters::Counters,
+    crowd::Crowd,
     failure::Failure,
-    figures::{Appends, Durations, Writes},
-    inbox::Inbox,
+    figures::Appends,
+    inbox::{Inbox, Urgency},
     late::Late,
     threads::{apply::ApplyQueue, flusher::FlushSignal, snapshots::Place},
     waiters::Waiters,
@@ -57,6 +60,7 @@ pub(crate) struct Shared {
     pub(crate) wal: Mutex<Wal>,
     pub(crate) inbox: Inbox,
     pub(crate) waiters: Waiters,
+    pub(crate) crowd: Crowd,
     pub(crate) barriers: Barriers,
     /// Of which ids of leases are made.
     pub(crate) lease_numbers: AtomicU64,
@@ -65,6 +69,8 @@ pub(crate) struct Shared {
     pub(crate) place: Place,
     /// One is coming, or waits to be taken over.
     pub(crate) receiving: AtomicBool,
+    /// How often in a row each follower could not be sent one.
+    pub(crate) snapshots_failed: Mutex<BTreeMap<MemberId, u32>>,
     /// Snapshots on their way to clients.
     pub(crate) saves: AtomicUsize,
     /// The network that was there when the member started.
@@ -124,19 +130,6 @@ pub(crate) struct Standing {
     pub(crate) expiry_planned: AtomicI64,
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) proposals_failed: AtomicU64,
-    pub(crate) proposals_applied: AtomicU64,
-    pub(crate) leader_changes: AtomicU64,
-    pub(crate) wal_fsync: Durations,
-    pub(crate) backend_commit: Durations,
-    pub(crate) wal_bytes: AtomicU64,
-    pub(crate) writes: Writes,
-    /// Snapshots of others that were taken over.
-    pub(crate) snapshots_taken: AtomicU64,
-}
-
 impl Shared {
     pub(crate) fn now(&self) -> Duration {
         self.clock.monotonic()
@@ -169,14 +162,16 @@ impl Shared {
         self.standing.reads_at_once.store(false, Release);
         let refused = self.waiters.refuse_all(Unserved::Stopped);
         self.counters.proposals_failed.fetch_add(refused, Relaxed);
-        self.barriers.refuse_all(Unserved::Stopped);
+        let failed = self.barriers.refuse_all(Unserved::Stopped);
+        self.counters.read_indexes_failed.fetch_add(failed, Relaxed);
     }
 
     /// Tells those who have waited too long.
     pub(crate) fn refuse_late(&self, now: Duration) {
         let late = self.waiters.expire(now, || self.why_late(now));
         self.counters.proposals_failed.fetch_add(late, Relaxed);
-        self.barriers.expire(now);
+        let slow = self.barriers.expire(now);
+        self.counters.read_indexes_slow.fetch_add(slow, Relaxed);
     }
 
     /// Why a proposal has got no answer whose time is over at `now`.
@@ -320,8 +315,12 @@ impl Shared {
     }
 
     /// Whether too much is committed and not applied to let anybody write more.
-    pub(crate) fn is_overloaded(&self) -> bool {
-        self.unapplied() > limits::COMMITTED_UNAPPLIED_MAX
+    pub(crate) fn is_overloaded(&self, urgency: Urgency) -> bool {
+        let times = match urgency {
+            Urgency::Usual => 1,
+            Urgency::Urgent => 2,
+        };
+        self.unapplied() > times * limits::COMMITTED_UNAPPLIED_MAX
             || self.apply.bytes() > limits::UNAPPLIED_BYTES_MAX
     }
 
@@ -371,5 +370,7 @@ impl Shared {
 
     pub(crate) fn note_wal_bytes(&self, wal: &Wal) {
         self.counters.wal_bytes.store(wal.bytes(), Relaxed);
+        self.counters.wal_written_bytes.store(wal.written(), Relaxed);
+        self.counters.wal_last_index.store(wal.last().0, Relaxed);
     }
 }

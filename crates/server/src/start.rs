@@ -25,14 +25,17 @@ use crate::{
     Config, Handle, StartError,
     barriers::Barriers,
     compactor, corruption,
+    counters::Counters,
+    crowd::Crowd,
     failure::Failure,
     figures::Appends,
     inbox::Inbox,
     lost,
-    shared::{Counters, Shared, Standing},
+    shared::{Shared, Standing},
     threads::{
         self,
         apply::{self, ApplyQueue},
+        catch_up::{self, CatchUp},
         flusher::{self, FlushSignal},
         log::{self, LogQueue},
         raft::{self, Others, Raft},
@@ -127,6 +130,8 @@ fn options(config: &Config, run: u64) -> Options {
             client_urls: config.client_urls.clone(),
             election_ticks: ticks.max(2),
             heartbeat_ticks: 1,
+            answer_ticks: usize::try_from(config.request_timeout().as_nanos() / heartbeat)
+                .unwrap_or(usize::MAX),
             run,
             quota_bytes: config.quota_bytes,
             compacts: config.auto_compaction.is_none(),
@@ -229,7 +234,7 @@ fn run(
     opened: Opened,
     locks: Vec<Box<dyn Send + Sync>>,
 ) -> Result<Handle, StartError> {
-    let Opened { identity, wal, backend, mut applier, core } = opened;
+    let Opened { identity, wal, backend, mut applier, mut core } = opened;
     if core.has_left() {
         return Err(StartError::Other(gone(&config)));
     }
@@ -239,8 +244,11 @@ fn run(
     applier.hash_compactions(config.corruption.hash_compactions.is_some());
     let applied = applier.state().applied().index;
     let started_at = clock.wall();
+    let (own, now) = (identity.member.0, started_at.0);
+    let (patience, crowd_patience) = (config.request_timeout(), config.crowd_patience());
     let shared = Arc::new(Shared {
-        waiters: Waiters::new(first_id(identity.member.0, started_at.0), config.request_timeout()),
+        crowd: Crowd::new(crowd_patience),
+        waiters: Waiters::new(first_id(own, now), patience, crowd_patience),
         config,
         identity,
         started_at,
@@ -249,13 +257,11 @@ fn run(
         wal: Mutex::new(wal),
         inbox: Inbox::default(),
         barriers: Barriers::default(),
-        lease_numbers: AtomicU64::new(first_id(
-            started_at.0.cast_unsigned(),
-            identity.member.0.cast_signed(),
-        )),
+        lease_numbers: AtomicU64::new(first_id(now.cast_unsigned(), own.cast_signed())),
         apply: ApplyQueue::default(),
         place,
         receiving: AtomicBool::new(false),
+        snapshots_failed: Mutex::default(),
         saves: AtomicUsize::new(0),
         runtime: tokio::runtime::Handle::try_current().ok(),
         flush: FlushSignal::default(),
@@ -280,12 +286,14 @@ fn run(
     shared.look_for_fence();
     shared.note_wal_bytes(&shared.wal.lock());
     let applier = Arc::new(Mutex::new(applier));
+    let mut catch_up = None;
+    core.pass_files_on(|files| Arc::clone(catch_up.insert(Arc::new(CatchUp::new(files)))) as _);
     let log = Arc::new(LogQueue::default());
     let raft = Raft::new(core, &shared, &applier, &log);
     let raft = Arc::new(Mutex::new(raft));
     tell_where_it_is(&shared);
     inbound::connect(&shared);
-    spawn_all(&shared, &applier, &log, &raft, locks)
+    spawn_all(&shared, &applier, &log, &raft, (catch_up, locks))
         .map_err(|error| StartError::Other(format!("start a thread: {error}")))?;
     let handle = Handle { shared, raft };
     watch_over(&handle);
@@ -335,12 +343,21 @@ fn spawn_all(
     applier: &apply::SharedApplier,
     log: &Arc<LogQueue>,
     raft: &raft::SharedRaft,
-    locks: Vec<Box<dyn Send + Sync>>,
+    (catch_up, locks): (Option<Arc<CatchUp>>, Vec<Box<dyn Send + Sync>>),
 ) -> io::Result<()> {
     let (by_log, by_apply, by_flusher) =
         (Arc::clone(shared), Arc::clone(shared), Arc::clone(shared));
     let (queue, applier) = (Arc::clone(log), Arc::clone(applier));
+    let write_on = |files: Arc<CatchUp>| {
+        let (by_shared, by_thread) = (Arc::clone(shared), Arc::clone(&files));
+        let run = move || {
+            catch_up::run(&by_shared, &by_thread);
+            Ok(())
+        };
+        threads::spawn("catch-up", shared, run).map(|thread| (files, thread))
+    };
     let others = Others {
+        catch_up: catch_up.map(write_on).transpose()?,
         log: Some(threads::spawn("log", shared, move || log::run(&by_log, &queue))?),
         apply: Some(threads::spawn("apply", shared, move || apply::run(&by_apply, &applier))?),
         flusher: Some(threads::spawn("flusher", shared, move || flusher::run(&by_flusher))?),

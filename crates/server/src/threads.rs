@@ -1,6 +1,7 @@
 //! The threads that carry out what the core decides.
 
 pub(crate) mod apply;
+pub(crate) mod catch_up;
 pub(crate) mod flusher;
 pub(crate) mod log;
 pub(crate) mod raft;

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use base::{Index, MemberId, Term, UnixNanos};
@@ -18,7 +19,9 @@ use wal::Entry;
 
 use crate::{
     clients::{registers::Registers, v3},
+    healing::TICK,
     invariants::leases::Promised,
+    running::ANSWER_TICKS,
 };
 
 /// All that the outside world has seen and done.
@@ -30,11 +33,15 @@ pub(crate) struct History {
     pub(crate) sent_v3: BTreeMap<u64, Op>,
     /// By the value, which no two requests share.
     pub(crate) values: BTreeMap<Bytes, u64>,
+    /// Until when somebody waits for the answer, where it is no client of the registers.
+    awaited: BTreeMap<u64, UnixNanos>,
     pub(crate) acknowledged: BTreeMap<u64, Acknowledged>,
     /// Every entry that was ever handed out to be applied, as it was the first time.
     pub(crate) entries: BTreeMap<u64, Entry>,
     /// The lowest term in which a member was that applied it.
     pub(crate) applied_in: BTreeMap<u64, Term>,
+    /// Where the proposal of an id stands.
+    pub(crate) places: BTreeMap<u64, Index>,
     /// What each of them gave.
     pub(crate) outcomes: BTreeMap<u64, Vec<Arc<Commit>>>,
     /// All that ever was at a revision.
@@ -71,6 +78,9 @@ pub(crate) struct Acknowledged {
     pub(crate) values: Vec<Bytes>,
 }
 
+/// How long anybody waits for an answer.
+const PATIENCE: Duration = TICK.saturating_mul(ANSWER_TICKS);
+
 /// Simulated time begins here: v2 takes a time to live that ends before 2000 for none.
 const BEGINNING: UnixNanos = UnixNanos(1_800_000_000 * 1_000_000_000);
 
@@ -80,9 +90,11 @@ impl History {
             sent: BTreeMap::new(),
             sent_v3: BTreeMap::new(),
             values: BTreeMap::new(),
+            awaited: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
             entries: BTreeMap::new(),
             applied_in: BTreeMap::new(),
+            places: BTreeMap::new(),
             outcomes: BTreeMap::new(),
             commits: BTreeMap::new(),
             durable: BTreeMap::new(),
@@ -108,6 +120,7 @@ impl History {
             self.values.insert(write.value.clone(), id);
         }
         self.sent.insert(id, write.clone());
+        self.awaited.insert(id, self.now.saturating_add(PATIENCE));
         (id, Op::Keys(write))
     }
 
@@ -115,7 +128,14 @@ impl History {
         let id = V3_IDS + self.sent_v3.len() as u64 + 1;
         self.values.extend(v3::values(&op).into_iter().map(|value| (value, id)));
         self.sent_v3.insert(id, op.clone());
+        self.awaited.insert(id, self.now.saturating_add(PATIENCE));
         (id, op)
+    }
+
+    /// Whether somebody still waits for the answer to this proposal.
+    pub(crate) fn is_awaited(&self, id: u64) -> bool {
+        let waits = || self.awaited.get(&id).is_some_and(|until| *until > self.now);
+        self.registers.is_awaited(id).unwrap_or_else(waits)
     }
 
     /// The proposal of this id stands at `index`: a client was told so.

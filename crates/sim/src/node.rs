@@ -3,6 +3,7 @@
 mod asking;
 mod condition;
 mod power;
+mod writing;
 
 use std::time::Duration;
 
@@ -18,7 +19,6 @@ use self::condition::Condition;
 use crate::{
     Sabotage, Violation,
     clients::{self, registers::Call},
-    history::Acknowledged,
     invariants,
     network::any,
     running::{self, Failed, Running, Who},
@@ -210,6 +210,7 @@ impl Node {
     /// Looks at what came back from the core.
     fn look(&mut self, common: &mut Common) -> Result<(), Violation> {
         let id = self.id();
+        self.propose_again(common);
         let Some(member) = &mut self.member else { return Ok(()) };
         for (entry, before) in std::mem::take(&mut member.written) {
             invariants::log_matching::matches(&mut common.history, &entry, before)?;
@@ -248,44 +249,6 @@ impl Node {
         if self.member.as_ref().is_some_and(|member| member.core.says_farewell()) {
             self.leave(common);
         }
-    }
-
-    pub(crate) fn propose(&mut self, common: &mut Common, count: usize) -> Vec<u64> {
-        let Some(member) = self.member.as_mut().filter(|member| member.core.can_propose()) else {
-            return Vec::new();
-        };
-        let mut proposals = Vec::new();
-        let now = self.condition.wall(common);
-        let cluster = member.applier.state().reader().cluster_version();
-        let permitted = self.who.build().format_permitted(cluster);
-        let is_early = self.who.next && common.options.sabotage == Some(Sabotage::UseNewEarly);
-        let may_be_new = common.rolls && (permitted == running::new_format() || is_early);
-        for _ in 0..count {
-            let (id, op) = if common.rng.u8(..3) == 0 {
-                let op = clients::v3::request(&mut common.rng, &common.history);
-                common.history.send_v3(op)
-            } else {
-                let write = clients::request(&mut common.rng, &common.history, now);
-                common.history.send(write)
-            };
-            common.trace.step("propose", format!("{id} at {}: {op:?}", self.who.id));
-            let mut command = Command::new(id, op);
-            if may_be_new && common.rng.bool() {
-                command.format = running::new_format();
-            }
-            proposals.push(Proposal { id, data: command.encode_to_vec().into() });
-        }
-        let ids: Vec<u64> = proposals.iter().map(|proposal| proposal.id).collect();
-        member.propose(proposals);
-        let leads = member.core.role().leads;
-        if leads && common.options.sabotage == Some(Sabotage::AnswerEarly) {
-            let after = member.core.last_index().0 - ids.len() as u64;
-            let told = |(id, index)| {
-                (id, Acknowledged { index: Index(index), revision: None, values: Vec::new() })
-            };
-            common.history.acknowledged.extend(ids.iter().copied().zip(after + 1..).map(told));
-        }
-        ids
     }
 
     /// Somebody changes the members; true if that was proposed.

@@ -75,6 +75,7 @@ report! {
     noted: "leases noted down",
     resumed: "leases taken over with a note",
     handed_over: "leaders asked to hand over",
+    proposed_again: "proposals proposed again",
     rebuilt: "snapshots asked for in place of what is there",
     added: "members added",
     removed: "members removed",

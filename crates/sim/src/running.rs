@@ -8,7 +8,7 @@ use base::{
     version::{self, Build},
 };
 use member::{
-    Append, Applier, Batch, Bootstrap, Core, Install, OpenError, Opened, Options, Paths,
+    Append, Applier, Batch, Bootstrap, Core, Install, Lost, OpenError, Opened, Options, Paths,
     PeerMessage, Progress, Proposal, Read, Role, Shell, Ticket, shell, upkeep::Cutter,
 };
 use proto::{
@@ -28,6 +28,8 @@ pub(crate) const CATCH_UP_ENTRIES: u64 = 8;
 /// Some twenty entries: who was away for longer needs a snapshot.
 const CATCH_UP_BYTES: u64 = 2 << 10;
 pub(crate) const ELECTION_TICKS: usize = 10;
+/// Clients wait for so long, if they do not give up before.
+pub(crate) const ANSWER_TICKS: u32 = 70;
 
 /// A member between two losses of power.
 pub(crate) struct Running {
@@ -53,6 +55,11 @@ pub(crate) struct Running {
     /// What came back from the core and is not looked at yet.
     pub(crate) reads: Vec<(Index, Vec<Read>)>,
     pub(crate) dropped: Vec<u64>,
+    /// Of which it will never be known here what became of them.
+    pub(crate) unknown: Vec<u64>,
+    /// Proposals that are to be proposed again; and those of them for which somebody waits.
+    pub(crate) again: Vec<Proposal>,
+    pub(crate) waiting: Vec<Proposal>,
     /// Terms in which it has begun to lead.
     pub(crate) led: Vec<Term>,
     /// The last term of which an entry is synced.
@@ -125,6 +132,7 @@ pub(crate) fn open(
             client_urls: vec![format!("http://{}:2379", who.id.0)],
             election_ticks: ELECTION_TICKS,
             heartbeat_ticks: 1,
+            answer_ticks: ANSWER_TICKS as usize,
             run: who.run,
             quota_bytes: limits::QUOTA_BYTES_DEFAULT,
             compacts: true,
@@ -183,6 +191,9 @@ impl Running {
             written: Vec::new(),
             reads: Vec::new(),
             dropped: Vec::new(),
+            unknown: Vec::new(),
+            again: Vec::new(),
+            waiting: Vec::new(),
             led: Vec::new(),
             synced_term: Term(0),
         };
@@ -324,7 +335,11 @@ impl Running {
     pub(crate) fn is_quiet(&self) -> bool {
         use Event::{Apply, Log, Sync, TellApplied, TellPersisted};
         let steps = [Log, Sync, TellPersisted, Apply, TellApplied];
-        !steps.into_iter().any(|step| self.waits_for(step))
+        // What others have passed on waits with it.
+        let hands_over = self.core.leads() && self.core.changes_leader();
+        !hands_over
+            && self.waiting.is_empty()
+            && !steps.into_iter().any(|step| self.waits_for(step))
     }
 }
 
@@ -366,8 +381,14 @@ impl Shell for Running {
         self.removed = self.sabotage != Some(Sabotage::StayRemoved);
     }
 
-    fn refuse(&mut self, ids: Vec<u64>) {
-        self.dropped.extend(ids);
+    fn refuse(&mut self, dropped: Vec<(u64, Lost)>) {
+        let unknown = dropped.iter().filter(|(_, lost)| *lost == Lost::Unknown);
+        self.unknown.extend(unknown.map(|(id, _)| *id));
+        self.dropped.extend(dropped.into_iter().map(|(id, _)| id));
+    }
+
+    fn again(&mut self, proposals: Vec<Proposal>) {
+        self.again.extend(proposals);
     }
 
     fn serve_reads(&mut self, index: Index, reads: Vec<Read>) {

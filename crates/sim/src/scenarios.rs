@@ -1,5 +1,6 @@
 //! Stories of one fault each, without chance: what a cluster does about it, and how soon.
 
+mod handovers;
 mod regressions;
 mod removals;
 

@@ -148,7 +148,8 @@ impl Transfer {
         let export = member.backend.export();
         let conf_state = State::exported_conf_state(&export);
         let conf_state = conf_state.map_err(|error| Violation::new("snapshots", error))?;
-        let message = conf_state.and_then(|row| self.message.of_snapshot(export.applied(), &row));
+        let (applied, bytes) = (export.applied(), export.row_bytes());
+        let message = conf_state.and_then(|row| self.message.of_snapshot(applied, &row, bytes));
         let Some(message) = message else {
             return Err(Violation::new("snapshots", "the leader cannot say what it sends"));
         };

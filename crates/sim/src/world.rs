@@ -370,6 +370,7 @@ impl Common {
         if history.outcomes.contains_key(&entry.index.0) {
             return Ok(());
         }
+        invariants::only_sent::stands_once(history, entry)?;
         report.new += u64::from(*rolls && running::is_new(entry));
         report.noted += invariants::leases::apply(history, entry)?;
         let before = mirror.applier.state().reader().members();

@@ -7,11 +7,13 @@
 //! - `ranges`: permissions put together; `row`: how users and roles lie in the table `Meta`
 //! - `check`: what commands and reads need; `paths`: the same for v2's paths
 //! - `draft`: a change under way; `change`: what v3 changes; `v2`: what v2 changes and sees
+//! - `load`: users and roles of another store
 //! - `tokens`: who has logged in
 
 mod change;
 mod check;
 mod draft;
+mod load;
 mod paths;
 mod ranges;
 mod row;
@@ -33,7 +35,11 @@ pub(crate) use self::{
     draft::Draft,
     row::{PREFIX, read},
 };
-pub use self::{paths::Path, tokens::Tokens};
+pub use self::{
+    load::Parts,
+    paths::{Path, Readable},
+    tokens::Tokens,
+};
 
 /// The user who can always do everything, and the role that makes it so.
 pub const ROOT: &str = "root";

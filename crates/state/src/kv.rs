@@ -3,7 +3,8 @@
 //! Requests and answers are those of the wire. Of an answer's header only the revision is set.
 //!
 //! - `check`: the form of requests, before they are proposed
-//! - `range`: what a range asks for and gives; `scan`: the same, in pieces
+//! - `range`: what a range asks for and gives; `chosen`: which keys of very many; `scan`: the same, in
+//!   pieces
 //! - `size`: how large an answer becomes, before there is one; `effort`: whether a command is done in a
 //!   moment
 //! - `write`, `txn`, `compare`: what commands do
@@ -12,6 +13,7 @@
 
 mod answer;
 pub mod check;
+mod chosen;
 mod compare;
 mod effort;
 mod range;

@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use base::{Refused, Term, limits::LEASE_TTL_MAX};
+use base::{Histogram, Refused, Term, limits::LEASE_TTL_MAX};
 use parking_lot::Mutex;
 use proto::command::{LeaseNote, LeaseRevoke};
 
@@ -76,13 +76,29 @@ pub struct Leases {
 }
 
 /// What has happened to leases since the process began, as this member sees it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[allow(missing_docs, reason = "the names say it")]
 pub struct Counts {
     pub granted: AtomicU64,
+    /// Times to live as granted.
+    pub ttls: Histogram,
     pub revoked: AtomicU64,
     /// By this member, while it led.
     pub renewed: AtomicU64,
+    /// Whose end this member has proposed, while it led.
+    pub expired: AtomicU64,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            granted: AtomicU64::default(),
+            ttls: Histogram::doubling(Duration::from_secs(1), 24),
+            revoked: AtomicU64::default(),
+            renewed: AtomicU64::default(),
+            expired: AtomicU64::default(),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -152,6 +168,7 @@ impl Leases {
         let lease = Lease { ttl, remaining: 0, granted };
         inner.leases.insert(id, lease);
         self.counts.granted.fetch_add(1, Ordering::Relaxed);
+        self.counts.ttls.record(Duration::from_secs(u64::try_from(ttl).unwrap_or(0)));
         if let Some(timers) = &mut inner.timers {
             timers.add(id);
             self.has_new.store(true, Ordering::Release);
@@ -256,7 +273,9 @@ impl Leases {
         let expired = timers.expired(now, max).into_iter().filter_map(|id| {
             Some(LeaseRevoke { id, expired: true, granted: leases.get(&id)?.granted })
         });
-        expired.collect()
+        let expired: Vec<LeaseRevoke> = expired.collect();
+        self.counts.expired.fetch_add(expired.len() as u64, Ordering::Relaxed);
+        expired
     }
 
     /// Leases of which it is time to note down what is left, at most `max`.

@@ -5,7 +5,7 @@ use rustls::{CipherSuite, SupportedCipherSuite, crypto::ring};
 use crate::Error;
 
 /// Go's suites that are weak or rest on RSA key exchange: known, and not offered here.
-const LEFT_OUT: [&str; 14] = [
+const WEAK: [&str; 16] = [
     "TLS_RSA_WITH_RC4_128_SHA",
     "TLS_RSA_WITH_3DES_EDE_CBC_SHA",
     "TLS_RSA_WITH_AES_128_CBC_SHA",
@@ -20,12 +20,18 @@ const LEFT_OUT: [&str; 14] = [
     "TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA",
     "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA",
     "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256",
 ];
-const ALSO_LEFT_OUT: [&str; 2] =
-    ["TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256", "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256"];
+
+/// Whether this is a suite of Go's that is not offered here, since it is weak or has no forward secrecy.
+pub fn is_weak(name: &str) -> bool {
+    WEAK.contains(&name)
+}
 
 /// The suites of these names, in this order, behind those of TLS 1.3, which Go always offers. No
-/// name at all stands for every suite.
+/// name at all stands for every suite. Weak ones are left out, as long as there are others: lists of any
+/// age name them beside good ones.
 pub(crate) fn suites(names: &[String]) -> Result<Vec<SupportedCipherSuite>, Error> {
     if names.is_empty() {
         return Ok(ring::ALL_CIPHER_SUITES.to_vec());
@@ -43,16 +49,17 @@ pub(crate) fn suites(names: &[String]) -> Result<Vec<SupportedCipherSuite>, Erro
             None if suites
                 .iter()
                 .any(|suite| format!("{:?}", suite.suite()).replace("TLS13", "TLS") == **name) => {}
-            None if LEFT_OUT.iter().chain(&ALSO_LEFT_OUT).any(|known| known == name) => {
-                return Err(Error::Settings(format!(
-                    "TLS cipher suite {name:?} is not offered, since it is weak or has no forward \
-                     secrecy: leave it out of --cipher-suites"
-                )));
-            }
+            None if is_weak(name) => {}
             None => {
                 return Err(Error::Settings(format!("unexpected TLS cipher suite {name:?}")));
             }
         }
+    }
+    if names.iter().all(|name| is_weak(name)) {
+        return Err(Error::Settings(format!(
+            "none of the TLS cipher suites {names:?} is offered, since they are weak or have no \
+             forward secrecy: leave them out, or name others beside them"
+        )));
     }
     Ok(suites)
 }

@@ -2,6 +2,14 @@
 
 use std::{fmt, path::Path};
 
+use p521::{
+    SecretKey,
+    ecdsa::{
+        Signature, SigningKey, VerifyingKey,
+        signature::{Signer as _, Verifier as _},
+    },
+    pkcs8::DecodePrivateKey as _,
+};
 use ring::{
     hmac,
     rand::SystemRandom,
@@ -35,6 +43,8 @@ enum Family {
     Hmac(hmac::Algorithm),
     Rsa(&'static dyn RsaEncoding, &'static dyn VerificationAlgorithm),
     Ec(Curve),
+    /// The curve that `ring` has not.
+    P521,
     Ed,
 }
 
@@ -48,6 +58,8 @@ struct Curve {
 }
 
 const ED_LENGTH: usize = 32;
+/// Of a public key: a byte, and a point.
+const P521_LENGTH: usize = 133;
 const P256_CURVE: Curve = Curve {
     signing: &ECDSA_P256_SHA256_FIXED_SIGNING,
     verifying: &ECDSA_P256_SHA256_FIXED,
@@ -62,7 +74,7 @@ const P384_CURVE: Curve = Curve {
 };
 
 /// All that there are, by their names.
-const METHODS: [(&str, Family); 12] = [
+const METHODS: [(&str, Family); 13] = [
     ("HS256", Family::Hmac(hmac::HMAC_SHA256)),
     ("HS384", Family::Hmac(hmac::HMAC_SHA384)),
     ("HS512", Family::Hmac(hmac::HMAC_SHA512)),
@@ -74,6 +86,7 @@ const METHODS: [(&str, Family); 12] = [
     ("PS512", Family::Rsa(&signature::RSA_PSS_SHA512, &signature::RSA_PSS_2048_8192_SHA512)),
     ("ES256", Family::Ec(P256_CURVE)),
     ("ES384", Family::Ec(P384_CURVE)),
+    ("ES512", Family::P521),
     ("EdDSA", Family::Ed),
 ];
 
@@ -90,6 +103,7 @@ enum Private {
     Hmac(hmac::Key),
     Rsa(Box<RsaKeyPair>),
     Ec(EcdsaKeyPair),
+    P521(Box<SigningKey>),
     Ed(Ed25519KeyPair),
 }
 
@@ -115,7 +129,7 @@ impl Jws {
         let own = private.as_ref().map(Private::public);
         let given = match family {
             Family::Hmac(_) => None,
-            Family::Rsa(..) | Family::Ec(_) | Family::Ed => {
+            Family::Rsa(..) | Family::Ec(_) | Family::P521 | Family::Ed => {
                 public.map(|path| public_key(family, path)).transpose()?
             }
         };
@@ -140,6 +154,10 @@ impl Jws {
         match (self.private.as_ref()?, self.family) {
             (Private::Hmac(key), _) => Some(hmac::sign(key, message).as_ref().to_vec()),
             (Private::Ec(key), _) => Some(key.sign(&random, message).ok()?.as_ref().to_vec()),
+            (Private::P521(key), _) => {
+                let signature: Signature = key.try_sign(message).ok()?;
+                Some(signature.to_bytes().to_vec())
+            }
             (Private::Ed(key), _) => Some(key.sign(message).as_ref().to_vec()),
             (Private::Rsa(key), Family::Rsa(encoding, _)) => {
                 let mut signature = vec![0; key.public().modulus_len()];
@@ -159,6 +177,12 @@ impl Jws {
             }
             Family::Rsa(_, verifying) => verifying,
             Family::Ec(curve) => curve.verifying,
+            Family::P521 => {
+                let signature = Signature::from_slice(signature);
+                let key = VerifyingKey::from_sec1_bytes(&self.public);
+                let (Ok(signature), Ok(key)) = (signature, key) else { return false };
+                return key.verify(message, &signature).is_ok();
+            }
             Family::Ed => &ED25519,
         };
         UnparsedPublicKey::new(verifying, &self.public).verify(message, signature).is_ok()
@@ -195,6 +219,16 @@ impl Private {
                 let key = der(SEQUENCE, &key);
                 EcdsaKeyPair::from_pkcs8(curve.signing, &key, &random).map(Self::Ec).map_err(unfit)
             }
+            (Family::P521, PrivateKeyDer::Pkcs8(key)) => {
+                let key = SecretKey::from_pkcs8_der(key.secret_pkcs8_der());
+                let key = key.map_err(|error| bad(format!("is no key for it: {error}")))?;
+                Ok(Self::P521(Box::new(key.into())))
+            }
+            (Family::P521, PrivateKeyDer::Sec1(key)) => {
+                let key = SecretKey::from_sec1_der(key.secret_sec1_der());
+                let key = key.map_err(|error| bad(format!("is no key for it: {error}")))?;
+                Ok(Self::P521(Box::new(key.into())))
+            }
             (Family::Ed, PrivateKeyDer::Pkcs8(key)) => {
                 let key = Ed25519KeyPair::from_pkcs8_maybe_unchecked(key.secret_pkcs8_der());
                 key.map(Self::Ed).map_err(unfit)
@@ -208,6 +242,7 @@ impl Private {
             Self::Hmac(_) => Vec::new(),
             Self::Rsa(key) => key.public_key().as_ref().to_vec(),
             Self::Ec(key) => key.public_key().as_ref().to_vec(),
+            Self::P521(key) => key.verifying_key().to_sec1_point(false).to_bytes().to_vec(),
             Self::Ed(key) => key.public_key().as_ref().to_vec(),
         }
     }
@@ -248,6 +283,7 @@ fn public_key(family: Family, path: &Path) -> Result<Vec<u8>, Error> {
         Family::Hmac(_) => false,
         Family::Rsa(..) => key.first() == Some(&SEQUENCE),
         Family::Ec(curve) => key.len() == curve.length,
+        Family::P521 => key.len() == P521_LENGTH,
         Family::Ed => key.len() == ED_LENGTH,
     };
     if fits { Ok(key) } else { Err(bad("is a key of another kind")) }

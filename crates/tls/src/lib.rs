@@ -32,6 +32,7 @@ use std::path::PathBuf;
 
 pub use accept::{Acceptor, ServerStream};
 pub use auto::self_signed;
+pub use ciphers::is_weak;
 pub use connect::{ClientStream, Connector};
 pub use files::common_name;
 pub use jws::Jws;

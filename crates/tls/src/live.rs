@@ -28,8 +28,8 @@ struct Seen {
     /// Before any runtime runs there is no look.
     looked: Option<Instant>,
     stamps: Vec<Stamp>,
-    /// The files are other ones than those in force, which cannot be used.
-    is_broken: bool,
+    /// The files are other ones than those in force, and this is why they cannot be used.
+    broken: Option<String>,
 }
 
 impl<T> Live<T> {
@@ -38,7 +38,7 @@ impl<T> Live<T> {
         // Stamps first: what changes while it is read is read again.
         let stamps = stamps(&files);
         let now = ArcSwap::from_pointee(make()?);
-        let seen = Mutex::new(Seen { looked: None, stamps, is_broken: false });
+        let seen = Mutex::new(Seen { looked: None, stamps, broken: None });
         Ok(Self { now, make, files, seen })
     }
 
@@ -58,23 +58,25 @@ impl<T> Live<T> {
     fn look(&self, seen: &mut Seen) {
         let stamps = stamps(&self.files);
         if stamps == seen.stamps {
+            seen.broken = None;
             return;
         }
         match (self.make)() {
             Ok(made) => {
                 self.now.store(Arc::new(made));
                 tracing::info!(files = %self.shown(), "took the files of TLS anew: one has changed");
-                (seen.stamps, seen.is_broken) = (stamps, false);
+                (seen.stamps, seen.broken) = (stamps, None);
             }
             Err(error) => {
                 // A key may come after its certificate: the stamps stay, and so the next look tries
                 // again.
-                if !seen.is_broken {
+                let why = error.to_string();
+                if seen.broken.as_ref() != Some(&why) {
                     tracing::warn!(
-                        "cannot use the files of TLS that have changed, go on with the old: {error}"
+                        "cannot use the files of TLS that have changed, go on with the old: {why}"
                     );
                 }
-                seen.is_broken = true;
+                seen.broken = Some(why);
             }
         }
     }
@@ -93,4 +95,43 @@ impl<T> fmt::Debug for Live<T> {
 
 fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
     files.iter().map(|path| files::stamp(path)).collect()
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests write the files that operators do")]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// Whatever is wrong with the files now, and is not what was wrong before, is worth a line.
+    #[test]
+    fn each_reason_not_to_take_files_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let [file, away] = ["crl", "away"].map(|name| directory.path().join(name));
+        fs::write(&file, "good").unwrap();
+        let make = {
+            let path = file.clone();
+            move || {
+                let broken = |why| Error::File { path: path.clone(), why };
+                let text = fs::read_to_string(&path).map_err(|error| broken(error.to_string()))?;
+                if text == "good" { Ok(()) } else { Err(broken(text)) }
+            }
+        };
+        let live = Live::new(vec![file.clone()], Box::new(make)).unwrap();
+        let broken = || {
+            let mut seen = live.seen.lock();
+            live.look(&mut seen);
+            seen.broken.clone()
+        };
+        assert_eq!(broken(), None);
+        fs::rename(&file, &away).unwrap();
+        let first = broken().expect("it is gone");
+        fs::rename(&away, &file).unwrap();
+        assert_eq!(broken(), None, "it is the one in force again");
+        fs::rename(&file, &away).unwrap();
+        assert_eq!(broken(), Some(first));
+        fs::write(&file, "garbage, and longer").unwrap();
+        assert!(broken().expect("it is another one").contains("garbage"));
+    }
 }

@@ -479,7 +479,17 @@ async fn versions_and_ciphers_are_those_of_the_settings() {
         "min version (TLS1.3) is greater than max version (TLS1.2)"
     );
     assert_eq!(error(with("", "", &["TLS_X"])), "unexpected TLS cipher suite \"TLS_X\"");
-    assert!(error(with("", "", &["TLS_RSA_WITH_RC4_128_SHA"])).contains("leave it out"));
+    // Beside a good one what is weak is merely not offered.
+    let (weak, good) = ("TLS_RSA_WITH_RC4_128_SHA", "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305");
+    assert!(error(with("", "", &[weak])).contains("leave them out"));
+    meet(
+        &server(with("", "TLS1.2", &[weak, good])),
+        &client(with("", "TLS1.2", &[good])),
+        "127.0.0.1",
+    )
+    .await
+    .unwrap();
+    assert_eq!(error(with("", "", &[good, "TLS_X"])), "unexpected TLS cipher suite \"TLS_X\"");
     let only = error(with("TLS1.3", "", &["TLS_AES_128_GCM_SHA256"]));
     assert_eq!(only, "cipher suites cannot be configured when only TLS1.3 is enabled");
     with("", "", &["TLS_AES_128_GCM_SHA256"]).check().unwrap();

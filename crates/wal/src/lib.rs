@@ -13,6 +13,7 @@
 //! - Segments are removed oldest first, each durably before the next: there is never a gap.
 
 mod format;
+mod gone;
 mod read;
 mod record;
 mod recover;
@@ -31,6 +32,7 @@ use std::{
 use base::{ClusterId, Disk, File, Index, MemberId, Open, Term};
 use bytes::Bytes;
 
+pub use crate::gone::Gone;
 use crate::{
     format::{HEADER_BYTES, Header, Name},
     record::{Batch, ENTRY_BYTES_MAX, TooLarge},
@@ -151,10 +153,14 @@ pub struct Wal {
     options: Options,
     /// Older segments, oldest first; their ids go up by one, to that of `current`.
     closed: VecDeque<Segment>,
+    /// Still older ones, which nobody needs.
+    gone: Gone,
     current: Current,
     hard_state: HardState,
     terms: Terms,
     batch: Batch,
+    /// By this process.
+    written: u64,
     failed: bool,
 }
 
@@ -220,6 +226,7 @@ impl Wal {
         };
         let current = Current::make(&*disk, dir, &header, options.segment_bytes)?;
         Ok(Self {
+            gone: Gone::new(&disk, dir),
             disk,
             dir: dir.to_path_buf(),
             identity,
@@ -229,6 +236,7 @@ impl Wal {
             hard_state: header.hard_state,
             terms: Terms::new(header.before),
             batch: Batch::default(),
+            written: 0,
             failed: false,
         })
     }
@@ -265,7 +273,15 @@ impl Wal {
     /// Forgets entries up to and including `index`, as far as whole segments allow, in an order
     /// that a crash cannot harm. `index` must be durable in the keyspace, and in the log.
     pub fn cut(&mut self, index: Index) -> Result<(), Error> {
-        self.unless_failed(|wal| wal.cut_segments(index))
+        let gone = self.cut_off(index)?;
+        self.unless_failed(|_| gone.remove())
+    }
+
+    /// The same, but for the disk: whoever calls this removes what is gone, and the log can be used
+    /// meanwhile.
+    pub fn cut_off(&mut self, index: Index) -> Result<Gone, Error> {
+        self.unless_failed(|wal| wal.cut_segments(index))?;
+        Ok(self.gone.clone())
     }
 
     /// Starts the log anew behind a snapshot that is durable: nothing that it held counts any more,
@@ -275,9 +291,19 @@ impl Wal {
         self.unless_failed(|wal| wal.restart_behind(behind, hard_state))
     }
 
-    /// Bytes of all segments on disk, with what is reserved.
+    /// Bytes of all segments, with what is reserved; without those that are gone.
     pub fn bytes(&self) -> u64 {
         self.closed.iter().map(|segment| segment.bytes).sum::<u64>() + self.current.segment.bytes
+    }
+
+    /// Bytes that were appended since the log was opened.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// The last entry that was appended.
+    pub fn last(&self) -> Index {
+        self.terms.last()
     }
 
     /// A failure may have left less on disk than this process believes: none is survived.
@@ -347,6 +373,7 @@ impl Wal {
         let written = file.write_at(self.batch.bytes(), *end);
         written.map_err(|source| Error::io("write", &path())(source))?;
         *end += self.batch.bytes().len() as u64;
+        self.written += self.batch.bytes().len() as u64;
         segment.bytes = segment.bytes.max(*end);
         Ok(())
     }
@@ -391,7 +418,7 @@ impl Wal {
         let fitting = segments.enumerate().filter(|(_, segment)| segment.before <= index);
         let Some((gone, first)) = fitting.last() else { return Ok(()) };
         let before = first.before;
-        self.remove_oldest(gone)?;
+        self.give_up_oldest(gone);
         self.terms.cut(before);
         Ok(())
     }
@@ -406,18 +433,13 @@ impl Wal {
         // From the moment when this segment has its name, it alone counts.
         self.begin_segment(behind, true)?;
         self.terms = Terms::new(behind);
-        self.remove_oldest(self.closed.len())
+        self.give_up_oldest(self.closed.len());
+        self.gone.remove()
     }
 
-    fn remove_oldest(&mut self, count: usize) -> Result<(), Error> {
-        for _ in 0..count {
-            let Some(oldest) = self.closed.front() else { break };
-            let path = self.dir.join(Name::segment(oldest.id));
-            self.disk.remove(&path).map_err(Error::io("remove", &path))?;
-            self.disk.sync_dir(&self.dir).map_err(Error::io("sync", &self.dir))?;
-            self.closed.pop_front();
-        }
-        Ok(())
+    fn give_up_oldest(&mut self, count: usize) {
+        let oldest = self.closed.drain(..count.min(self.closed.len()));
+        self.gone.add(oldest.map(|segment| segment.id));
     }
 
     fn too_large(&self, _: TooLarge) -> Error {
@@ -470,6 +492,7 @@ impl Looked {
         disk.sync_dir(&dir).map_err(Error::io("sync", &dir))?;
         let Tail { seed, crc, end, .. } = tail;
         let wal = Wal {
+            gone: Gone::new(&disk, &dir),
             disk,
             dir,
             identity,
@@ -479,6 +502,7 @@ impl Looked {
             hard_state: recovered.hard_state,
             terms,
             batch: Batch::default(),
+            written: 0,
             failed: false,
         };
         Ok((wal, recovered))

@@ -73,7 +73,9 @@ impl Head {
         let marker = head.try_get_u32_le().ok()?;
         let crc = head.try_get_u32_le().ok()?;
         let fields = head.get(..HEAD_BYTES - 8)?;
-        if marker != u32::from_le_bytes(MARKER) || crc != crc32c::crc32c_append(seed, fields) {
+        // A fuzzer would never guess it.
+        let is_sound = cfg!(fuzzing) || crc == crc32c::crc32c_append(seed, fields);
+        if marker != u32::from_le_bytes(MARKER) || !is_sound {
             return None;
         }
         let decoded = Self {

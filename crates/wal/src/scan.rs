@@ -60,7 +60,9 @@ impl Scan {
         };
         let payload = self.reader.bytes(self.at + HEAD_BYTES as u64, head.payload())?;
         let Some(payload) = payload else { return Ok(Err("the segment ends inside a record")) };
-        if crc32c::crc32c_append(self.crc, payload) != head.crc {
+        // A fuzzer would never guess it: then only 0 is a wrong one.
+        let is_sound = cfg!(fuzzing) && head.crc != 0;
+        if !is_sound && crc32c::crc32c_append(self.crc, payload) != head.crc {
             return Ok(Err("the checksum of a record does not match"));
         }
         let record = Record::decode(Bytes::copy_from_slice(payload));

@@ -246,6 +246,53 @@ fn a_cut_takes_whole_segments_that_lie_below() {
 }
 
 #[test]
+fn what_is_cut_off_is_removed_beside_the_log_and_comes_back_if_it_was_not() {
+    let disk = MemDisk::new(1);
+    let mut wal = create(&disk);
+    fill(&mut wal, 1..=8);
+    let gone = wal.cut_off(Index(6)).unwrap();
+    assert_eq!((wal.first(), wal.bytes()), (Index(6), 4096));
+    assert_eq!(disk.list(dir()).unwrap().len(), 3, "the log has forgotten it, the disk not");
+    fill(&mut wal, 9..=9);
+    disk.crash();
+    drop((wal, gone));
+    let (mut wal, recovered) = open(&disk);
+    assert_eq!(indexes(&recovered), (1..=9).collect::<Vec<_>>());
+    let gone = wal.cut_off(Index(6)).unwrap();
+    fill(&mut wal, 10..=12);
+    // Cut off later, and removed by whoever removes.
+    drop(wal.cut_off(Index(9)).unwrap());
+    gone.remove().unwrap();
+    assert_eq!(disk.list(dir()).unwrap(), ["0000000000000004.log"]);
+    drop(wal);
+    disk.crash();
+    let (mut wal, recovered) = open(&disk);
+    assert_eq!(indexes(&recovered), [10, 11, 12]);
+    // Whoever begins anew removes what is older first.
+    fill(&mut wal, 13..=15);
+    let gone = wal.cut_off(Index(12)).unwrap();
+    wal.restart((Index(20), Term(4)), hard_state(4, 0, 20)).unwrap();
+    assert_eq!(disk.list(dir()).unwrap(), ["0000000000000006.log"]);
+    gone.remove().unwrap();
+    drop(wal);
+    disk.crash();
+    assert_eq!(open(&disk).1.before.0, Index(20));
+}
+
+#[test]
+fn behind_a_segment_that_cannot_be_removed_none_goes() {
+    let disk = MemDisk::new(1);
+    let mut wal = create(&disk);
+    fill(&mut wal, 1..=10);
+    let gone = wal.cut_off(Index(9)).unwrap();
+    disk.remove(&segment(2)).unwrap();
+    for _ in 0..2 {
+        assert!(gone.remove().is_err());
+        assert_eq!(disk.list(dir()).unwrap(), ["0000000000000003.log", "0000000000000004.log"]);
+    }
+}
+
+#[test]
 fn a_batch_larger_than_a_segment_gets_one_of_its_own() {
     let disk = MemDisk::new(1);
     let mut wal = create(&disk);

@@ -7,7 +7,7 @@ use std::{path::Path, sync::Arc};
 
 use base::{ClusterId, Index, MemberId, Term, disk::MemDisk};
 use bytes::Bytes;
-use wal::{Entry, Error, HardState, Held, Identity, Looked, Options, Recovered, Wal};
+use wal::{Entry, Error, Gone, HardState, Held, Identity, Looked, Options, Recovered, Wal};
 
 const IDENTITY: Identity = Identity { cluster: ClusterId(1), member: MemberId(2) };
 
@@ -59,6 +59,8 @@ struct Run {
     disk: MemDisk,
     options: Options,
     wal: Option<Wal>,
+    /// Cut off, and not removed yet.
+    gone: Option<Gone>,
     rng: fastrand::Rng,
     now: State,
     /// Every state that the disk may hold: what was synced, and each step since.
@@ -78,6 +80,7 @@ impl Run {
             disk: MemDisk::new(seed),
             options: Options { segment_bytes: [600, 2000, 8000, 100_000][rng.usize(..4)] },
             wal: None,
+            gone: None,
             rng,
             now: State::default(),
             possible: vec![State::default()],
@@ -94,6 +97,9 @@ impl Run {
             self.wal = Some(Wal::create(disk, dir(), IDENTITY, self.options)?);
             return Ok(());
         };
+        if let Some(gone) = self.gone.take_if(|_| self.rng.u8(..3) == 0) {
+            return gone.remove();
+        }
         match self.rng.u8(..10) {
             0..=4 => self.append(),
             5..=7 => {
@@ -106,7 +112,11 @@ impl Run {
                 let synced = self.possible.iter().map(State::last).min().unwrap_or(0);
                 self.fixed = self.rng.u64(self.fixed..=synced.max(self.fixed));
                 self.cut = self.rng.u64(self.cut..=self.fixed);
-                wal.cut(Index(self.cut))
+                if self.rng.bool() {
+                    return wal.cut(Index(self.cut));
+                }
+                self.gone = Some(wal.cut_off(Index(self.cut))?);
+                Ok(())
             }
             _ => {
                 // The process dies and comes back with the power on: nothing at all is lost.
@@ -180,7 +190,7 @@ impl Run {
 
     /// Opens after the process has died with the power on, in the midst of nothing.
     fn open(&mut self) -> Result<(), Error> {
-        self.wal = None;
+        (self.wal, self.gone) = (None, None);
         let found = try_open(&self.disk, self.options)?;
         let (wal, found) = found.expect("it was there before");
         assert!(self.now.is(&found), "{found:#?}\nis not\n{:#?}", self.now);
@@ -193,7 +203,7 @@ impl Run {
     /// The power was lost and is back. Opens, with the power failing again in each operation that
     /// opening does, and checks what was found.
     fn recover(&mut self, again: bool) {
-        self.wal = None;
+        (self.wal, self.gone) = (None, None);
         self.disk.crash();
         for operations in 0.. {
             if !again || operations > 200 {
@@ -225,7 +235,7 @@ impl Run {
         let state = self.possible.iter().find(|state| state.is(found));
         self.now = state.unwrap_or_else(|| self.explain(found)).clone();
         self.now.hard_state = found.hard_state;
-        self.wal = Some(wal);
+        (self.wal, self.gone) = (Some(wal), None);
         self.synced();
     }
 

@@ -8,6 +8,8 @@ use super::manifest::Crate;
 
 const MAP: &str = "ARCHITECTURE.md";
 const MAP_LINES_MAX: usize = 400;
+/// The table of contents of the book that `docs/` is.
+const SUMMARY: &str = "SUMMARY.md";
 
 pub(super) fn check(root: &Path, crates: &[Crate]) -> Result<Vec<String>> {
     let mut untidy = Vec::new();
@@ -24,19 +26,51 @@ pub(super) fn check(root: &Path, crates: &[Crate]) -> Result<Vec<String>> {
     for document in all(root)? {
         let text = read(&root.join(&document))?;
         let dir = Path::new(&document).parent().unwrap_or(Path::new(""));
-        for link in links(&text) {
-            if !root.join(dir).join(link).exists() {
+        for (link, part) in links(&text) {
+            let target =
+                if link.is_empty() { root.join(&document) } else { root.join(dir).join(link) };
+            if !target.exists() {
                 untidy.push(format!("{document}: links to {link}, which is not there"));
+            } else if !part.is_empty() && !headings(&read(&target)?).any(|heading| heading == part)
+            {
+                untidy.push(format!(
+                    "{document}: links to {link}#{part}, where nothing is called so"
+                ));
             }
         }
         untidy.extend(dead_mentions(root, &document, &text));
     }
+    untidy.extend(missing_pages(root)?);
     for settings in ["Cargo.toml", ".cargo/config.toml", "clippy.toml", "rustfmt.toml"] {
         if root.join(settings).exists() {
             untidy.extend(dead_mentions(root, settings, &read(&root.join(settings))?));
         }
     }
     Ok(untidy)
+}
+
+/// What is below `docs/` and not in the book's table of contents.
+fn missing_pages(root: &Path) -> Result<Vec<String>> {
+    let summary = Path::new("docs").join(SUMMARY);
+    if !root.join(&summary).exists() {
+        return Ok(Vec::new());
+    }
+    let contents = read(&root.join(&summary))?;
+    let pages =
+        all(root)?.into_iter().filter_map(|one| one.strip_prefix("docs/").map(str::to_owned));
+    let is_missing = |page: &String| page != SUMMARY && !contents.contains(&format!("]({page})"));
+    let missing = pages.filter(is_missing);
+    Ok(missing.map(|page| format!("{}: lacks {page}", summary.display())).collect())
+}
+
+/// As links name them.
+fn headings(text: &str) -> impl Iterator<Item = String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    headings.map(|line| {
+        let name = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = name.chars().filter(|one| one.is_alphanumeric() || " -_".contains(*one));
+        kept.map(|one| if one == ' ' { '-' } else { one }).collect()
+    })
 }
 
 /// Documents that a text names by their path from the root, without a link.
@@ -69,11 +103,11 @@ fn all(root: &Path) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// Targets of `[text](target)` that are files of ours.
-fn links(text: &str) -> impl Iterator<Item = &str> {
+/// Targets of `[text](target#part)` that are files of ours.
+fn links(text: &str) -> impl Iterator<Item = (&str, &str)> {
     let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-    let targets = targets.map(|target| target.split('#').next().unwrap_or_default());
-    targets.filter(|target| !target.is_empty() && !target.contains(':'))
+    let targets = targets.filter(|target| !target.is_empty() && !target.contains(':'));
+    targets.map(|target| target.split_once('#').unwrap_or((target, "")))
 }
 
 fn read(path: &Path) -> Result<String> {
@@ -104,6 +138,25 @@ mod tests {
                 "ARCHITECTURE.md: links to docs/gone.md, which is not there",
                 "ARCHITECTURE.md: names docs/gone.md, which is not there",
                 "Cargo.toml: names docs/never.md, which is not there",
+            ]
+        );
+    }
+
+    #[test]
+    fn parts_that_are_not_there_and_pages_that_nobody_finds_are_told() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(root.path().join(name), text).unwrap();
+        fs::create_dir_all(root.path().join("docs")).unwrap();
+        write(MAP, "[x](docs/a.md#what-is-it) [y](docs/a.md#what-was-it) [z](#here)\n# Here\n");
+        write("docs/a.md", "## What is it?\n");
+        write("docs/b.md", "\n");
+        write("docs/SUMMARY.md", "- [A](a.md)\n");
+        let untidy = check(root.path(), &[]).unwrap();
+        assert_eq!(
+            untidy,
+            [
+                "ARCHITECTURE.md: links to docs/a.md#what-was-it, where nothing is called so",
+                "docs/SUMMARY.md: lacks b.md",
             ]
         );
     }

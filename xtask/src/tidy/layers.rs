@@ -14,7 +14,7 @@ const ROWS: &[&[&str]] = &[
     &["mvcc"],
     &["wal", "backend"],
     // The last two replace crates from outside: see `[patch.crates-io]`.
-    &["base", "proto", "raft-proto", "protobuf"],
+    &["base", "proto", "profiler", "raft-proto", "protobuf"],
 ];
 
 /// Crates beside the rows, which nobody may use, and those of ours that they may.
@@ -31,17 +31,25 @@ const BESIDE: &[(&str, &[&str])] = &[
 /// Outside crates that only these of ours may name. Tests are free.
 const OWNED: &[(&str, &[&str])] = &[
     ("arc-swap", &["tls"]),
-    ("bcrypt", &["server"]),
+    ("backtrace", &["profiler"]),
+    ("bcrypt", &["server", "import"]),
     ("clap", &["commandline", "etcdctl", "etcdutl", "bench"]),
     ("clap_complete", &["commandline"]),
     ("clap_mangen", &["commandline"]),
     ("crc32c", &["peer", "wal", "member", "backend", "mvcc", "import"]),
     ("dns-lookup", &["tls"]),
+    ("framehop", &["profiler"]),
     ("futures-util", &["api"]),
     ("hickory-resolver", &["client"]),
     ("hyper", &["api", "peer", "client", "bench"]),
     ("hyper-util", &["api", "peer", "client", "bench"]),
     ("indicatif", &["etcdctl", "etcdutl"]),
+    ("libc", &["profiler"]),
+    ("object", &["profiler"]),
+    ("opentelemetry", &["etcd"]),
+    ("opentelemetry-otlp", &["etcd"]),
+    ("opentelemetry_sdk", &["etcd"]),
+    ("p521", &["tls"]),
     ("percent-encoding", &["api", "client"]),
     ("prometheus-client", &["api"]),
     ("prost-reflect", &["etcdctl"]),

@@ -1,6 +1,9 @@
 //! Who a request of v3 is from, and what that permits.
 
-use std::sync::Arc;
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use base::Refused;
 use http::{Extensions, HeaderMap, HeaderValue};
@@ -9,6 +12,7 @@ use state::auth::Auth;
 use tonic::{Status, metadata::MetadataMap};
 
 use crate::{
+    audit::{Does, Trail},
     context::Context,
     v3::{status, unserved},
 };
@@ -20,11 +24,17 @@ pub(crate) const TRIES: usize = 5;
 #[derive(Clone, Debug)]
 pub(crate) struct CommonName(pub(crate) Arc<str>);
 
+/// Where a request has come from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
 /// Who a request is from, as it says itself.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Asker {
     token: Option<HeaderValue>,
     name: Option<CommonName>,
+    trail: Option<Trail>,
+    from: Option<Peer>,
 }
 
 /// What was permitted, as users and roles were then.
@@ -48,12 +58,56 @@ impl Asker {
     /// What goes along with a request, and what is known of its connection.
     pub(crate) fn new(metadata: &HeaderMap, extensions: &Extensions) -> Self {
         let token = metadata.get("token").or_else(|| metadata.get("authorization"));
-        Self { token: token.cloned(), name: extensions.get().cloned() }
+        let (token, name) = (token.cloned(), extensions.get().cloned());
+        Self { token, name, trail: Trail::of(extensions), from: extensions.get().copied() }
     }
 
     /// Of a request through the gateway: by a token alone.
-    pub(crate) fn of_gateway(metadata: &MetadataMap) -> Self {
-        Self::new(metadata.as_ref(), &Extensions::new())
+    pub(crate) fn of_gateway(metadata: &MetadataMap, trail: Option<Trail>) -> Self {
+        Self { trail, ..Self::new(metadata.as_ref(), &Extensions::new()) }
+    }
+
+    /// Whoever keeps an audit log is told this of the request.
+    pub(crate) fn note(&self, tell: impl FnOnce(&Trail)) {
+        if let Some(trail) = &self.trail {
+            tell(trail);
+        }
+    }
+
+    pub(crate) fn note_keys(&self, does: Does, key: &[u8], range_end: &[u8]) {
+        self.note(|trail| trail.keys(does, key, range_end));
+    }
+
+    /// The same, for one question of a stream.
+    pub(crate) fn branch(&self, context: &Context, is_kept: bool) -> Self {
+        let trail = self.trail.as_ref();
+        let trail = trail.map(|trail| trail.branch(context.handle.clock().wall(), is_kept));
+        Self { trail, ..self.clone() }
+    }
+
+    /// The host of a client whose password is looked at.
+    pub(crate) fn host(&self) -> Option<IpAddr> {
+        self.from.map(|Peer(address)| address.ip())
+    }
+
+    fn judged(&self, refused: Option<Refused>) {
+        self.note(|trail| match refused {
+            None => trail.allows(),
+            Some(refused) => trail.refuses(refused.text()),
+        });
+    }
+
+    /// Users and roles were others when a command was carried out.
+    pub(crate) fn refused_at_last(&self, refused: Refused) {
+        if matches!(
+            refused,
+            Refused::PermissionDenied
+                | Refused::UserEmpty
+                | Refused::UserNotFound
+                | Refused::AuthOldRevision
+        ) {
+            self.judged(Some(refused));
+        }
     }
 
     fn token(&self) -> Option<&str> {
@@ -80,12 +134,16 @@ impl Asker {
         if !auth.is_enabled() {
             return Ok(None);
         }
-        if let Some(token) = self.token() {
+        let by = if let Some(token) = self.token() {
             let by = context.auth.bearer(&context.handle, auth, token);
-            return by.map(Some).ok_or(Refused::InvalidAuthToken);
-        }
-        let name = self.name.as_ref().map(|CommonName(name)| name.to_string());
-        Ok(name.map(|user| By { user, auth_revision: auth.revision() }))
+            self.note(|trail| trail.is_by(by.as_ref()));
+            Some(by.ok_or(Refused::InvalidAuthToken)?)
+        } else {
+            let name = self.name.as_ref().map(|CommonName(name)| name.to_string());
+            name.map(|user| By { user, auth_revision: auth.revision() })
+        };
+        self.note(|trail| trail.is_by(by.as_ref()));
+        Ok(by)
     }
 
     /// Whether something is permitted.
@@ -109,8 +167,9 @@ impl Asker {
             return Ok(Pass(None));
         }
         let auth = reader.auth();
-        let by = self.who(context, &auth)?;
-        asks(&auth, by.as_ref())?;
+        let asked = self.who(context, &auth).and_then(|by| asks(&auth, by.as_ref()));
+        self.judged(asked.err());
+        asked?;
         Ok(Pass(auth.is_enabled().then(|| auth.revision())))
     }
 
@@ -124,9 +183,17 @@ impl Asker {
         self.may(context, Auth::is_admin).await.map(drop)
     }
 
+    /// The same, by all that has been acknowledged so far, by any member: for what is not asked again
+    /// when it is carried out.
+    pub(crate) async fn is_admin_by_now(&self, context: &Context) -> Result<(), Status> {
+        context.handle.read_barrier().await.map_err(unserved)?;
+        self.is_admin(context).await
+    }
+
     /// Whether a command is permitted; and on whose behalf it is. Nobody is refused because of what
     /// others have changed meanwhile, and this member has not heard.
     pub(crate) async fn allowed(&self, context: &Context, op: &Op) -> Result<Option<By>, Status> {
+        self.note(|trail| trail.op(op));
         if !context.handle.reader().auth_is_enabled() {
             return Ok(None);
         }
@@ -139,6 +206,12 @@ impl Asker {
     }
 
     fn allowed_now(&self, context: &Context, op: &Op) -> Result<Option<By>, Refused> {
+        let allowed = self.try_allowed_now(context, op);
+        self.judged(allowed.as_ref().err().copied());
+        allowed
+    }
+
+    fn try_allowed_now(&self, context: &Context, op: &Op) -> Result<Option<By>, Refused> {
         let reader = context.handle.reader();
         for _ in 0..TRIES {
             let by = self.who(context, &reader.auth())?;

@@ -2,20 +2,25 @@
 
 use base::Refused;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use proto::command::{Auth as Command, By, Op};
 use server::{Done, PasswordError, Unserved};
 use state::Response;
 
-use super::TRIES;
+use super::{Peer, TRIES};
 use crate::{
+    audit::Trail,
     context::Context,
     reply::{self, Reply},
 };
 
 /// Who a request is from, as it says itself.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Claim(Option<HeaderValue>);
+pub(crate) struct Claim {
+    header: Option<HeaderValue>,
+    trail: Option<Trail>,
+    from: Option<Peer>,
+}
 
 /// Why a request is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,21 +54,53 @@ impl From<PasswordError> for Denied {
     fn from(why: PasswordError) -> Self {
         match why {
             PasswordError::TooMany => Self::Crowded,
-            PasswordError::TooLong => Self::Credentials,
+            PasswordError::TooLong | PasswordError::TooCostly => Self::Credentials,
             PasswordError::Stopped => Self::Stopped,
         }
     }
 }
 
 impl Claim {
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
+    pub(crate) fn of<B>(request: &Request<B>) -> Self {
+        let extensions = request.extensions();
+        let (trail, from) = (Trail::of(extensions), extensions.get().copied());
+        Self { trail, from, ..Self::in_headers(request.headers()) }
+    }
+
+    fn in_headers(headers: &HeaderMap) -> Self {
         let claim = headers.get(header::AUTHORIZATION);
-        Self(claim.filter(|claim| !claim.is_empty()).cloned())
+        let header = claim.filter(|claim| !claim.is_empty()).cloned();
+        Self { header, ..Self::default() }
+    }
+
+    /// Whether somebody says who he is.
+    pub(crate) fn is_made(&self) -> bool {
+        self.header.is_some()
+    }
+
+    /// The same of a request.
+    pub(crate) fn is_in(headers: &HeaderMap) -> bool {
+        headers.get(header::AUTHORIZATION).is_some_and(|claim| !claim.is_empty())
+    }
+
+    /// Whoever keeps an audit log is told this of the request.
+    pub(crate) fn note(&self, tell: impl FnOnce(&Trail)) {
+        if let Some(trail) = &self.trail {
+            tell(trail);
+        }
+    }
+
+    /// What was said about permission.
+    pub(crate) fn judged(&self, denied: Option<Denied>) {
+        self.note(|trail| match denied {
+            None => trail.allows(),
+            Some(denied) => trail.refuses(denied.text()),
+        });
     }
 
     /// Name and password, as Go reads them.
     fn pair(&self) -> Option<(String, String)> {
-        let text = self.0.as_ref()?.to_str().ok()?;
+        let text = self.header.as_ref()?.to_str().ok()?;
         let (scheme, rest) = text.split_at_checked(6)?;
         if !scheme.eq_ignore_ascii_case("basic ") {
             return None;
@@ -76,15 +113,32 @@ impl Claim {
     /// Who it is; `None`: a guest, or nobody wants to know. A claim that is wrong is not that of a
     /// guest.
     pub(crate) async fn settle(&self, context: &Context) -> Result<Option<By>, Denied> {
-        if self.0.is_none() || !context.handle.reader().auth_is_enabled() {
+        if !context.handle.reader().auth_is_enabled() {
             return Ok(None);
         }
+        if self.header.is_none() {
+            let is_guest = context.handle.reader().auth().is_open_to_guests();
+            self.note(|trail| if is_guest { trail.is_by_guest() } else { trail.is_by(None) });
+            return Ok(None);
+        }
+        // Until he shows who he is.
+        self.note(|trail| trail.is_by(None));
         let (user, password) = self.pair().ok_or(Denied::Credentials)?;
-        context.auth.claimed(context, user, &password).await.map(Some)
+        self.note(|trail| trail.claims(&user));
+        let from = self.from.map(|Peer(address)| address.ip());
+        let by = context.auth.claimed(context, (user, from), &password).await?;
+        self.note(|trail| trail.is_by(Some(&by)));
+        Ok(Some(by))
     }
 
     /// Whether it is somebody who may do everything.
     pub(crate) async fn is_admin(&self, context: &Context) -> Result<(), Denied> {
+        let asked = self.try_is_admin(context).await;
+        self.judged(asked.err());
+        asked
+    }
+
+    async fn try_is_admin(&self, context: &Context) -> Result<(), Denied> {
         for _ in 0..TRIES {
             let by = self.settle(context).await?;
             match context.handle.reader().auth().is_admin(by.as_ref()) {
@@ -99,6 +153,13 @@ impl Claim {
     /// Whether a command is permitted; and on whose behalf it is. Nobody is refused because of what
     /// others have changed meanwhile, and this member has not heard.
     pub(crate) async fn allowed(&self, context: &Context, op: &Op) -> Result<Option<By>, Denied> {
+        self.note(|trail| trail.op(op));
+        let allowed = self.try_allowed(context, op).await;
+        self.judged(allowed.as_ref().err().copied());
+        allowed
+    }
+
+    async fn try_allowed(&self, context: &Context, op: &Op) -> Result<Option<By>, Denied> {
         let reader = context.handle.reader();
         if !reader.auth_is_enabled() {
             return Ok(None);
@@ -138,6 +199,15 @@ impl Claim {
         context: &Context,
         op: Op,
     ) -> Result<Result<Done, Unserved>, Denied> {
+        self.note(|trail| trail.op(&op));
+        let written = self.try_write(context, op).await;
+        if let Err(why) = written {
+            self.judged(Some(why));
+        }
+        written
+    }
+
+    async fn try_write(&self, context: &Context, op: Op) -> Result<Result<Done, Unserved>, Denied> {
         if !context.handle.reader().auth_is_enabled() {
             return Self::once(context, None, op).await;
         }
@@ -179,7 +249,7 @@ mod tests {
         let check = |text: &str, expected: Option<(&str, &str)>| {
             let mut headers = HeaderMap::new();
             headers.insert(header::AUTHORIZATION, HeaderValue::from_str(text).unwrap());
-            let pair = Claim::of(&headers).pair();
+            let pair = Claim::in_headers(&headers).pair();
             let pair = pair.as_ref().map(|(user, password)| (&user[..], &password[..]));
             assert_eq!(pair, expected, "{text}");
         };

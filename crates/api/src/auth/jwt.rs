@@ -117,7 +117,13 @@ mod tests {
 
     #[test]
     fn a_token_says_who_has_it_until_its_time_is_over() {
-        for jwt in [jwt("ES256", "p256.pem"), jwt("HS256", "rsa.pem"), jwt("RS256", "rsa.pem")] {
+        for (method, private) in [
+            ("ES256", "p256.pem"),
+            ("ES512", "p521.pem"),
+            ("HS256", "rsa.pem"),
+            ("RS256", "rsa.pem"),
+        ] {
+            let jwt = jwt(method, private);
             let token = jwt.sign("alice", 7, NOW).unwrap();
             let alice = Some(("alice".to_owned(), 7));
             assert_eq!(jwt.verify(&token, NOW), alice);

@@ -1,7 +1,7 @@
 //! Credentials that were found right. v2 sends them with each request, and looking at a password
 //! costs a tenth of a second.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, mem};
 
 use base::limits::CREDENTIALS_MAX;
 use parking_lot::Mutex;
@@ -10,54 +10,65 @@ use ring::{
     rand::SecureRandom,
 };
 
-/// What is kept of name and password: nobody who reads it can tell them, or try others, without the
-/// key, which is this process's own.
-type Tag = [u8; 32];
+/// What is kept of a name, a password, and the hash that is the user's: nobody who reads it can tell them,
+/// or try others, without the key, which is this process's own. Another hash makes another tag: whoever gets a
+/// new password is remembered no more, and nobody else is forgotten.
+pub(super) type Tag = [u8; 32];
 
-/// Credentials that are right, as users are at an auth revision.
+/// Credentials that are right.
 #[derive(Debug)]
-pub(crate) struct Remembered {
+pub(super) struct Remembered {
     /// `None`: there is no randomness to make one of; nothing is remembered.
     key: Option<Key>,
     known: Mutex<Known>,
 }
 
+/// Of two generations, so that those that are used are not forgotten with the others.
 #[derive(Debug, Default)]
 struct Known {
-    revision: u64,
-    tags: BTreeSet<Tag>,
+    young: BTreeSet<Tag>,
+    old: BTreeSet<Tag>,
 }
 
 impl Remembered {
-    pub(crate) fn new(random: &dyn SecureRandom) -> Self {
+    pub(super) fn new(random: &dyn SecureRandom) -> Self {
         Self { key: Key::generate(HMAC_SHA256, random).ok(), known: Mutex::default() }
     }
 
-    fn tag(&self, user: &str, password: &str) -> Option<Tag> {
+    pub(super) fn tag(&self, user: &str, hash: &[u8], password: &str) -> Option<Tag> {
         let mut context = hmac::Context::with_key(self.key.as_ref()?);
-        context.update(&(user.len() as u64).to_be_bytes());
-        context.update(user.as_bytes());
+        for part in [user.as_bytes(), hash] {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part);
+        }
         context.update(password.as_bytes());
         context.sign().as_ref().try_into().ok()
     }
 
-    /// Whether these were right at this auth revision.
-    pub(crate) fn knows(&self, revision: u64, user: &str, password: &str) -> bool {
-        let Some(tag) = self.tag(user, password) else { return false };
-        let known = self.known.lock();
-        known.revision == revision && known.tags.contains(&tag)
+    /// Whether these were right.
+    pub(super) fn knows(&self, tag: &Tag) -> bool {
+        let mut known = self.known.lock();
+        if known.young.contains(tag) {
+            return true;
+        }
+        let is_old = known.old.remove(tag);
+        if is_old {
+            known.add(*tag);
+        }
+        is_old
     }
 
-    pub(crate) fn add(&self, revision: u64, user: &str, password: &str) {
-        let Some(tag) = self.tag(user, password) else { return };
-        let mut known = self.known.lock();
-        if known.revision < revision || known.tags.len() >= CREDENTIALS_MAX {
-            known.tags.clear();
+    pub(super) fn add(&self, tag: Tag) {
+        self.known.lock().add(tag);
+    }
+}
+
+impl Known {
+    fn add(&mut self, tag: Tag) {
+        if self.young.len() >= CREDENTIALS_MAX / 2 {
+            self.old = mem::take(&mut self.young);
         }
-        if known.revision <= revision {
-            known.revision = revision;
-            known.tags.insert(tag);
-        }
+        self.young.insert(tag);
     }
 }
 
@@ -68,25 +79,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn credentials_are_known_until_users_change() {
+    fn credentials_are_known_until_their_users_hash_is_another() {
         let remembered = Remembered::new(&SystemRandom::new());
-        assert!(!remembered.knows(3, "a", "b"));
-        remembered.add(3, "a", "b");
-        assert!(remembered.knows(3, "a", "b"));
-        for (user, password) in [("a", "c"), ("ab", ""), ("", "ab"), ("a", ""), ("b", "a")] {
-            assert!(!remembered.knows(3, user, password), "{user} {password}");
+        let tag =
+            |user, hash: &str, password| remembered.tag(user, hash.as_bytes(), password).unwrap();
+        let own = tag("a", "h", "b");
+        assert!(!remembered.knows(&own));
+        remembered.add(own);
+        assert!(remembered.knows(&tag("a", "h", "b")));
+        for (user, hash, password) in
+            [("a", "h", "c"), ("a", "i", "b"), ("ah", "", "b"), ("", "ah", "b"), ("a", "hb", "")]
+        {
+            assert!(!remembered.knows(&tag(user, hash, password)), "{user} {hash} {password}");
         }
-        assert!(!remembered.knows(4, "a", "b"));
-        remembered.add(4, "c", "d");
-        assert!(!remembered.knows(3, "a", "b") && !remembered.knows(4, "a", "b"));
-        // Whoever was looked at before that comes late.
-        remembered.add(3, "e", "f");
-        assert!(!remembered.knows(3, "e", "f") && !remembered.knows(4, "e", "f"));
-        for number in 0..=CREDENTIALS_MAX {
-            remembered.add(4, "many", &number.to_string());
-        }
-        assert!(remembered.known.lock().tags.len() <= CREDENTIALS_MAX);
         let other = Remembered::new(&SystemRandom::new());
-        assert_ne!(other.tag("a", "b"), remembered.tag("a", "b"));
+        assert_ne!(other.tag("a", b"h", "b").unwrap(), own);
+    }
+
+    #[test]
+    fn who_comes_often_is_not_forgotten_with_the_others() {
+        let remembered = Remembered::new(&SystemRandom::new());
+        let tag = |name: usize| remembered.tag(&name.to_string(), b"h", "p").unwrap();
+        for name in 0..3 * CREDENTIALS_MAX {
+            remembered.add(tag(name));
+            assert!(remembered.knows(&tag(0)), "{name}");
+        }
+        assert!(!remembered.knows(&tag(1)));
+        let known = remembered.known.lock();
+        assert!(known.young.len() + known.old.len() <= CREDENTIALS_MAX);
     }
 }

@@ -57,7 +57,11 @@ pub(super) async fn reply_in(mut call: Call, deadline: Deadline, lines: Lines) -
     let mut begun = Vec::new();
     if deadline.is_set() {
         match deadline.keep(lines.try_next()).await {
-            Ok(first) => begun = first.unwrap_or_default(),
+            Ok(first) => {
+                begun = first.unwrap_or_default();
+                // Of a large answer it is but the beginning.
+                call.sent(u64::from(begun.ends_with(b"\n")));
+            }
             Err(status) => {
                 call.ended(status.code());
                 return failure::before_a_stream(&status);
@@ -85,7 +89,10 @@ impl MessagesBody {
             match next {
                 Poll::Pending if out.is_empty() => return Poll::Pending,
                 Poll::Pending => break,
-                Poll::Ready(Some(Ok(line))) => out.extend_from_slice(&line),
+                Poll::Ready(Some(Ok(line))) => {
+                    self.call.sent(u64::from(line.ends_with(b"\n")));
+                    out.extend_from_slice(&line);
+                }
                 Poll::Ready(Some(Err(status))) => {
                     out.extend_from_slice(failure::in_stream(&status).to_string().as_bytes());
                     out.push(b'\n');

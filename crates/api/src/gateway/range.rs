@@ -15,7 +15,6 @@ use tonic::{Code, Status};
 
 use super::{Question, answered, failed, failure, requests};
 use crate::{
-    auth::Asker,
     body::{Cut, ReplyBody},
     context::Context,
     ops::metrics::grpc::Call,
@@ -32,31 +31,34 @@ pub(super) async fn answer(
     question: Question,
     called: (usize, &'static v3::methods::Method),
 ) -> Reply {
-    let Question { metadata, deadline, content } = question;
+    let Question { head: asked, deadline, content } = question;
     let request: RangeRequest = match requests::read(context, content).await {
         Ok(request) => request,
-        Err(reply) => return reply,
+        Err(reply) => return asked.unread(called, reply),
     };
-    let call = match v3::begin(context, called, metadata.as_ref()) {
+    let call = match asked.begin(context, called) {
         Ok(call) => call,
         Err(status) => return failure::reply(&status),
     };
-    let asker = Asker::of_gateway(&metadata);
+    let asker = asked.asker();
     match deadline.keep(v3::range::any(context, &asker, request)).await {
         Ok(Answer::Whole(answer, hold)) => {
             let held = hold.map(|hold| Held { hold, is_whole: true });
             answered(context, call, answer, held).await
         }
         Ok(Answer::Large(scan, _, hold)) => {
+            let mut call = call;
+            call.made();
             let header = v3::header::header(&context.handle, scan.revision());
-            match RangeBody::new(call, &header, scan) {
-                Ok(body) => {
+            match head(&header) {
+                Ok(head) => {
+                    let body = RangeBody::new(call, head, scan);
                     let mut reply = Response::new(ReplyBody::Range(Box::new(body)));
                     reply.headers_mut().insert(http::header::CONTENT_TYPE, JSON);
                     reply.extensions_mut().insert(Held { hold, is_whole: false });
                     reply
                 }
-                Err((call, status)) => failed(call, &status),
+                Err(status) => failed(call, &status),
             }
         }
         Err(status) => failed(call, &status),
@@ -75,14 +77,18 @@ pub(crate) struct RangeBody {
     call: Call,
 }
 
+/// The beginning, up to the first pair.
+fn head(header: &ResponseHeader) -> Result<Vec<u8>, Status> {
+    let mut head = b"{\"header\":".to_vec();
+    write(&mut head, header)?;
+    head.extend_from_slice(b",\"kvs\":[");
+    Ok(head)
+}
+
 impl RangeBody {
-    fn new(call: Call, header: &ResponseHeader, scan: Scan) -> Result<Self, (Call, Status)> {
-        let mut next = b"{\"header\":".to_vec();
-        if let Err(status) = write(&mut next, header) {
-            return Err((call, status));
-        }
-        next.extend_from_slice(b",\"kvs\":[");
-        Ok(Self { next, rest: Some(scan), has_begun: false, call })
+    /// `head`: what stands before the pairs.
+    fn new(call: Call, head: Vec<u8>, scan: Scan) -> Self {
+        Self { next: head, rest: Some(scan), has_begun: false, call }
     }
 
     /// The next piece; `None` at the end. Whoever asks has taken the last one.

@@ -12,7 +12,11 @@ use tokio_stream::Stream;
 use tonic::Status;
 
 use super::{Content, failure, values::Values, wrong_method};
-use crate::{context::Context, reply::Reply, upload};
+use crate::{
+    context::Context,
+    reply::{self, Reply},
+    upload::{self, Bad},
+};
 
 /// A question of a stream; longer ones are refused.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
@@ -25,12 +29,26 @@ pub(super) async fn read<Q: DeserializeOwned + Default>(
     // In base64 bytes are a third longer.
     let bytes_max = context.config.grpc.request_bytes_max * 2;
     let body = match content {
-        Content::Request(request) => upload::read_up_to(*request, bytes_max).await?,
+        Content::Request(request) => {
+            let read = upload::try_up_to(*request, bytes_max).await;
+            read.map_err(|(bad, bytes)| unread(&bad, bytes, bytes_max))?
+        }
         // Of these there is one that counts.
         Content::Messages(mut messages) => messages.recv().await.unwrap_or_default(),
         Content::WrongMethod => return Err(wrong_method()),
     };
     one(&body).map_err(|status| failure::reply(&status))
+}
+
+/// What is too large is told as the original tells it, whose numbers are those of the message in binary.
+fn unread(bad: &Bad, bytes: u64, bytes_max: usize) -> Reply {
+    let Bad::TooLarge { at_end } = bad else { return bad.reply() };
+    let text = format!(
+        "grpc: received message larger than max ({} vs. {bytes_max})",
+        bytes.max(bytes_max as u64 + 1)
+    );
+    let told = failure::reply(&Status::resource_exhausted(text));
+    if *at_end { told } else { reply::and_close(told) }
 }
 
 /// The message of a body, which is empty if there is none. What comes behind it does not count, as in the

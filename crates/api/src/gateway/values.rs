@@ -56,7 +56,7 @@ impl Values {
                 self.read_at = 0;
                 Some(Ok(value.unwrap_or_default()))
             }
-            Err(error) if error.is_eof() && !is_whole => {
+            Err(error) if !is_whole && (error.is_eof() || is_at_end(&error, front)) => {
                 self.read_at = self.come.len() * 2;
                 None
             }
@@ -86,13 +86,24 @@ enum Inside {
     Word,
 }
 
+/// Whether nothing is wrong but that a text ends: in a number of a field that nobody knows, that is told as
+/// a number that cannot be.
+fn is_at_end(error: &Error, text: &[u8]) -> bool {
+    let lines = text.split(|byte| *byte == b'\n');
+    let before: usize = lines.take(error.line().saturating_sub(1)).map(|line| line.len() + 1).sum();
+    before + error.column() >= text.len()
+}
+
+/// As JSON has them: a form feed is none.
+fn is_blank(byte: u8) -> bool {
+    b" \t\r\n".contains(&byte)
+}
+
 impl End {
     /// Where the first value of `text` ends; it was asked for the beginning of it before.
     fn find(&mut self, text: &[u8]) -> Option<usize> {
         while let Some(&byte) = text.get(self.at) {
-            if self.inside == Inside::Word
-                && (byte.is_ascii_whitespace() || b"{}[]\",:".contains(&byte))
-            {
+            if self.inside == Inside::Word && (is_blank(byte) || b"{}[]\",:".contains(&byte)) {
                 return Some(self.at);
             }
             self.at += 1;
@@ -122,7 +133,7 @@ impl End {
                 self.depth = self.depth.saturating_sub(1);
                 return self.depth == 0;
             }
-            (Inside::Nothing, _) if self.depth > 0 || byte.is_ascii_whitespace() => {}
+            (Inside::Nothing, _) if self.depth > 0 || is_blank(byte) => {}
             (Inside::Nothing, _) => self.inside = Inside::Word,
         }
         false
@@ -187,6 +198,30 @@ mod tests {
         ];
         for piece in 1..=text.len() {
             assert_eq!(taken(text, piece), expected, "{piece}");
+        }
+    }
+
+    /// Found by `fuzz/targets/json.rs`: the reader skips what it does not know.
+    #[test]
+    fn a_number_that_goes_on_in_the_next_piece_is_none_that_cannot_be() {
+        #[derive(Debug, Default, Deserialize)]
+        struct Known {}
+        let text = b"{\n\"unknown\":33e-3}";
+        for end in 1..text.len() {
+            let mut values = Values::default();
+            values.push(&text[..end]);
+            assert!(values.take::<Known>(false).is_none(), "{end}");
+            values.push(&text[end..]);
+            assert!(values.take::<Known>(false).unwrap().is_ok(), "{end}");
+        }
+    }
+
+    /// Found by `fuzz/targets/json.rs`.
+    #[test]
+    fn what_json_does_not_take_for_a_blank_is_none() {
+        for piece in 1..9 {
+            let told = taken("\u{c}{} \u{c}", piece);
+            assert!(matches!(&told[..], [Value::String(_)]), "{piece}: {told:?}");
         }
     }
 

@@ -27,7 +27,7 @@ use tokio_tungstenite::{
     },
 };
 
-use super::{Content, Question, asked, deadline::Deadline, failure, metadata};
+use super::{Content, Head, Question, asked, deadline::Deadline, failure, metadata};
 use crate::{
     body::{Cut, ReplyBody},
     context::Context,
@@ -86,7 +86,8 @@ pub(super) fn answer(
         agreed.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("Bearer"));
     }
     let upgrade = hyper::upgrade::on(&mut request);
-    tokio::spawn(serve(Arc::clone(context), (path, headers), upgrade, place));
+    let head = Head::new(metadata(&headers), request.extensions());
+    tokio::spawn(serve(Arc::clone(context), (path, headers, head), upgrade, place));
     reply
 }
 
@@ -98,7 +99,7 @@ fn token(protocol: &HeaderValue) -> Option<HeaderValue> {
 
 async fn serve(
     context: Arc<Context>,
-    (path, headers): (String, HeaderMap),
+    (path, headers, head): (String, HeaderMap, Head),
     upgrade: OnUpgrade,
     place: OwnedSemaphorePermit,
 ) {
@@ -117,8 +118,8 @@ async fn serve(
             Ok(deadline) => deadline,
             Err(status) => return failure::reply(&status),
         };
-        let (metadata, content) = (metadata(&headers), Content::Messages(take));
-        let mut reply = asked(&context, &path, Question { metadata, deadline, content }).await;
+        let content = Content::Messages(take);
+        let mut reply = asked(&context, &path, Question { head, deadline, content }).await;
         // Lines are put together of all pieces, and sent as texts of their own.
         if let Some(held) = reply.extensions_mut().get_mut::<Held>() {
             held.is_whole = false;

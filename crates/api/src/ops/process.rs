@@ -9,9 +9,14 @@ pub(crate) struct Process {
     pub(crate) cpu_seconds: f64,
     pub(crate) resident_bytes: u64,
     pub(crate) virtual_bytes: u64,
+    /// `None`: as much as there is.
+    pub(crate) max_virtual_bytes: Option<u64>,
     pub(crate) open_fds: u64,
     pub(crate) max_fds: u64,
     pub(crate) threads: u64,
+    /// Of all in its network namespace.
+    pub(crate) received_bytes: u64,
+    pub(crate) sent_bytes: u64,
 }
 
 /// Ticks of a second in `/proc`: fixed by Linux's ABI.
@@ -43,11 +48,93 @@ pub(crate) fn read() -> Process {
         process.open_fds = fds.count() as u64;
     }
     if let Ok(limits) = fs::read_to_string("/proc/self/limits") {
-        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
-        let soft = line.and_then(|line| line.split_ascii_whitespace().next());
-        process.max_fds = soft.and_then(|soft| soft.parse().ok()).unwrap_or(0);
+        let soft = |name: &str| {
+            let line = limits.lines().find_map(|line| line.strip_prefix(name))?;
+            line.split_ascii_whitespace().next()?.parse().ok()
+        };
+        process.max_fds = soft("Max open files").unwrap_or(0);
+        process.max_virtual_bytes = soft("Max address space");
+    }
+    if let Ok(netstat) = fs::read_to_string("/proc/self/net/netstat") {
+        process.received_bytes = of_netstat(&netstat, "InOctets");
+        process.sent_bytes = of_netstat(&netstat, "OutOctets");
     }
     process
+}
+
+/// A line of names is followed by one of numbers.
+fn of_netstat(netstat: &str, name: &str) -> u64 {
+    let mut lines = netstat.lines().filter_map(|line| line.strip_prefix("IpExt: "));
+    let (names, numbers) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    let mut both = names.split(' ').zip(numbers.split(' '));
+    both.find(|(one, _)| *one == name).and_then(|(_, number)| number.parse().ok()).unwrap_or(0)
+}
+
+/// How this process was started. Whoever may ask for it is not told secrets.
+pub(crate) fn arguments() -> Vec<String> {
+    let arguments = std::env::args_os().map(|one| one.to_string_lossy().into_owned());
+    without_secrets(arguments)
+}
+
+/// Flags whose value is a secret.
+const SECRETS: [&str; 1] = ["discovery-password"];
+/// And one whose value is a name, and behind a colon the same password.
+const PAIR: &str = "discovery-user";
+const HIDDEN: &str = "xxxxx";
+
+fn without_secrets(arguments: impl Iterator<Item = String>) -> Vec<String> {
+    // The flag before, whose value comes next.
+    let mut before = String::new();
+    arguments
+        .map(|argument| {
+            let flag = std::mem::take(&mut before);
+            if !flag.is_empty() {
+                return hidden(&flag, &argument);
+            }
+            let dashes = argument.len() - argument.trim_start_matches('-').len();
+            let Some((dashes @ ("-" | "--"), rest)) = argument.split_at_checked(dashes) else {
+                return without_passwords(&argument);
+            };
+            if let Some((name, value)) = rest.split_once('=') {
+                return format!("{dashes}{name}={}", hidden(name, value));
+            }
+            if SECRETS.contains(&rest) || rest == PAIR {
+                rest.clone_into(&mut before);
+            }
+            argument
+        })
+        .collect()
+}
+
+/// What is told of a flag's value.
+fn hidden(name: &str, value: &str) -> String {
+    if SECRETS.contains(&name) {
+        return HIDDEN.to_owned();
+    }
+    match value.split_once(':') {
+        Some((user, _)) if name == PAIR => format!("{user}:{HIDDEN}"),
+        _ => without_passwords(value),
+    }
+}
+
+/// As Go writes URLs into logs: `http://user:xxxxx@host`.
+fn without_passwords(argument: &str) -> String {
+    let mut rest = argument;
+    let mut told = String::new();
+    while let Some((before, after)) = rest.split_once("://") {
+        told.push_str(before);
+        told.push_str("://");
+        rest = after;
+        let end = after.find(['/', ',', '?', '#']).unwrap_or(after.len());
+        let (authority, _) = after.split_at_checked(end).unwrap_or((after, ""));
+        if let Some((by, _)) = authority.rsplit_once('@')
+            && let Some((user, password)) = by.split_once(':')
+        {
+            told.push_str(&format!("{user}:{HIDDEN}"));
+            rest = after.get(user.len() + 1 + password.len()..).unwrap_or_default();
+        }
+    }
+    told + rest
 }
 
 #[cfg(test)]
@@ -59,5 +146,46 @@ mod tests {
         assert!(process.virtual_bytes >= process.resident_bytes);
         assert!(process.open_fds >= 3 && process.open_fds <= process.max_fds);
         assert!(process.threads >= 1);
+    }
+
+    #[test]
+    fn the_networks_bytes_are_found_by_their_name() {
+        let netstat =
+            "TcpExt: InOctets\nTcpExt: 9\nIpExt: InNoRoutes InOctets OutOctets\nIpExt: 0 12 34\n";
+        assert_eq!(super::of_netstat(netstat, "InOctets"), 12);
+        assert_eq!(super::of_netstat(netstat, "OutOctets"), 34);
+        assert_eq!(super::of_netstat(netstat, "Nothing"), 0);
+    }
+
+    #[test]
+    fn secrets_of_the_command_line_are_hidden() {
+        let check = |arguments: &[&str], expected: &[&str]| {
+            let arguments = arguments.iter().map(|one| (*one).to_owned());
+            assert_eq!(super::without_secrets(arguments), expected);
+        };
+        check(
+            &["etcd", "--discovery-password=a=b", "--name", "x"],
+            &["etcd", "--discovery-password=xxxxx", "--name", "x"],
+        );
+        check(
+            &["etcd", "-discovery-password", "secret", "secret"],
+            &["etcd", "-discovery-password", "xxxxx", "secret"],
+        );
+        check(
+            &["--discovery-proxy=http://u:p@h:1/a", "--x=http://h:1,https://v:q:r@i/?a@b:c"],
+            &["--discovery-proxy=http://u:xxxxx@h:1/a", "--x=http://h:1,https://v:xxxxx@i/?a@b:c"],
+        );
+        check(&["http://user@h", "-"], &["http://user@h", "-"]);
+        check(
+            &["--discovery-user=a:b:c=d", "-discovery-user", "a:b", "a:b", "--discovery-user=a"],
+            &[
+                "--discovery-user=a:xxxxx",
+                "-discovery-user",
+                "a:xxxxx",
+                "a:b",
+                "--discovery-user=a",
+            ],
+        );
+        check(&["--discovery-user", "--name=x", "--"], &["--discovery-user", "--name=x", "--"]);
     }
 }

@@ -17,11 +17,11 @@ pub(crate) fn answer(context: &Context, method: &Method) -> Reply {
     let process = process::read();
     let status = context.handle.status();
     let mut body = Vec::from(*b"{\n\"cmdline\": [");
-    for (at, argument) in std::env::args_os().enumerate() {
+    for (at, argument) in process::arguments().iter().enumerate() {
         if at > 0 {
             body.push(b',');
         }
-        json::write_string(&mut body, argument.as_encoded_bytes());
+        json::write_string(&mut body, argument.as_bytes());
     }
     let state = match status.state {
         RaftState::Follower => "StateFollower",

@@ -6,12 +6,13 @@ use std::{
     time::Duration,
 };
 
+use base::Histogram;
 use http::{Method, StatusCode};
 use parking_lot::Mutex;
 
 use super::Proxy;
 use crate::{
-    ops::metrics::{self, Durations, Page},
+    ops::metrics::{self, Page},
     reply::Reply,
 };
 
@@ -34,13 +35,20 @@ pub(super) struct Figures {
     by_method: [Requests; METHODS.len()],
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Requests {
     received: AtomicU64,
     dropped: [AtomicU64; REASONS.len()],
     /// By the status of the member's answer.
     handled: Mutex<BTreeMap<u16, u64>>,
-    durations: Durations,
+    durations: Histogram,
+}
+
+impl Default for Requests {
+    fn default() -> Self {
+        let (received, dropped) = (AtomicU64::default(), Default::default());
+        Self { received, dropped, handled: Mutex::default(), durations: metrics::of_requests() }
+    }
 }
 
 impl Figures {
@@ -58,7 +66,7 @@ impl Figures {
     pub(super) fn handled(&self, method: &Method, status: StatusCode, took: Duration) {
         let Some(requests) = self.of(method) else { return };
         *requests.handled.lock().entry(status.as_u16()).or_default() += 1;
-        requests.durations.add(took);
+        requests.durations.record(took);
     }
 
     pub(super) fn dropped(&self, method: &Method, why: Dropped) {
@@ -93,8 +101,8 @@ impl Figures {
         let name = "etcd_proxy_handling_duration_seconds";
         page.begin(name, "Time until a member's answer begins.", "histogram");
         for (method, requests) in all() {
-            if !requests.durations.is_empty() {
-                page.durations(name, method, &requests.durations);
+            if requests.durations.count() > 0 {
+                page.durations(name, &[("method", method)], &requests.durations);
             }
         }
     }

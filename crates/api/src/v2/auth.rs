@@ -59,7 +59,7 @@ pub(crate) async fn answer(
 type Answer = Result<Reply, Reply>;
 
 async fn enable(context: &Context, request: Request<Incoming>) -> Answer {
-    let claim = Claim::of(request.headers());
+    let claim = Claim::of(&request);
     let change = match *request.method() {
         Method::GET => {
             let is_enabled = context.handle.reader().auth_is_enabled();
@@ -81,12 +81,12 @@ async fn list(
     if *request.method() != Method::GET {
         return Err(reply::method_not_allowed("GET"));
     }
-    Claim::of(request.headers()).is_admin(context).await.map_err(Denied::reply)?;
+    Claim::of(request).is_admin(context).await.map_err(Denied::reply)?;
     Ok(reply::json(StatusCode::OK, show(&context.handle.reader().auth())))
 }
 
 async fn user(context: &Context, request: Request<Incoming>, name: &str) -> Answer {
-    let claim = Claim::of(request.headers());
+    let claim = Claim::of(&request);
     match *request.method() {
         Method::GET => {
             claim.is_admin(context).await.map_err(Denied::reply)?;
@@ -166,7 +166,7 @@ async fn put_user(
 async fn hash(context: &Context, user: &str, password: &str) -> Result<Bytes, Reply> {
     context.auth.passwords.hash(user, password).await.map_err(|why| match why {
         // The original says that something went wrong.
-        PasswordError::TooLong => bad(&format!("auth: {why}")),
+        PasswordError::TooLong | PasswordError::TooCostly => bad(&format!("auth: {why}")),
         PasswordError::TooMany | PasswordError::Stopped => Denied::from(why).reply(),
     })
 }
@@ -205,7 +205,7 @@ impl Permissions {
 }
 
 async fn role(context: &Context, request: Request<Incoming>, name: &str) -> Answer {
-    let claim = Claim::of(request.headers());
+    let claim = Claim::of(&request);
     match *request.method() {
         Method::GET => {
             claim.is_admin(context).await.map_err(Denied::reply)?;
@@ -268,7 +268,10 @@ async fn change_to(context: &Context, claim: &Claim, change: AuthChange) -> Resu
     let Applied { response, .. } =
         done.map_err(|why| reply::message(failure::status(why), &why.to_string()))?;
     match response {
-        Response::V2Auth(Ok(done)) => Ok(done),
+        Response::V2Auth(Ok(done)) => {
+            context.warn_of_guests();
+            Ok(done)
+        }
         Response::V2Auth(Err(Refusal { status, text })) => {
             let status = StatusCode::from_u16(status);
             Err(reply::message(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &text))

@@ -42,6 +42,12 @@ impl<'a> Form<'a> {
             .map(|(_, value)| value.as_ref())
     }
 
+    /// All values of this name.
+    pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        let is_so = move |(known, _): &&Pair<'_>| known.as_ref() == name.as_bytes();
+        self.pairs.iter().filter(is_so).map(|(_, value)| value.as_ref())
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.pairs.is_empty()
     }

@@ -7,11 +7,11 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use mvcc::store::Larger;
-use proto::command::{KeysWrite, Op};
+use proto::command::{By, KeysWrite, Op};
 use server::Done;
 use state::{
     Response as Applied,
-    auth::Path,
+    auth::{Path, Readable},
     keys::{self, Action, Event, Failure, Found},
 };
 
@@ -19,17 +19,19 @@ use super::{
     content_type, failure,
     form::Form,
     json,
-    listing::{self, ListingBody},
+    listing::{self, ListingBody, Shows},
     parameters::Parameters,
-    watch::WatchBody,
+    watch::{Permitted, WatchBody, Watches},
 };
 use crate::{
+    audit::Does,
     auth::{Claim, Denied, TRIES},
     body::ReplyBody,
     context::Context,
     numbers::{self, Shown},
     ops::metrics::Kind,
     reply::{self, JSON, Reply, X_ETCD_CLUSTER_ID, X_ETCD_INDEX, X_RAFT_INDEX, X_RAFT_TERM},
+    slow::{self, Times},
     under_way::{Crowded, FORMS, Held},
     upload,
 };
@@ -55,7 +57,7 @@ pub(crate) async fn answer(
     }
     let (method, query) = (request.method().clone(), request.uri().query().map(str::to_owned));
     let has_form = has_form(&request);
-    let claim = Claim::of(request.headers());
+    let claim = Claim::of(&request);
     let bytes_max = context.config.grpc.request_bytes_max;
     let body = match upload::read_up_to(request, bytes_max).await {
         Ok(body) => body,
@@ -63,14 +65,20 @@ pub(crate) async fn answer(
     };
     let body = has_form.map(|has_form| if has_form { body } else { Bytes::new() });
     let parsed = parse(&method, body, query.as_deref().unwrap_or_default());
-    match parsed {
+    let (mut times, about) = (Times::begin(), path.clone());
+    let reply = match parsed {
         Err(failure) => failure::answer(context, &failure),
         Ok(parameters) if reads => {
             let asked = Asked { claim, path, slash, recursive: parameters.recursive };
-            read(context, &method, asked, parameters).await
+            read(context, &method, asked, (parameters, &mut times)).await
         }
-        Ok(parameters) => write(context, &method, (claim, path, slash), parameters).await,
-    }
+        Ok(parameters) => {
+            let key = (claim, path, slash);
+            write(context, &method, key, (parameters, &mut times)).await
+        }
+    };
+    slow::v2(context, (&method, &about), &times, reply.status());
+    reply
 }
 
 /// What somebody wants to read.
@@ -84,45 +92,67 @@ struct Asked {
 impl Asked {
     /// Whether he may, and how; else the answer that he gets.
     async fn permit(&self, context: &Context) -> Result<Permit, Reply> {
+        let permitted = self.try_permit(context).await;
+        self.claim.judged(permitted.as_ref().err().copied());
+        permitted.map_err(|why| failure::denied(context, why))
+    }
+
+    async fn try_permit(&self, context: &Context) -> Result<Permit, Denied> {
         let reader = context.handle.reader();
         if !reader.auth_is_enabled() {
-            return Ok(Permit { revision: None, below_only: false });
+            return Ok(Permit { revision: None, by: None, readable: Readable::All, shows: None });
         }
         for _ in 0..TRIES {
-            let by =
-                self.claim.settle(context).await.map_err(|why| failure::denied(context, why))?;
+            let by = self.claim.settle(context).await?;
             let auth = reader.auth();
             let path = Path { path: &self.path, slash: self.slash, recursive: self.recursive };
             match auth.v2_reads(by.as_ref(), path) {
-                Ok(below_only) => {
+                Ok(readable) => {
                     let revision = auth.is_enabled().then(|| auth.revision());
-                    return Ok(Permit { revision, below_only });
+                    let is_part = readable == Readable::Itself;
+                    let shows = is_part.then(|| Shows { auth, by: by.clone() });
+                    return Ok(Permit { revision, by, readable, shows });
                 }
                 Err(Refused::AuthOldRevision) => {}
                 Err(_) => break,
             }
         }
-        Err(failure::denied(context, Denied::Credentials))
+        Err(Denied::Credentials)
     }
 }
 
 /// What was permitted, as users and roles were then.
-#[derive(Clone, Copy)]
 struct Permit {
     /// `None`: nobody was asked.
     revision: Option<u64>,
-    /// Only what is below, and no key of that very name.
-    below_only: bool,
+    by: Option<By>,
+    readable: Readable,
+    /// What of a listing; `None`: all.
+    shows: Option<Shows>,
 }
 
 impl Permit {
-    /// Whether it still is, and this is part of it.
-    fn allows(self, context: &Context, found: &Result<Found, keys::Error>) -> bool {
-        let is_key = found.as_ref().is_ok_and(|found| !found.node.dir);
-        self.holds(context) && !(self.below_only && is_key)
+    /// The same for a watch. It does not keep the claim: what is recorded of a request is recorded
+    /// once nobody has that any more.
+    fn of_watch(self, asked: Asked) -> Permitted {
+        let Asked { claim, path, slash, recursive } = asked;
+        let below_only = self.is_below_only();
+        let Self { revision, by, .. } = self;
+        let watches = Watches::of(by, claim.is_made());
+        Permitted { path, slash, recursive, watches, below_only, revision }
     }
 
-    fn holds(self, context: &Context) -> bool {
+    /// Whether it still is, and this is part of it.
+    fn allows(&self, context: &Context, found: &Result<Found, keys::Error>) -> bool {
+        let is_key = found.as_ref().is_ok_and(|found| !found.node.dir);
+        self.holds(context) && !(self.is_below_only() && is_key)
+    }
+
+    fn is_below_only(&self) -> bool {
+        self.readable == Readable::Below
+    }
+
+    fn holds(&self, context: &Context) -> bool {
         let reader = context.handle.reader();
         reader.auth_is_enabled().then(|| reader.auth().revision()) == self.revision
     }
@@ -157,7 +187,11 @@ fn parse(method: &Method, body: Result<Bytes, &str>, query: &str) -> Result<Para
 
 /// Answers a GET without a body if that needs no waiting, as nearly none does: without the cost
 /// of carrying the request through futures.
-pub(crate) fn answer_now(context: &Context, key: &[u8], query: &str) -> Option<Reply> {
+pub(crate) fn answer_now(
+    context: &Context,
+    key: &[u8],
+    (query, has_claim): (&str, bool),
+) -> Option<Reply> {
     // Passwords are not checked here.
     let asks = context.handle.reader().auth_is_enabled();
     if key.len() > limits::KEY_BYTES_MAX || context.handle.is_fenced() || asks {
@@ -170,7 +204,8 @@ pub(crate) fn answer_now(context: &Context, key: &[u8], query: &str) -> Option<R
     };
     let path = Bytes::copy_from_slice(key);
     if parameters.wait {
-        return Some(watch(context, &path, &parameters, false));
+        let permitted = Permitted::by_nobody(path, parameters.recursive, has_claim);
+        return Some(watch(context, permitted, &parameters));
     }
     let began = context.handle.clock().monotonic();
     let most = limits::ANSWER_SMALL_BYTES_MAX;
@@ -181,13 +216,25 @@ pub(crate) fn answer_now(context: &Context, key: &[u8], query: &str) -> Option<R
         Err(error) => Err(error),
     };
     context.counters.count(Kind::Get);
-    Some(get_reply(context, (Kind::Get, began), found, false))
+    Some(get_reply(context, (Kind::Get, began), (found, None), false))
 }
 
-async fn read(context: &Context, method: &Method, asked: Asked, parameters: Parameters) -> Reply {
+async fn read(
+    context: &Context,
+    method: &Method,
+    asked: Asked,
+    (parameters, times): (Parameters, &mut Times),
+) -> Reply {
+    asked.claim.note(|trail| {
+        let does = if parameters.wait { Does::Watch } else { Does::Read };
+        trail.path(does, &asked.path, asked.recursive);
+    });
     let mut permit = asked.permit(context).await;
     // Who wants the newest is not refused because of what this member has not heard.
-    if permit.is_err() && parameters.quorum && context.handle.read_barrier().await.is_ok() {
+    if permit.is_err()
+        && parameters.quorum
+        && times.at_read_index(context.handle.read_barrier()).await.is_ok()
+    {
         permit = asked.permit(context).await;
     }
     let permit = match permit {
@@ -195,24 +242,25 @@ async fn read(context: &Context, method: &Method, asked: Asked, parameters: Para
         Err(reply) => return reply,
     };
     if parameters.wait && !parameters.quorum {
-        return watch(context, &asked.path, &parameters, permit.below_only);
+        return watch(context, permit.of_watch(asked), &parameters);
     }
     let kind = if parameters.quorum { Kind::QuorumGet } else { Kind::Get };
     let began = context.counters.received(kind, &context.handle);
     if parameters.quorum
-        && let Err(why) = context.handle.read_barrier().await
+        && let Err(why) = times.at_read_index(context.handle.read_barrier()).await
     {
         context.counters.failed(kind, Code::RaftInternal);
         return failure::unserved(context, why);
     }
     let is_head = *method == Method::HEAD;
-    match get(context, &asked.path, asked.recursive).await {
+    match get(context, &asked.path, asked.recursive, times).await {
         Ok((found, _)) if !permit.allows(context, &found) => {
+            asked.claim.judged(Some(Denied::Credentials));
             context.counters.failed(kind, Code::Unauthorized);
             failure::denied(context, Denied::Credentials)
         }
         Ok((found, hold)) => {
-            let reply = get_reply(context, (kind, began), found, is_head);
+            let reply = get_reply(context, (kind, began), (found, permit.shows), is_head);
             with_room(reply, hold)
         }
         Err(crowded) => {
@@ -227,15 +275,16 @@ async fn get(
     context: &Context,
     path: &Bytes,
     recursive: bool,
+    times: &mut Times,
 ) -> Result<(Result<Found, keys::Error>, Option<Hold>), Crowded> {
     let (reader, most) = (context.handle.reader(), limits::ANSWER_SMALL_BYTES_MAX);
-    let hold = context.room_for_small().await?;
+    let hold = times.for_room(context.room_for_small()).await?;
     match reader.get_up_to(path, recursive, most) {
         Ok(Ok(found)) => Ok((Ok(found), hold)),
         Err(error) => Ok((Err(error), hold)),
         Ok(Err(Larger(bytes))) => {
             drop(hold);
-            let hold = context.room_for(bytes * FORMS).await?;
+            let hold = times.for_room(context.room_for(bytes * FORMS)).await?;
             Ok((reader.get(path, recursive), Some(hold)))
         }
     }
@@ -253,12 +302,12 @@ fn with_room(mut reply: Reply, hold: Option<Hold>) -> Reply {
 fn get_reply(
     context: &Context,
     (kind, began): (Kind, Duration),
-    found: Result<Found, keys::Error>,
+    (found, shows): (Result<Found, keys::Error>, Option<Shows>),
     is_head: bool,
 ) -> Reply {
     match found {
         Ok(found) => {
-            let reply = found_reply(context, found, is_head);
+            let reply = found_reply(context, found, shows, is_head);
             context.counters.succeeded(kind, began, &context.handle);
             reply
         }
@@ -276,7 +325,7 @@ fn code(error: &keys::Error) -> Code {
     }
 }
 
-fn found_reply(context: &Context, found: Found, is_head: bool) -> Reply {
+fn found_reply(context: &Context, found: Found, shows: Option<Shows>, is_head: bool) -> Reply {
     let Found { node, index, listing } = found;
     // A time matters only to what expires.
     let timeless = listing.is_none() && node.expiry.is_none();
@@ -290,7 +339,7 @@ fn found_reply(context: &Context, found: Found, is_head: bool) -> Reply {
             out.extend_from_slice(b"}\n");
             ReplyBody::whole(out)
         }
-        Some(listing) => match ListingBody::new(node, listing, now).begin() {
+        Some(listing) => match ListingBody::new(node, listing, now).only(shows).begin() {
             listing::Begun::Whole(bytes) => ReplyBody::whole(bytes),
             // Nobody would read it.
             listing::Begun::Long(_) if is_head => ReplyBody::EMPTY,
@@ -303,17 +352,18 @@ fn found_reply(context: &Context, found: Found, is_head: bool) -> Reply {
     event_reply(context, StatusCode::OK, index, context.standing(), body)
 }
 
-fn watch(context: &Context, path: &Bytes, parameters: &Parameters, below_only: bool) -> Reply {
+/// What is permitted is asked again before each event: nothing slips between that and the watch.
+fn watch(context: &Context, permitted: Permitted, parameters: &Parameters) -> Reply {
     let store = context.handle.reader().store();
     context.counters.watch();
-    match keys::watch(store, path, parameters.recursive, parameters.wait_index) {
+    let Permitted { path, recursive, below_only, .. } = &permitted;
+    match keys::watch(store, path, *recursive, parameters.wait_index) {
         Err(error) => failure::read(context, &error),
         Ok(watcher) => {
-            let watcher = watcher.below_only(below_only);
+            let watcher = watcher.below_only(*below_only);
             let index = watcher.index();
-            let clock = context.handle.clock();
-            let body =
-                WatchBody::new(watcher, parameters.stream, Arc::clone(clock), context.over());
+            let (watched, stream) = ((watcher, permitted), parameters.stream);
+            let body = WatchBody::new(watched, stream, &context.handle, context.over());
             let body = ReplyBody::Watch(Box::new(body));
             event_reply(context, StatusCode::OK, index, context.standing(), body)
         }
@@ -324,7 +374,7 @@ async fn write(
     context: &Arc<Context>,
     method: &Method,
     (claim, path, slash): (Claim, Bytes, bool),
-    parameters: Parameters,
+    (parameters, times): (Parameters, &mut Times),
 ) -> Reply {
     let kind = match *method {
         Method::PUT => Kind::Put,
@@ -339,7 +389,7 @@ async fn write(
     if let Err(why) = claim.allowed(context, &op).await {
         return failure::denied(context, why);
     }
-    let hold = match context.room_for_answer_to(&op).await {
+    let hold = match times.for_room(context.room_for_answer_to(&op)).await {
         Ok(hold) => hold,
         Err(why) => {
             context.counters.failed(kind, Code::RaftInternal);

@@ -1,9 +1,15 @@
 //! A directory as JSON, made piece by piece.
 
+use std::sync::Arc;
+
 use base::{UnixNanos, limits};
 use bytes::Bytes;
 use mvcc::ReadError;
-use state::keys::{Listing, Node, Step};
+use proto::command::By;
+use state::{
+    auth::Auth,
+    keys::{Listing, Node, Step},
+};
 
 use super::json;
 
@@ -12,9 +18,23 @@ const WHOLE_BYTES_MAX: usize = limits::ANSWER_SMALL_BYTES_MAX;
 /// A piece of a larger one.
 const CHUNK_BYTES: usize = 64 * 1024;
 
+/// Nodes that somebody may read who may not read all that lies in a directory: those that are listed.
+pub(crate) struct Shows {
+    pub(crate) auth: Arc<Auth>,
+    pub(crate) by: Option<By>,
+}
+
+impl Shows {
+    fn has(&self, node: &Node) -> bool {
+        self.auth.v2_shows(self.by.as_ref(), &node.key, node.dir)
+    }
+}
+
 /// A directory on its way to a client.
 pub(crate) struct ListingBody {
     listing: Listing,
+    /// `None`: all.
+    shows: Option<Shows>,
     now: UnixNanos,
     /// The directories that are open, the asked one first, and whether a child was written.
     open: Vec<(Node, bool)>,
@@ -34,7 +54,11 @@ impl ListingBody {
         let mut out = Vec::with_capacity(4096);
         out.extend_from_slice(b"{\"action\":\"get\",\"node\":");
         json::begin_node(&mut out, &node, now);
-        Self { listing, now, open: vec![(node, false)], out, ended: false }
+        Self { listing, shows: None, now, open: vec![(node, false)], out, ended: false }
+    }
+
+    pub(crate) fn only(self, shows: Option<Shows>) -> Self {
+        Self { shows, ..self }
     }
 
     /// Makes the first piece.
@@ -64,6 +88,8 @@ impl ListingBody {
     fn fill(&mut self, bytes: usize) -> Result<(), ReadError> {
         while self.out.len() < bytes && !self.ended {
             match self.listing.next_step()? {
+                // Such listings are never recursive.
+                Some(Step::Leaf(node)) if self.hides(&node) => {}
                 Some(Step::Leaf(node)) => {
                     self.begin_child();
                     json::write_node(&mut self.out, &node, self.now);
@@ -84,6 +110,10 @@ impl ListingBody {
             }
         }
         Ok(())
+    }
+
+    fn hides(&self, node: &Node) -> bool {
+        self.shows.as_ref().is_some_and(|shows| !shows.has(node))
     }
 
     fn begin_child(&mut self) {

@@ -5,7 +5,7 @@ use http::{Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 use proto::command;
 use serde::Deserialize;
-use server::Done;
+use server::{Done, Unserved};
 use state::{
     Response,
     apply::membership_change::Change,
@@ -14,7 +14,7 @@ use state::{
 
 use super::{failure, json};
 use crate::{
-    auth::Claim,
+    auth::{Claim, Denied},
     context::Context,
     reply::{self, Reply, X_ETCD_CLUSTER_ID},
     upload,
@@ -23,19 +23,24 @@ use crate::{
 /// `rest`: what follows `/v2/members/`.
 pub(crate) async fn answer(context: &Context, request: Request<Incoming>, rest: &str) -> Reply {
     let changes = matches!(*request.method(), Method::POST | Method::PUT | Method::DELETE);
-    if changes && let Err(why) = Claim::of(request.headers()).is_admin(context).await {
+    let claim = Claim::of(&request);
+    if changes && let Err(why) = claim.is_admin(context).await {
         return why.reply();
     }
     let mut reply = match *request.method() {
         Method::GET => get(context, rest),
-        Method::POST => add(context, request).await.unwrap_or_else(|reply| reply),
+        Method::POST => add(context, &claim, request).await.unwrap_or_else(|reply| reply),
         Method::PUT | Method::DELETE => {
-            change(context, request, rest).await.unwrap_or_else(|reply| reply)
+            change(context, &claim, request, rest).await.unwrap_or_else(|reply| reply)
         }
         _ => return reply::method_not_allowed("GET,POST,DELETE,PUT"),
     };
     reply.headers_mut().insert(X_ETCD_CLUSTER_ID, context.cluster_id.clone());
     reply
+}
+
+fn unserved(why: Unserved) -> Reply {
+    reply::message(failure::status(why), &why.to_string())
 }
 
 /// `/v2/machines`: all client URLs.
@@ -103,12 +108,13 @@ pub(crate) fn write_strings(out: &mut Vec<u8>, strings: &[String]) {
     out.push(b']');
 }
 
-async fn add(context: &Context, request: Request<Incoming>) -> Result<Reply, Reply> {
+async fn add(context: &Context, claim: &Claim, request: Request<Incoming>) -> Result<Reply, Reply> {
     let mut peer_urls = peer_urls(request).await?;
     peer_urls.sort_unstable();
+    claim.note(|trail| trail.peer_urls(&peer_urls));
     let id = context.handle.new_member_id(&peer_urls);
     let member = command::Member { id: id.0, peer_urls, ..command::Member::default() };
-    propose(context, id, Change::Add(member.clone())).await?;
+    propose(context, claim, id, Change::Add(member.clone())).await?;
     let mut body = Vec::with_capacity(256);
     write_member(&mut body, &member.into());
     body.push(b'\n');
@@ -116,7 +122,12 @@ async fn add(context: &Context, request: Request<Incoming>) -> Result<Reply, Rep
 }
 
 /// Moves a member to other URLs, or removes it.
-async fn change(context: &Context, request: Request<Incoming>, rest: &str) -> Result<Reply, Reply> {
+async fn change(
+    context: &Context,
+    claim: &Claim,
+    request: Request<Incoming>,
+    rest: &str,
+) -> Result<Reply, Reply> {
     if rest.is_empty() {
         return Err(reply::method_not_allowed(""));
     }
@@ -124,11 +135,12 @@ async fn change(context: &Context, request: Request<Incoming>, rest: &str) -> Re
     let change = if *request.method() == Method::PUT {
         let mut peer_urls = peer_urls(request).await?;
         peer_urls.sort_unstable();
+        claim.note(|trail| trail.peer_urls(&peer_urls));
         Change::Update(command::Member { id: id.0, peer_urls, ..command::Member::default() })
     } else {
         Change::Remove(id)
     };
-    propose(context, id, change).await?;
+    propose(context, claim, id, change).await?;
     Ok(reply::empty(StatusCode::NO_CONTENT))
 }
 
@@ -136,9 +148,19 @@ fn unknown(id: &str) -> Reply {
     reply::message(StatusCode::NOT_FOUND, &format!("No such member: {id}"))
 }
 
-async fn propose(context: &Context, id: MemberId, change: Change) -> Result<(), Reply> {
+async fn propose(
+    context: &Context,
+    claim: &Claim,
+    id: MemberId,
+    change: Change,
+) -> Result<(), Reply> {
     let refused = |refusal| refused(id, refusal);
     context.handle.reader().members().check(&change).map_err(refused)?;
+    context.handle.may_change_members(&change).await.map_err(unserved)?;
+    // Who may is not asked again when it is carried out: this member first hears of all that has been
+    // acknowledged.
+    context.handle.read_barrier().await.map_err(unserved)?;
+    claim.is_admin(context).await.map_err(Denied::reply)?;
     match context.handle.change_members(change).await {
         // Somebody else was faster.
         Ok(Done { response: Response::Refused(text), .. }) => Err(Refusal::ALL
@@ -146,7 +168,7 @@ async fn propose(context: &Context, id: MemberId, change: Change) -> Result<(), 
             .find(|refusal| refusal.to_string() == text)
             .map_or_else(|| reply::message(StatusCode::INTERNAL_SERVER_ERROR, &text), refused)),
         Ok(_) => Ok(()),
-        Err(why) => Err(reply::message(failure::status(why), &why.to_string())),
+        Err(why) => Err(unserved(why)),
     }
 }
 

@@ -41,7 +41,8 @@ pub(crate) fn of_store(context: &Context, method: &Method) -> Reply {
         let count = counter.load(Relaxed);
         body.push_str(&format!("\"{name}\":{count},"));
     }
-    body.push_str(&format!("\"watchers\":{}}}", reader.store().watchers()));
+    let [watchers, _] = reader.store().watchers_by_interest();
+    body.push_str(&format!("\"watchers\":{watchers}}}"));
     reply::json(StatusCode::OK, body)
 }
 

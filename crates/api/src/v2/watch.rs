@@ -1,5 +1,7 @@
 //! A watch as a body: its headers go at once, its events when they happen.
 
+mod permitted;
+
 use std::{
     sync::Arc,
     task::{Context, Poll},
@@ -7,8 +9,10 @@ use std::{
 
 use base::Clock;
 use bytes::Bytes;
-use state::keys::Watcher;
+use server::Handle;
+use state::{apply::Reader, keys::Watcher};
 
+pub(crate) use self::permitted::{Permitted, Watches};
 use super::json;
 use crate::context::Over;
 
@@ -18,14 +22,22 @@ const BATCH_BYTES: usize = 64 * 1024;
 /// A long poll or a stream of events. Dropping it, as when the client goes away, ends the watch.
 pub(crate) struct WatchBody {
     watcher: Option<Watcher>,
+    permitted: Permitted,
+    reader: Arc<Reader>,
     stream: bool,
     clock: Arc<dyn Clock>,
     over: Over,
 }
 
 impl WatchBody {
-    pub(crate) fn new(watcher: Watcher, stream: bool, clock: Arc<dyn Clock>, over: Over) -> Self {
-        Self { watcher: Some(watcher), stream, clock, over }
+    pub(crate) fn new(
+        (watcher, permitted): (Watcher, Permitted),
+        stream: bool,
+        handle: &Handle,
+        over: Over,
+    ) -> Self {
+        let (reader, clock) = (Arc::clone(handle.reader()), Arc::clone(handle.clock()));
+        Self { watcher: Some(watcher), permitted, reader, stream, clock, over }
     }
 
     /// The next events, as many as are there.
@@ -35,6 +47,12 @@ impl WatchBody {
             let Some(watcher) = &mut self.watcher else { break };
             match watcher.poll_next(cx) {
                 Poll::Pending => break,
+                // Asked behind the event: it was written before users became what they are now, or may be
+                // read. Its head was sent long ago: whoever asks again is told why.
+                Poll::Ready(Ok(_)) if !self.permitted.holds(&self.reader) => {
+                    tracing::debug!("a watch ends: it is not permitted any more");
+                    self.watcher = None;
+                }
                 Poll::Ready(Ok(event)) => {
                     json::write_event(&mut out, &event, self.clock.wall(), false);
                     if !self.stream {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use proto::{
     authpb::{Permission, permission::Type},
     command::{
-        Auth as Command, AuthChange, Named, Nothing, Op, RoleGrant, RoleRevoke, UserAdd,
+        Auth as Command, AuthChange, By, Named, Nothing, Op, RoleGrant, RoleRevoke, UserAdd,
         UserPassword, UserRole,
     },
     etcdserverpb::{
@@ -64,7 +64,7 @@ impl Auth {
         fits: impl Fn(&auth::Auth, &str) -> bool,
     ) -> Result<Arc<auth::Auth>, Status> {
         self.0.handle.read_barrier().await.map_err(unserved)?;
-        let fits = |auth: &auth::Auth, by: Option<&proto::command::By>| {
+        let fits = |auth: &auth::Auth, by: Option<&By>| {
             let admin = auth.is_admin(by);
             let is_known = auth.identified(by).is_ok();
             if is_known && by.is_some_and(|by| fits(auth, &by.user)) { Ok(()) } else { admin }
@@ -104,13 +104,21 @@ impl auth_server::Auth for Auth {
         &self,
         request: Request<AuthenticateRequest>,
     ) -> Answer<AuthenticateResponse> {
+        let asker = Asker::of(&request);
         let AuthenticateRequest { name, password } = request.into_inner();
-        let token = self.0.auth.log_in(&self.0, &name, &password).await?;
+        asker.note(|trail| trail.claims(&name));
+        let token = self.0.auth.log_in(&self.0, (&name, asker.host()), &password).await;
+        asker.note(|trail| match &token {
+            Ok(_) => trail.is_by(Some(&By { user: name, auth_revision: 0 })),
+            Err(status) => trail.refuses(status.message()),
+        });
+        let token = token?;
         Ok(Response::new(AuthenticateResponse { header: Some(self.header()), token }))
     }
 
     async fn user_add(&self, request: Request<AuthUserAddRequest>) -> Answer<AuthUserAddResponse> {
         let asker = Asker::of(&request);
+        asker.note(|trail| trail.user(&request.get_ref().name));
         // Hashing costs as much as a hundred writes.
         asker.may_change_users(&self.0).await?;
         let AuthUserAddRequest { name, password, options, .. } = request.into_inner();
@@ -127,7 +135,9 @@ impl auth_server::Auth for Auth {
     /// Everybody may look at himself.
     async fn user_get(&self, request: Request<AuthUserGetRequest>) -> Answer<AuthUserGetResponse> {
         let name = &request.get_ref().name;
-        let auth = self.look(&Asker::of(&request), |_, own| own == name).await?;
+        let asker = Asker::of(&request);
+        asker.note(|trail| trail.user(name));
+        let auth = self.look(&asker, |_, own| own == name).await?;
         let user = auth.user(name).ok_or_else(|| status(Refused::UserNotFound))?;
         let (header, roles) = (Some(self.header()), user.roles.iter().cloned().collect());
         Ok(Response::new(AuthUserGetResponse { header, roles }))
@@ -157,13 +167,16 @@ impl auth_server::Auth for Auth {
         request: Request<AuthUserChangePasswordRequest>,
     ) -> Answer<AuthUserChangePasswordResponse> {
         let asker = Asker::of(&request);
+        asker.note(|trail| trail.user(&request.get_ref().name));
         asker.may_change_users(&self.0).await?;
         let AuthUserChangePasswordRequest { name, password, hashed_password } =
             request.into_inner();
         // As in the original, a client may bring the hash itself.
         let password_hash = if password.is_empty() {
             let given = BASE64_STANDARD.decode(hashed_password);
-            given.map_err(|_| status(Refused::NoPasswordUser))?.into()
+            let given = given.map_err(|_| status(Refused::NoPasswordUser))?;
+            self.0.auth.passwords.accepts(&given).map_err(password_error)?;
+            given.into()
         } else {
             self.hash(&name, &password).await?
         };
@@ -206,7 +219,9 @@ impl auth_server::Auth for Auth {
         let has_it = |auth: &auth::Auth, own: &str| {
             auth.user(own).is_some_and(|user| user.roles.contains(name))
         };
-        let auth = self.look(&Asker::of(&request), has_it).await?;
+        let asker = Asker::of(&request);
+        asker.note(|trail| trail.role(name));
+        let auth = self.look(&asker, has_it).await?;
         let role = auth.role(name).ok_or_else(|| status(Refused::RoleNotFound))?;
         let perm = if name == ROOT { vec![all()] } else { role.permissions() };
         Ok(Response::new(AuthRoleGetResponse { header: Some(self.header()), perm }))

@@ -50,6 +50,7 @@ impl Body {
 
     /// Tells the call how it ends: now, or when the last of the answer is sent.
     pub(crate) fn counted(mut call: Call, response: Response<Self>) -> Response<Self> {
+        call.made();
         call.ended_as(response.headers());
         response.map(|body| Self { call: Some(call), ..body })
     }
@@ -81,7 +82,9 @@ impl HttpBody for Body {
         if let Some(call) = &mut this.call {
             match &frame {
                 Some(Ok(frame)) => {
-                    if let Some(trailers) = frame.trailers_ref() {
+                    if let Some(bytes) = frame.data_ref() {
+                        call.sends(bytes);
+                    } else if let Some(trailers) = frame.trailers_ref() {
                         call.ended_as(trailers);
                     }
                 }

@@ -40,10 +40,12 @@ impl Cluster {
     }
 
     /// The members after the change.
-    async fn change(&self, change: Change) -> Result<Vec<Member>, Status> {
+    async fn change(&self, asker: &Asker, change: Change) -> Result<Vec<Member>, Status> {
         let handle = &self.0.handle;
         // Whoever is refused at once need not wait for it.
         handle.reader().members().check(&change).map_err(refused)?;
+        handle.may_change_members(&change).await.map_err(unserved)?;
+        asker.is_admin_by_now(&self.0).await?;
         match handle.change_members(change).await.map_err(unserved)? {
             // Somebody else was faster.
             Done { response: Applied::Refused(text), .. } => {
@@ -61,7 +63,9 @@ impl cluster_server::Cluster for Cluster {
         &self,
         request: Request<MemberAddRequest>,
     ) -> Result<Response<MemberAddResponse>, Status> {
-        Asker::of(&request).is_admin(&self.0).await?;
+        let asker = Asker::of(&request);
+        asker.note(|trail| trail.peer_urls(&request.get_ref().peer_ur_ls));
+        asker.is_admin(&self.0).await?;
         let MemberAddRequest { peer_ur_ls, is_learner } = request.into_inner();
         let peer_urls = urls(peer_ur_ls)?;
         let id = self.0.handle.new_member_id(&peer_urls);
@@ -72,7 +76,7 @@ impl cluster_server::Cluster for Cluster {
         } else {
             Change::Add(added.clone())
         };
-        let members = self.change(change).await?;
+        let members = self.change(&asker, change).await?;
         let member = Some(shown(&added.into()));
         Ok(Response::new(MemberAddResponse { header: Some(self.header()), member, members }))
     }
@@ -81,8 +85,10 @@ impl cluster_server::Cluster for Cluster {
         &self,
         request: Request<MemberRemoveRequest>,
     ) -> Result<Response<MemberRemoveResponse>, Status> {
-        Asker::of(&request).is_admin(&self.0).await?;
-        let members = self.change(Change::Remove(MemberId(request.get_ref().id))).await?;
+        let asker = Asker::of(&request);
+        asker.note(|trail| trail.member(request.get_ref().id));
+        asker.is_admin(&self.0).await?;
+        let members = self.change(&asker, Change::Remove(MemberId(request.get_ref().id))).await?;
         Ok(Response::new(MemberRemoveResponse { header: Some(self.header()), members }))
     }
 
@@ -90,12 +96,17 @@ impl cluster_server::Cluster for Cluster {
         &self,
         request: Request<MemberUpdateRequest>,
     ) -> Result<Response<MemberUpdateResponse>, Status> {
-        Asker::of(&request).is_admin(&self.0).await?;
+        let asker = Asker::of(&request);
+        asker.note(|trail| {
+            trail.member(request.get_ref().id);
+            trail.peer_urls(&request.get_ref().peer_ur_ls);
+        });
+        asker.is_admin(&self.0).await?;
         let MemberUpdateRequest { id, peer_ur_ls } = request.into_inner();
         // Where it cannot be reached the original crashes.
         let peer_urls = urls(peer_ur_ls)?;
         let moved = command::Member { id, peer_urls, ..command::Member::default() };
-        let members = self.change(Change::Update(moved)).await?;
+        let members = self.change(&asker, Change::Update(moved)).await?;
         Ok(Response::new(MemberUpdateResponse { header: Some(self.header()), members }))
     }
 
@@ -115,7 +126,9 @@ impl cluster_server::Cluster for Cluster {
         &self,
         request: Request<MemberPromoteRequest>,
     ) -> Result<Response<MemberPromoteResponse>, Status> {
-        Asker::of(&request).is_admin(&self.0).await?;
+        let asker = Asker::of(&request);
+        asker.note(|trail| trail.member(request.get_ref().id));
+        asker.is_admin_by_now(&self.0).await?;
         let promoted = self.0.handle.promote(MemberId(request.get_ref().id)).await;
         promoted.map_err(|why| match why {
             PromotionError::Refused(refusal) => refused(refusal),

@@ -1,11 +1,11 @@
 //! From a path to a service.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 
-use base::{code::message_too_large, room::Share};
+use base::{Refused, code::message_too_large, room::Share};
 use http::{HeaderMap, Request, Response, header};
 use hyper::{body::Incoming, server::conn::http2};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use tokio::time;
 use tonic::{Status, codec::CompressionEncoding::Gzip};
 use tower_service::Service;
@@ -15,7 +15,7 @@ use super::{
     body::Body,
     cluster::Cluster,
     election::Election,
-    failure::deadline_exceeded,
+    failure::{deadline_exceeded, status},
     generated::{
         etcdserverpb::{
             auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer,
@@ -31,13 +31,16 @@ use super::{
     lease::Lease,
     lock::Lock,
     maintenance::Maintenance,
-    methods::Method,
+    methods::{Kind, Method},
     range,
     reflection::Reflection,
+    unread::Unread,
     watch,
 };
 use crate::{
+    audit::Trail,
     context::{Context, Grpc},
+    eager::{self, Eager},
     ops::metrics::grpc::{Call, Traffic},
 };
 
@@ -110,7 +113,7 @@ impl Services {
         Self { context: Arc::clone(context), kv, others }
     }
 
-    async fn call(&self, method: &Method, request: Request<Incoming>) -> Response<Body> {
+    async fn call(&self, method: &Method, request: Request<Unread>) -> Response<Body> {
         match method.service {
             "etcdserverpb.KV" if method.name == "Range" => {
                 range::answer(&self.context, request).await
@@ -142,8 +145,14 @@ pub(crate) trait Calls: Send + Sync + 'static {
     /// Whether clients are known by the names in their certificates.
     fn knows_by_name(&self) -> bool;
 
+    /// Lets a request that has come from there know that, where it matters.
+    fn mark(&self, from: Option<SocketAddr>, request: &mut Request<Incoming>);
+
     /// The same for a connection with this share of the room for answers.
-    fn on(self: &Arc<Self>, share: &Arc<Share>) -> Arc<Self>;
+    fn on(self: &Arc<Self>, share: &Arc<Share>, from: Option<SocketAddr>) -> Arc<Self>;
+
+    /// Whether so many write that nobody else should begin to.
+    fn is_crowded(&self) -> bool;
 
     /// Begins a call of the method at this place in the table, if it may be called with this metadata.
     fn begin(&self, at: (usize, &'static Method), metadata: &HeaderMap) -> Result<Call, Status>;
@@ -152,23 +161,38 @@ pub(crate) trait Calls: Send + Sync + 'static {
     fn carry_out(
         &self,
         method: &'static Method,
-        request: Request<Incoming>,
+        request: Request<Unread>,
     ) -> impl Future<Output = Response<Body>> + Send;
 }
 
 /// Answers one request, which may be a stream of them.
 pub(crate) async fn answer(calls: &impl Calls, request: Request<Incoming>) -> Response<Body> {
-    let (at, method) = match Method::find(request.uri().path()) {
+    let found = Method::find(request.uri().path());
+    let is_stream = found.as_ref().is_ok_and(|(_, method)| method.kind == Kind::BidiStream);
+    let bytes_max = calls.limits().request_bytes_max + OVERHEAD_BYTES;
+    let request = request.map(|body| Unread::new(body, bytes_max, is_stream));
+    let (at, method) = match found {
         Ok(found) => found,
         Err(text) => return refuse(&Status::unimplemented(text)),
     };
     let headers = request.headers();
     let call = match calls.begin((at, method), headers) {
-        Ok(call) => call,
-        Err(status) => return refuse(&status),
+        Ok(call) => call.recorded_by(Trail::of(request.extensions()), false),
+        Err(status) => {
+            if let Some(trail) = Trail::of(request.extensions()) {
+                trail.ends_at_once(method, false, status.code());
+            }
+            return refuse(&status);
+        }
     };
     if let Err(status) = check_encoding(headers) {
         return Body::counted(call, refuse(&status));
+    }
+    if method.writes() && calls.is_crowded() {
+        return Body::counted(call, refuse(&status(Refused::TooManyRequests)));
+    }
+    if !method.is("etcdserverpb.KV", "Range") {
+        eager::step_back().await;
     }
     let patience = guard::patience_of(headers).filter(|_| method.is_unary());
     let response = match patience {
@@ -182,8 +206,8 @@ pub(crate) async fn answer(calls: &impl Calls, request: Request<Incoming>) -> Re
 }
 
 /// How connections are served.
-pub(crate) fn http2(limits: &Grpc) -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+pub(crate) fn http2(limits: &Grpc) -> http2::Builder<Eager> {
+    let mut builder = http2::Builder::new(Eager);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams_max)
@@ -209,27 +233,30 @@ impl Calls for Services {
         self.context.config.auth.names_in_certificates
     }
 
-    fn on(self: &Arc<Self>, share: &Arc<Share>) -> Arc<Self> {
-        Arc::new(Self::with(&self.context.with(share), Arc::clone(&self.others)))
+    fn mark(&self, from: Option<SocketAddr>, request: &mut Request<Incoming>) {
+        self.context.mark(from, request);
+    }
+
+    fn on(self: &Arc<Self>, share: &Arc<Share>, from: Option<SocketAddr>) -> Arc<Self> {
+        Arc::new(Self::with(&self.context.with(share, from), Arc::clone(&self.others)))
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.context.handle.is_crowded()
     }
 
     fn begin(&self, at: (usize, &'static Method), metadata: &HeaderMap) -> Result<Call, Status> {
         guard::begin(&self.context, at, metadata)
     }
 
-    async fn carry_out(
-        &self,
-        method: &'static Method,
-        request: Request<Incoming>,
-    ) -> Response<Body> {
+    async fn carry_out(&self, method: &'static Method, request: Request<Unread>) -> Response<Body> {
         self.call(method, request).await
     }
 }
 
-async fn call<S>(service: &S, request: Request<Incoming>) -> Response<Body>
+async fn call<S>(service: &S, request: Request<Unread>) -> Response<Body>
 where
-    S: Service<Request<Incoming>, Response = Response<tonic::body::Body>, Error = Infallible>
-        + Clone,
+    S: Service<Request<Unread>, Response = Response<tonic::body::Body>, Error = Infallible> + Clone,
 {
     match service.clone().call(request).await {
         Ok(response) => in_words_of_go(response).map(Body::grpc),

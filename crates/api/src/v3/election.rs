@@ -12,6 +12,7 @@ use bytes::Bytes;
 use mvcc::{Interest, ReadError};
 use proto::{
     etcdserverpb::{PutRequest, ResponseHeader, TxnRequest, request_op},
+    mvccpb::KeyValue,
     v3electionpb::{
         CampaignRequest, CampaignResponse, LeaderKey, LeaderRequest, LeaderResponse,
         ProclaimRequest, ProclaimResponse, ResignRequest, ResignResponse,
@@ -29,6 +30,7 @@ use super::{
     patience::Ends,
     queue::{self, Ended, Place, passed_on},
     range,
+    watch::Permitted,
 };
 use crate::{auth::Asker, context::Context};
 
@@ -154,8 +156,13 @@ impl Observe {
         let (context, prefix) = (Arc::clone(context), queue::prefix(name));
         tokio::spawn(async move {
             let observed = async {
+                asker.settle(&context).await?;
+                let keys = (prefix.clone(), queue::end(&prefix));
+                let permitted = Permitted::ask(&context, &asker, keys).map_err(status)?;
+                let mut observer =
+                    Observer { context: &context, asker: &asker, prefix, permitted, tell: &tell };
                 loop {
-                    observe_one(&context, &asker, &prefix, &tell).await?;
+                    observer.observe_one().await?;
                 }
             };
             let ended: Result<(), Status> = tokio::select! {
@@ -187,72 +194,80 @@ impl Stream for Observe {
     }
 }
 
-/// Tells of one leader, from its election, or now, to its end.
-async fn observe_one(
-    context: &Arc<Context>,
-    asker: &Asker,
-    prefix: &Bytes,
-    tell: &mpsc::Sender<Told>,
-) -> Result<(), Status> {
-    let found = range::whole(context, asker, &queue::first(prefix)).await?;
-    let revision = found.header.as_ref().map_or(0, |header| header.revision);
-    let first = match found.kvs.into_iter().next() {
-        Some(kv) => Some((found.header.unwrap_or_default(), kv)),
-        None => next_put(context, prefix, revision).await?,
-    };
-    // What compaction has taken away is asked for again.
-    let Some((head, kv)) = first else { return Ok(()) };
-    let (key, since) = (kv.key.clone(), head.revision + 1);
-    give(tell, head, kv).await?;
-    let mut watcher = match queue::watch(context, queue::one(&key), since) {
-        Ok(watcher) => watcher,
-        Err(error) => return compacted(error),
-    };
-    loop {
-        let commit = match poll_fn(|cx| watcher.poll_next(cx)).await {
-            Ok(commit) => commit,
+/// Who tells.
+struct Observer<'a> {
+    context: &'a Arc<Context>,
+    asker: &'a Asker,
+    prefix: Bytes,
+    permitted: Permitted,
+    tell: &'a mpsc::Sender<Told>,
+}
+
+impl Observer<'_> {
+    /// Tells of one leader, from its election, or now, to its end.
+    async fn observe_one(&mut self) -> Result<(), Status> {
+        let found = range::whole(self.context, self.asker, &queue::first(&self.prefix)).await?;
+        let revision = found.header.as_ref().map_or(0, |header| header.revision);
+        let first = match found.kvs.into_iter().next() {
+            Some(kv) => Some((found.header.unwrap_or_default(), kv)),
+            None => self.next_put(revision).await?,
+        };
+        // What compaction has taken away is asked for again.
+        let Some((head, kv)) = first else { return Ok(()) };
+        let (key, since) = (kv.key.clone(), head.revision + 1);
+        self.give(head, kv).await?;
+        let mut watcher = match queue::watch(self.context, queue::one(&key), since) {
+            Ok(watcher) => watcher,
             Err(error) => return compacted(error),
         };
-        for record in commit.records.iter().filter(|one| watcher.interest().concerns(one)) {
-            if record.deleted {
-                return Ok(());
+        loop {
+            let commit = match poll_fn(|cx| watcher.poll_next(cx)).await {
+                Ok(commit) => commit,
+                Err(error) => return compacted(error),
+            };
+            for record in commit.records.iter().filter(|one| watcher.interest().concerns(one)) {
+                if record.deleted {
+                    return Ok(());
+                }
+                let head = header::header(&self.context.handle, commit.main);
+                self.give(head, pair(record)).await?;
             }
-            give(tell, header::header(&context.handle, commit.main), pair(record)).await?;
         }
     }
-}
 
-/// The first key that comes under a prefix; `None` if history does not go back so far.
-async fn next_put(
-    context: &Context,
-    prefix: &Bytes,
-    since: i64,
-) -> Result<Option<(ResponseHeader, proto::mvccpb::KeyValue)>, Status> {
-    let interest = Interest::Keys { from: prefix.clone(), to: Some(queue::end(prefix)) };
-    let mut watcher = match queue::watch(context, interest, since) {
-        Ok(watcher) => watcher,
-        Err(error) => return compacted(error).map(|()| None),
-    };
-    loop {
-        let commit = match poll_fn(|cx| watcher.poll_next(cx)).await {
-            Ok(commit) => commit,
+    /// The first key that comes under the prefix; `None` if history does not go back so far.
+    async fn next_put(&self, since: i64) -> Result<Option<(ResponseHeader, KeyValue)>, Status> {
+        let to = Some(queue::end(&self.prefix));
+        let interest = Interest::Keys { from: self.prefix.clone(), to };
+        let mut watcher = match queue::watch(self.context, interest, since) {
+            Ok(watcher) => watcher,
             Err(error) => return compacted(error).map(|()| None),
         };
-        let mut concerned = commit.records.iter().filter(|one| watcher.interest().concerns(one));
-        if let Some(record) = concerned.find(|record| !record.deleted) {
-            let head = header::header(&context.handle, record.revision.main);
-            return Ok(Some((head, pair(record))));
+        loop {
+            let commit = match poll_fn(|cx| watcher.poll_next(cx)).await {
+                Ok(commit) => commit,
+                Err(error) => return compacted(error).map(|()| None),
+            };
+            let mut concerned =
+                commit.records.iter().filter(|one| watcher.interest().concerns(one));
+            if let Some(record) = concerned.find(|record| !record.deleted) {
+                let head = header::header(&self.context.handle, record.revision.main);
+                return Ok(Some((head, pair(record))));
+            }
         }
     }
-}
 
-async fn give(
-    tell: &mpsc::Sender<Told>,
-    header: ResponseHeader,
-    kv: proto::mvccpb::KeyValue,
-) -> Result<(), Status> {
-    let leader = LeaderResponse { header: Some(header), kv: Some(kv) };
-    tell.send(Ok(leader)).await.map_err(|_| status(Refused::Canceled))
+    /// Tells it, if that is still permitted: users may have changed since it was asked for.
+    async fn give(&mut self, header: ResponseHeader, kv: KeyValue) -> Result<(), Status> {
+        let leader = LeaderResponse { header: Some(header), kv: Some(kv) };
+        let place = self.tell.reserve().await.map_err(|_| status(Refused::Canceled))?;
+        if let Err(refused) = self.permitted.holds(self.context) {
+            self.asker.refused_at_last(refused);
+            return Err(status(refused));
+        }
+        place.send(Ok(leader));
+        Ok(())
+    }
 }
 
 fn compacted(error: ReadError) -> Result<(), Status> {

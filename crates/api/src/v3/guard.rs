@@ -38,14 +38,16 @@ pub(crate) fn begin(
     metadata: &HeaderMap,
 ) -> Result<Call, Status> {
     check(context, method, metadata)?;
-    Ok(Call::begin(&context.counters.grpc, at))
+    let tracer = context.config.tracer.as_ref();
+    let span = tracer.and_then(|tracer| tracer.begin(method.service, method.name, metadata));
+    Ok(Call::begin(&context.counters.grpc, at).followed_by(span).from(context.remote))
 }
 
 /// Whether a method may be called with this metadata, here and now; counts who calls. In etcd's
 /// order.
 fn check(context: &Context, method: &Method, metadata: &HeaderMap) -> Result<(), Status> {
     let is_for_learners = || FOR_LEARNERS.iter().any(|(service, name)| method.is(service, name));
-    if is_learner(context) && !is_for_learners() {
+    if context.is_learner() && !is_for_learners() {
         return Err(status(Refused::NotSupportedForLearner));
     }
     if context.handle.is_fenced() && is_of_data(method) {
@@ -69,15 +71,10 @@ fn is_of_data(method: &Method) -> bool {
 
 /// A learner answers from what it has, and only who is content with that.
 pub(crate) fn range(context: &Context, request: &RangeRequest) -> Result<(), Status> {
-    if !request.serializable && is_learner(context) {
+    if !request.serializable && context.is_learner() {
         return Err(status(Refused::NotSupportedForLearner));
     }
     Ok(())
-}
-
-fn is_learner(context: &Context) -> bool {
-    let members = context.handle.reader().members();
-    members.members.get(&context.handle.member_id()).is_some_and(|member| member.learner)
 }
 
 /// How long a client waits for its answer, if it says so. What it says wrongly is left to its own

@@ -12,6 +12,7 @@ use proto::{
     etcdserverpb::{
         CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest,
         PutResponse, RangeRequest, RangeResponse, RangeStreamResponse, TxnRequest, TxnResponse,
+        response_op,
     },
 };
 use server::Done;
@@ -32,6 +33,7 @@ use super::{
 use crate::{
     auth::{Asker, TRIES},
     context::Context,
+    slow::{self, Counts, Times},
     under_way::Held,
 };
 
@@ -55,13 +57,15 @@ impl Kv {
         &self,
         asker: &Asker,
         request: TxnRequest,
+        times: &mut Times,
     ) -> Result<(TxnResponse, Option<Hold>), Status> {
         if !kv::is_serializable(&request) {
-            self.0.handle.read_barrier().await.map_err(unserved)?;
+            times.at_read_index(self.0.handle.read_barrier()).await.map_err(unserved)?;
         }
+        asker.note(|trail| trail.txn(&request));
         for _ in 0..TRIES {
             let pass = asker.may(&self.0, |auth, by| auth.reads_all(by, &request)).await?;
-            let answer = self.read_permitted(request.clone()).await?;
+            let answer = self.read_permitted(request.clone(), times).await?;
             if pass.holds(&self.0) {
                 return Ok(answer);
             }
@@ -73,15 +77,16 @@ impl Kv {
     async fn read_permitted(
         &self,
         request: TxnRequest,
+        times: &mut Times,
     ) -> Result<(TxnResponse, Option<Hold>), Status> {
         let context = &self.0;
-        let hold = context.room_for_small().await?;
+        let hold = times.for_room(context.room_for_small()).await?;
         match context.handle.reader().txn_up_to(&request, Most::SMALL) {
             Err(Error::Refused(Refused::AnswerTooLarge)) => drop(hold),
             answer => return Ok((answer.map_err(read)?, hold)),
         }
         let op = Op::Txn(request);
-        let hold = context.room_for_answer_to(&op).await.map_err(read)?;
+        let hold = times.for_room(context.room_for_answer_to(&op)).await.map_err(read)?;
         let Op::Txn(request) = op else { return Err(status(Refused::Stopped)) };
         let reading = Arc::clone(context);
         let read_all = move || reading.handle.reader().txn(&request);
@@ -101,6 +106,7 @@ pub(crate) async fn write(
     asker: &Asker,
     op: Op,
 ) -> Result<(Reply, u64), Status> {
+    asker.note(|trail| trail.op(&op));
     if !context.handle.reader().auth_is_enabled() {
         return write_by(context, None, op).await?.map_err(status);
     }
@@ -109,7 +115,12 @@ pub(crate) async fn write(
         match write_by(context, by, op.clone()).await? {
             // Users have changed since it was proposed: it did nothing.
             Err(Refused::AuthOldRevision) => {}
-            answer => return answer.map_err(status),
+            answer => {
+                return answer.map_err(|refused| {
+                    asker.refused_at_last(refused);
+                    status(refused)
+                });
+            }
         }
     }
     Err(status(Refused::AuthOldRevision))
@@ -190,7 +201,10 @@ impl kv_server::Kv for Kv {
         let (asker, request) = (Asker::of(&request), request.into_inner());
         check::txn(&request, self.0.config.grpc.txn_ops_max).map_err(status)?;
         let (mut answer, hold, term) = if kv::is_read_only(&request) {
-            let (answer, hold) = self.read(&asker, request).await?;
+            let (mut times, asked) = (Times::begin(), Counts::of(&request));
+            let read = self.read(&asker, request, &mut times).await;
+            slow::txn(&self.0, asked, &times, read.as_ref().map(|(answer, _)| answer));
+            let (answer, hold) = read?;
             (answer, hold, self.0.handle.status().term.0)
         } else {
             match self.write(&asker, Op::Txn(request)).await? {
@@ -198,6 +212,7 @@ impl kv_server::Kv for Kv {
                 (other, ..) => return Err(unexpected(&other)),
             }
         };
+        self.0.counters.grpc.ranges.fetch_add(ranges_in(&answer), Relaxed);
         self.complete(&mut answer.header, term);
         Ok(with_room(answer, hold))
     }
@@ -208,9 +223,11 @@ impl kv_server::Kv for Kv {
     ) -> Result<Response<CompactionResponse>, Status> {
         let asker = Asker::of(&request);
         let CompactionRequest { revision, physical } = request.into_inner();
+        let op = Op::Compact(Compact { revision });
+        asker.note(|trail| trail.op(&op));
         // Whoever is known may; the original asks nobody.
         asker.identified(&self.0).await?;
-        match write(&self.0, &asker, Op::Compact(Compact { revision })).await? {
+        match write(&self.0, &asker, op).await? {
             (Reply::Compact(mut answer), term) => {
                 if physical {
                     range::swept(&self.0).await?;
@@ -221,6 +238,16 @@ impl kv_server::Kv for Kv {
             (other, _) => Err(unexpected(&other)),
         }
     }
+}
+
+/// How many ranges a transaction has read, those of nested ones too.
+fn ranges_in(answer: &TxnResponse) -> u64 {
+    let each = answer.responses.iter().map(|response| match &response.response {
+        Some(response_op::Response::ResponseRange(_)) => 1,
+        Some(response_op::Response::ResponseTxn(nested)) => ranges_in(nested),
+        _ => 0,
+    });
+    each.sum()
 }
 
 /// The room that an answer has goes along until it is sent.

@@ -1,6 +1,7 @@
 //! `etcdserverpb.Lease`: keys that go together unless somebody keeps them.
 
 use std::{
+    collections::BTreeSet,
     future::ready,
     pin::Pin,
     sync::Arc,
@@ -82,6 +83,7 @@ impl lease_server::Lease for Lease {
         request: Request<LeaseTimeToLiveRequest>,
     ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
         let (asker, asked) = (Asker::of(&request), request.into_inner());
+        asker.note(|trail| trail.lease(asked.id));
         let pass = may_ask(&self.0, &asker, asked).await?;
         let told = self.0.handle.lease_time_to_live(asked).await;
         let mut answer = match told {
@@ -95,6 +97,14 @@ impl lease_server::Lease for Lease {
         if asked.keys && !pass.holds(&self.0) {
             return Err(status(Refused::AuthOldRevision));
         }
+        // Others may have come onto it since.
+        let may = |auth: &Auth, by: Option<&By>| {
+            if auth.is_admin(by).is_ok() {
+                return Ok(());
+            }
+            answer.keys.iter().try_for_each(|key| auth.reads(by, key, b""))
+        };
+        asker.may_now(&self.0, may).map_err(status)?;
         answer.header = Some(header::now(&self.0.handle));
         Ok(Response::new(answer))
     }
@@ -191,12 +201,16 @@ type Keeping = Pin<Box<dyn Future<Output = Result<LeaseKeepAliveResponse, Status
 /// How many of one stream are under way at once. Clients of Go keep all the leases of a process on one
 /// stream; those that come together share the round by which the leader makes sure that it leads.
 const KEPT_AT_ONCE: usize = 256;
+/// Of how many leases a stream knows that there is a record.
+const RECORDED_MAX: usize = 10_000;
 
 /// Keeps leases, and answers in the order in which they are asked for.
 pub(crate) struct KeepAlive {
     context: Arc<Context>,
     asker: Arc<Asker>,
     requests: Requests,
+    /// Of which there is a record.
+    recorded: BTreeSet<i64>,
     /// Whether more may be asked for.
     asks: bool,
     keeping: FuturesOrdered<Keeping>,
@@ -207,7 +221,22 @@ pub(crate) struct KeepAlive {
 impl KeepAlive {
     pub(crate) fn new(context: Arc<Context>, asker: Asker, ends: Ends, requests: Requests) -> Self {
         let (asker, keeping) = (Arc::new(asker), FuturesOrdered::new());
-        Self { context, asker, requests, asks: true, keeping, ends, has_ended: false }
+        let recorded = BTreeSet::new();
+        Self { context, asker, requests, recorded, asks: true, keeping, ends, has_ended: false }
+    }
+
+    /// Who asks for a lease to be kept: of each there is a record when that is first asked on a
+    /// stream, and whenever it is refused.
+    fn asker_about(&mut self, id: i64) -> Arc<Asker> {
+        if self.context.config.audit.is_none() {
+            return Arc::clone(&self.asker);
+        }
+        if self.recorded.len() >= RECORDED_MAX {
+            self.recorded.clear();
+        }
+        let asker = self.asker.branch(&self.context, self.recorded.insert(id));
+        asker.note(|trail| trail.lease(id));
+        Arc::new(asker)
     }
 
     fn poll_answer(
@@ -215,9 +244,16 @@ impl KeepAlive {
         cx: &mut Cx<'_>,
     ) -> Poll<Option<Result<LeaseKeepAliveResponse, Status>>> {
         while self.asks && self.keeping.len() < KEPT_AT_ONCE {
-            let keeping: Keeping = match self.requests.as_mut().poll_next(cx) {
+            let next = self.requests.as_mut().poll_next(cx);
+            if let Poll::Ready(Some(question)) = &next {
+                let counters = &self.context.counters.grpc;
+                let question = question.as_ref().map(drop).map_err(Status::code);
+                counters.asked(&counters.keep_alive, question);
+            }
+            let keeping: Keeping = match next {
                 Poll::Ready(Some(Ok(request))) => {
-                    let (context, asker) = (Arc::clone(&self.context), Arc::clone(&self.asker));
+                    let (context, asker) =
+                        (Arc::clone(&self.context), self.asker_about(request.id));
                     Box::pin(async move { keep(&context, &asker, request.id).await })
                 }
                 // Those before are answered first.
@@ -240,7 +276,10 @@ impl KeepAlive {
 }
 
 async fn keep(context: &Context, asker: &Asker, id: i64) -> Result<LeaseKeepAliveResponse, Status> {
-    may_keep(context, asker, id).await?;
+    let may = may_keep(context, asker, id).await;
+    let code = may.as_ref().err().map_or(tonic::Code::Ok, Status::code);
+    asker.note(|trail| trail.ended(code));
+    may?;
     // The revision of before: a client must not believe that the lease was alive at one at which it
     // was gone.
     let header = Some(header::now(&context.handle));

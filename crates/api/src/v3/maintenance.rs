@@ -19,6 +19,7 @@ use proto::{
     },
 };
 use state::apply::Reply;
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 pub(crate) use self::snapshot::Snapshot;
@@ -43,6 +44,7 @@ impl maintenance_server::Maintenance for Maintenance {
         request: Request<AlarmRequest>,
     ) -> Result<Response<AlarmResponse>, Status> {
         let asker = Asker::of(&request);
+        asker.note(|trail| trail.alarm(request.get_ref()));
         let (handle, request) = (&self.0.handle, request.into_inner());
         let lists = match AlarmAction::try_from(request.action) {
             Ok(AlarmAction::Get) => true,
@@ -58,7 +60,7 @@ impl maintenance_server::Maintenance for Maintenance {
             let alarms = all.into_iter().filter(wanted).collect();
             AlarmResponse { header: None, alarms }
         } else {
-            asker.is_admin(&self.0).await?;
+            asker.is_admin_by_now(&self.0).await?;
             match write(&self.0, &asker, Op::Alarm(request)).await? {
                 (Reply::Alarm(answer), _) => answer,
                 (other, _) => return Err(unexpected(&other)),
@@ -110,7 +112,9 @@ impl maintenance_server::Maintenance for Maintenance {
         request: Request<DefragmentRequest>,
     ) -> Result<Response<DefragmentResponse>, Status> {
         Asker::of(&request).is_admin(&self.0).await?;
+        let began = Instant::now();
         tracing::info!("nothing to defragment: the space of what is compacted is used again");
+        self.0.counters.storage.defragment.record(began.elapsed());
         Ok(Response::new(DefragmentResponse::default()))
     }
 
@@ -147,7 +151,9 @@ impl maintenance_server::Maintenance for Maintenance {
         &self,
         request: Request<MoveLeaderRequest>,
     ) -> Result<Response<MoveLeaderResponse>, Status> {
-        Asker::of(&request).is_admin(&self.0).await?;
+        let asker = Asker::of(&request);
+        asker.note(|trail| trail.member(request.get_ref().target_id));
+        asker.is_admin(&self.0).await?;
         let heir = MemberId(request.get_ref().target_id);
         self.0.handle.move_leader(heir).await.map_err(status)?;
         Ok(Response::new(MoveLeaderResponse::default()))
@@ -157,7 +163,7 @@ impl maintenance_server::Maintenance for Maintenance {
         &self,
         request: Request<DowngradeRequest>,
     ) -> Result<Response<DowngradeResponse>, Status> {
-        Asker::of(&request).is_admin(&self.0).await?;
+        Asker::of(&request).is_admin_by_now(&self.0).await?;
         let handle = &self.0.handle;
         let version = downgrade::carry_out(handle, request.get_ref()).await?;
         let header = Some(header::now(handle));

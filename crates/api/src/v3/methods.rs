@@ -1,5 +1,7 @@
 //! The methods of all services, by path.
 
+use std::fmt;
+
 /// A method, as gRPC names it: `/SERVICE/NAME`.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Method {
@@ -51,8 +53,28 @@ impl Method {
         found.unwrap_or((usize::MAX, &NONE))
     }
 
+    /// `/SERVICE/NAME`.
+    pub(crate) fn path(&self) -> impl fmt::Display {
+        struct Path(&'static str, &'static str);
+        impl fmt::Display for Path {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "/{}/{}", self.0, self.1)
+            }
+        }
+        Path(self.service, self.name)
+    }
+
     pub(crate) fn is_unary(&self) -> bool {
         self.kind == Kind::Unary
+    }
+
+    /// Whether its calls write, all of them, and none of them ends a lease or makes room.
+    pub(crate) fn writes(&self) -> bool {
+        match self.service {
+            "etcdserverpb.KV" => matches!(self.name, "Put" | "DeleteRange"),
+            "etcdserverpb.Lease" => self.name == "LeaseGrant",
+            _ => false,
+        }
     }
 
     pub(crate) fn is_of(&self, service: &str) -> bool {

@@ -15,23 +15,28 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use flate2::read::GzDecoder;
 use http::{HeaderMap, HeaderValue, Request, Response, header::CONTENT_TYPE};
 use http_body_util::{BodyExt as _, Limited};
-use hyper::body::{Body as HttpBody, Frame, Incoming};
+use hyper::body::{Body as HttpBody, Frame};
 use proto::{
     Message as _,
     etcdserverpb::{RangeRequest, RangeResponse, range_request::SortTarget},
     mvccpb::KeyValue,
 };
 use state::kv::{self, Error, Most, Scan, Sizes, check};
+use tokio::time::Instant;
 use tonic::Status;
 
 use super::{
     body::Body,
     failure::{read, status, unserved},
     guard, header,
+    unread::Unread,
 };
 use crate::{
+    audit::Does,
     auth::{Asker, Pass, TRIES},
     context::Context,
+    eager,
+    slow::{self, Times},
     under_way::Held,
 };
 
@@ -64,10 +69,26 @@ pub(crate) async fn any(
     asker: &Asker,
     request: RangeRequest,
 ) -> Result<Answer, Status> {
-    begin(context, &request).await?;
+    let mut times = Times::begin();
+    if !request.range_end.is_empty() {
+        // Several that come on one connection are read on several threads.
+        eager::step_back().await;
+    }
+    let answer = timed(context, asker, &request, &mut times).await;
+    slow::range(context, &request, &times, answer.as_ref());
+    answer
+}
+
+async fn timed(
+    context: &Arc<Context>,
+    asker: &Asker,
+    request: &RangeRequest,
+    times: &mut Times,
+) -> Result<Answer, Status> {
+    begin(context, request, times).await?;
     for _ in 0..TRIES {
-        let pass = permit(context, asker, &request).await?;
-        let answer = permitted(context, request.clone()).await?;
+        let pass = permit(context, asker, request).await?;
+        let answer = permitted(context, request, times).await?;
         if pass.holds(context) {
             return Ok(answer);
         }
@@ -77,19 +98,27 @@ pub(crate) async fn any(
 
 /// Whether somebody may read a range.
 async fn permit(context: &Context, asker: &Asker, request: &RangeRequest) -> Result<Pass, Status> {
+    asker.note_keys(Does::Read, &request.key, &request.range_end);
     asker.may(context, |auth, by| auth.reads(by, &request.key, &request.range_end)).await
 }
 
-async fn permitted(context: &Arc<Context>, request: RangeRequest) -> Result<Answer, Status> {
-    let hold = context.room_for_small().await?;
-    match context.handle.reader().range_up_to(&request, Most::SMALL) {
+async fn permitted(
+    context: &Arc<Context>,
+    request: &RangeRequest,
+    times: &mut Times,
+) -> Result<Answer, Status> {
+    let hold = times.for_room(context.room_for_small()).await?;
+    let began = Instant::now();
+    let answer = match context.handle.reader().range_up_to(request, Most::SMALL) {
         Ok(answer) => Ok(Answer::Whole(completed(context, answer), hold)),
         Err(Error::Refused(Refused::AnswerTooLarge)) => {
             drop(hold);
-            long(context, request, PIECE_BYTES).await
+            long(context, request.clone(), times).await
         }
         Err(refused) => Err(read(refused)),
-    }
+    };
+    context.counters.grpc.read_range(began, answer.is_ok());
+    answer
 }
 
 /// Answers a range whose answer is used here, and so as a whole.
@@ -112,12 +141,12 @@ pub(crate) async fn whole(
 }
 
 /// Whether a range may be asked for here, once all is there that it must tell.
-async fn begin(context: &Context, request: &RangeRequest) -> Result<(), Status> {
+async fn begin(context: &Context, request: &RangeRequest, times: &mut Times) -> Result<(), Status> {
     guard::range(context, request)?;
     check::range(request).map_err(status)?;
     context.counters.grpc.ranges.fetch_add(1, Relaxed);
     if !request.serializable {
-        context.handle.read_barrier().await.map_err(unserved)?;
+        times.at_read_index(context.handle.read_barrier()).await.map_err(unserved)?;
     }
     Ok(())
 }
@@ -137,14 +166,14 @@ enum Long {
 async fn long(
     context: &Arc<Context>,
     request: RangeRequest,
-    piece_bytes: usize,
+    times: &mut Times,
 ) -> Result<Answer, Status> {
     // To bring keys into another order it needs them all; it is known only afterwards how many. And of
     // those that a filter takes it remembers many.
     let keeps_places = request.sort_target() != SortTarget::Key || kv::has_filters(&request);
     let has_many = keeps_places && !request.range_end.is_empty() && !request.count_only;
     let bytes = if has_many { ANSWER_BYTES_MAX } else { WHOLE_ROOM_BYTES };
-    let hold = context.room_for(bytes).await?;
+    let hold = times.for_room(context.room_for(bytes)).await?;
     let reading = Arc::clone(context);
     let long = context.read_long(Some(hold.clone()), move || {
         let reader = reading.handle.reader();
@@ -159,7 +188,7 @@ async fn long(
     Ok(match long.await.map_err(read)? {
         Long::Whole(answer) => Answer::Whole(completed(context, answer), Some(hold)),
         Long::Large(scan, sizes) => {
-            hold.resize(room_of_pieces(&scan, sizes, piece_bytes));
+            hold.resize(room_of_pieces(&scan, sizes, PIECE_BYTES));
             Answer::Large(scan, sizes, hold)
         }
     })
@@ -229,7 +258,7 @@ pub(crate) async fn swept(context: &Context) -> Result<(), Status> {
 }
 
 /// `KV/Range`, without the detour by the generated service: that holds an answer in memory.
-pub(crate) async fn answer(context: &Arc<Context>, request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn answer(context: &Arc<Context>, request: Request<Unread>) -> Response<Body> {
     match try_answer(context, request).await {
         Ok((body, held)) => {
             let mut response = Response::new(Body::range(body));
@@ -246,7 +275,7 @@ pub(crate) async fn answer(context: &Arc<Context>, request: Request<Incoming>) -
 
 async fn try_answer(
     context: &Arc<Context>,
-    request: Request<Incoming>,
+    request: Request<Unread>,
 ) -> Result<(RangeBody, Option<Held>), Status> {
     let asker = Asker::new(request.headers(), request.extensions());
     let request = message(context, request.into_body()).await?;
@@ -289,7 +318,7 @@ fn put_prefix(out: &mut BytesMut, length: usize) -> Result<(), Status> {
 }
 
 /// Reads the one message of a request.
-async fn message(context: &Context, body: Incoming) -> Result<RangeRequest, Status> {
+async fn message(context: &Context, body: Unread) -> Result<RangeRequest, Status> {
     let bytes_max = context.config.grpc.request_bytes_max + super::dispatch::OVERHEAD_BYTES;
     let mut body = Limited::new(body, PREFIX_BYTES + bytes_max);
     let broken = |error| Status::resource_exhausted(format!("the request cannot be read: {error}"));

@@ -3,13 +3,14 @@
 use std::{convert::Infallible, pin::Pin};
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 use tonic::{Status, body::Body};
 use tonic_reflection::server::Builder;
 use tower_service::Service;
 
+use super::unread::Unread;
+
 type Answering = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
-type Answer = Box<dyn Fn(Request<Incoming>) -> Answering + Send + Sync>;
+type Answer = Box<dyn Fn(Request<Unread>) -> Answering + Send + Sync>;
 
 /// Both versions of the service, which differ in name alone.
 pub(crate) struct Reflection {
@@ -28,7 +29,7 @@ impl Reflection {
         }
     }
 
-    pub(crate) async fn answer(&self, service: &str, request: Request<Incoming>) -> Response<Body> {
+    pub(crate) async fn answer(&self, service: &str, request: Request<Unread>) -> Response<Body> {
         if service.contains("v1alpha") {
             (self.v1alpha)(request).await
         } else {
@@ -39,7 +40,7 @@ impl Reflection {
 
 fn answer<S>(service: S) -> Answer
 where
-    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
+    S: Service<Request<Unread>, Response = Response<Body>, Error = Infallible>
         + Clone
         + Send
         + Sync

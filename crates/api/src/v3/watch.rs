@@ -8,12 +8,14 @@
 //!
 //! - `answer`: the stream over HTTP/2; `large`: an answer that is made while it is sent
 //! - `wakes`: which of a stream's watches have something to tell
+//! - `permitted`: whether a watch may still tell
 //! - `fragments`: cutting an answer that is too large; `ids`: which id a watch gets
 
 mod answer;
 mod fragments;
 mod ids;
 mod large;
+mod permitted;
 mod wakes;
 
 use std::{
@@ -24,18 +26,16 @@ use std::{
 };
 
 use base::{Refused, limits::WATCHES_PER_STREAM_MAX};
+use bytes::Bytes;
 use mvcc::Store;
-use proto::{
-    command::By,
-    etcdserverpb::{WatchCreateRequest, WatchRequest, WatchResponse, watch_request::RequestUnion},
+use proto::etcdserverpb::{
+    WatchCreateRequest, WatchRequest, WatchResponse, watch_request::RequestUnion,
 };
-use state::{
-    auth::Auth,
-    kv::{self, watch::Next},
-};
+use state::kv::{self, watch::Next};
 use tokio_stream::Stream;
-use tonic::Status;
+use tonic::{Code, Status};
 
+pub(super) use self::permitted::Permitted;
 use self::wakes::Wakes;
 pub(crate) use self::{
     answer::{WatchBody, answer},
@@ -47,7 +47,7 @@ use super::{
     header::header,
     patience::{Ends, Ticks},
 };
-use crate::{auth::Asker, context::Context};
+use crate::{audit::Does, auth::Asker, context::Context};
 
 /// The id in an answer that is about no single watch.
 const NO_WATCH: i64 = -1;
@@ -65,6 +65,8 @@ pub(crate) struct WatchStream {
     /// `None` once the client has nothing more to ask.
     requests: Option<Requests>,
     watches: BTreeMap<i64, kv::watch::Watch>,
+    /// Of each.
+    permitted: BTreeMap<i64, Permitted>,
     wakes: Arc<Wakes>,
     ids: WatchIds,
     /// To be sent, in this order.
@@ -103,6 +105,7 @@ impl WatchStream {
             asker,
             requests: Some(requests),
             watches: BTreeMap::new(),
+            permitted: BTreeMap::new(),
             wakes: Arc::default(),
             ids: WatchIds::default(),
             out: VecDeque::new(),
@@ -138,8 +141,12 @@ impl WatchStream {
                 self.requests = None;
                 Poll::Pending
             }
-            Poll::Ready(Some(Err(status))) => Poll::Ready(Err(status)),
+            Poll::Ready(Some(Err(status))) => {
+                self.asked(Err(status.code()));
+                Poll::Ready(Err(status))
+            }
             Poll::Ready(Some(Ok(request))) => {
+                self.asked(Ok(()));
                 match request.request_union {
                     Some(RequestUnion::CreateRequest(request)) => self.create(&request),
                     Some(RequestUnion::CancelRequest(request)) => self.cancel(request.watch_id),
@@ -149,6 +156,11 @@ impl WatchStream {
                 Poll::Ready(Ok(()))
             }
         }
+    }
+
+    fn asked(&self, question: Result<(), Code>) {
+        let counters = &self.context.counters.grpc;
+        counters.asked(&counters.watch, question);
     }
 
     fn create(&mut self, request: &WatchCreateRequest) {
@@ -167,13 +179,21 @@ impl WatchStream {
         }
     }
 
-    /// What is permitted is asked when a watch begins, as in etcd.
+    /// What is permitted is asked when a watch begins; and again when users have changed before it tells
+    /// something.
     fn try_create(&mut self, request: &WatchCreateRequest) -> Result<i64, String> {
         // A watch of no key is one of all from the first on.
-        let key = if request.key.is_empty() { &b"\0"[..] } else { &request.key };
-        let may = |auth: &Auth, by: Option<&By>| auth.reads(by, key, &request.range_end);
-        let pass = self.asker.may_now(&self.context, may);
-        pass.map_err(|refused| refused.text().to_owned())?;
+        let first = Bytes::from_static(b"\0");
+        let key = if request.key.is_empty() { first } else { request.key.clone() };
+        let asker = self.asker.branch(&self.context, true);
+        asker.note_keys(Does::Watch, &key, &request.range_end);
+        let keys = (key, request.range_end.clone());
+        let permitted = Permitted::ask(&self.context, &asker, keys);
+        let refused = permitted.as_ref().err().copied();
+        asker.note(|trail| {
+            trail.ended(refused.map_or(Code::Ok, |why| failure::status(why).code()));
+        });
+        let permitted = permitted.map_err(|refused| refused.text().to_owned())?;
         if self.watches.len() >= WATCHES_PER_STREAM_MAX {
             return Err(format!("more than {WATCHES_PER_STREAM_MAX} watches on one stream"));
         }
@@ -182,6 +202,7 @@ impl WatchStream {
         let watch = kv::watch::Watch::new(self.store(), request, self.wakes.waker(id))
             .inspect_err(|_| self.ids.take_back(id))?;
         self.watches.insert(id, watch);
+        self.permitted.insert(id, permitted);
         Ok(id)
     }
 
@@ -189,6 +210,7 @@ impl WatchStream {
         if self.watches.remove(&watch_id).is_none() {
             return;
         }
+        self.permitted.remove(&watch_id);
         let answer = self.answer(watch_id, self.store().revision());
         self.say(WatchResponse { canceled: true, ..answer });
         self.is_up_to_date(watch_id);
@@ -273,7 +295,17 @@ impl WatchStream {
     fn tell(&mut self, watch_id: i64, published: i64) -> bool {
         let store = Arc::clone(self.store());
         let Some(watch) = self.watches.get_mut(&watch_id) else { return false };
-        match watch.next(&store) {
+        let next = watch.next(&store);
+        // Asked behind it: what is told was written before users became what they are now, or may be read.
+        let permitted = self.permitted.get_mut(&watch_id);
+        if !matches!(next, Next::Nothing)
+            && let Some(Err(refused)) = permitted.map(|permitted| permitted.holds(&self.context))
+        {
+            let cancel_reason = refused.text().to_owned();
+            self.end(watch_id, WatchResponse { cancel_reason, ..Default::default() });
+            return false;
+        }
+        match next {
             Next::Nothing => {
                 if watch.take_progress(published) {
                     self.say(self.answer(watch_id, published));
@@ -335,6 +367,7 @@ impl WatchStream {
     /// A watch is over, for this reason.
     fn end(&mut self, watch_id: i64, why: WatchResponse) {
         self.watches.remove(&watch_id);
+        self.permitted.remove(&watch_id);
         self.within = None;
         let WatchResponse { header, watch_id, .. } = self.answer(watch_id, self.store().revision());
         self.say(WatchResponse { header, watch_id, canceled: true, ..why });
@@ -375,6 +408,7 @@ impl WatchStream {
             if let Some(status) = over {
                 self.has_ended = true;
                 self.watches.clear();
+                self.permitted.clear();
                 return Poll::Ready(Some(Err(status)));
             }
             if self.within.is_none() && self.progress.poll(cx).is_ready() {

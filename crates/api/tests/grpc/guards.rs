@@ -186,3 +186,38 @@ fn an_answer_later_than_the_client_waits_is_not_given() {
         client.call_with(&[("grpc-timeout", b"10S")], RANGE, &range("a")).unwrap(),
     );
 }
+
+/// They are many, and what was sent of them comes after their answers: neither does any harm to others
+/// on their connection.
+#[test]
+fn refusals_before_the_body_is_read_do_not_end_the_connection() {
+    const REFUSED: usize = 6_000;
+    const AT_ONCE: usize = 300;
+    let member = Member::start();
+    let client = Client::connect(&member);
+    let put = PutRequest { key: "a".into(), value: vec![0; 20_000].into(), ..Default::default() };
+    let body = framed(0, &proto::Message::encode_to_vec(&put));
+    let wrong = [
+        (PUT, ("client-api-version", &b"\xff\xfe"[..]), 3),
+        (PUT, ("grpc-encoding", b"deflate"), 12),
+        ("/etcdserverpb.KV/Nope", ("x", b"y"), 12),
+    ];
+    for _ in 0..REFUSED / AT_ONCE {
+        let calls: Vec<_> = wrong
+            .iter()
+            .cycle()
+            .take(AT_ONCE)
+            .map(|(method, metadata, code)| {
+                let mut call = client.begin::<PutRequest, PutResponse>(&[*metadata], method);
+                call.send_raw(body.clone());
+                call.close();
+                (call, *code)
+            })
+            .collect();
+        for (mut call, code) in calls {
+            let failed = call.next().unwrap().unwrap_err();
+            assert_eq!(failed.code, code, "{}", failed.text);
+        }
+    }
+    drop::<PutResponse>(client.call(PUT, &put).unwrap());
+}

@@ -60,6 +60,16 @@ fn open(client: &Client, request: WatchCreateRequest) -> Stream<WatchRequest, Wa
     stream
 }
 
+/// A message is one to whoever counts them, in however many pieces it is sent.
+#[track_caller]
+fn were_sent(member: &Member, messages: usize) {
+    let page = member.get("/metrics").text();
+    let labels =
+        "grpc_method=\"Watch\",grpc_service=\"etcdserverpb.Watch\",grpc_type=\"bidi_stream\"";
+    let line = format!("grpc_server_msg_sent_total{{{labels}}} {messages}\n");
+    assert!(page.contains(&line), "{line}{page}");
+}
+
 #[track_caller]
 fn is_all(events: &[Event], revision: i64) {
     assert_eq!(events.len(), KEYS);
@@ -117,6 +127,7 @@ fn who_reads_a_large_revision_late_has_it_and_what_came_meanwhile() {
     drop::<PutResponse>(second.call("/etcdserverpb.KV/Put", &put).unwrap());
     let told = stream.next().unwrap().unwrap();
     assert_eq!((told.watch_id, told.events.len()), (1, 1));
+    were_sent(&member, 4);
 }
 
 #[test]
@@ -153,4 +164,5 @@ fn a_large_revision_is_a_line_of_json() {
         let value = event["prev_kv"]["value"].as_str().unwrap();
         assert_eq!(value.len(), VALUE_BYTES.div_ceil(3) * 4);
     }
+    were_sent(&member, 2);
 }

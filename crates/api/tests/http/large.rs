@@ -92,6 +92,29 @@ fn floods(wire: &mut Wire, head: &str, part: &[u8]) -> u16 {
     wire.answer().status
 }
 
+/// Who speaks to the gateway reads JSON, whatever goes wrong.
+#[test]
+fn what_is_too_large_for_the_gateway_is_told_as_json() {
+    let member = Member::start();
+    let check = |answer: crate::wire::Answer, bytes: usize| {
+        assert_eq!(answer.header("Content-Type"), Some("application/json"));
+        let told: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+        assert_eq!(told["code"], 8);
+        let text = told["message"].as_str().expect("a text");
+        let expected = format!("grpc: received message larger than max ({bytes} vs. ");
+        assert!(text.starts_with(&expected), "{text}");
+    };
+    let mut wire = member.connect();
+    let body = format!("{{\"key\":\"YQ==\",\"value\":\"{}\"}}", "eHh4".repeat(1 << 20));
+    check(wire.ask("POST", "/v3/kv/put", Some(&body)).expect(429), body.len());
+    // It is answered before it has sent any of it.
+    wire.send("POST /v3/kv/put HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n");
+    let answer = wire.answer().expect(429);
+    assert_eq!(answer.header("Connection"), Some("close"));
+    check(answer, 100_000_000);
+    member.get("/v2/keys/a").expect(404);
+}
+
 #[test]
 fn a_body_without_an_end_is_cut_off_after_its_answer() {
     let member = Member::start();
@@ -158,4 +181,67 @@ fn a_value_up_to_the_bound_is_taken_and_the_command_s_own_bound_is_told() {
     assert_eq!(json["errorCode"], 300);
     assert_eq!(json["cause"], "etcdserver: request is too large");
     wire.ask("GET", "/v2/keys/a", None).expect(200);
+}
+
+/// How much of a body without an end is taken off its sender, who then cannot send any more.
+fn taken(member: &Member, head: &str, part: &[u8]) -> usize {
+    let mut wire = Wire::connect(member.peers);
+    wire.send(head);
+    let mut sent = 0;
+    // Once nobody reads any more there is an error: it is sent away, or waits in vain.
+    wire.stream.set_write_timeout(Some(std::time::Duration::from_secs(1))).unwrap();
+    while let Ok(length @ 1..) = std::io::Write::write(&mut wire.stream, part) {
+        sent += length;
+        assert!(sent < 1 << 30, "a gigabyte was read for nothing: {head}");
+    }
+    sent
+}
+
+/// Strangers and members alike, and whether they say how much it will be or not.
+#[test]
+fn no_path_of_the_peer_port_reads_a_body_without_an_end() {
+    let member = Member::start();
+    let own = member.handle.member_id();
+    let identity = format!(
+        "X-Etcd-Cluster-ID: {}\r\nX-Server-From: 7\r\nX-Raft-To: {own}\r\n\
+         X-Server-Version: 3.6.0\r\nX-Min-Cluster-Version: 3.6.0\r\n",
+        member.handle.cluster_id()
+    );
+    // It is taken for a member.
+    let mut wire = Wire::connect(member.peers);
+    wire.send(format!("POST /members/compare HTTP/1.1\r\nHost: x\r\n{identity}\r\n"));
+    wire.answer_to("POST").expect(204);
+    let part = vec![b'0'; 64 * 1024];
+    let chunk = [b"10000\r\n".as_slice(), &part, b"\r\n"].concat();
+    // What is taken off its sender behind an answer, and what the sockets of both sides hold.
+    let bound = 64 << 20;
+    for path in [
+        "/version",
+        "/members",
+        "/members/compare",
+        "/members/digest/1",
+        "/members/hashkv/1",
+        "/members/promote/7",
+        "/leases",
+        "/leases/internal",
+        "/raft",
+        "/raft/probing",
+        "/raft/snapshot",
+        "/raft/stream/message/7",
+        "/raft/stream/append/7",
+        "/none",
+    ] {
+        for method in ["GET", "POST"] {
+            for headers in ["", &identity] {
+                let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}");
+                let long = format!("{head}Content-Length: 2147483648\r\n\r\n");
+                let sent = taken(&member, &long, &part);
+                assert!(sent < bound, "{sent} bytes: {long}");
+                let endless = format!("{head}Transfer-Encoding: chunked\r\n\r\n");
+                let sent = taken(&member, &endless, &chunk);
+                assert!(sent < bound, "{sent} bytes: {endless}");
+            }
+        }
+    }
+    assert_eq!(Wire::connect(member.peers).ask("GET", "/version", None).status, 200);
 }

@@ -15,11 +15,13 @@
 mod connections;
 mod edges;
 mod gateway;
+mod health;
 mod large;
 mod listings;
 mod member;
 mod operators;
 mod patience;
+mod profiling;
 mod stopping;
 mod users;
 mod watching;

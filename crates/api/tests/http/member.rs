@@ -26,8 +26,18 @@ pub(crate) struct Member {
 }
 
 pub(crate) fn start_member() -> Handle {
+    start_by(config())
+}
+
+pub(crate) fn start_by(config: server::Config) -> Handle {
+    let disk: Arc<dyn Disk> = Arc::new(MemDisk::new(1));
+    let clock: Arc<dyn Clock> = Arc::new(OsClock::new());
+    server::start(config, disk, clock).expect("a member starts on an empty disk")
+}
+
+pub(crate) fn config() -> server::Config {
     let urls = |port: u16| vec![format!("http://localhost:{port}")];
-    let config = server::Config {
+    server::Config {
         name: "default".to_owned(),
         data_dir: Path::new("/data").to_owned(),
         wal_dir: None,
@@ -35,6 +45,7 @@ pub(crate) fn start_member() -> Handle {
         initial_cluster_token: "etcd-cluster".to_owned(),
         new_cluster: true,
         force_new_cluster: false,
+        forcing: watch::Sender::default(),
         strict_reconfig_check: true,
         peer_urls: urls(2380),
         client_urls: urls(2379),
@@ -44,14 +55,12 @@ pub(crate) fn start_member() -> Handle {
         quota_bytes: limits::QUOTA_BYTES_DEFAULT,
         request_bytes_max: limits::REQUEST_BYTES_MAX,
         auto_compaction: None,
+        apply_expected: Duration::from_millis(100),
         corruption: server::CorruptionChecks::default(),
         learners_max: 1,
         catch_up_entries: 5_000,
         dialer: server::Dialer::default(),
-    };
-    let disk: Arc<dyn Disk> = Arc::new(MemDisk::new(1));
-    let clock: Arc<dyn Clock> = Arc::new(OsClock::new());
-    server::start(config, disk, clock).expect("a member starts on an empty disk")
+    }
 }
 
 impl Member {

@@ -2,9 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use base::{ClusterId, Index, MemberId, Term};
 use serde_json::Value;
+use tokio::{net::TcpListener, sync::watch};
 
-use crate::{member::Member, wire::Wire};
+use crate::{
+    member::{Member, config, start_by},
+    wire::Wire,
+};
 
 #[test]
 fn version_names_the_level_that_clients_test_for() {
@@ -65,6 +70,37 @@ fn members_are_told_on_both_ports() {
     assert!(probed["Now"].as_str().unwrap().ends_with('Z'));
     peer.ask("POST", "/members", None).expect(405);
     peer.ask("GET", "/v2/keys/", None).expect(404);
+}
+
+#[test]
+fn a_member_that_is_forced_says_so_until_it_is_led() {
+    let identity = peer::Identity { cluster: ClusterId(0xc), member: MemberId(0xa) };
+    let forcing = server::Forcing { identity, last: (Term(3), Index(77)) };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let ask = |config: server::Config, is_ready: bool| {
+        config.forcing.send_replace(Some(forcing));
+        let entered = runtime.enter();
+        let handle = start_by(config);
+        drop(entered);
+        let (_stop, stopped) = watch::channel(false);
+        let peers = runtime.block_on(async {
+            if is_ready {
+                handle.ready().await;
+            }
+            TcpListener::bind("127.0.0.1:0").await.unwrap()
+        });
+        let address = peers.local_addr().unwrap();
+        runtime.spawn(api::serve_peers(api::Port::plain(peers), handle, stopped));
+        Wire::connect(address).ask("GET", "/members", None)
+    };
+    let other = ("other".to_owned(), vec!["http://127.0.0.1:1".to_owned()]);
+    let mut led_by_nobody = config();
+    led_by_nobody.initial_cluster.push(other);
+    let answer = ask(led_by_nobody, false).expect(409);
+    assert_eq!(answer.header("X-Etcd-Cluster-Id"), Some("c"));
+    assert_eq!(answer.header("X-Server-From"), Some("a"));
+    assert_eq!(answer.header("X-Raft-Forcing"), Some("3 77"));
+    ask(config(), true).expect(200);
 }
 
 #[test]

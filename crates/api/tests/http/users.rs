@@ -124,8 +124,13 @@ const ROWS: &[(&str, &str, Option<&str>, Needs)] = &[
     ("GET", "/v2/stats/store", None, Nothing),
     ("GET", "/version", None, Nothing),
     ("GET", "/health", None, Nothing),
+    ("GET", "/livez", None, Nothing),
+    ("GET", "/readyz/data_corruption", None, Nothing),
     ("GET", "/metrics", None, Nothing),
     ("GET", "/debug/vars", None, Nothing),
+    ("GET", "/debug/pprof/cmdline", None, Nothing),
+    // In the original whoever likes.
+    ("PUT", "/config/local/log", Some("{}"), Root),
     ("DELETE", "/v2/auth/enable", None, Root),
 ];
 
@@ -148,8 +153,13 @@ fn is_let_in(caller: &str, needs: Needs) -> bool {
     }
 }
 
+/// The rows of v3 are in `grpc/permissions.rs`.
 #[test]
 fn every_endpoint_asks_who_asks() {
+    for endpoint in api::endpoints() {
+        let is_of = |(_, target, ..): &(&str, &str, _, _)| target.starts_with(endpoint);
+        assert!(ROWS.iter().any(is_of), "who may ask at {endpoint}?");
+    }
     let member = member();
     let mut wire = member.connect();
     prepare(&mut wire);
@@ -241,9 +251,60 @@ fn enabling_through_v3_opens_no_door_for_guests() {
     prepare(&mut wire);
     ask(&mut wire, "root:rootpw", "DELETE", "/v2/auth/enable", None).expect(200);
     ask(&mut wire, "", "GET", "/v2/keys/c", None).expect(200);
+    // Nor does it find one that v2 has opened while nobody was asked who he is.
+    let grant = r#"{"role":"guest","grant":{"kv":{"read":["/c"]}}}"#;
+    ask(&mut wire, "", "PUT", "/v2/auth/roles/guest", Some(grant)).expect(200);
     assert_eq!(v3(&mut wire, "", "auth/enable", &json!({})).0, 200);
     ask(&mut wire, "", "GET", "/v2/keys/c", None).expect(401);
     ask(&mut wire, "root:rootpw", "GET", "/v2/keys/c", None).expect(200);
+}
+
+/// A permission on `/a` alone does not open what lies in it.
+#[test]
+fn a_listing_shows_what_may_be_read_of_it() {
+    let member = member();
+    let mut wire = member.connect();
+    prepare(&mut wire);
+    shut_guests_out(&mut wire);
+    let (idle, root) = ("idle:idlepw", "root:rootpw");
+    let kv = json!({ "read": ["/e", "/e/own", "/e/below/*"] });
+    let role = json!({ "role": "exact", "permissions": { "kv": kv } }).to_string();
+    ask(&mut wire, root, "PUT", "/v2/auth/roles/exact", Some(&role)).expect(201);
+    let grant = r#"{"user":"idle","grant":["exact"]}"#;
+    ask(&mut wire, root, "PUT", "/v2/auth/users/idle", Some(grant)).expect(200);
+    for key in ["/e/first", "/e/own", "/e/below/x", "/e/other/x", "/e/zz"] {
+        let target = format!("/v2/keys{key}");
+        ask(&mut wire, root, "PUT", &target, Some("value=secret")).expect(201);
+    }
+    let names = |answer: Answer| -> Vec<String> {
+        let listed = answer.expect(200).json();
+        let nodes = listed["node"]["nodes"].as_array().cloned().unwrap_or_default();
+        nodes.iter().map(|node| node["key"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(ask(&mut wire, idle, "GET", "/v2/keys/e", None)), ["/e/below", "/e/own"]);
+    assert_eq!(names(ask(&mut wire, root, "GET", "/v2/keys/e", None)).len(), 5);
+    ask(&mut wire, idle, "GET", "/v2/keys/e?recursive=true", None).expect(401);
+    ask(&mut wire, idle, "GET", "/v2/keys/e/first", None).expect(401);
+    assert_eq!(names(ask(&mut wire, idle, "GET", "/v2/keys/e/below/", None)), ["/e/below/x"]);
+}
+
+/// v2 sends the password with each request: after a change of users they must not all be looked at.
+#[test]
+fn many_requests_of_one_user_at_once_are_all_answered() {
+    let auth = api::AuthConfig { bcrypt_cost: 9, ..api::AuthConfig::default() };
+    let member = Member::start_with(api::Config { auth, ..api::Config::default() });
+    let mut wire = member.connect();
+    prepare(&mut wire);
+    let mut wires: Vec<Wire> = (0..200).map(|_| member.connect()).collect();
+    let basic = base64("alice:alicepw");
+    for wire in &mut wires {
+        wire.send(format!(
+            "GET /v2/keys/b HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {basic}\r\n\r\n"
+        ));
+    }
+    let answers = wires.iter_mut().map(Wire::answer);
+    let refused = answers.filter(|answer| answer.status != 200).count();
+    assert_eq!(refused, 0);
 }
 
 /// What is named with a slash is a directory, whoever writes a key of that name.
@@ -275,4 +336,164 @@ fn who_may_look_below_a_path_is_not_told_of_a_key_of_its_name() {
         target = format!("/v2/keys/a/?wait=true&recursive=true&waitIndex={next}");
     }
     assert_eq!(told, ["/a", "/a", "/a/z"], "the directory goes, comes back, and is filled");
+}
+
+/// Without blocking: whether an answer, or part of it, has come.
+fn is_answered(wire: &Wire) -> bool {
+    wire.stream.set_nonblocking(true).unwrap();
+    let come = wire.stream.peek(&mut [0]);
+    wire.stream.set_nonblocking(false).unwrap();
+    come.is_ok_and(|bytes| bytes > 0)
+}
+
+/// Threads for passwords are busy, and what one host may have waiting waits: nobody else waits behind it.
+#[test]
+fn a_flood_of_wrong_passwords_is_overtaken_by_everybody_else() {
+    let member = member();
+    let mut wire = member.connect();
+    prepare(&mut wire);
+    // Hers is looked at for the first time behind the flood; root's and alice's are known before.
+    let body = json!({ "user": "new", "password": "newpw", "roles": ["some"] }).to_string();
+    ask(&mut wire, "root:rootpw", "PUT", "/v2/auth/users/new", Some(&body)).expect(200);
+    let token = log_in(&mut wire, "alice");
+    ask(&mut wire, "alice:alicepw", "GET", "/v2/keys/b", None).expect(200);
+    let root = log_in(&mut wire, "root");
+    // Looking at one of these takes so long that the others are done long before the flood is.
+    let costly = "$2a$11$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy";
+    let change = json!({ "name": "idle", "hashedPassword": base64(costly) });
+    assert_eq!(v3(&mut wire, &root, "auth/user/changepw", &change).0, 200);
+
+    let attackers: Vec<Wire> = (0..base::limits::PASSWORDS_OF_LANE_WAITING_MAX)
+        .map(|at| {
+            let mut attacker = member.connect();
+            let pair = base64(&format!("idle:wrong {at}"));
+            let head = "GET /v2/keys/b HTTP/1.1\r\nHost: x\r\nAuthorization: Basic";
+            attacker.send(format!("{head} {pair}\r\n\r\n"));
+            attacker
+        })
+        .collect();
+    ask(&mut wire, "alice:alicepw", "GET", "/v2/keys/b", None).expect(200);
+    ask(&mut wire, "alice:alicepw", "PUT", "/v2/keys/a/x", Some("value=2")).expect(200);
+    let range = json!({ "key": base64("/a/x") });
+    assert_eq!(v3(&mut wire, &token, "kv/range", &range).0, 200);
+    // Whose password was never looked at waits for those that are being looked at, not for those before it.
+    ask(&mut wire, "new:newpw", "GET", "/v2/keys/b", None).expect(200);
+    let login = log_in(&mut wire, "new");
+    assert_eq!(v3(&mut wire, &login, "auth/user/get", &json!({ "name": "new" })).0, 200);
+    // A thread each may have come to an end meanwhile, of the four that there are at most, and the next one.
+    let answered = attackers.iter().filter(|attacker| is_answered(attacker)).count();
+    assert!(answered <= 16, "{answered} of {} were served first", attackers.len());
+}
+
+/// What shuts somebody out whose watch goes on.
+const SHUT_OUT: [(&str, &str); 7] = [
+    ("enabling", ""),
+    ("enabling", "alice:alicepw"),
+    ("shutting guests out", ""),
+    ("revoking", "alice:alicepw"),
+    ("another password", "alice:alicepw"),
+    ("deleting", "alice:alicepw"),
+    ("deleting and making anew", "alice:alicepw"),
+];
+
+fn shut_out(wire: &mut Wire, change: &str) {
+    let (root, alice) = ("root:rootpw", "/v2/auth/users/alice");
+    let revoke = r#"{"user":"alice","revoke":["some"]}"#;
+    let password = r#"{"user":"alice","password":"new"}"#;
+    let anew = r#"{"user":"alice","password":"new","roles":["some"]}"#;
+    match change {
+        // Through v3: that lets no guests in.
+        "enabling" => assert_eq!(v3(wire, "", "auth/enable", &json!({})).0, 200),
+        "shutting guests out" => shut_guests_out(wire),
+        "revoking" => drop(ask(wire, root, "PUT", alice, Some(revoke)).expect(200)),
+        "another password" => drop(ask(wire, root, "PUT", alice, Some(password)).expect(200)),
+        "deleting" => drop(ask(wire, root, "DELETE", alice, None).expect(200)),
+        "deleting and making anew" => {
+            ask(wire, root, "DELETE", alice, None).expect(200);
+            ask(wire, root, "PUT", alice, Some(anew)).expect(200);
+        }
+        other => panic!("{other}?"),
+    }
+}
+
+/// 2.3.8 asks when a watch begins, and never again.
+#[test]
+fn a_watch_ends_once_its_user_may_no_longer_read() {
+    for (change, pair) in SHUT_OUT {
+        for stream in [true, false] {
+            check_a_watch(change, pair, stream);
+        }
+    }
+}
+
+fn check_a_watch(change: &str, pair: &str, stream: bool) {
+    let about = format!("{change}, by {pair:?}, stream: {stream}");
+    let member = member();
+    let (mut wire, root) = (member.connect(), "root:rootpw");
+    prepare(&mut wire);
+    if change == "enabling" {
+        ask(&mut wire, root, "DELETE", "/v2/auth/enable", None).expect(200);
+    }
+    let mut watch = member.connect();
+    let mut text = format!("GET /v2/keys/a/x?wait=true&stream={stream} HTTP/1.1\r\nHost: x\r\n");
+    if !pair.is_empty() {
+        text += &format!("Authorization: Basic {}\r\n", base64(pair));
+    }
+    watch.send(text + "\r\n");
+    assert_eq!(watch.head().status, 200, "{about}");
+    // What concerns others ends nothing.
+    let other = r#"{"user":"idle","password":"other"}"#;
+    ask(&mut wire, root, "PUT", "/v2/auth/users/idle", Some(other)).expect(200);
+    if stream {
+        ask(&mut wire, root, "PUT", "/v2/keys/a/x", Some("value=first")).expect(200);
+        let told = watch.chunk().unwrap().expect("it goes on");
+        assert!(String::from_utf8_lossy(&told).contains("first"), "{about}");
+    }
+    shut_out(&mut wire, change);
+    ask(&mut wire, root, "PUT", "/v2/keys/a/x", Some("value=secret")).expect(200);
+    let told = watch.chunk().unwrap();
+    let told = told.as_deref().map(String::from_utf8_lossy);
+    assert_eq!(told, None, "{about}");
+    // Who asks again over the same connection is told why.
+    watch.send(format!(
+        "GET /v2/keys/a/x?wait=true HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {}\r\n\r\n",
+        base64("alice:wrong")
+    ));
+    assert_eq!(watch.answer().status, 401, "{about}");
+}
+
+/// Those who may read all the same are told, whatever else has changed.
+#[test]
+fn a_watch_goes_on_for_whoever_may_still_read() {
+    let member = member();
+    let (mut wire, root) = (member.connect(), "root:rootpw");
+    prepare(&mut wire);
+    let mut watches: Vec<Wire> = Vec::new();
+    for (pair, target) in
+        [("", "/v2/keys/a/x"), ("alice:alicepw", "/v2/keys/a/"), (root, "/v2/keys/")]
+    {
+        let mut watch = member.connect();
+        let mut text =
+            format!("GET {target}?wait=true&stream=true&recursive=true HTTP/1.1\r\nHost: x\r\n");
+        if !pair.is_empty() {
+            text += &format!("Authorization: Basic {}\r\n", base64(pair));
+        }
+        watch.send(text + "\r\n");
+        watch.head().expect(200);
+        watches.push(watch);
+    }
+    let more = r#"{"role":"some","grant":{"kv":{"read":["/c"]}}}"#;
+    ask(&mut wire, root, "PUT", "/v2/auth/roles/some", Some(more)).expect(200);
+    let mut all_are_told = |wire: &mut Wire, value: &str| {
+        ask(wire, root, "PUT", "/v2/keys/a/x", Some(&format!("value={value}"))).expect(200);
+        for watch in &mut watches {
+            let told = watch.chunk().unwrap().expect("it goes on");
+            assert!(String::from_utf8_lossy(&told).contains(value));
+        }
+    };
+    all_are_told(&mut wire, "after a grant");
+    ask(&mut wire, root, "DELETE", "/v2/auth/enable", None).expect(200);
+    all_are_told(&mut wire, "nobody is asked");
+    ask(&mut wire, "", "PUT", "/v2/auth/enable", None).expect(200);
+    all_are_told(&mut wire, "guests are let in again");
 }

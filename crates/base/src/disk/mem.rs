@@ -214,6 +214,12 @@ impl Disk for MemDisk {
         })
     }
 
+    fn free_bytes(&self, _: &Path) -> io::Result<u64> {
+        let state = self.state.lock();
+        state.powered()?;
+        Ok(state.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(state.used())))
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
         let state = &mut *self.state.lock();
         state.powered()?;

@@ -42,6 +42,10 @@ impl<D: Disk> Disk for UnsyncedDisk<D> {
         Ok(())
     }
 
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        self.0.free_bytes(dir)
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
         self.0.lock(path)
     }

@@ -4,7 +4,7 @@
 'use strict';
 
 const assert = require('node:assert/strict');
-const { beforeEach, test } = require('node:test');
+const { beforeEach, test: run } = require('node:test');
 const { once } = require('node:events');
 const { promisify } = require('node:util');
 const Etcd = require('node-etcd');
@@ -12,6 +12,9 @@ const Etcd = require('node-etcd');
 const hosts = process.env.ENDPOINTS.split(',');
 // One member: what it has acknowledged it also shows, which another may do later.
 const client = new Etcd(hosts[0]);
+
+/** A test that hangs is named, and the others still run. */
+const test = (name, body) => run(name, { timeout: 60_000 }, body);
 
 /** Its callbacks have a third argument, the headers. */
 const ask = (method, ...rest) => new Promise((resolve, reject) => {
@@ -191,4 +194,50 @@ test('who is there', async () => {
   assert.equal(Object.keys(told.followers).length, 2);
   const members = (await ask('raw', 'GET', 'v2/members', null, {})).body;
   assert.equal(members.members.length, 3);
+});
+
+/** It has no word for users: what administrators ask is asked without it. */
+async function administer(method, path, body, status, auth = {}) {
+  const headers = { 'Content-Type': 'application/json' };
+  if (auth.user) {
+    headers.Authorization = `Basic ${Buffer.from(`${auth.user}:${auth.pass}`).toString('base64')}`;
+  }
+  const url = new URL(`v2/auth/${path}`, hosts[0]);
+  const answer = await fetch(url, { method, headers, body: body && JSON.stringify(body) });
+  assert.equal(answer.status, status, `${method} ${path}: ${await answer.text()}`);
+}
+
+test('users log in, and may do what their roles permit', async () => {
+  const root = { user: 'root', pass: 'rootpw' };
+  const as = (auth) => {
+    const one = new Etcd(hosts[0], { auth });
+    return (method, ...rest) => promisify(one[method].bind(one))(...rest);
+  };
+  const [asRoot, alice, wrong] = [as(root), as({ user: 'alice', pass: 'alicepw' }), as({ user: 'alice', pass: 'x' })];
+  await ask('set', 'secret', 'x');
+  await administer('PUT', 'users/root', { user: 'root', password: 'rootpw' }, 201);
+  const kv = { read: ['/some/*'], write: ['/some/*'] };
+  await administer('PUT', 'roles/some', { role: 'some', permissions: { kv } }, 201);
+  await administer('PUT', 'users/alice', { user: 'alice', password: 'alicepw' }, 201);
+  await administer('PUT', 'users/alice', { user: 'alice', grant: ['some'] }, 200);
+  await administer('PUT', 'enable', null, 200);
+  try {
+    const all = { kv: { read: ['/*'], write: ['/*'] } };
+    await administer('PUT', 'roles/guest', { role: 'guest', revoke: all }, 200, root);
+    assert.equal((await alice('set', 'some/key', 'hers')).node.value, 'hers');
+    assert.equal((await alice('get', 'some/key')).node.value, 'hers');
+    for (const one of [ask, alice, wrong]) {
+      await refused(one('get', 'secret'), 110);
+      await refused(one('set', 'secret', 'y'), 110);
+    }
+    await refused(wrong('get', 'some/key'), 110);
+    await administer('GET', 'users', null, 401, { user: 'alice', pass: 'alicepw' });
+    assert.equal((await asRoot('get', 'secret')).node.value, 'x');
+  } finally {
+    await administer('DELETE', 'enable', null, 200, root);
+  }
+  for (const path of ['users/alice', 'users/root', 'roles/some', 'roles/guest']) {
+    await administer('DELETE', path, null, 200);
+  }
+  assert.equal((await ask('get', 'secret')).body.node.value, 'x');
 });

@@ -9,13 +9,19 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    Surroundings, Tally, folder,
+    LIMIT, Surroundings, Tally, folder,
     install::{self, step},
     left_out, number_before,
 };
+use crate::run;
 
 const CLIENT: &str = "rust-etcd-client";
 const GET_PROTOC: &str = "apt-get install protobuf-compiler libprotobuf-dev";
+/// What its authors' own script makes before.
+const ROOT: [&[&str]; 2] =
+    [&["user", "add", "root:rootpwd"], &["user", "grant-role", "root", "root"]];
+/// It adds a fourth member, and waits for that to be started.
+const ADDS_FOURTH: &str = "test_cluster";
 /// What `protoc` itself brings, in a package of its own.
 const WELL_KNOWN: &str = "/usr/include/google/protobuf/descriptor.proto";
 
@@ -39,7 +45,12 @@ impl Rust {
     }
 
     /// Runs all tests, those that its authors ignore too.
-    pub fn run(&self, surroundings: &Surroundings) -> Tally {
+    pub fn run(&self, surroundings: &mut Surroundings) -> Tally {
+        for arguments in ROOT {
+            let mut command = surroundings.command(Path::new("etcdctl"));
+            let output = Surroundings::run(command.env("ETCDCTL_API", "3").args(arguments));
+            assert_eq!(output.exit, Some(0), "{arguments:?}: {output:?}");
+        }
         let left_out = left_out::of(CLIENT);
         assert!(left_out.proves_nothing.is_empty(), "cargo's harness counts them all alike");
         let mut tally = Tally {
@@ -58,6 +69,7 @@ impl Rust {
             for test in left_out.fail.iter().chain(&left_out.not_run) {
                 command.args(["--skip", test]);
             }
+            command.args(["--skip", ADDS_FOURTH]);
             let output = Surroundings::run(&mut command);
             assert_eq!(output.exit, Some(0), "{}{}", output.stdout, output.stderr);
             tally.passed += number_before(&output.stdout, "passed").expect("cargo's test harness");
@@ -66,7 +78,39 @@ impl Rust {
             assert!(self.fails(surroundings, test), "{test} is left out, and passes");
             tally.failed_as_listed += 1;
         }
+        assert!(all.iter().any(|test| test == ADDS_FOURTH), "{ADDS_FOURTH} is not there: {all:?}");
+        self.add_fourth(surroundings);
+        tally.passed += 1;
         tally
+    }
+
+    /// Runs the test that adds a member, which is started meanwhile and is removed in the end.
+    fn add_fourth(&self, surroundings: &mut Surroundings) {
+        let [executable] = self.with_test(surroundings, ADDS_FOURTH)[..] else {
+            panic!("{ADDS_FOURTH} is in one executable");
+        };
+        let mut command = surroundings.command(executable);
+        command.args(["--include-ignored", "--exact", ADDS_FOURTH]);
+        let running = run::start(&mut command, "");
+        let cluster = &mut surroundings.cluster;
+        crate::eventually(LIMIT, "a member is added", || cluster.expects_fourth().then_some(()));
+        cluster.start_fourth();
+        let output = running.wait(LIMIT);
+        assert_eq!(output.exit, Some(0), "{}{}", output.stdout, output.stderr);
+        let mut fourth = cluster.forget(3);
+        fourth.allow("permanently removed");
+        let ended = fourth.reap(LIMIT);
+        assert!(ended.success(), "{ended}:\n{}", fourth.log().text());
+    }
+
+    /// The executables that have a test of this name.
+    fn with_test(&self, surroundings: &Surroundings, test: &str) -> Vec<&Path> {
+        let has = |executable: &&PathBuf| {
+            let mut command = surroundings.command(executable);
+            let listed = Surroundings::run(command.arg("--list")).stdout;
+            listed.lines().any(|line| line.strip_suffix(": test") == Some(test))
+        };
+        self.executables.iter().filter(has).map(PathBuf::as_path).collect()
     }
 
     /// The names of all tests.

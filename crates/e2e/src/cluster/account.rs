@@ -7,14 +7,15 @@ use std::{
 };
 
 use linearizable::{Action, Change, Operation, Outcome, Verdict};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
-    Cluster,
+    Cluster, forced,
+    leases::Lessee,
     load::{Load, Record},
-    watchers::{Event, Watcher},
+    watchers::{Api, Event, Watcher},
 };
-use crate::eventually;
+use crate::{Connection, Request, eventually, v3};
 
 const CLIENTS: u32 = 12;
 /// The last thing that is written: who has seen it has seen all.
@@ -23,6 +24,7 @@ const LAST: &str = "/last";
 /// A cluster under load and under watch.
 pub struct Account {
     pub load: Load,
+    lessee: Lessee,
     watchers: Vec<Watcher>,
     /// The first index that the watchers are to tell.
     from: u64,
@@ -33,15 +35,19 @@ impl Account {
     pub fn open(cluster: &Cluster) -> Self {
         let from = cluster.put("/first", "x") + 1;
         let addresses: Vec<_> = cluster.members.iter().map(crate::Member::address).collect();
-        let watchers = addresses.iter().map(|address| Watcher::start(*address, from)).collect();
-        let account = Self { load: Load::start(addresses, CLIENTS), watchers, from };
+        let of = |api| addresses.iter().map(move |address| Watcher::start(api, *address, from));
+        let watchers = of(Api::V2).chain(of(Api::V3)).collect();
+        let lessee = Lessee::start(addresses.clone());
+        let account = Self { load: Load::start(addresses, CLIENTS), lessee, watchers, from };
         account.load.goes_on(50);
         account
     }
 
     /// Watches at one more member, from the beginning.
     pub fn watch(&mut self, member: &crate::Member) {
-        self.watchers.push(Watcher::start(member.address(), self.from));
+        for api in [Api::V2, Api::V3] {
+            self.watchers.push(Watcher::start(api, member.address(), self.from));
+        }
     }
 
     /// After the faults have stopped: lets the load go on for a bit, stops it, and checks
@@ -54,9 +60,14 @@ impl Account {
             record.history.len(),
             record.longest_gap()
         );
+        let ledger = self.lessee.stop();
         let (last, tree) = settle(cluster);
-        let stories = stories(cluster, &self.watchers, last);
+        same_bytes(cluster);
+        ledger.check(&tree[5], &held(&tree));
+        let [stories, stories_3] =
+            [Api::V2, Api::V3].map(|api| stories(cluster, &self.watchers, api, last));
         let story = &stories[0];
+        tell_the_same(story, &stories_3[0]);
         acknowledged_are_told(&record.history, story, self.from);
         assert_eq!(held(&tree), left(story), "the keys are not what the events made");
         let started = Instant::now();
@@ -77,14 +88,47 @@ fn settle(cluster: &Cluster) -> (u64, Value) {
     })
 }
 
+/// All members have come to the same records by the same entries, byte for byte: as they compare it
+/// themselves.
+fn same_bytes(cluster: &Cluster) {
+    let of_cluster =
+        cluster.members[0].get("/v2/members").header("X-Etcd-Cluster-Id").map(str::to_owned);
+    let of_cluster = of_cluster.expect("a cluster has an id");
+    let ids: Vec<_> = cluster.members.iter().map(forced::id).collect();
+    // Asked as by another member: what strangers ask is not answered.
+    let digest = |at: i64, asked: usize| {
+        let other = (asked + 1) % ids.len();
+        let request = Request::new("POST", &format!("/members/digest/{at}"))
+            .header("X-Etcd-Cluster-Id", &of_cluster)
+            .header("X-Raft-To", &ids[asked])
+            .header("X-Server-From", &ids[other])
+            .header("X-Server-Version", "3.6.14")
+            .header("X-Min-Cluster-Version", "3.6.0");
+        let address = cluster.members[asked].peer_url().strip_prefix("http://");
+        let address = address.expect("without TLS").parse().expect("an address");
+        let told = Connection::open(address).ok()?.ask(&request).ok()?.expect(&[200]).text();
+        // It is not so far yet, or it was too long ago.
+        told.starts_with(|first: char| first.is_ascii_digit()).then_some(told)
+    };
+    eventually(Duration::from_secs(30), "digests at the same entry", || {
+        let status = v3::post(&cluster.members[0], "maintenance/status", &json!({}));
+        let at = v3::number(&status["raftAppliedIndex"]);
+        let digests: Option<Vec<_>> = (0..ids.len()).map(|asked| digest(at, asked)).collect();
+        let digests = digests?;
+        assert!(digests.iter().all(|one| *one == digests[0]), "at entry {at}: {digests:?}");
+        Some(())
+    });
+}
+
 /// What the watchers at the members told up to the last write, which must be the same everywhere.
-fn stories(cluster: &Cluster, watchers: &[Watcher], last: u64) -> Vec<Vec<Event>> {
+fn stories(cluster: &Cluster, watchers: &[Watcher], api: Api, last: u64) -> Vec<Vec<Event>> {
     let is_member = |watcher: &&Watcher| {
         cluster.members.iter().any(|member| member.address() == watcher.address)
     };
-    let (members, removed): (Vec<_>, Vec<_>) = watchers.iter().partition(is_member);
+    let watchers = watchers.iter().filter(|watcher| watcher.api == api);
+    let (members, removed): (Vec<_>, Vec<_>) = watchers.partition(is_member);
     let told = |watcher: &&Watcher| {
-        let what = format!("the watcher at {} is told all", watcher.address);
+        let what = format!("the watcher of {api:?} at {} is told all", watcher.address);
         eventually(Duration::from_secs(30), &what, || {
             let mut story = watcher.story();
             let end = story.iter().position(|event| event.index == last)?;
@@ -106,10 +150,29 @@ fn stories(cluster: &Cluster, watchers: &[Watcher], last: u64) -> Vec<Vec<Event>
     stories
 }
 
+/// Either API tells of the same changes.
+fn tell_the_same(story: &[Event], story_3: &[Event]) {
+    let both =
+        |event: &Event| (event.index, event.key.clone(), event.value.clone(), event.replaced);
+    let different = story.iter().zip(story_3).find(|(one, other)| both(one) != both(other));
+    assert_eq!(different, None, "the two APIs tell something else");
+    assert_eq!(story.len(), story_3.len(), "one API tells more than the other");
+}
+
 fn same(expected: &[Event], story: &[Event], watcher: &Watcher) {
     let different = expected.iter().zip(story).find(|(one, other)| one != other);
-    assert_eq!(different, None, "the watcher at {} was told something else", watcher.address);
-    assert_eq!(expected.len(), story.len(), "the watcher at {} missed some", watcher.address);
+    assert_eq!(
+        different, None,
+        "the watcher of {:?} at {} was told something else",
+        watcher.api, watcher.address
+    );
+    assert_eq!(
+        expected.len(),
+        story.len(),
+        "the watcher of {:?} at {} missed some",
+        watcher.api,
+        watcher.address
+    );
 }
 
 /// Every acknowledged change is an event, with its index.

@@ -54,6 +54,16 @@ impl Disk {
         drop(filler.sync_all());
     }
 
+    /// Fills it, but for so many MiB.
+    pub fn fill_but(&self, mebibytes: u64) {
+        self.fill();
+        let filler = OpenOptions::new().write(true).open(self.filler());
+        let filler = filler.expect("it was filled");
+        let length = filler.metadata().expect("it is open").len();
+        let less = length.checked_sub(mebibytes << 20).expect("there was more room");
+        filler.set_len(less).and_then(|()| filler.sync_all()).expect("a file can be cut");
+    }
+
     /// Makes room again.
     pub fn clear(&self) {
         std::fs::remove_file(self.filler()).expect("it was filled");

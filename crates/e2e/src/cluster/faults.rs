@@ -53,15 +53,22 @@ impl Cluster {
         }
     }
 
-    /// Lets a member send no more than so many kilobits a second.
+    /// Makes the lines to all others but this member thin: so many kilobits a second each. What it tells
+    /// its own clients, as watchers of what is large, takes nothing of them.
     pub fn throttle(&mut self, at: usize, kilobits: u32) {
-        let address = self.address(at);
-        self.network().throttle(address, kilobits);
+        for address in self.others(at) {
+            self.network().throttle(address, kilobits);
+        }
     }
 
     pub fn hasten(&mut self, at: usize) {
-        let address = self.address(at);
-        self.network().hasten(address);
+        for address in self.others(at) {
+            self.network().hasten(address);
+        }
+    }
+
+    fn others(&self, at: usize) -> Vec<IpAddr> {
+        (0..self.members.len()).filter(|other| *other != at).map(|at| self.address(at)).collect()
     }
 
     /// Everything arrives again.

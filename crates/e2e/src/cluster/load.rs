@@ -1,4 +1,6 @@
-//! Clients that read, write and compare all the time, and remember what they were told.
+//! Clients that read, write and compare all the time through both APIs, and remember what they were told.
+
+mod by_v3;
 
 use std::{
     io,
@@ -22,8 +24,8 @@ const PATIENCE: Duration = Duration::from_millis(1_500);
 /// With the default timers an election is over within two seconds. Whatever takes so much longer is
 /// not the machine's fault.
 const RECOVERY_MAX: Duration = Duration::from_secs(10);
-/// Between the operations of one client: the machine has other things to do.
-const PAUSE: Duration = Duration::from_millis(2);
+/// Between the operations of one client, in microseconds: the machine has other things to do.
+const PAUSE: u64 = 2_000;
 const REGISTERS: usize = 6;
 
 /// Clients at work.
@@ -36,6 +38,8 @@ struct Shared {
     addresses: Vec<SocketAddr>,
     started: Instant,
     stops: AtomicBool,
+    /// Between the operations of one client, in microseconds.
+    pause: AtomicU64,
     acknowledged: AtomicU64,
     /// When the latest of the acknowledged changes was asked for.
     latest: AtomicU64,
@@ -56,6 +60,7 @@ impl Load {
             addresses,
             started: Instant::now(),
             stops: AtomicBool::new(false),
+            pause: AtomicU64::new(PAUSE),
             acknowledged: AtomicU64::new(0),
             latest: AtomicU64::new(0),
             stranded: AtomicU64::new(0),
@@ -77,6 +82,13 @@ impl Load {
     pub fn counter(&self) -> impl Fn() -> u64 + Send + use<> {
         let shared = Arc::clone(&self.shared);
         move || shared.acknowledged.load(SeqCst)
+    }
+
+    /// Lets every client rest so long between its operations. As they are they fill a thin line by
+    /// themselves: as much comes anew over it as it takes, and whoever lags on it never catches up.
+    pub fn slows(&self, pause: Duration) {
+        let pause = u64::try_from(pause.as_micros()).expect("tests are short");
+        self.shared.pause.store(pause, SeqCst);
     }
 
     /// The time by which the record counts.
@@ -183,7 +195,7 @@ impl Client {
                 0..=6 => self.read(register),
                 kind => self.change(register, kind),
             }
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(Duration::from_micros(self.shared.pause.load(SeqCst)));
         }
         self.history
     }
@@ -234,18 +246,27 @@ impl Client {
             _ => (format!("/register/{register}"), Change::Write(value)),
         };
         let invoked = self.now();
-        let outcome = match self.ask(&request(&key, &change)) {
+        let by_v3 = self.random.bool();
+        let request = if by_v3 { by_v3::request(&key, &change) } else { request(&key, &change) };
+        let outcome = match self.ask(&request) {
             // Nobody has seen it.
             Err(_) => return,
-            Ok(answer) => answer.map_or(Outcome::Unknown, |answer| outcome(&change, &answer)),
-        };
-        match &outcome {
-            Outcome::Done { .. } => {
-                self.shared.acknowledged.fetch_add(1, SeqCst);
-                self.shared.latest.fetch_max(invoked, SeqCst);
+            Ok(Err(_)) => Outcome::Unknown,
+            Ok(Ok(answer)) => {
+                let outcome = if by_v3 {
+                    by_v3::outcome(&change, &answer)
+                } else {
+                    outcome(&change, &answer)
+                };
+                if matches!(outcome, Outcome::Unknown) {
+                    self.move_on();
+                }
+                outcome
             }
-            Outcome::Unknown => self.move_on(),
-            Outcome::Refused(_) => {}
+        };
+        if matches!(outcome, Outcome::Done { .. }) {
+            self.shared.acknowledged.fetch_add(1, SeqCst);
+            self.shared.latest.fetch_max(invoked, SeqCst);
         }
         self.record(key, invoked, Action::Change(change, outcome));
     }
@@ -255,7 +276,8 @@ impl Client {
         self.history.push(Operation { client, key, invoked, returned, action });
     }
 
-    /// Asks; the outer error says that the request has certainly not arrived.
+    /// Asks, and turns to the next member if that fails; the outer error says that the request has
+    /// certainly not arrived.
     fn ask(&mut self, request: &Request) -> io::Result<io::Result<Answer>> {
         let connection = match self.connection.take() {
             Some(connection) => Ok(connection),

@@ -78,6 +78,11 @@ impl Network {
         self.address(1)
     }
 
+    /// The address of the member that joins as this one, counted from 0.
+    pub fn address_of(&self, number: u8) -> IpAddr {
+        self.address(10 + number)
+    }
+
     fn address(&self, host: u8) -> IpAddr {
         IpAddr::V4(Ipv4Addr::new(10, self.subnet.0, self.subnet.1, host))
     }
@@ -85,7 +90,7 @@ impl Network {
     /// Makes a place for one more member: its namespace and its address.
     pub fn join(&mut self) -> (String, IpAddr) {
         let number = u8::try_from(self.namespaces.len()).expect("tests have a few members");
-        let (namespace, address) = (format!("{}-{number}", self.name), self.address(10 + number));
+        let (namespace, address) = (format!("{}-{number}", self.name), self.address_of(number));
         let (name, port) = (&self.name, format!("port{number}"));
         self.namespaces.insert(address, namespace.clone());
         let plan = || -> Result<(), String> {
@@ -154,21 +159,26 @@ impl Network {
         )
     }
 
-    /// Lets a member send no more than so many kilobits a second: what waits comes late, and what
+    /// Lets no more than so many kilobits a second come to a member: what waits comes late, and what
     /// waits for longer than half a second is lost.
     pub fn throttle(&self, at: IpAddr, kilobits: u32) {
-        let namespace = &self.namespaces[&at];
-        let rate = format!("{kilobits}kbit");
+        let (port, rate) = (self.port(at), format!("{kilobits}kbit"));
         let limit = ["rate", &rate, "burst", "16kb", "latency", "500ms"];
-        let line = ["-n", namespace, "qdisc", "replace", "dev", "eth0", "root", "tbf"];
-        run("tc", &[&line[..], &limit[..]].concat(), "").expect("a namespace has a qdisc");
+        let line = ["-n", &self.name, "qdisc", "replace", "dev", &port, "root", "tbf"];
+        run("tc", &[&line[..], &limit[..]].concat(), "").expect("a switch's port has a qdisc");
     }
 
     /// Ends a throttle.
     pub fn hasten(&self, at: IpAddr) {
-        let namespace = &self.namespaces[&at];
-        let ended = run("tc", &["-n", namespace, "qdisc", "del", "dev", "eth0", "root"], "");
+        let port = self.port(at);
+        let ended = run("tc", &["-n", &self.name, "qdisc", "del", "dev", &port, "root"], "");
         ended.expect("it was throttled");
+    }
+
+    /// The switch's end of the line to a member.
+    fn port(&self, at: IpAddr) -> String {
+        let number = self.namespaces.keys().position(|address| *address == at);
+        format!("port{}", number.expect("it has joined"))
     }
 }
 

@@ -19,7 +19,7 @@ use e2e::{
     binaries,
     cluster::Cluster,
     eventually, ports, rings,
-    run::{self, Output},
+    run::{self, Output, Running},
 };
 use harness::{PATIENCE, Proxy, Typed, between, figure, runtime, upstreams};
 use nix::{

@@ -151,51 +151,114 @@ fn a_proxy_makes_its_own_certificate_if_it_is_told_to() {
 
 #[test]
 fn passwords_and_rights_are_the_members_affair() {
-    // Our members have no users yet.
+    let scene = Users::start(Start::new().flag("--bcrypt-cost=4").start());
+    scene.rights_count();
+    scene.who_loses_them_is_told_nothing_more();
+    scene.end();
     let why = "no /usr/bin/etcd 3.4";
     let Some(etcd) = binaries::real_etcd() else {
         rings::can_run("users through a grpc-proxy", false, why);
         return;
     };
-    let member = Start::original(etcd).start();
-    let proxy = Proxy::before(&member, &[]);
-    let run = |arguments: &[&str]| {
-        run::run(run::etcdctl_v3(&binaries::etcdctl(), &proxy.endpoint()).args(arguments), "")
-    };
-    let done = |arguments: &[&str]| {
-        let output = run(arguments);
+    let scene = Users::start(Start::original(etcd).start());
+    // It asks when a watch begins, and never again.
+    scene.rights_count();
+    scene.end();
+}
+
+/// root, and me, who may do what he likes below `mine/`; behind a proxy.
+struct Users {
+    member: Member,
+    proxy: Proxy,
+}
+
+impl Users {
+    fn start(member: Member) -> Self {
+        let proxy = Proxy::before(&member, &[]);
+        let scene = Self { member, proxy };
+        scene.done(&["put", "mine/a", "1"]);
+        scene.done(&["put", "theirs/a", "2"]);
+        scene.done(&["get", "theirs/a", "--consistency=s"]);
+        scene.done(&["user", "add", "root:r"]);
+        scene.done(&["user", "add", "me:m"]);
+        scene.done(&["role", "add", "mine"]);
+        scene.done(&["role", "grant-permission", "mine", "readwrite", "mine/", "--prefix"]);
+        scene.done(&["user", "grant-role", "me", "mine"]);
+        scene.done(&["user", "grant-role", "root", "root"]);
+        scene.done(&["auth", "enable"]);
+        scene
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = run::etcdctl_v3(&binaries::etcdctl(), &self.proxy.endpoint());
+        run::run(command.args(arguments), "")
+    }
+
+    fn done(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
         assert_eq!(output.exit, Some(0), "{arguments:?}: {output:?}");
         output.stdout
-    };
-    done(&["put", "mine/a", "1"]);
-    done(&["put", "theirs/a", "2"]);
-    done(&["get", "theirs/a", "--consistency=s"]);
-    done(&["user", "add", "root:r"]);
-    done(&["user", "add", "me:m"]);
-    done(&["role", "add", "mine"]);
-    done(&["role", "grant-permission", "mine", "readwrite", "mine/", "--prefix"]);
-    done(&["user", "grant-role", "me", "mine"]);
-    done(&["user", "grant-role", "root", "root"]);
-    done(&["auth", "enable"]);
-    assert_eq!(done(&["--user", "root:r", "get", "theirs/a", "--consistency=s"]), "theirs/a\n2\n");
-    let mut command = run::etcdctl_v3(&binaries::etcdctl(), &proxy.endpoint());
-    let all = run::start(command.args(["--user", "root:r", "watch", "theirs/", "--prefix"]), "");
-    eventually(PATIENCE, "root watches", || (figure(&member, OPEN) == 1).then_some(()));
-    assert_eq!(done(&["--user", "me:m", "get", "mine/a"]), "mine/a\n1\n");
-    // Nobody reads what another has read, and no watch goes along where it may not.
-    let output = run(&["--user", "me:m", "get", "theirs/a", "--consistency=s"]);
-    assert!(output.stderr.contains("permission denied"), "{output:?}");
-    assert_eq!(output.stdout, "");
-    let output = run(&["get", "theirs/a", "--consistency=s"]);
-    assert!(output.stderr.contains("user name is empty"), "{output:?}");
-    let mut command = run::etcdctl_v3(&binaries::etcdctl(), &proxy.endpoint());
-    let denied = command.args(["--user", "me:m", "watch", "theirs/", "--prefix"]);
-    let denied = run::start(denied, "").wait(PATIENCE);
-    assert!(denied.stderr.contains("permission denied"), "{denied:?}");
-    done(&["--user", "root:r", "put", "theirs/a", "3"]);
-    eventually(PATIENCE, "root is told", || {
-        let lines = all.stdout();
-        (lines == ["PUT", "theirs/a", "3"]).then_some(())
-    });
-    assert_eq!(done(&["--user", "root:r", "auth", "disable"]), "Authentication Disabled\n");
+    }
+
+    fn watch(&self, user: &str, prefix: &str) -> Running {
+        let mut command = run::etcdctl_v3(&binaries::etcdctl(), &self.proxy.endpoint());
+        run::start(command.args(["--user", user, "watch", prefix, "--prefix"]), "")
+    }
+
+    /// Waits until so many watches are open at the member.
+    fn are_open(&self, count: u64) {
+        eventually(PATIENCE, "they watch", || (figure(&self.member, OPEN) == count).then_some(()));
+    }
+
+    fn rights_count(&self) {
+        assert_eq!(
+            self.done(&["--user", "root:r", "get", "theirs/a", "--consistency=s"]),
+            "theirs/a\n2\n"
+        );
+        let all = self.watch("root:r", "theirs/");
+        self.are_open(1);
+        assert_eq!(self.done(&["--user", "me:m", "get", "mine/a"]), "mine/a\n1\n");
+        // Nobody reads what another has read, and no watch goes along where it may not.
+        let output = self.run(&["--user", "me:m", "get", "theirs/a", "--consistency=s"]);
+        assert!(output.stderr.contains("permission denied"), "{output:?}");
+        assert_eq!(output.stdout, "");
+        let output = self.run(&["get", "theirs/a", "--consistency=s"]);
+        assert!(output.stderr.contains("user name is empty"), "{output:?}");
+        let denied = self.watch("me:m", "theirs/").wait(PATIENCE);
+        assert!(denied.stderr.contains("permission denied"), "{denied:?}");
+        self.done(&["--user", "root:r", "put", "theirs/a", "3"]);
+        eventually(PATIENCE, "root is told", || {
+            let lines = all.stdout();
+            (lines == ["PUT", "theirs/a", "3"]).then_some(())
+        });
+        drop(all);
+        self.are_open(0);
+    }
+
+    /// Also if others watch the same, who came first and still may.
+    fn who_loses_them_is_told_nothing_more(&self) {
+        let root = self.watch("root:r", "mine/");
+        self.are_open(1);
+        let me = self.watch("me:m", "mine/");
+        self.are_open(2);
+        self.done(&["--user", "me:m", "put", "mine/a", "ours"]);
+        for watch in [&root, &me] {
+            eventually(PATIENCE, "both are told", || {
+                (watch.stdout() == ["PUT", "mine/a", "ours"]).then_some(())
+            });
+        }
+        self.done(&["--user", "root:r", "user", "revoke-role", "me", "mine"]);
+        self.done(&["--user", "root:r", "put", "mine/a", "secret"]);
+        let ended = me.wait(PATIENCE);
+        assert!(ended.stderr.contains("permission denied"), "{ended:?}");
+        assert!(!ended.stdout.contains("secret"), "{ended:?}");
+        eventually(PATIENCE, "root is told", || {
+            root.stdout().contains(&"secret".to_owned()).then_some(())
+        });
+    }
+
+    fn end(self) {
+        let disabled = self.done(&["--user", "root:r", "auth", "disable"]);
+        assert_eq!(disabled, "Authentication Disabled\n");
+    }
 }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     flags::{self, Kind},
-    logging,
+    logging, traces,
 };
 
 const ELECTION_MILLIS_MAX: u64 = 50_000;
@@ -63,6 +63,10 @@ pub(super) fn config(mut given: Given) -> Result<Config, Refusal> {
         gateway: given.switch("enable-grpc-gateway"),
         grpc: limits::grpc(&given),
         auth,
+        traces: traces(&given)?,
+        audit_log: file(&given, "audit-log"),
+        profiling: given.switch("enable-pprof"),
+        extensive_metrics: given.text("metrics") == "extensive",
         hosts: hosts(&given),
         listen_clients,
         listen_http,
@@ -78,6 +82,34 @@ pub(super) fn config(mut given: Given) -> Result<Config, Refusal> {
         warnings: given.take_warnings(),
         defaults,
     })
+}
+
+/// Where spans go; the error is in etcd's words.
+fn traces(given: &Given) -> Result<Option<traces::Settings>, Refusal> {
+    let sampling_rate = given.count("distributed-tracing-sampling-rate");
+    if sampling_rate > traces::SAMPLED_OF {
+        let shown = given.show("distributed-tracing-sampling-rate");
+        let most = traces::SAMPLED_OF;
+        return Err(conflict(format!("{shown}: tracing sampling rate must be less than {most}")));
+    }
+    let is_on = given.switch("enable-distributed-tracing");
+    let address = given.text("distributed-tracing-address");
+    if is_on && !traces::is_address(address) {
+        let shown = given.show("distributed-tracing-address");
+        return Err(conflict(format!("{shown}: expected host:port ({address})")));
+    }
+    let text = |name: &str| given.text(name).to_owned();
+    Ok(is_on.then(|| traces::Settings {
+        address: text("distributed-tracing-address"),
+        service_name: text("distributed-tracing-service-name"),
+        instance_id: text("distributed-tracing-instance-id"),
+        sampling_rate,
+    }))
+}
+
+/// `None`: there is none.
+fn file(given: &Given, name: &str) -> Option<PathBuf> {
+    Some(given.text(name)).filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 /// `*` stands for all.
@@ -126,6 +158,7 @@ fn member(given: &Given) -> Result<server::Config, Refusal> {
         initial_cluster_token: given.text("initial-cluster-token").to_owned(),
         new_cluster: given.text("initial-cluster-state") == "new",
         force_new_cluster: given.switch("force-new-cluster"),
+        forcing: tokio::sync::watch::Sender::default(),
         strict_reconfig_check: given.switch("strict-reconfig-check"),
         peer_urls: url::texts(&peer_urls),
         client_urls: url::texts(&parsed(given, "advertise-client-urls")?),
@@ -135,6 +168,7 @@ fn member(given: &Given) -> Result<server::Config, Refusal> {
         quota_bytes: quota(given.number("quota-backend-bytes")),
         request_bytes_max: limits::request_bytes_max(given),
         auto_compaction: limits::auto_compaction(given).map_err(conflict)?,
+        apply_expected: given.duration("warning-apply-duration"),
         corruption: corruption(given),
         learners_max: u32::try_from(given.count("max-learners")).unwrap_or(u32::MAX),
         catch_up_entries: given.count("snapshot-catchup-entries"),

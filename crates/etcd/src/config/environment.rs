@@ -9,6 +9,9 @@ use super::{
 };
 use crate::flags;
 
+/// What a variable's name has in it whose value is not to be shown.
+const SECRETS: [&str; 3] = ["PASSWORD", "SECRET", "TOKEN"];
+
 /// Adds what the environment has to what the command line has.
 pub(super) fn add(
     mut given: Given,
@@ -34,6 +37,10 @@ pub(super) fn add(
                     Refusal::Conflict(format!("invalid value \"{value}\" for {variable}: {advice}"))
                 })?;
                 given.set(flag.name, value.clone(), Source::Environment);
+            }
+            // Images of others are told the password of root so, which is nobody's business.
+            None if SECRETS.iter().any(|word| variable.contains(word)) => {
+                given.warn(format!("unrecognized environment variable {variable}"));
             }
             None => given.warn(format!("unrecognized environment variable {variable}={value}")),
         }

@@ -60,6 +60,7 @@ pub(super) fn grpc(given: &Given) -> api::Grpc {
         keepalive_interval: if interval.is_zero() { interval } else { interval.max(KEEPALIVE_MIN) },
         keepalive_timeout: given.duration("grpc-keepalive-timeout"),
         progress_interval: given.duration("watch-progress-notify-interval"),
+        request_expected: given.duration("warning-unary-request-duration"),
     }
 }
 

@@ -96,6 +96,13 @@ fn side(given: &mut Given, names: &Names) -> Result<Side, Refusal> {
         server_name: None,
     };
     settings.check().map_err(|error| Refusal::Conflict(error.to_string()))?;
+    for name in settings.cipher_suites.iter().filter(|name| tls::is_weak(name)) {
+        given.warn(format!(
+            "TLS cipher suite {name} is not offered to {}s, since it is weak or has no forward \
+             secrecy: take it out of --cipher-suites",
+            names.what
+        ));
+    }
     let mut auto = given.switch(&flag("auto-tls"));
     if auto && settings.has_identity() {
         given.warn(format!("ignoring {} auto TLS since certs given", names.what));

@@ -164,6 +164,7 @@ fn flags_that_do_not_go_together_are_refused_with_advice() {
     check(&["--cert-file=c"], "KeyFile and CertFile must both be present[key: , cert: c]");
     check(&["--tls-min-version=TLS1.1"], "unexpected TLS version \"TLS1.1\"");
     check(&["--cipher-suites=X"], "unexpected TLS cipher suite \"X\"");
+    check(&["--cipher-suites=TLS_RSA_WITH_RC4_128_SHA"], "none of the TLS cipher suites");
     check(&["--log-package-levels=x"], "is no package=LEVEL");
 }
 
@@ -236,8 +237,12 @@ fn what_has_no_effect_is_told() {
         assert!(warnings.iter().any(|warning| warning.contains(expected)), "{flag}: {warnings:?}");
     };
     check("--max-wals=9", "--max-wals has no effect: the raft log is cut by");
-    check("--enable-pprof", "--enable-pprof has no effect");
     check("--enable-v2=false", "the v2 API is always served");
+    let suites =
+        "--cipher-suites=TLS_RSA_WITH_AES_256_GCM_SHA384,TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256";
+    check(suites, "TLS_RSA_WITH_AES_256_GCM_SHA384 is not offered to clients, since it is weak");
+    check("--experimental-max-learners=2", "--max-learners");
+    check("--experimental-wait-cluster-ready-timeout=9s", "no longer supported: ignored");
     check("--cluster-active-size=9", "no longer supported: ignored");
     check("-vv", "no longer supported: ignored");
     check("--log-package-levels=nobody=DEBUG", "there is no package \"nobody\"");
@@ -253,6 +258,37 @@ fn what_has_no_effect_is_told() {
     for flag in silent {
         assert!(configured(&["--data-dir=d", flag], &[]).warnings.is_empty(), "{flag}");
     }
+}
+
+/// Unit files and charts of any age start the binary, and are told what takes the place of what they say.
+#[test]
+fn every_flag_of_the_original_that_has_no_meaning_here_or_another_name_says_so() {
+    let rows = include_str!("../flags/tests/original.txt").lines();
+    let mut told = 0;
+    for row in rows.filter(|row| !row.starts_with('#')) {
+        let mut fields = row.splitn(3, ' ');
+        let flag = flags::find(fields.next().unwrap()).unwrap();
+        let value = fields.nth(1).unwrap_or_default();
+        let place = match flag.fate {
+            Fate::Idle(reason) if !value::same(flag, value) => format!("has no effect: {reason}"),
+            Fate::Renamed(to) => format!("use --{to}"),
+            Fate::Past => "no longer supported: ignored".to_owned(),
+            Fate::Idle(_) | Fate::Used(_) | Fate::Later(_) | Fate::Gone(_) => continue,
+        };
+        let given = format!("--{}={value}", flag.name);
+        let given = if value.is_empty() { given.trim_end_matches('=') } else { &given };
+        // Without which the other one is refused.
+        let advertises = "--advertise-client-urls=http://127.0.0.1:1";
+        let line = ["--data-dir=d", advertises, given];
+        let line = if place == "use --listen-client-urls" { &line[..] } else { &[line[0], given] };
+        let warnings = configured(line, &[]).warnings;
+        let is_it = |warning: &&String| {
+            warning.starts_with(&format!("--{} ", flag.name)) && warning.ends_with(&place)
+        };
+        assert_eq!(warnings.iter().filter(is_it).count(), 1, "{given}: {place}: {warnings:?}");
+        told += 1;
+    }
+    assert_eq!(told, 58);
 }
 
 #[test]
@@ -381,6 +417,10 @@ fn an_unknown_variable_is_told_and_a_wrong_value_refused() {
         ("ETCD_SERVICE_HOST", "10.0.0.1"),
         "unrecognized environment variable ETCD_SERVICE_HOST=10.0.0.1",
     );
+    // The value is a secret.
+    for name in ["ETCD_ROOT_PASSWORD", "ETCD_CLIENT_SECRET", "ETCD_API_TOKEN"] {
+        check((name, "x"), &format!("unrecognized environment variable {name}"));
+    }
     check(("ETCD_VERSION", "v2.3.8"), "environment variable ETCD_VERSION is not used");
     let (_, text) = refused(&[], &[("ETCD_ELECTION_TIMEOUT", "1s")]);
     assert_eq!(text, "invalid value \"1s\" for ETCD_ELECTION_TIMEOUT: give a number");
@@ -455,6 +495,9 @@ fn limits_of_the_v3_api_are_taken_from_the_flags() {
             "--grpc-keepalive-interval=1m30s",
             "--grpc-keepalive-timeout=1500ms",
             "--watch-progress-notify-interval=5s",
+            "--warning-unary-request-duration=6s",
+            "--warning-apply-duration=7s",
+            "--metrics=extensive",
         ],
         &[],
     );
@@ -466,8 +509,11 @@ fn limits_of_the_v3_api_are_taken_from_the_flags() {
         keepalive_interval: Duration::from_secs(90),
         keepalive_timeout: Duration::from_millis(1_500),
         progress_interval: Duration::from_secs(5),
+        request_expected: Duration::from_secs(6),
     };
     assert_eq!(config.grpc, expected);
+    assert_eq!(config.member.apply_expected, Duration::from_secs(7));
+    assert!(config.extensive_metrics);
     assert_eq!(config.member.request_bytes_max, 9_000);
     let config = configured(&["--max-request-bytes=33554432"], &[]);
     assert_eq!(config.member.request_bytes_max, 16 << 20);

@@ -4,6 +4,8 @@
 /// A gate of etcd 3.6 or 3.7.
 pub(crate) struct Gate {
     pub(crate) name: &'static str,
+    /// As etcd has it: `ALPHA` is off there unless asked for, `BETA` is on.
+    pub(crate) stage: &'static str,
     /// Whether the feature is there, whatever is asked for, and what there is to say about that; `None`:
     /// as it is asked for.
     pub(crate) always: Option<(bool, &'static str)>,
@@ -13,31 +15,32 @@ pub(crate) const INITIAL_CORRUPT_CHECK: &str = "InitialCorruptCheck";
 pub(crate) const COMPACT_HASH_CHECK: &str = "CompactHashCheck";
 
 pub(crate) const GATES: &[Gate] = &[
-    always("StopGRPCServiceOnDefrag", false, "there is nothing to defragment"),
-    always("TxnModeWriteWithSharedBuffer", true, "transactions always read what lies in memory"),
+    alpha("StopGRPCServiceOnDefrag", false, "there is nothing to defragment"),
+    beta("TxnModeWriteWithSharedBuffer", true, "transactions always read what lies in memory"),
     switched(INITIAL_CORRUPT_CHECK),
     switched(COMPACT_HASH_CHECK),
-    always("LeaseCheckpoint", true, LEASES),
-    always("LeaseCheckpointPersist", true, LEASES),
-    always(
-        "SetMemberLocalAddr",
-        false,
-        "the system chooses the address that peers are dialed from",
-    ),
-    always("FastLeaseKeepAlive", false, "keep-alives wait for a read index, which many share"),
-    always("PriorityRequest", true, "revoking leases always goes on when others are refused"),
+    alpha("LeaseCheckpoint", true, LEASES),
+    alpha("LeaseCheckpointPersist", true, LEASES),
+    alpha("SetMemberLocalAddr", false, "the system chooses the address that peers are dialed from"),
+    beta("FastLeaseKeepAlive", false, "keep-alives wait for a read index, which many share"),
+    alpha("PriorityRequest", true, "revoking leases always goes on when others are refused"),
 ];
 
 pub(super) const LEASES: &str = "what is left of a lease is always kept across changes of leaders";
 /// Stand for all gates of their kind.
 const ALL: [&str; 2] = ["AllAlpha", "AllBeta"];
 
-const fn always(name: &'static str, is_on: bool, reason: &'static str) -> Gate {
-    Gate { name, always: Some((is_on, reason)) }
+const fn alpha(name: &'static str, is_on: bool, reason: &'static str) -> Gate {
+    Gate { name, stage: "ALPHA", always: Some((is_on, reason)) }
 }
 
+const fn beta(name: &'static str, is_on: bool, reason: &'static str) -> Gate {
+    Gate { name, stage: "BETA", always: Some((is_on, reason)) }
+}
+
+/// What is there if it is asked for; off by itself, as in etcd.
 const fn switched(name: &'static str) -> Gate {
-    Gate { name, always: None }
+    Gate { name, stage: "ALPHA", always: None }
 }
 
 /// Gates and what they are to be. The error is in etcd's words.

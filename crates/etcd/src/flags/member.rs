@@ -52,7 +52,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "listen-metrics-urls",
         Kind::ClientUrls,
         "",
-        "URLs to serve /metrics and /health on, besides where clients are.",
+        "URLs to serve /metrics, /health, /livez and /readyz on, besides where clients are.",
     ),
     used(
         "unsafe-no-fsync",
@@ -89,5 +89,10 @@ pub(super) const FLAGS: &[Flag] = &[
     idle("enable-v2", Kind::Switch, "true", "the v2 API is always served"),
     idle("max-snapshots", Kind::Count, "5", "no old snapshots are kept"),
     idle("max-wals", Kind::Count, "5", "the raft log is cut by what is applied and on disk"),
-    idle("enable-pprof", Kind::Switch, "false", "Go's profiler is not offered"),
+    used(
+        "enable-pprof",
+        Kind::Switch,
+        "false",
+        "Tell under /debug/pprof/ where the processor's time goes, to whoever asks.",
+    ),
 ];

@@ -8,6 +8,9 @@ pub(super) const FLAGS: &[Flag] = &[
     renamed("peer-addr", Kind::Address, "initial-advertise-peer-urls"),
     renamed("peer-bind-addr", Kind::Address, "listen-peer-urls"),
     renamed("log-output", Kind::Text, "log-outputs"),
+    // Of the pre-releases of 3.6 alone.
+    renamed("experimental-max-learners", Kind::Count, "max-learners"),
+    past("experimental-wait-cluster-ready-timeout"),
     gone("peers", "use --initial-cluster"),
     gone("peers-file", "use --initial-cluster"),
     past("cluster-active-size"),

@@ -84,4 +84,11 @@ pub(super) const FLAGS: &[Flag] = &[
     ),
     used("auth-token-ttl", Kind::Count, "300", "seconds that a simple token lives unused"),
     used("bcrypt-cost", Kind::Count, "10", "cost of the hashes of passwords, 4 to 31"),
+    used(
+        "audit-log",
+        Kind::Text,
+        "",
+        "file to which a line of JSON is written for each request of a client: who, from where, what, on \
+         which keys, allowed or not; opened anew on SIGHUP",
+    ),
 ];

@@ -6,7 +6,6 @@ const BBOLT: &str = "there is no bbolt file";
 const FLUSHER: &str = "the flusher sets its own pace";
 const SMALL_STEPS: &str = "compaction always goes in small steps";
 const NO_DEFRAG: &str = "there is nothing to defragment";
-const WARNINGS: &str = "slow requests are not logged yet";
 
 pub(super) const FLAGS: &[Flag] = &[
     used(
@@ -84,7 +83,12 @@ pub(super) const FLAGS: &[Flag] = &[
         "10m",
         "watch-progress-notify-interval",
     ),
-    idle("metrics", Kind::OneOf(&["basic", "extensive"]), "basic", "there is one set of metrics"),
+    used(
+        "metrics",
+        Kind::OneOf(&["basic", "extensive"]),
+        "basic",
+        "What /metrics tells: 'extensive' adds how long each method of gRPC takes.",
+    ),
     idle("backend-batch-interval", Kind::Duration, "", FLUSHER),
     idle("backend-batch-limit", Kind::Count, "0", FLUSHER),
     idle("backend-bbolt-freelist-type", Kind::Text, "map", BBOLT),
@@ -160,10 +164,30 @@ pub(super) const FLAGS: &[Flag] = &[
     idle("experimental-downgrade-check-time", Kind::Duration, "5s", AT_ONCE),
     idle("experimental-enable-lease-checkpoint", Kind::Switch, "false", LEASES),
     idle("experimental-enable-lease-checkpoint-persist", Kind::Switch, "false", LEASES),
-    idle("warning-apply-duration", Kind::Duration, "100ms", WARNINGS),
-    idle("experimental-warning-apply-duration", Kind::Duration, "100ms", WARNINGS),
-    idle("warning-unary-request-duration", Kind::Duration, "300ms", WARNINGS),
-    idle("experimental-warning-unary-request-duration", Kind::Duration, "300ms", WARNINGS),
+    used(
+        "warning-apply-duration",
+        Kind::Duration,
+        "100ms",
+        "Time after which a write that is applied, or a read, is told in the log.",
+    ),
+    renamed(
+        "experimental-warning-apply-duration",
+        Kind::Duration,
+        "100ms",
+        "warning-apply-duration",
+    ),
+    used(
+        "warning-unary-request-duration",
+        Kind::Duration,
+        "300ms",
+        "Time after which a call through gRPC is told in the log, once a second for each method.",
+    ),
+    renamed(
+        "experimental-warning-unary-request-duration",
+        Kind::Duration,
+        "300ms",
+        "warning-unary-request-duration",
+    ),
     idle("experimental-txn-mode-write-with-shared-buffer", Kind::Switch, "true", BBOLT),
     idle("memory-mlock", Kind::Switch, "false", BBOLT),
     idle("experimental-memory-mlock", Kind::Switch, "false", BBOLT),
@@ -174,17 +198,66 @@ pub(super) const FLAGS: &[Flag] = &[
         "The original's switches for what is new, as Name=true,Name=false; the log says what has \
          taken the place of each.",
     ),
-    idle("enable-distributed-tracing", Kind::Switch, "false", NO_TRACING),
-    idle("experimental-enable-distributed-tracing", Kind::Switch, "false", NO_TRACING),
-    idle("distributed-tracing-address", Kind::Text, "localhost:4317", NO_TRACING),
-    idle("experimental-distributed-tracing-address", Kind::Text, "localhost:4317", NO_TRACING),
-    idle("distributed-tracing-service-name", Kind::Text, "etcd", NO_TRACING),
-    idle("experimental-distributed-tracing-service-name", Kind::Text, "etcd", NO_TRACING),
-    idle("distributed-tracing-instance-id", Kind::Text, "", NO_TRACING),
-    idle("experimental-distributed-tracing-instance-id", Kind::Text, "", NO_TRACING),
-    idle("distributed-tracing-sampling-rate", Kind::Count, "0", NO_TRACING),
-    idle("experimental-distributed-tracing-sampling-rate", Kind::Count, "0", NO_TRACING),
+    used(
+        "enable-distributed-tracing",
+        Kind::Switch,
+        "false",
+        "Send spans of calls to a collector of OpenTelemetry, by OTLP over gRPC.",
+    ),
+    used(
+        "distributed-tracing-address",
+        Kind::Text,
+        "localhost:4317",
+        "Where that collector is: host:port, without TLS.",
+    ),
+    used(
+        "distributed-tracing-service-name",
+        Kind::Text,
+        "etcd",
+        "The service's name in spans: the same for all members.",
+    ),
+    used(
+        "distributed-tracing-instance-id",
+        Kind::Text,
+        "",
+        "The member's name in spans, its own one; none if empty.",
+    ),
+    used(
+        "distributed-tracing-sampling-rate",
+        Kind::Count,
+        "0",
+        "Calls of a million that are traced where their client does not say; 0: none of these.",
+    ),
+    renamed(
+        "experimental-enable-distributed-tracing",
+        Kind::Switch,
+        "false",
+        "enable-distributed-tracing",
+    ),
+    renamed(
+        "experimental-distributed-tracing-address",
+        Kind::Text,
+        "localhost:4317",
+        "distributed-tracing-address",
+    ),
+    renamed(
+        "experimental-distributed-tracing-service-name",
+        Kind::Text,
+        "etcd",
+        "distributed-tracing-service-name",
+    ),
+    renamed(
+        "experimental-distributed-tracing-instance-id",
+        Kind::Text,
+        "",
+        "distributed-tracing-instance-id",
+    ),
+    renamed(
+        "experimental-distributed-tracing-sampling-rate",
+        Kind::Count,
+        "0",
+        "distributed-tracing-sampling-rate",
+    ),
 ];
 
 const AT_ONCE: &str = "the end of a downgrade is noticed at once";
-const NO_TRACING: &str = "there are no traces yet: see /metrics and the log";

@@ -84,7 +84,8 @@ impl Refresh {
         for url in &self.peer_urls {
             let (dialer, url) = (self.dialer.clone(), url.clone());
             asked.spawn(async move {
-                let told = ask::members(&dialer, &url, PATIENCE).await?;
+                let told = ask::members(&dialer, &url, PATIENCE).await;
+                let told = told.map_err(|why| why.to_string())?;
                 if told.members.is_empty() {
                     return Err(format!("{url}: it tells of no member"));
                 }

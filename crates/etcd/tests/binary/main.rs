@@ -14,3 +14,4 @@ mod every_flag;
 mod process;
 mod refusals;
 mod serving;
+mod traces;

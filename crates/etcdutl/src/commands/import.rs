@@ -14,8 +14,8 @@ use indicatif::{ProgressBar, ProgressStyle};
     override_usage = "etcdutl import <SOURCE> --data-dir <DIR> [FLAGS]",
     after_help = "SOURCE is a snapshot of etcd 3 (etcdctl snapshot save), a data directory of etcd 3 \
         whose member is stopped, or a data directory or backup of etcd 2. It is left as it is. \
-        Revisions, history, leases and v2 indexes stay; members and permissions do not come \
-        along.\n\n\
+        Revisions, history, leases, v2 indexes, users, roles and permissions stay; members do not \
+        come along. Where v2 and v3 had users of their own, there is one set here.\n\n\
         Every member of the new cluster imports the same source, with the same --initial-cluster \
         and --initial-cluster-token, and is started with its --data-dir then.\n\n\
         Example:\n  etcdutl import backup.db --name a --data-dir /var/lib/retcd \\\n    \
@@ -31,10 +31,10 @@ pub(crate) struct Import {
     source_wal_dir: Option<OsString>,
     #[command(flatten)]
     founding: Founding,
-    /// What stays where a key of v3 and a node of v2 have the same name
+    /// What stays where a key of v3 and a node of v2 have the same name, or users or roles of both
     #[arg(long, value_name = "v2|v3")]
     prefer: Option<Preferred>,
-    /// Import a cluster in which auth is enabled, without its users, roles and permissions
+    /// Leave users, roles and permissions behind: everybody may do everything
     #[arg(long, value_name = "true|false", default_value = "false", default_missing_value = "true",
         num_args = 0..=1, require_equals = true, action = ArgAction::Set, hide_default_value = true,
         value_parser = go::flag_bool)]
@@ -96,6 +96,7 @@ impl Import {
                 imported.left_out
             ));
         }
+        tell_auth(&imported);
         output::write(format!("{}\n", summary(&imported)).as_bytes())?;
         output::note(format_args!(
             "imported {} to {}: member {} of cluster {}",
@@ -108,13 +109,32 @@ impl Import {
     }
 }
 
+/// What has become of users and permissions; nothing where there were none.
+fn tell_auth(imported: &Imported) {
+    let Imported { users, roles, auth_enabled, refused, notes, .. } = imported;
+    if *refused > 0 {
+        output::note(format_args!(
+            "warning: {refused} writes of the log were left out, since the original refused them to \
+             those who asked"
+        ));
+    }
+    for note in notes {
+        output::note(format_args!("warning: {note}"));
+    }
+    if *users > 0 || *roles > 0 {
+        let is = if *auth_enabled { "enabled" } else { "not enabled" };
+        output::note(format_args!("took over {users} users and {roles} roles; auth is {is}"));
+    }
+}
+
 /// One line, of which scripts can take what they want.
 fn summary(imported: &Imported) -> String {
     let Imported { keys, dirs, records, leases, nodes, entries, revision, compacted, .. } =
         imported;
+    let Imported { users, roles, .. } = imported;
     format!(
         "keys={keys} directories={dirs} revisions={records} leases={leases} v2-nodes={nodes} \
-         log-entries={entries} revision={revision} compacted={compacted}"
+         log-entries={entries} revision={revision} compacted={compacted} users={users} roles={roles}"
     )
 }
 

@@ -200,9 +200,14 @@ async fn clients_that_read_nothing_hold_up_no_others() {
     for _ in 0..32 {
         // Each on a connection of its own to the proxy.
         let client = client_of(&proxy).await;
-        let mut passed = client.pass_stream(SNAPSHOT, bytes::Bytes::new()).await.unwrap();
+        let began = tokio::time::timeout(PATIENCE, async {
+            let mut passed = client.pass_stream(SNAPSHOT, bytes::Bytes::new()).await.unwrap();
+            assert!(passed.next().await.unwrap().is_some());
+            passed
+        });
         // It has begun, and the rest comes as far as it can.
-        assert!(passed.next().await.unwrap().is_some());
+        let number = slow.len();
+        let passed = began.await.unwrap_or_else(|_| panic!("stream {number} is held up"));
         slow.push((client, passed));
     }
     let other = client_of(&proxy).await;

@@ -4,6 +4,9 @@
 //! they say whether it may. Once it has been told all that a group of the same keys has been told, it
 //! goes along with that, and its own watch ends. So one that starts in the past comes to the group
 //! when it has caught up, and nobody waits for it.
+//!
+//! *Invariant: all of a group have the same token.* Members go on asking whether its owner may, as users
+//! and roles change, and end the one watch that they know of.
 
 use std::{
     collections::BTreeMap,
@@ -25,12 +28,12 @@ use super::{
     own::Own,
     receiver::Receiver,
 };
-use crate::{figures::Figures, namespace::Namespace};
+use crate::{behalf::Who, figures::Figures, namespace::Namespace};
 
 /// Before a watch is opened again whose members could not be reached.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What is watched, and how: who watches the same goes together.
+/// What is watched, by whom, and how: who watches the same goes together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Keys {
     pub(super) key: Bytes,
@@ -39,6 +42,7 @@ pub(super) struct Keys {
     pub(super) prev_kv: bool,
     /// A member without a leader ends it.
     pub(super) needs_leader: bool,
+    pub(super) who: Who,
 }
 
 /// All watches of this proxy.

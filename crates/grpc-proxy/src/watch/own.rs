@@ -197,7 +197,7 @@ fn too_many() -> Error {
         code: tonic::Code::ResourceExhausted,
         message: format!(
             "etcdserver: more than {GRPC_PROXY_UPSTREAM_WATCHES_MAX} different ranges are watched \
-             through this proxy"
+             through this proxy, or by so many users"
         ),
     })
 }

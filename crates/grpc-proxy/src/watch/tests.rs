@@ -27,7 +27,7 @@ use super::{
     queue::{Answers, QUEUE_BYTES, queue},
     receiver::{Outlet, Receiver, Wants},
 };
-use crate::figures::Figures;
+use crate::{behalf::Who, figures::Figures};
 
 const ALL: Wants = Wants { progress: false, fragment: false, puts: true, deletes: true };
 
@@ -51,7 +51,8 @@ fn client() -> Client {
 
 fn watch(outlet: &Arc<Outlet>, id: i64, next: i64, wants: Wants) -> Arc<Receiver> {
     let (key, end) = (Bytes::from_static(b"k"), Bytes::new());
-    let keys = Keys { key, end, prev_kv: true, needs_leader: false };
+    let who = Who::default();
+    let keys = Keys { key, end, prev_kv: true, needs_leader: false, who };
     let place = Place::take(&Arc::new(AtomicUsize::new(0))).unwrap();
     let (next, outlet) = (AtomicI64::new(next), Arc::clone(outlet));
     Arc::new(Receiver::new(id, (keys, client()), wants, next, (outlet, place)))

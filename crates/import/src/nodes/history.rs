@@ -115,6 +115,9 @@ impl History {
     /// The history that leads to this tree; `None` if these events do not, or there are none.
     pub(super) fn read(json: Value, tree: &Tree, index: i64) -> Option<Self> {
         let Queue { events, size, front } = serde_json::from_value::<Json>(json).ok()?.queue;
+        if front >= events.len() {
+            return None;
+        }
         let all = events.iter().cycle().skip(front).take(size.min(events.len()));
         let mut events: Vec<Event> =
             all.map(|event| Event::read(event.as_ref()?)).collect::<Option<_>>()?;

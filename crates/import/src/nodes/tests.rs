@@ -5,10 +5,12 @@ use std::{path::Path, sync::Arc};
 use base::{Disk, disk::MemDisk};
 use bytes::Bytes;
 use mvcc::{Action, Kind, Record};
+use proto::authpb::{Permission, permission::Type};
 use serde_json::{Value, json};
 
 use super::{Nodes, store};
 use crate::{
+    Note,
     messages::{ConfChange, Request},
     snap::Snap,
 };
@@ -112,13 +114,58 @@ fn a_store_without_events_begins_with_what_it_holds() {
     assert_eq!(history(&nodes), (vec!["4 /a/".into(), "6 /c=y".into(), "7 /a/b=x".into()], 11, 11));
     nodes.apply(&request("PUT", "/1/c", "z")).unwrap();
     assert_eq!(history(&nodes).0[2..], ["7 /a/b=x", "12 /c=z"], "what is overwritten is history");
-    assert!(!nodes.auth().unwrap());
-    nodes.apply(&request("PUT", "/2/enabled", "true")).unwrap();
-    assert!(nodes.auth().unwrap());
     let live = nodes.live().unwrap();
     let names: Vec<Bytes> = live.names().collect();
     assert_eq!(names, ["/a", "/a/b", "/c"]);
     assert_eq!((live.dirs, live.len()), (1, 3));
+}
+
+/// As JSON in nodes beside those of clients, from the snapshot and the log.
+#[test]
+fn users_and_roles_are_read_with_what_is_meant_by_them() {
+    let alice = json!({"user": "alice", "password": "$2a$10$a", "roles": ["a", "gone"]});
+    let users = dir("/2/users", 5, &[file("/2/users/alice", &alice.to_string(), (6, 6))]);
+    let mut store = store_of(&[], 11, &[]);
+    store["Root"]["Children"]["2"] = dir("/2", 5, &[users, dir("/2/roles", 5, &[])]);
+    let mut nodes = open(Some(&store));
+    let mut notes = Vec::new();
+    assert!(!nodes.auth(&mut notes).unwrap().enabled);
+    let kv =
+        |read: Value, write: Value| json!({"permissions": {"kv": {"read": read, "write": write}}});
+    for (path, value) in [
+        ("/2/users/root", json!({"user": "root", "password": "$2a$10$r", "roles": null})),
+        ("/2/users/broken", json!("of text")),
+        ("/2/roles/a", kv(json!(["/a/*", "/one", ""]), json!(null))),
+        ("/2/roles/guest", kv(json!(["*"]), json!(["/*"]))),
+        ("/2/enabled", json!(true)),
+    ] {
+        nodes.apply(&request("PUT", path, &value.to_string())).unwrap();
+    }
+    let parts = nodes.auth(&mut notes).unwrap();
+    assert!(parts.enabled && parts.anonymous);
+    let shown = |name: &str| {
+        let user = &parts.users[name];
+        (user.password_hash.clone().unwrap(), user.roles.iter().cloned().collect::<Vec<_>>())
+    };
+    assert_eq!(shown("alice"), ("$2a$10$a".into(), vec!["a".to_owned()]));
+    assert_eq!(shown("root"), ("$2a$10$r".into(), vec!["root".to_owned()]));
+    let ranges = |name: &str| {
+        let permission = |one: Permission| (one.perm_type(), one.key, one.range_end);
+        parts.roles[name].permissions().into_iter().map(permission).collect::<Vec<_>>()
+    };
+    let read = |key: &'static str, end: &'static str| (Type::Read, key.into(), end.into());
+    assert_eq!(ranges("a"), [read("/a/", "/a0"), read("/one", "")]);
+    let write = (Type::Write, "/".into(), "0".into());
+    assert_eq!(ranges("guest"), [read("\0", "\0"), write]);
+    let told: Vec<String> = notes.iter().map(Note::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "role a: a permission that permits nothing was left out",
+            "user broken was left out, since it cannot be read",
+        ]
+    );
+    assert_eq!((parts.users.len(), parts.roles.len()), (2, 2));
 }
 
 fn event(action: &str, node: &Value, prev: Option<Value>) -> Value {
@@ -172,6 +219,18 @@ fn events_that_do_not_lead_to_the_store_are_left_out() {
         let nodes = open(Some(&store_of(&children, 13, &events)));
         let (all, revision, compacted) = history(&nodes);
         assert_eq!((all.len(), revision, compacted), (2, 13, 13), "{damage}: {all:?}");
+    }
+}
+
+/// It would be looked for beyond all ends.
+#[test]
+fn events_that_begin_behind_their_end_are_left_out() {
+    let (children, events) = story();
+    for front in [events.len(), usize::MAX] {
+        let mut store = store_of(&children, 13, &events);
+        store["WatcherHub"]["EventHistory"]["Queue"]["Front"] = front.into();
+        let (all, revision, compacted) = history(&open(Some(&store)));
+        assert_eq!((all.len(), revision, compacted), (2, 13, 13), "{front}: {all:?}");
     }
 }
 

@@ -26,8 +26,12 @@ pub struct Effects {
     pub apply: Vec<Entry>,
     /// Reads that may be served once this much is applied.
     pub reads: Vec<(Index, Vec<Read>)>,
-    /// Proposals that raft did not take: no leader, or too much is uncommitted.
-    pub dropped: Vec<u64>,
+    /// Proposals that nobody will answer, by their ids.
+    pub dropped: Vec<(u64, Lost)>,
+    /// Proposals that were not taken, or were lost with their leader, and will never be carried out:
+    /// to be proposed again, if anybody still waits for that, once [`super::Core::takes_proposals`] holds.
+    /// In any order.
+    pub again: Vec<Proposal>,
     /// Followers that need the keyspace: to each a snapshot is to be sent, of the entry that its
     /// message names or a later one; then [`super::Core::snapshot_sent`].
     pub snapshots: Vec<PeerMessage>,
@@ -39,6 +43,25 @@ pub struct Effects {
     /// This member was removed from the cluster just now: tell the others what is to be told, then
     /// stop.
     pub removed: bool,
+}
+
+impl Effects {
+    /// Whether there is nothing to do, of what does not come from raft.
+    pub(crate) fn is_idle(&self) -> bool {
+        let Self { send, dropped, again, removed, .. } = self;
+        send.is_empty() && dropped.is_empty() && again.is_empty() && !removed
+    }
+}
+
+/// Why nobody will answer a proposal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// It was not taken: too much is uncommitted.
+    Overload,
+    /// It will never be carried out, since its leader has gone, and it is not here any more.
+    WithLeader,
+    /// Its leader has gone, and a snapshot has come that does not say whether it was carried out.
+    Unknown,
 }
 
 /// Bytes for the log.
@@ -137,6 +160,11 @@ impl PeerMessage {
         self.0.msg_type() == MessageType::MsgAppend
     }
 
+    /// By which a leader shows that it is there.
+    pub fn is_heartbeat(&self) -> bool {
+        self.0.msg_type() == MessageType::MsgHeartbeat
+    }
+
     /// Its term, and the entries that it carries: after the first index until the second.
     pub fn range(&self) -> (Term, Index, Index) {
         let Message { term, index, entries, .. } = &self.0;
@@ -149,9 +177,9 @@ impl PeerMessage {
     }
 
     /// Whether who sends it need not be who says so: a member that was the leader until just now
-    /// passes on what others still ask of it.
+    /// passes on the reads that others still ask of it.
     pub fn may_be_passed_on(&self) -> bool {
-        matches!(self.0.msg_type(), MessageType::MsgPropose | MessageType::MsgReadIndex)
+        self.0.msg_type() == MessageType::MsgReadIndex
     }
 
     /// What it is, for a log.

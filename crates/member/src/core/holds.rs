@@ -5,10 +5,13 @@
 //! slow disk costs no snapshot, whatever is written meanwhile, and a follower that has taken one over
 //! finds what follows it until it is where the others are.
 
+use std::sync::Arc;
+
 use base::{Index, MemberId};
 use raft::{ProgressState, SnapshotStatus, Storage as _};
 
 use super::{Core, Follower};
+use crate::spool::Files;
 
 /// Election timeouts after which nothing is kept any more for a follower that does not answer: longer
 /// than it takes to start it again.
@@ -76,6 +79,12 @@ impl Hold {
 }
 
 impl Core {
+    /// At the beginning: what followers lack goes through this into files, and comes back. Whoever
+    /// drives the core would wait for the disk otherwise.
+    pub fn pass_files_on(&mut self, to: impl FnOnce(Arc<dyn Files>) -> Arc<dyn Files>) {
+        self.node.mut_store().pass_files_on(to);
+    }
+
     /// A snapshot is being sent of this entry: what follows it is kept for the follower.
     pub fn hold(&mut self, to: MemberId, index: Index) {
         self.holds.insert(to, Hold { transfer: Transfer::Sending, ..Hold::new(index) });

@@ -160,6 +160,9 @@ fn check_proposal(message: &Message, raft: &Raft<Window>) -> Result<(), &'static
     if message.entries.is_empty() {
         return Err("it proposes nothing");
     }
+    if message.log_term == 0 {
+        return Err("it is for no leader");
+    }
     if raft.state == StateRole::Leader && message.entries.iter().any(promotes) {
         return Err("it promotes a learner, which only the leader decides");
     }

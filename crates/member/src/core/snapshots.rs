@@ -21,13 +21,26 @@ impl PeerMessage {
     /// For a message that stands for a snapshot: the same, of this entry. `None` if it is none, or
     /// `conf_state` is not what the keyspace stores.
     #[must_use]
-    pub fn of_snapshot(&self, applied: Applied, conf_state: &Bytes) -> Option<Self> {
+    pub fn of_snapshot(
+        &self,
+        applied: Applied,
+        conf_state: &Bytes,
+        row_bytes: u64,
+    ) -> Option<Self> {
         let conf_state = ConfState::decode(&**conf_state).ok()?;
         let mut message = self.0.clone();
         let snapshot = message.snapshot.as_mut()?;
         let (index, term) = (applied.index.0, applied.term.0);
         snapshot.metadata = Some(SnapshotMetadata { conf_state: Some(conf_state), index, term });
+        snapshot.data = row_bytes.to_be_bytes().to_vec().into();
         Some(Self(message))
+    }
+
+    /// The bytes of all rows of a snapshot, if the message stands for one and says so.
+    pub fn row_bytes(&self) -> Option<u64> {
+        metadata(&self.0)?;
+        let bytes = <[u8; 8]>::try_from(&*self.0.snapshot.as_ref()?.data).ok()?;
+        Some(u64::from_be_bytes(bytes))
     }
 
     /// Of which entry a snapshot is, if the message stands for one.
@@ -91,6 +104,7 @@ impl Core {
         self.node.mut_store().restart(&metadata);
         (self.unwritten, self.farewell) = (None, None);
         self.handed_out = metadata.index;
+        self.skip_to_snapshot(metadata.term);
         self.changes.retain(|index| *index > metadata.index);
         let ticket = Ticket(ready.number());
         self.unsynced.push_back((ticket, ready.take_persisted_messages()));
@@ -138,11 +152,14 @@ mod tests {
         let stored = conf_state.encode_to_vec().into();
         let applied = Applied { index: Index(7), term: Term(3) };
         let none = PeerMessage(message.clone());
-        assert!(none.of_snapshot(applied, &stored).is_none() && none.snapshot().is_none());
+        assert!(none.of_snapshot(applied, &stored, 9).is_none() && none.snapshot().is_none());
+        assert_eq!(none.row_bytes(), None);
         message.set_msg_type(MessageType::MsgSnapshot);
         message.snapshot = Some(raft::eraftpb::Snapshot::default());
-        let sent = PeerMessage(message).of_snapshot(applied, &stored).unwrap();
-        assert_eq!(sent.snapshot(), Some(applied));
+        let unsaid = PeerMessage(message);
+        assert_eq!(unsaid.row_bytes(), None, "of a build that does not say");
+        let sent = unsaid.of_snapshot(applied, &stored, 1 << 40).unwrap();
+        assert_eq!((sent.snapshot(), sent.row_bytes()), (Some(applied), Some(1 << 40)));
         assert_eq!(PeerMessage::from_bytes(&sent.to_bytes()), Some(sent));
     }
 }

@@ -287,9 +287,9 @@ fn the_others_are_known_before_anything_is_changed() {
     second.core.receive(message).unwrap();
     carry_out(&mut second);
     drop(second);
-    let (identity, urls) = others(&disk, &paths(), &options()).unwrap().unwrap();
-    assert_eq!(identity, joining().identity);
-    assert_eq!(urls, ["http://1:2380", "http://3:2380"]);
+    let others = others(&disk, &paths(), &options()).unwrap().unwrap();
+    assert_eq!((others.identity, others.last), (joining().identity, (Term(1), Index(3))));
+    assert_eq!(others.peer_urls, ["http://1:2380", "http://3:2380"]);
     assert_eq!(voters(&open(&disk, &paths(), &options(), &refuse).unwrap()), [1, 2]);
 }
 

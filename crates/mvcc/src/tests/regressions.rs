@@ -151,7 +151,7 @@ fn issue_19179_a_deletion_that_alone_is_left_of_its_key_is_told_after_a_restart(
 
 /// A watch of a revision that is still to come was told of earlier ones when a snapshot took the place
 /// of its member's keyspace: restored watchers began where the member stood. The other half of the
-/// issue, progress that is told below the start, is in `api`'s and `e2e`'s tests.
+/// issue, progress that is told below the start, is in `api`'s tests.
 #[test]
 fn issue_20221_a_watch_of_the_future_is_told_nothing_older_after_a_snapshot() {
     let (mut leader, mut follower) = (Fixture::new(), Fixture::new());

@@ -108,6 +108,31 @@ fn a_full_mailbox_falls_back_to_history() {
 }
 
 #[test]
+fn who_has_history_to_read_and_what_waits_in_mailboxes_is_counted() {
+    let mut f = Fixture::new();
+    f.put("/a", "1"); // 2
+    let mut late = f.store().watch(exact("/a"), 1).unwrap();
+    let mut live = f.store().watch(exact("/a"), 3).unwrap();
+    assert_eq!(f.store().watch_backlog(), (1, 0));
+    assert_eq!(now(&mut late), [2]);
+    assert_eq!(f.store().watch_backlog(), (0, 0));
+    f.put("/a", "2"); // 3
+    assert_eq!(f.store().watch_backlog(), (0, 2));
+    assert_eq!(now(&mut live), [3]);
+    assert_eq!(f.store().watch_backlog(), (0, 1));
+    assert_eq!(now(&mut late), [3]);
+    // More than there is room for.
+    for _ in 0..2 * WATCHER_COMMITS_WAITING_MAX {
+        f.put("/a", "3");
+    }
+    assert_eq!(f.store().watch_backlog(), (2, 2 * WATCHER_COMMITS_WAITING_MAX));
+    assert_eq!(now(&mut live).len(), 2 * WATCHER_COMMITS_WAITING_MAX);
+    assert_eq!(f.store().watch_backlog(), (1, WATCHER_COMMITS_WAITING_MAX));
+    drop(late);
+    assert_eq!(f.store().watch_backlog(), (0, 0));
+}
+
+#[test]
 fn what_waits_for_a_watcher_is_bounded_in_bytes() {
     const VALUE_BYTES: usize = 50_000;
     let check = |value_bytes: usize, waiting_max: usize| {

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use super::{
     Interest,
     intervals::Intervals,
-    mailbox::{Mailbox, Offer},
+    mailbox::{Backlog, Mailbox, Offer},
 };
 use crate::{
     path,
@@ -30,7 +30,9 @@ pub(crate) struct Hub(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     watchers: Mutex<Watchers>,
-    count: AtomicUsize,
+    /// Of paths, and of keys.
+    counts: [AtomicUsize; 2],
+    backlog: Arc<Backlog>,
     /// All that happened up to this revision was offered to those whom it concerns.
     published: AtomicI64,
 }
@@ -93,13 +95,28 @@ impl Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         self.hub.0.watchers.lock().remove(self.id, &self.place);
-        self.hub.0.count.fetch_sub(1, Ordering::Relaxed);
+        self.hub.count(&self.place).fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Hub {
-    pub(crate) fn len(&self) -> usize {
-        self.0.count.load(Ordering::Relaxed)
+    /// Watchers of paths, and of keys.
+    pub(crate) fn counts(&self) -> [usize; 2] {
+        self.0.counts.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    fn count(&self, of: &Place) -> &AtomicUsize {
+        let [paths, keys] = &self.0.counts;
+        match of {
+            Place::Exact(_) | Place::Recursive(_) => paths,
+            Place::Key(_) | Place::Range(..) => keys,
+        }
+    }
+
+    /// Watchers that have history to read, and commits that wait in mailboxes.
+    pub(crate) fn backlog(&self) -> (usize, usize) {
+        let Backlog { behind, waiting } = &*self.0.backlog;
+        (behind.load(Ordering::Relaxed), waiting.load(Ordering::Relaxed))
     }
 
     /// A hub of a store that begins at this revision.
@@ -116,10 +133,10 @@ impl Hub {
 
     /// Commits with `main >= since` that concern `interest` come into the mailbox from now on.
     pub(crate) fn register(&self, interest: &Interest, since: i64) -> Registration {
-        let mailbox = Arc::new(Mailbox::new(interest, since));
+        let mailbox = Arc::new(Mailbox::new(interest, since, &self.0.backlog));
         let place = Place::of(interest);
         let id = self.0.watchers.lock().add(&place, Arc::clone(&mailbox));
-        self.0.count.fetch_add(1, Ordering::Relaxed);
+        self.count(&place).fetch_add(1, Ordering::Relaxed);
         Registration { hub: self.clone(), id, place, mailbox }
     }
 

@@ -2,7 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     task::{Context, Waker},
 };
 
@@ -21,6 +24,16 @@ pub(crate) struct Mailbox {
     state: Mutex<State>,
     /// A commit of more records is left to history, which reads only those of interest.
     records_max: usize,
+    backlog: Arc<Backlog>,
+}
+
+/// What waits for all watchers, for metrics.
+#[derive(Debug, Default)]
+pub(crate) struct Backlog {
+    /// Watchers that read history, or have lost something and will.
+    pub(crate) behind: AtomicUsize,
+    /// Commits in mailboxes.
+    pub(crate) waiting: AtomicUsize,
 }
 
 /// A commit on its way to watchers, with its size.
@@ -52,6 +65,8 @@ struct State {
     next: i64,
     /// The first revision that may not have come in: it, and all that followed, is left to history.
     lost: Option<i64>,
+    /// It counts in [`Backlog::behind`].
+    is_behind: bool,
     waker: Option<Waker>,
 }
 
@@ -65,15 +80,23 @@ pub(crate) enum Taken {
 }
 
 impl Mailbox {
-    pub(crate) fn new(interest: &Interest, since: i64) -> Self {
+    pub(crate) fn new(interest: &Interest, since: i64, backlog: &Arc<Backlog>) -> Self {
         let records_max = match interest {
             Interest::Keys { .. } => WATCHER_RECORDS_WAITING_MAX,
             // It needs all: what v2 tells is numbered.
             Interest::Path { .. } => usize::MAX,
         };
         let waiting = VecDeque::new();
-        let state = State { waiting, bytes: 0, next: since, lost: None, waker: None };
-        Self { state: Mutex::new(state), records_max }
+        let (lost, is_behind, waker) = (None, false, None);
+        let state = State { waiting, bytes: 0, next: since, lost, is_behind, waker };
+        Self { state: Mutex::new(state), records_max, backlog: Arc::clone(backlog) }
+    }
+
+    /// Whether its watcher has history to read.
+    pub(crate) fn set_behind(&self, is_behind: bool) {
+        let mut state = self.state.lock();
+        let is_behind = is_behind || state.lost.is_some();
+        self.backlog.set_behind(&mut state, is_behind);
     }
 
     /// Adds a commit, once; returns whom to wake.
@@ -92,8 +115,10 @@ impl Mailbox {
         if has_room && commit.records.len() <= self.records_max {
             state.waiting.push_back((Arc::clone(commit), bytes));
             state.bytes += bytes;
+            self.backlog.waiting.fetch_add(1, Relaxed);
         } else {
             state.lost = Some(commit.main);
+            self.backlog.set_behind(&mut state, true);
         }
         state.waker.take()
     }
@@ -103,6 +128,7 @@ impl Mailbox {
         let mut state = self.state.lock();
         state.next = state.next.max(revision + 1);
         state.lost = state.lost.or(Some(offered + 1));
+        self.backlog.set_behind(&mut state, true);
         state.waker.take()
     }
 
@@ -110,6 +136,7 @@ impl Mailbox {
         let mut state = self.state.lock();
         if let Some((commit, bytes)) = state.waiting.pop_front() {
             state.bytes -= bytes;
+            self.backlog.waiting.fetch_sub(1, Relaxed);
             return Taken::Commit(commit);
         }
         if let Some(lost) = state.lost.take() {
@@ -122,5 +149,23 @@ impl Mailbox {
             none => *none = Some(cx.waker().clone()),
         }
         Taken::Nothing
+    }
+}
+
+impl Backlog {
+    fn set_behind(&self, of: &mut State, is_behind: bool) {
+        match (std::mem::replace(&mut of.is_behind, is_behind), is_behind) {
+            (false, true) => drop(self.behind.fetch_add(1, Relaxed)),
+            (true, false) => drop(self.behind.fetch_sub(1, Relaxed)),
+            (false, false) | (true, true) => {}
+        }
+    }
+}
+
+impl Drop for Mailbox {
+    fn drop(&mut self) {
+        let state = self.state.get_mut();
+        self.backlog.waiting.fetch_sub(state.waiting.len(), Relaxed);
+        self.backlog.set_behind(state, false);
     }
 }

@@ -3,6 +3,8 @@
 //! In that order rows that lie side by side go together, and a name's points go from the front of
 //! its list. Living rows below the compacted revision are looked at too, as in etcd.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use backend::{Change, Table};
 use base::Revision;
 use bytes::Bytes;
@@ -109,6 +111,7 @@ impl Writer {
                 self.sum = self.sum.wrapping_sub(digest::of_record(key, stored));
                 let revision = row.record.revision;
                 codec::encode_removal(revision, row.value_len, changes);
+                self.store.swept_rows.fetch_add(1, Relaxed);
                 self.store.cache.remove(revision);
             }
         }

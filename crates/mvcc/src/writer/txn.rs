@@ -177,14 +177,20 @@ impl<'a> Txn<'a> {
     }
 
     /// Where the live keys with `from <= key < to` (no `to`: to the end) stand, in order, own writes
-    /// included, at most `limit` of them; and how many there are.
-    pub fn places(&self, from: &[u8], to: Option<&[u8]>, limit: usize) -> (Vec<Revision>, u64) {
+    /// included, at most `limit` of them; and how many there are in all, or how many up to the limit, if
+    /// nobody wants to know of more.
+    pub fn places(
+        &self,
+        (from, to): (&[u8], Option<&[u8]>),
+        (limit, counts_all): (usize, bool),
+    ) -> (Vec<Revision>, u64) {
         let (mut places, mut total) = (Vec::new(), 0);
         self.each_key(from, to, |_, place| {
             if places.len() < limit {
                 places.push(place);
             }
             total += 1;
+            counts_all || places.len() < limit
         });
         (places, total)
     }
@@ -192,30 +198,43 @@ impl<'a> Txn<'a> {
     /// The live keys of a range, in order, own writes included.
     pub fn keys(&self, from: &[u8], to: Option<&[u8]>) -> Vec<Bytes> {
         let mut names = Vec::new();
-        self.each_key(from, to, |name, _| names.push(Bytes::copy_from_slice(name)));
+        self.each_key(from, to, |name, _| {
+            names.push(Bytes::copy_from_slice(name));
+            true
+        });
         names
     }
 
-    fn each_key(&self, from: &[u8], to: Option<&[u8]>, mut each: impl FnMut(&[u8], Revision)) {
+    /// Calls `each` for every live key of a range until it says false.
+    fn each_key(
+        &self,
+        from: &[u8],
+        to: Option<&[u8]>,
+        mut each: impl FnMut(&[u8], Revision) -> bool,
+    ) {
         let index = self.store().index.read();
         let stored = index.names(Kind::Key).range(from, to);
         let stored = stored.filter_map(|(name, points)| Some((name, points.newest().live()?)));
         let mut own = self.own_keys(from, to).peekable();
-        let tell_own = |record: &Record, each: &mut dyn FnMut(&[u8], Revision)| {
-            if !record.deleted {
-                each(&record.name, record.revision);
-            }
+        let tell_own = |record: &Record, each: &mut dyn FnMut(&[u8], Revision) -> bool| {
+            record.deleted || each(&record.name, record.revision)
         };
         for (name, place) in stored {
             while let Some(record) = own.next_if(|record| record.name < name) {
-                tell_own(record, &mut each);
+                if !tell_own(record, &mut each) {
+                    return;
+                }
             }
-            match own.next_if(|record| record.name == name) {
+            let goes_on = match own.next_if(|record| record.name == name) {
                 Some(record) => tell_own(record, &mut each),
                 None => each(name, place),
+            };
+            if !goes_on {
+                return;
             }
         }
-        own.for_each(|record| tell_own(record, &mut each));
+        // The last ones, until it says false.
+        own.all(|record| tell_own(record, &mut each));
     }
 
     /// The record at a place, an own write's among them.

@@ -5,16 +5,22 @@
 //! data tells that it was carried out, until a start without it.
 
 use std::{
+    cmp::Ordering,
     io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
-use base::{Disk, Open};
-use member::{Identity, Options, Paths};
+use base::{Disk, Index, Open, Term};
+use member::{Identity, Options, Others, Paths};
+use peer::ask::{Forcing, Told, Unanswered};
 
 use super::{cannot, joining, opening};
 use crate::{Config, StartError};
+
+/// How long others may take to say what they do: longer than any takes that is only busy.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Refuses to found a cluster where one was to be saved.
 pub(super) fn refuse_without_data(config: &Config) -> Result<(), StartError> {
@@ -57,18 +63,48 @@ impl<'a> Alone<'a> {
         }
         let known = member::others(self.disk, paths, options);
         let known = known.map_err(|error| opening(&error, self.config))?;
-        let Some((identity, urls)) = known else { return Ok(true) };
-        for told in joining::ask_at(self.config, urls) {
-            let leader = told.leader.filter(|leader| *leader != identity.member);
-            if let Some(leader) = leader.filter(|_| told.cluster == identity.cluster) {
-                return Err(StartError::Other(format!(
-                    "--force-new-cluster: the cluster goes on, led by member {leader}: leave the \
-                     flag out; or stop the other members first, if it is this one's data that is to \
-                     count"
-                )));
+        let Some(others) = known else { return Ok(true) };
+        self.look_at(&others).map_err(StartError::Other)?;
+        Ok(true)
+    }
+
+    /// Refuses where others go on, or are about to.
+    ///
+    /// Of two that are started with the flag one at most gets through, since each tells that it is,
+    /// from before it asks until it leads: if both got through, each would have asked before the other
+    /// told. Which one that is to be the operator must say: an entry that was acknowledged may be in
+    /// the log of one of them alone.
+    fn look_at(&self, others: &Others) -> Result<(), String> {
+        let Identity { cluster, member } = others.identity;
+        let identity = peer::Identity { cluster, member };
+        self.config.forcing.send_replace(Some(Forcing { identity, last: others.last }));
+        let patience = PATIENCE.max(self.config.dialer.patience());
+        for answer in joining::ask_at(self.config, others.peer_urls.clone(), patience) {
+            match answer {
+                Ok(Told { cluster: theirs, leader: Some(leader), .. })
+                    if theirs == cluster && leader != member =>
+                {
+                    return Err(format!(
+                        "--force-new-cluster: the cluster goes on, led by member {leader}: leave the \
+                         flag out; or stop the other members first, if it is this one's data that is \
+                         to count"
+                    ));
+                }
+                Err(Unanswered::Forcing { url, forcing })
+                    if forcing.identity.cluster == cluster && forcing.identity.member != member =>
+                {
+                    return Err(both(&url, &forcing, others.last));
+                }
+                // It may be one that hangs: what it has acknowledged without this member is lost.
+                Err(Unanswered::Silent { url }) => tracing::warn!(
+                    "--force-new-cluster: somebody listens at {url} and does not answer: if it is a \
+                     member that hangs, stop it, or there will be two clusters when it goes on"
+                ),
+                Ok(_) => {}
+                Err(why) => tracing::debug!("a member does not answer: {why}"),
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// The member is open. Where this fails, the flag might be carried out again.
@@ -95,4 +131,22 @@ impl<'a> Alone<'a> {
     fn cannot(&self, error: &io::Error) -> StartError {
         cannot("note in", self.home, "--data-dir", error)
     }
+}
+
+/// Two are started with the flag.
+fn both(url: &str, theirs: &Forcing, own: (Term, Index)) -> String {
+    let other = theirs.identity.member;
+    let place = |(term, index): (Term, Index)| format!("entry {index} of term {term}");
+    let which = match theirs.last.cmp(&own) {
+        Ordering::Greater => format!("member {other}, which has what this one has, and more"),
+        Ordering::Less => "this one, which has what the other has, and more".to_owned(),
+        Ordering::Equal => "either of the two, which have the same".to_owned(),
+    };
+    format!(
+        "--force-new-cluster: member {other} at {url} is started with it too, and two clusters would \
+         come of one: start one member with the flag, and none of the others. The log of that one \
+         ends with {}, the log of this one with {}: choose {which}",
+        place(theirs.last),
+        place(own)
+    )
 }

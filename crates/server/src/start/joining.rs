@@ -7,7 +7,7 @@ use base::{
     version::{Build, Minor, THIS},
 };
 use member::Bootstrap;
-use peer::ask::{self, Told, ToldMember};
+use peer::ask::{self, Told, ToldMember, Unanswered};
 use tokio::{runtime, time};
 use wal::Identity;
 
@@ -16,8 +16,6 @@ use crate::{Config, addresses::Places};
 /// How long a member that is to join looks for one that answers, and knows it.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(500);
-/// How long one may take to answer.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A member that joins takes the ids that the cluster has given out.
 pub(super) fn bootstrap(config: &Config) -> Result<Bootstrap, String> {
@@ -174,34 +172,40 @@ fn urls_of_others(config: &Config) -> Vec<&str> {
     others.flat_map(|(_, urls)| urls).map(String::as_str).collect()
 }
 
-/// What those say at these peer URLs that answer.
-pub(super) fn ask_at(config: &Config, urls: Vec<String>) -> Vec<Told> {
-    on_the_network(ask_these(config, urls)).unwrap_or_default()
+/// What those say at these peer URLs, within so long.
+pub(super) fn ask_at(
+    config: &Config,
+    urls: Vec<String>,
+    patience: Duration,
+) -> Vec<Result<Told, Unanswered>> {
+    on_the_network(ask_these(config, urls, patience)).unwrap_or_default()
 }
 
 /// What those say that answer, in the order of the flags.
 async fn ask_all(config: &Config) -> Vec<Told> {
     let urls = urls_of_others(config).into_iter().map(str::to_owned).collect();
-    ask_these(config, urls).await
+    let answers = ask_these(config, urls, config.dialer.patience()).await;
+    let complain = |why: &Unanswered| tracing::debug!("a member does not answer: {why}");
+    answers.into_iter().filter_map(|answer| answer.inspect_err(complain).ok()).collect()
 }
 
-async fn ask_these(config: &Config, urls: Vec<String>) -> Vec<Told> {
+async fn ask_these(
+    config: &Config,
+    urls: Vec<String>,
+    patience: Duration,
+) -> Vec<Result<Told, Unanswered>> {
     let asked: Vec<_> = urls
         .into_iter()
         .map(|url| {
             let dialer = config.dialer.clone();
-            tokio::spawn(async move { ask::members(&dialer, &url, ANSWER_PATIENCE).await })
+            tokio::spawn(async move { ask::members(&dialer, &url, patience).await })
         })
         .collect();
-    let mut told = Vec::new();
+    let mut answers = Vec::new();
     for answer in asked {
-        match answer.await {
-            Ok(Ok(answer)) => told.push(answer),
-            Ok(Err(why)) => tracing::debug!("a member does not answer: {why}"),
-            Err(_) => {}
-        }
+        answers.extend(answer.await);
     }
-    told
+    answers
 }
 
 /// Waits on a thread of its own: the caller's may be one of the network's.

@@ -11,12 +11,12 @@ use std::{
 };
 
 use base::limits;
-use member::{Applier, Progress};
+use member::{Answer, Applier, Progress};
 use parking_lot::{Condvar, Mutex};
 use proto::{Message as _, command::Command};
 use wal::Entry;
 
-use crate::{failure::Failure, shared::Shared};
+use crate::{applies::Stopwatch, failure::Failure, shared::Shared};
 
 /// Entries that are applied before their askers are answered: so that the first of a long backlog
 /// do not wait for the last.
@@ -73,10 +73,12 @@ impl ApplyQueue {
         self.bytes.load(Relaxed)
     }
 
-    /// Forgets what waits: a snapshot includes it. Whoever calls this holds the applier.
-    pub(crate) fn clear(&self) {
+    /// Forgets what waits: a snapshot includes it. Returns the ids of the answers that will not be
+    /// given. Whoever calls this holds the applier.
+    pub(crate) fn clear(&self) -> Vec<u64> {
         let batches = std::mem::take(&mut self.state.lock().batches);
         self.bytes.fetch_sub(batches.iter().map(|entries| bytes(entries)).sum(), Relaxed);
+        batches.iter().flatten().map(Answer::id_to).collect()
     }
 
     pub(crate) fn stop(&self) {
@@ -228,7 +230,9 @@ fn bytes(entries: &[Entry]) -> usize {
 
 /// Applies, answers, then tells the watchers.
 fn apply(shared: &Shared, applier: &mut Applier, entries: &[Entry]) -> Result<Progress, Failure> {
-    let batch = applier.apply(entries)?;
+    let mut stopwatch = Stopwatch::start(shared);
+    let batch =
+        applier.apply_seen(entries, |entry, response| stopwatch.applied(entry, response))?;
     if shared.has_failed() {
         return Err(Failure("the member has failed".to_owned()));
     }
@@ -263,7 +267,7 @@ fn is_urgent(shared: &Shared, progress: &Progress) -> bool {
 fn compact(shared: &Shared, applier: &SharedApplier, rows: usize) -> Result<(), Failure> {
     {
         let mut applier = applier.lock();
-        let more = applier.compact_step(rows)?;
+        let more = compact_step(shared, &mut applier, rows)?;
         // Under the applier's lock: whoever applies the next compaction says so after this.
         let is_held = !more && shared.reader.store().is_compacting();
         let mut state = shared.apply.state.lock();
@@ -275,4 +279,47 @@ fn compact(shared: &Shared, applier: &SharedApplier, rows: usize) -> Result<(), 
     }
     shared.flush.wait_for_room(shared);
     Ok(())
+}
+
+fn compact_step(shared: &Shared, applier: &mut Applier, rows: usize) -> Result<bool, Failure> {
+    let counters = &shared.counters.compaction;
+    let store = shared.reader.store();
+    let (was_compacting, swept, began) = (store.is_compacting(), store.swept_rows(), shared.now());
+    let more = applier.compact_step(rows)?;
+    let now = shared.now();
+    counters.rows.fetch_add(store.swept_rows().saturating_sub(swept), Relaxed);
+    if more {
+        counters.pauses.record(now.saturating_sub(began));
+    }
+    if was_compacting {
+        counters.step(began, (!store.is_compacting()).then(|| (now, shared.clock.wall())));
+    }
+    Ok(more)
+}
+
+#[cfg(test)]
+mod tests {
+    use base::{Index, Term};
+    use bytes::Bytes;
+    use proto::command::{KeysWrite, Op};
+
+    use super::*;
+
+    #[test]
+    fn what_a_snapshot_takes_the_place_of_is_known_to_be_unanswered() {
+        let queue = ApplyQueue::default();
+        let entry = |index, data| Entry {
+            index: Index(index),
+            term: Term(1),
+            kind: 0,
+            data,
+            context: Bytes::new(),
+        };
+        let command = |id| Command::new(id, Op::Keys(KeysWrite::default())).encode_to_vec().into();
+        queue.push(vec![entry(1, Bytes::new()), entry(2, command(7))]);
+        queue.push(vec![entry(3, command(9))]);
+        assert_eq!(queue.clear(), [0, 7, 9], "0 is nobody's");
+        assert_eq!(queue.bytes(), 0);
+        assert!(queue.pop().is_none());
+    }
 }

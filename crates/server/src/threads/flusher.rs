@@ -6,13 +6,17 @@ use std::{
 };
 
 use base::{
-    limits,
+    Index, limits,
     version::{self, Minor},
 };
 use member::upkeep::{self, Cutter, ENTRIES_KEPT, flush_due};
 use parking_lot::{Condvar, Mutex};
+use wal::Wal;
 
 use crate::{failure::Failure, shared::Shared};
+
+/// A flush that takes longer is told: writes wait once what gathers behind it is too much.
+const EXPECTED: Duration = Duration::from_secs(5);
 
 /// By this the apply thread and the flusher speak to one another.
 #[derive(Debug, Default)]
@@ -167,20 +171,41 @@ fn flush(shared: &Shared, cutter: &mut Cutter, copies: &mut Copies) -> Result<()
     let is_copied = copies.heed(shared);
     let began = shared.now();
     let storage = shared.storage_version();
+    let tail_bytes = shared.backend.tail_bytes();
     let durable = shared.backend.flush()?;
     tell_of_downgrade(shared, storage);
-    shared.counters.backend_commit.record(shared.now().saturating_sub(began));
+    let took = shared.now().saturating_sub(began);
+    shared.counters.backend_commit.record(took);
+    if took > EXPECTED {
+        let waiting = shared.backend.tail_bytes();
+        tracing::warn!(
+            ?took,
+            "expected-duration" = ?EXPECTED,
+            "flushed-bytes" = tail_bytes,
+            "waiting-bytes" = waiting,
+            "slow keyspace flush"
+        );
+    }
     shared.flush.shrunk.notify_all();
     if is_copied {
         return Ok(());
     }
     if let Some(index) = cutter.due(durable.index, shared.counters.wal_bytes.load(Relaxed)) {
-        let mut wal = shared.wal.lock();
-        wal.cut(index)?;
-        shared.note_wal_bytes(&wal);
+        cut(&shared.wal, index, |wal| shared.note_wal_bytes(wal))?;
         tracing::info!(up_to = index.0, durable = durable.index.0, "cut the raft log");
     }
     Ok(())
+}
+
+/// Cuts the log. It can be written to while the segments are removed, which may take long.
+fn cut(wal: &Mutex<Wal>, index: Index, cut_off: impl FnOnce(&Wal)) -> Result<(), wal::Error> {
+    let gone = {
+        let mut wal = wal.lock();
+        let gone = wal.cut_off(index)?;
+        cut_off(&wal);
+        gone
+    };
+    gone.remove()
 }
 
 /// Says when an older build can open what is on disk. `before`: the version that it was of.
@@ -199,7 +224,102 @@ fn tell_of_downgrade(shared: &Shared, before: Option<Minor>) {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io,
+        path::Path,
+        sync::mpsc::{self, Receiver, SyncSender},
+    };
+
+    use base::{ClusterId, Disk, File, MemberId, Open, Term, disk::MemDisk};
+    use wal::Entry;
+
     use super::*;
+
+    /// A disk on which removing a file waits.
+    #[derive(Debug)]
+    struct Slow {
+        disk: MemDisk,
+        begun: SyncSender<()>,
+        goes_on: Mutex<Receiver<()>>,
+    }
+
+    impl Disk for Slow {
+        fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+            self.disk.create_dir_all(dir)
+        }
+
+        fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+            self.disk.list(dir)
+        }
+
+        fn exists(&self, path: &Path) -> io::Result<bool> {
+            self.disk.exists(path)
+        }
+
+        fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
+            self.disk.open(path, how)
+        }
+
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            self.disk.rename(from, to)
+        }
+
+        fn remove(&self, path: &Path) -> io::Result<()> {
+            self.begun.send(()).unwrap();
+            self.goes_on.lock().recv().unwrap();
+            self.disk.remove(path)
+        }
+
+        fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+            self.disk.remove_dir(dir)
+        }
+
+        fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+            self.disk.sync_dir(dir)
+        }
+
+        fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+            self.disk.free_bytes(dir)
+        }
+
+        fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
+            self.disk.lock(path)
+        }
+
+        fn share(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
+            self.disk.share(path)
+        }
+    }
+
+    #[test]
+    fn the_log_is_written_to_while_what_is_cut_off_is_removed() {
+        let (disk, dir) = (MemDisk::new(1), Path::new("/wal"));
+        let ((begun, has_begun), (go_on, goes_on)) = (mpsc::sync_channel(1), mpsc::sync_channel(2));
+        let slow = Slow { disk: disk.clone(), begun, goes_on: Mutex::new(goes_on) };
+        let identity = wal::Identity { cluster: ClusterId(1), member: MemberId(1) };
+        let options = wal::Options { segment_bytes: 2048 };
+        let wal = Mutex::new(Wal::create(Arc::new(slow), dir, identity, options).unwrap());
+        let append = |wal: &mut Wal, index| {
+            let (data, context) = (vec![b'x'; 1000].into(), Vec::new().into());
+            let entry = Entry { index: Index(index), term: Term(1), kind: 0, data, context };
+            wal.append(None, &[entry]).unwrap();
+            wal.sync().unwrap();
+        };
+        (1..=5).for_each(|index| append(&mut wal.lock(), index));
+        assert_eq!(disk.list(dir).unwrap().len(), 5);
+        let was_free = std::thread::scope(|scope| {
+            scope.spawn(|| cut(&wal, Index(2), |wal| assert_eq!(wal.first(), Index(2))).unwrap());
+            [6, 7].map(|index| {
+                has_begun.recv().unwrap();
+                let held = wal.try_lock_for(Duration::from_secs(5));
+                let is_free = held.map(|mut wal| append(&mut wal, index)).is_some();
+                go_on.send(()).unwrap();
+                is_free
+            })
+        });
+        assert_eq!(was_free, [true; 2], "the log is free while a segment is removed");
+        assert_eq!(disk.list(dir).unwrap().len(), 5);
+    }
 
     #[test]
     fn a_sleeping_flusher_hears_of_each_time_that_the_tail_becomes_large() {

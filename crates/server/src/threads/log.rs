@@ -52,10 +52,12 @@ impl LogQueue {
 
 /// Writes batches and syncs them, and counts what that took.
 pub(crate) fn write(shared: &Shared, wal: &mut Wal, batches: &[Append]) -> Result<(), Failure> {
+    let mut began = shared.now();
     for batch in batches {
         wal.append(batch.hard_state, &batch.entries)?;
+        let now = shared.now();
+        shared.counters.wal_write.record(now.saturating_sub(mem::replace(&mut began, now)));
     }
-    let began = shared.now();
     wal.sync()?;
     let took = shared.now().saturating_sub(began);
     shared.counters.wal_fsync.record(took);
@@ -107,6 +109,7 @@ mod tests {
                 client_urls: Vec::new(),
                 election_ticks: 10,
                 heartbeat_ticks: 1,
+                answer_ticks: 70,
                 run: 1,
                 quota_bytes: limits::QUOTA_BYTES_DEFAULT,
                 compacts: true,
@@ -136,7 +139,7 @@ mod tests {
         let handle = start_on(&disk, mem_config()).unwrap();
         runtime().block_on(handle.stop());
         let shared = &handle.shared;
-        let syncs = shared.counters.wal_fsync.histogram().count;
+        let syncs = shared.counters.wal_fsync.count();
 
         let queue = LogQueue::default();
         let batches = batches();
@@ -147,7 +150,7 @@ mod tests {
         queue.stop();
         run(shared, &queue).unwrap();
 
-        assert_eq!(shared.counters.wal_fsync.histogram().count, syncs + 1);
+        assert_eq!(shared.counters.wal_fsync.count(), syncs + 1);
         assert_eq!(shared.inbox.take(None, shared.now()).persisted, last);
     }
 }

@@ -6,6 +6,7 @@
 mod effects;
 
 use std::{
+    collections::BTreeMap,
     fmt, mem,
     sync::{
         Arc,
@@ -16,21 +17,24 @@ use std::{
 };
 
 use base::{MemberId, Term, UnixNanos, limits};
-use member::{Core, Due, PeerMessage, Proposal, Refusal, Ticket, shell};
+use member::{Core, Due, PeerMessage, Proposal, Refusal, Ticket, Unproposed, shell};
 use parking_lot::{Mutex, MutexGuard};
+use state::apply::membership_change::Change;
 
-use super::{Guard, apply::SharedApplier, log::LogQueue, snapshots};
+use super::{Guard, apply::SharedApplier, catch_up::CatchUp, log::LogQueue, snapshots};
 use crate::{
     Unserved,
     failure::Failure,
-    inbox::{BATCH_BYTES_MAX, FORWARDED_BYTES_MAX, Work},
+    inbox::{BATCH_BYTES_MAX, FORWARDED_BYTES_MAX, Urgency, Work},
     leaderless::Leaderless,
     lost,
     shared::Shared,
 };
 
-/// How long a stopping member waits for what it has accepted.
+/// How long a stopping member waits for what it has accepted; and, without a leader, for what it has
+/// passed on, since the next one may carry it out.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
+const STOP_PATIENCE_LEADERLESS: Duration = Duration::from_secs(1);
 
 /// How often a stopping member looks whether anybody still waits: the last ones may be answered,
 /// or refused, by other threads, which do not wake this one.
@@ -79,6 +83,10 @@ pub(crate) struct Raft {
     leaderless: Leaderless,
     /// A whole snapshot that has come, and waits until the log is idle.
     arrived: Option<PeerMessage>,
+    /// When this leader last showed itself to each of the others.
+    heartbeats: BTreeMap<MemberId, Duration>,
+    /// Some of what waits has done so for a leader, and its clients may have gone.
+    sifts: bool,
 }
 
 /// Leadership on its way to another member.
@@ -96,6 +104,7 @@ pub(crate) struct Others {
     pub(crate) log: Option<JoinHandle<()>>,
     pub(crate) apply: Option<JoinHandle<()>>,
     pub(crate) flusher: Option<JoinHandle<()>>,
+    pub(crate) catch_up: Option<(Arc<CatchUp>, JoinHandle<()>)>,
     /// Held until nothing touches the directory any more.
     pub(crate) locks: Vec<Box<dyn Send + Sync>>,
 }
@@ -132,6 +141,9 @@ fn serve(shared: &Arc<Shared>, raft: &SharedRaft) -> Result<(), Failure> {
         shared.inbox.wait(can_propose, patience);
         let mut raft = lock(shared, raft);
         let work = raft.take_work();
+        if work.closing {
+            raft.close();
+        }
         if shared.has_failed() || (work.stopping && raft.may_stop(&work)) {
             return Ok(());
         }
@@ -173,6 +185,8 @@ impl Raft {
             snapshots: Vec::new(),
             leaderless: Leaderless::default(),
             arrived: None,
+            heartbeats: BTreeMap::new(),
+            sifts: false,
         }
     }
 
@@ -194,7 +208,8 @@ impl Raft {
         // What was applied may bring new duties.
         let patience =
             if has_applied { Duration::ZERO } else { wake_at.saturating_sub(self.shared.now()) };
-        Ok((self.core.can_propose() && gathers.is_none(), patience))
+        self.sifts |= self.core.changes_leader();
+        Ok((self.core.takes_proposals() && gathers.is_none(), patience))
     }
 
     /// Until when writes that come now wait for those before, if they do.
@@ -214,9 +229,13 @@ impl Raft {
 
     /// What has come; writes only if they need not wait.
     fn take_work(&mut self) -> Work {
-        let can_propose = self.core.can_propose() && self.gathers_until().is_none();
+        let can_propose = self.core.takes_proposals() && self.gathers_until().is_none();
         let batch = if self.core.leads() { BATCH_BYTES_MAX } else { FORWARDED_BYTES_MAX };
-        let work = self.shared.inbox.take(can_propose.then_some(batch), self.shared.now());
+        let mut work = self.shared.inbox.take(can_propose.then_some(batch), self.shared.now());
+        if self.sifts && can_propose {
+            self.shared.waiters.keep_awaited(&mut work.proposals);
+            self.sifts = self.shared.inbox.has_proposals();
+        }
         // Only then: without a quorum this thread would wake for each gathering of nothing.
         if !work.proposals.is_empty() {
             self.gathers_since = None;
@@ -327,9 +346,7 @@ impl Raft {
         }
         self.arrived = work.arrived.or(self.arrived.take());
         for (id, change) in work.changes {
-            if let Err(why) = self.core.propose_change(id, &change) {
-                self.refuse_for(vec![id], why.into());
-            }
+            self.propose_change(id, change);
         }
         if let Some(heir) = work.heir {
             self.core.transfer_leadership(Some(heir));
@@ -339,6 +356,20 @@ impl Raft {
         }
         self.core.propose(work.proposals);
         Ok(())
+    }
+
+    fn propose_change(&mut self, id: u64, change: Change) {
+        // It may have waited for a leader.
+        if !self.shared.waiters.is_awaited(id) {
+            return;
+        }
+        match self.core.propose_change(id, &change) {
+            Ok(()) => {}
+            Err(Unproposed::NoLeader) => self.shared.inbox.put_change_back(id, change),
+            Err(Unproposed::NotNow) => self.refuse_for([id], Unserved::TooManyRequests),
+            Err(Unproposed::NotLeader) => self.refuse_for([id], Unserved::NotLeader),
+            Err(Unproposed::NotInSync) => self.refuse_for([id], Unserved::LearnerNotReady),
+        }
     }
 
     /// Takes over a snapshot that has come, if raft wants it.
@@ -353,9 +384,10 @@ impl Raft {
     }
 
     fn receive(&mut self, message: PeerMessage) -> Result<(), Failure> {
-        // Their clients have the same bounds at the members where they are; this keyspace may be the
-        // slower one.
-        if message.is_proposal() && self.core.leads() && self.shared.is_overloaded() {
+        // Their clients have bounds at the members where they are; this keyspace may be the slower one. What
+        // is urgent may be among them.
+        let is_overloaded = || self.shared.is_overloaded(Urgency::Urgent);
+        if message.is_proposal() && self.core.leads() && is_overloaded() {
             let from = message.from();
             if let Some(times) = self.shared.complain(from, "overload") {
                 tracing::warn!(
@@ -379,7 +411,7 @@ impl Raft {
         Ok(())
     }
 
-    fn refuse_for(&self, ids: Vec<u64>, why: Unserved) {
+    fn refuse_for(&self, ids: impl IntoIterator<Item = u64>, why: Unserved) {
         let refused = self.shared.waiters.refuse(ids, why);
         self.shared.counters.proposals_failed.fetch_add(refused, Relaxed);
     }
@@ -407,7 +439,8 @@ impl Raft {
             tracing::warn!(
                 bytes,
                 times,
-                "this keyspace does not keep up with its log (a slow disk?): the leader is told of no                  more entries until it does"
+                "this keyspace does not keep up with its log (a slow disk?): the leader is told of no \
+                 more entries until it does"
             );
         }
         self.lags = lags;
@@ -425,17 +458,28 @@ impl Raft {
         Ok(has_applied)
     }
 
+    /// The member is about to stop, and refuses what waits for a leader that is not there. Where the
+    /// lead is just changing hands, there is one in a moment.
+    fn close(&mut self) {
+        let now = self.shared.now();
+        self.stop_by.get_or_insert(now + STOP_PATIENCE);
+        let Some(since) = self.shared.leaderless_since() else { return };
+        let leaderless = now.saturating_sub(since);
+        if leaderless > 2 * self.shared.config.heartbeat {
+            let waiting = self.shared.inbox.give_up();
+            self.refuse_for(waiting, Unserved::Stopped);
+        }
+        if leaderless > STOP_PATIENCE_LEADERLESS {
+            self.shared.refuse_all();
+        }
+    }
+
     /// Whether a stopping member is done with what it has accepted, or cannot be; and has handed
     /// over, if it leads.
     fn may_stop(&mut self, work: &Work) -> bool {
         let now = self.shared.now();
-        let stop_by = *self.stop_by.get_or_insert(now + STOP_PATIENCE);
-        if !self.core.can_propose() {
-            let waiting = self.shared.inbox.give_up();
-            self.shared.waiters.refuse(waiting.iter().map(|one| one.id), Unserved::Stopped);
-        }
         let done = work.proposals.is_empty() && self.shared.waiters.waiting() == 0;
-        if !done && now < stop_by {
+        if !done && self.stop_by.is_none_or(|by| now < by) {
             return false;
         }
         self.has_handed_over(now)
@@ -444,7 +488,9 @@ impl Raft {
     /// Whether another member has taken over, or none will.
     fn has_handed_over(&mut self, now: Duration) -> bool {
         let role = self.core.role();
-        let leads = role.leads && !self.core.is_alone();
+        // Whoever was removed leads nobody any more.
+        let removed = *self.shared.removed.borrow();
+        let leads = role.leads && !self.core.is_alone() && !removed;
         match self.hand_over {
             None if leads => {
                 let Some(heir) = self.core.transfer_leadership(None) else { return true };
@@ -467,7 +513,7 @@ impl Raft {
     }
 
     fn stop_others(&self, others: Others) {
-        let Others { log, apply, flusher, locks } = others;
+        let Others { log, apply, flusher, catch_up, locks } = others;
         if let Some(peers) = self.shared.peers.get() {
             peers.stop();
         }
@@ -477,6 +523,10 @@ impl Raft {
         join(apply);
         self.shared.flush.stop();
         join(flusher);
+        join(catch_up.map(|(files, thread)| {
+            files.stop();
+            thread
+        }));
         // Before the locks: the engine writes once more while it closes.
         if let Err(error) = self.shared.backend.close() {
             tracing::warn!(%error, "the keyspace was not closed in order: the next start mends it");

@@ -188,7 +188,10 @@ fn save(
     };
     let took = shared.now().saturating_sub(began);
     match ended {
-        Ok(()) => tracing::info!(bytes = total, ?took, "sent the keyspace's snapshot to a client"),
+        Ok(()) => {
+            shared.counters.snapshots_saved.record(took);
+            tracing::info!(bytes = total, ?took, "sent the keyspace's snapshot to a client");
+        }
         Err(why) => tracing::warn!(?took, "could not send a snapshot to a client: {why}"),
     }
 }

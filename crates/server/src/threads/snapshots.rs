@@ -3,6 +3,7 @@
 //! Reading and writing a keyspace takes as long as it takes; raft and the network go on.
 
 use std::{
+    fmt,
     path::PathBuf,
     sync::{
         Arc,
@@ -27,8 +28,10 @@ use crate::{failure::Failure, shared::Shared, threads::raft::SharedRaft};
 const CHUNK_BYTES: usize = 256 << 10;
 /// How long taking one in may pause after a chunk.
 const BREAK_MAX: Duration = Duration::from_millis(200);
-/// Between two tries to send one: each reads and flushes.
+/// Between two tries to send one, the first time: each reads and flushes, here and there.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// So often it doubles.
+const RETRY_DOUBLINGS: u32 = 4;
 /// As `nice` has it.
 const NICE: i32 = 15;
 /// Chunks on their way to the network.
@@ -51,6 +54,49 @@ impl Place {
     }
 }
 
+/// Why a snapshot is not taken in.
+#[derive(Debug)]
+enum Untaken {
+    NoRoom { path: PathBuf, needed: u64, free: u64 },
+    Failed(String),
+}
+
+impl fmt::Display for Untaken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRoom { path, needed, free } => write!(
+                f,
+                "no room for it: {} would take about {needed} bytes, and {free} are free on its \
+                 disk: free space there, and it is sent again",
+                path.display()
+            ),
+            Self::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
+impl From<String> for Untaken {
+    fn from(why: String) -> Self {
+        Self::Failed(why)
+    }
+}
+
+impl From<&str> for Untaken {
+    fn from(why: &str) -> Self {
+        Self::Failed(why.to_owned())
+    }
+}
+
+impl Untaken {
+    /// By which it is known if it happens again.
+    fn kind(&self) -> &str {
+        match self {
+            Self::NoRoom { .. } => "no room for a snapshot",
+            Self::Failed(why) => why,
+        }
+    }
+}
+
 /// This thread gets the processor when nobody else wants it: clients come first.
 pub(crate) fn yield_to_others() {
     if let Err(error) = setpriority_process(Some(gettid()), NICE) {
@@ -69,12 +115,16 @@ pub(crate) fn send(shared: &Arc<Shared>, raft: &SharedRaft, message: PeerMessage
         let sent = send_now(&by_thread, &raft, network, &message);
         let took = by_thread.now().saturating_sub(began);
         match &sent {
-            Ok(index) => tracing::info!(%to, index = index.0, ?took, "sent a snapshot"),
+            Ok(index) => {
+                tracing::info!(%to, index = index.0, ?took, "sent a snapshot");
+                by_thread.snapshots_failed.lock().remove(&to);
+            }
             Err(why) => {
                 if let Some(times) = by_thread.complain(to, why) {
                     tracing::warn!(%to, ?took, times, "could not send a snapshot: {why}");
                 }
-                thread::park_timeout(RETRY_PAUSE);
+                let pause = pause(by_thread.snapshots_failed.lock().entry(to).or_default());
+                thread::park_timeout(pause);
             }
         }
         by_thread.inbox.snapshot_sent(to, sent.is_ok());
@@ -84,6 +134,13 @@ pub(crate) fn send(shared: &Arc<Shared>, raft: &SharedRaft, message: PeerMessage
         tracing::warn!(%to, %error, "cannot start a thread to send a snapshot");
         shared.inbox.snapshot_sent(to, false);
     }
+}
+
+/// How long to wait after one more failure. A follower without room, say, has none a second later.
+fn pause(failures: &mut u32) -> Duration {
+    let pause = RETRY_PAUSE * 2u32.pow((*failures).min(RETRY_DOUBLINGS));
+    *failures = failures.saturating_add(1);
+    pause
 }
 
 fn send_now(
@@ -104,7 +161,8 @@ fn send_now(
     let export = shared.backend.export();
     let conf_state = State::exported_conf_state(&export).map_err(|error| error.to_string())?;
     let applied = export.applied();
-    let header = conf_state.and_then(|row| message.of_snapshot(applied, &row));
+    let bytes = export.row_bytes();
+    let header = conf_state.and_then(|row| message.of_snapshot(applied, &row, bytes));
     let header = header.ok_or("the keyspace does not say who votes")?;
     let to = message.to();
     tracing::info!(%to, index = applied.index.0, "sending a snapshot to a member that lags");
@@ -160,16 +218,17 @@ fn receive_now(shared: &Shared, arriving: Arriving) {
     let answer = match taken {
         Ok(message) => {
             tracing::info!(%from, ?took, "a snapshot has come");
+            shared.counters.snapshots_taken.record(took);
             shared.inbox.arrived(message);
             Ok(())
         }
         Err(why) => {
-            if let Some(times) = shared.complain(from, &why) {
+            if let Some(times) = shared.complain(from, why.kind()) {
                 tracing::warn!(%from, ?took, times, "could not take in a snapshot: {why}");
             }
             shared.place.discard();
             shared.receiving.store(false, Release);
-            Err(why)
+            Err(why.to_string())
         }
     };
     // Whoever has gone away will ask again.
@@ -181,12 +240,14 @@ fn take_in(
     from: MemberId,
     header: &[u8],
     pieces: &mut mpsc::Receiver<Piece>,
-) -> Result<PeerMessage, String> {
+) -> Result<PeerMessage, Untaken> {
     let message = PeerMessage::from_bytes(header).filter(|message| message.from() == from);
     let message = message.ok_or("its header is no message of its sender")?;
     let applied = message.snapshot().ok_or("its header is of no snapshot")?;
     tracing::info!(%from, index = applied.index.0, "taking in a snapshot");
     let place = &shared.place;
+    place.discard();
+    check_room(place, message.row_bytes().unwrap_or(0))?;
     let text = |error: backend::Error| Failure::new(&error).0;
     let mut incoming =
         Incoming::create(place.disk.as_ref(), &place.path, &place.options).map_err(text)?;
@@ -199,12 +260,66 @@ fn take_in(
                 thread::park_timeout(shared.now().saturating_sub(began).min(BREAK_MAX));
             }
             Some(Piece::End) => break,
-            None => return Err("its stream broke".to_owned()),
+            None => return Err("its stream broke".into()),
         }
         if shared.has_failed() {
-            return Err("the member has failed".to_owned());
+            return Err("the member has failed".into());
         }
     }
+    let synced = shared.now();
     incoming.finish(applied).map_err(text)?;
+    shared.counters.snapshots_synced.record(shared.now().saturating_sub(synced));
     Ok(message)
+}
+
+/// A disk that is filled by it would stop this member, whose log is there too. Until the new keyspace
+/// is whole the old one stays; and the engine's file is larger than what is in it.
+fn check_room(place: &Place, row_bytes: u64) -> Result<(), Untaken> {
+    let dir = place.path.parent().unwrap_or(&place.path);
+    // Where it cannot be asked, it turns out.
+    let free = place.disk.free_bytes(dir).unwrap_or(u64::MAX);
+    let needed = row_bytes.saturating_add(row_bytes / 4);
+    if needed <= free {
+        return Ok(());
+    }
+    Err(Untaken::NoRoom { path: place.path.clone(), needed, free })
+}
+
+#[cfg(test)]
+mod tests {
+    use base::disk::MemDisk;
+
+    use super::*;
+
+    #[test]
+    fn a_snapshot_that_does_not_fit_is_refused_with_what_it_needs_and_what_there_is() {
+        let disk = MemDisk::new(1);
+        disk.set_capacity(Some(1000));
+        let place = Place {
+            disk: Arc::new(disk),
+            path: "/data/member/keyspace.incoming".into(),
+            options: Options { cache_bytes: 1 << 20 },
+        };
+        for fits in [0, 1, 800] {
+            check_room(&place, fits).unwrap();
+        }
+        for larger in [801, 1 << 40, u64::MAX] {
+            check_room(&place, larger).unwrap_err();
+        }
+        let (one, other) = (check_room(&place, 1600), check_room(&place, 1700));
+        let (one, other) = (one.unwrap_err(), other.unwrap_err());
+        assert_eq!(
+            one.to_string(),
+            "no room for it: /data/member/keyspace.incoming would take about 2000 bytes, and 1000 \
+             are free on its disk: free space there, and it is sent again"
+        );
+        assert_eq!(one.kind(), other.kind(), "said once a minute, whatever the numbers");
+    }
+
+    #[test]
+    fn who_cannot_be_sent_a_snapshot_is_tried_less_and_less_often() {
+        let mut failures = 0;
+        let pauses: Vec<_> = (0..7).map(|_| pause(&mut failures).as_secs()).collect();
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 16, 16]);
+    }
 }

@@ -105,6 +105,13 @@ impl Registers {
         Some((Caller(at), client.at))
     }
 
+    /// Whether a client still waits for what became of this change; `None` if it is none of theirs.
+    pub(crate) fn is_awaited(&self, id: u64) -> Option<bool> {
+        self.changes.get(&id)?;
+        let asked = self.clients.iter().filter_map(|client| client.asked.as_ref());
+        Some(asked.into_iter().any(|asked| matches!(asked.what, What::Change(one, _) if one == id)))
+    }
+
     /// The client turns to another member.
     pub(crate) fn turn(&mut self, caller: Caller, to: MemberId) {
         if let Some(client) = self.clients.get_mut(caller.0) {

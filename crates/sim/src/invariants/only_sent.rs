@@ -3,10 +3,25 @@
 use std::sync::Arc;
 
 use mvcc::Commit;
+use proto::command::Command;
+use wal::Entry;
 
 use crate::{Violation, history::History};
 
 const NAME: &str = "only sent";
+
+/// No proposal stands in the log twice, however often it was proposed again.
+pub(crate) fn stands_once(history: &mut History, entry: &Entry) -> Result<(), Violation> {
+    let id = if entry.kind == 0 { Command::id_in(&entry.data) } else { 0 };
+    if id == 0 {
+        return Ok(());
+    }
+    if let Some(before) = history.places.insert(id, entry.index) {
+        let text = format!("write {id} is entry {before}, and entry {} as well", entry.index);
+        return Err(Violation::new(NAME, text));
+    }
+    Ok(())
+}
 
 /// Every value that v2 tells of was sent by somebody, and stood nowhere before. `commits` are not
 /// in the history yet.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use mvcc::{Action, Kind, LoadError, ReadError, Record, store::Put};
 
 use super::State;
+use crate::auth::Auth;
 
 /// What another store's history stands at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,15 @@ impl State {
     /// From here on each change has a number of its own, as v2 counts on. As one entry.
     pub fn number_each_change(&mut self, at: Applied) {
         self.writer.number_each_change();
+        self.writer.finish_entry(at);
+    }
+
+    /// Takes over users and roles, where there are none yet. As one entry.
+    pub fn load_auth(&mut self, at: Applied, auth: Auth) {
+        for (name, row) in auth.rows() {
+            self.writer.set_meta(name, row);
+        }
+        self.reader.set_auth(auth);
         self.writer.finish_entry(at);
     }
 

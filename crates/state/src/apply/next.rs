@@ -1,6 +1,6 @@
 //! What is new in a build that says to be a version on, for tests of upgrades.
 //!
-//! - A count of the writes since the cluster's version permits it: behaviour of apply that must begin
+//! - A count of the writes of clients since the cluster's version permits it: behaviour of apply that must begin
 //!   at one entry on all members. A lowering removes it.
 //! - A note, by a command that older builds do not know. It hinders a lowering as long as it is there.
 

@@ -55,7 +55,11 @@ impl State {
             Err(refused) => Err(refused.into()),
         };
         match answered {
-            Ok((reply, commit)) => Ok((Response::V3(Ok(reply)), commit.into_iter().collect())),
+            Ok((reply, commit)) => {
+                #[cfg(feature = "next-version")]
+                self.count_next(commit.is_some());
+                Ok((Response::V3(Ok(reply)), commit.into_iter().collect()))
+            }
             Err(Error::Refused(refused)) => Ok((Response::V3(Err(refused)), Vec::new())),
             Err(Error::Failed(error)) => Err(Fatal::Read(error.into())),
         }

@@ -62,6 +62,8 @@ fn enable(draft: &mut Draft) -> Result<(), Refused> {
         None => Err(Refused::RootUserNotExist),
         Some(root) if !root.is_root() => Err(Refused::RootRoleNotExist),
         Some(_) => {
+            // A write of v2 may have opened it while nobody was asked who he is.
+            draft.set_anonymous(false);
             draft.enable();
             Ok(())
         }
@@ -179,7 +181,7 @@ fn grant_permission(draft: &mut Draft, grant: RoleGrant) -> Result<(), Refused> 
 }
 
 /// Whether a range can be that of a permission: it has a key, and does not end before it.
-fn is_valid_range(key: &Bytes, range_end: &Bytes) -> bool {
+pub(super) fn is_valid_range(key: &Bytes, range_end: &Bytes) -> bool {
     let ends = range_end.is_empty() || key < range_end || &range_end[..] == b"\0";
     !key.is_empty() && ends
 }

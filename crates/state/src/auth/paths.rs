@@ -12,6 +12,17 @@ use super::{
     ranges::Keys,
 };
 
+/// What of a path somebody may read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readable {
+    /// All that is asked for.
+    All,
+    /// What that is itself; of what lies right in a directory, only what [is shown](Auth::v2_shows).
+    Itself,
+    /// Only what lies below, and no key of that very name.
+    Below,
+}
+
 /// A path as a request names it.
 #[derive(Clone, Copy, Debug)]
 pub struct Path<'a> {
@@ -25,17 +36,25 @@ pub struct Path<'a> {
 impl Auth {
     /// Whether somebody may read what a request names; without a name, by the role `guest`.
     ///
-    /// `Ok(true)`: only what lies below, and no key of that very name. A pattern `/a/*` does not cover
-    /// `/a`; but whoever writes `/a/` may look at that directory, as in 2.3.8.
-    pub fn v2_reads(&self, by: Option<&By>, asked: Path<'_>) -> Result<bool, Refused> {
-        let Some(account) = self.v2_account(by)? else { return Ok(false) };
+    /// A pattern `/a/*` does not cover `/a`; but whoever writes `/a/` may look at that directory, as in
+    /// 2.3.8. And one on `/a` alone does not open what lies in it.
+    pub fn v2_reads(&self, by: Option<&By>, asked: Path<'_>) -> Result<Readable, Refused> {
+        let Some(account) = self.v2_account(by)? else { return Ok(Readable::All) };
+        let covers_below = || self.covers_below(account, asked.path, Want::Read);
         if self.covers(account, asked, Want::Read) {
-            return Ok(false);
+            return Ok(if covers_below() { Readable::All } else { Readable::Itself });
         }
-        if asked.slash && self.covers_below(account, asked.path, Want::Read) {
-            return Ok(true);
+        if asked.slash && covers_below() {
+            return Ok(Readable::Below);
         }
         Err(Refused::PermissionDenied)
+    }
+
+    /// Whether a node is shown to somebody who lists the directory in which it lies: if he may read it,
+    /// or what lies in it.
+    pub fn v2_shows(&self, by: Option<&By>, path: &[u8], is_dir: bool) -> bool {
+        let asked = Path { path, slash: is_dir, recursive: false };
+        self.v2_reads(by, asked).is_ok()
     }
 
     /// Whether somebody may read the key of this name, whatever else he may do.
@@ -63,6 +82,13 @@ impl Auth {
         let permitted = self.covers(account, asked, Want::Write)
             || names_a_directory && self.covers_below(account, path, Want::Write);
         if permitted { Ok(()) } else { Err(Refused::PermissionDenied) }
+    }
+
+    /// Whether users are enabled, and yet v2 lets who says no name read and write every key: as etcd 2.3
+    /// leaves it when it enables them.
+    pub fn lets_guests_do_everything(&self) -> bool {
+        let covers = |want| self.covers_below(&self.guest, b"/", want);
+        self.enabled && self.is_open_to_guests() && covers(Want::Read) && covers(Want::Write)
     }
 
     /// As [`Auth::account`]; whoever says no name is a guest, if that is open.

@@ -127,7 +127,12 @@ proptest! {
             }
             // As it is after a restart.
             let stored = read(table.clone().into_iter().collect()).unwrap();
-            for auth in [&auth, &stored] {
+            // As another store takes it over.
+            let loaded = Auth::from(Parts::from(&auth));
+            let mut rows = Table::new();
+            store(&mut rows, loaded.rows());
+            prop_assert!(rows == table || table.is_empty(), "{rows:?} {table:?}");
+            for auth in [&auth, &stored, &loaded] {
                 holds(auth, &stored)?;
             }
         }
@@ -157,6 +162,31 @@ fn holds(auth: &Auth, read: &Auth) -> Result<(), TestCaseError> {
         prop_assert_eq!(auth.reads(None, b"a", b""), Err(Refused::UserEmpty));
     }
     Ok(())
+}
+
+/// What stands twice in a role of the original counts together there; and what is no range of keys, or of
+/// no kind, permits nothing.
+#[test]
+fn permissions_that_are_taken_over_add_up() {
+    let mut role = Role::default();
+    let mut permit = |kind: i32, key: &'static str, end: &'static str| {
+        let (key, range_end) = (Bytes::from(key), Bytes::from(end));
+        role.permit(Permission { perm_type: kind, key, range_end })
+    };
+    let (read, write) = (Type::Read.into(), Type::Write.into());
+    assert!(permit(read, "a", "c") && permit(write, "a", "") && permit(write, "a", "c"));
+    assert!(permit(read, "x", "\0"), "an open end");
+    for (kind, key, end) in [(read, "", ""), (read, "", "c"), (read, "c", "a"), (7, "a", "c")] {
+        assert!(!permit(kind, key, end), "{kind} {key} {end}");
+    }
+    let shown = |one: &Permission| (one.perm_type(), one.key.clone(), one.range_end.clone());
+    let all: Vec<_> = role.permissions().iter().map(shown).collect();
+    let expected = [
+        (Type::Write, Bytes::from("a"), Bytes::new()),
+        (Type::Readwrite, Bytes::from("a"), Bytes::from("c")),
+        (Type::Read, Bytes::from("x"), Bytes::from("\0")),
+    ];
+    assert_eq!(all, expected);
 }
 
 #[test]

@@ -290,7 +290,8 @@ fn pattern(key: &Bytes, range_end: &Bytes) -> Option<String> {
 }
 
 impl Role {
-    fn of(patterns: &Patterns) -> Result<Self, Refusal> {
+    /// What these patterns permit; none of them may be empty.
+    pub fn of(patterns: &Patterns) -> Result<Self, Refusal> {
         let mut role = Self::default();
         for (kind, pattern) in each(patterns) {
             *kind.of(role.permissions.entry(range(pattern)?).or_default()) = true;

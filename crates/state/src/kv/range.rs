@@ -13,6 +13,7 @@ use proto::etcdserverpb::{
 use super::{
     Error,
     answer::{Budget, header, pair},
+    chosen::{Chosen, Sorted, each_place},
     end,
 };
 
@@ -23,18 +24,23 @@ pub struct Most {
     pub bytes: usize,
     /// That it looks at in the index.
     pub names: usize,
+    /// Of values that it reads to put them in order.
+    pub sorted: usize,
 }
 
 impl Most {
     /// What can be read between two requests, without holding anybody up.
-    pub const SMALL: Self =
-        Self { bytes: limits::ANSWER_SMALL_BYTES_MAX, names: limits::ANSWER_SMALL_NAMES_MAX };
+    pub const SMALL: Self = Self {
+        bytes: limits::ANSWER_SMALL_BYTES_MAX,
+        names: limits::ANSWER_SMALL_NAMES_MAX,
+        sorted: limits::ANSWER_SMALL_BYTES_MAX,
+    };
     /// What can be held in memory as a whole at all.
     pub const WHOLE: Self = Self::of(ANSWER_BYTES_MAX);
 
     /// Not for a thread of the network.
     pub const fn of(bytes: usize) -> Self {
-        Self { bytes, names: usize::MAX }
+        Self { bytes, names: usize::MAX, sorted: usize::MAX }
     }
 
     /// Places that it may hold.
@@ -63,7 +69,7 @@ impl<'a> Keys<'a> {
 /// Keys have places: the revision of the record that lives there.
 pub(super) trait Source {
     /// The places of the keys that live, in order of their names, at most `limit`; and how many
-    /// there are, if that `counts`.
+    /// there are, or if that does not `count`, how many up to the limit.
     fn places(
         &self,
         keys: Keys<'_>,
@@ -127,10 +133,15 @@ impl Source for At<'_> {
 }
 
 impl Source for Txn<'_> {
-    fn places(&self, keys: Keys<'_>, limit: usize, _: bool) -> Result<(Vec<Revision>, u64), Error> {
+    fn places(
+        &self,
+        keys: Keys<'_>,
+        limit: usize,
+        counts: bool,
+    ) -> Result<(Vec<Revision>, u64), Error> {
         Ok(match keys {
             Keys::One(key) => one_place(self.place(key)),
-            Keys::Range(from, to) => self.places(from, to, limit),
+            Keys::Range(from, to) => self.places((from, to), (limit, counts)),
         })
     }
 
@@ -190,29 +201,30 @@ impl Plan {
         request: &RangeRequest,
         most: Most,
     ) -> Result<Self, Error> {
-        let places_max = most.places();
         let keys = Keys::new(&request.key, &request.range_end);
         if request.count_only {
             let (_, total) = source.places(keys, 0, true)?;
             return Ok(Self { places: Vec::new(), more: false, total });
         }
         let limit = usize::try_from(request.limit).ok().filter(|limit| *limit > 0);
-        // As in etcd: with an order, or filters, the limit counts what comes out of them. (With a
-        // target alone it counts what goes in.)
-        let takes_all = request.sort_order() != SortOrder::None || has_filters(request);
-        let wanted =
-            limit.filter(|_| !takes_all).map_or(usize::MAX, |limit| limit.saturating_add(1));
-        // One more, and they are too many, however many there are.
-        let counts = wanted <= places_max;
-        let wanted = wanted.min(places_max.saturating_add(1));
-        let (mut places, total) = source.places(keys, wanted, counts)?;
-        if places.len() > places_max {
-            return Err(Refused::AnswerTooLarge.into());
-        }
-        if let Some(filter) = Filter::of(request) {
-            places = filtered(source, filter, places)?;
-        }
-        let mut places = sort(source, request, places, most.bytes)?;
+        // One more, to know whether there are more.
+        let wanted = limit.map_or(usize::MAX, |limit| limit.saturating_add(1));
+        let mut sorted_left = most.sorted;
+        let asked = Asked { source, request, wanted, most };
+        let (mut places, total) = match request.sort_target() {
+            SortTarget::Key if !asked.takes_all() => asked.first(),
+            // They come in order of keys.
+            SortTarget::Key => asked.chosen(|nth, _| Ok(nth)),
+            SortTarget::Version => asked.chosen(|_, place| Ok(source.head(place)?.version)),
+            SortTarget::Create => asked.chosen(|_, place| Ok(source.head(place)?.create_revision)),
+            SortTarget::Mod => asked.chosen(|_, place| Ok(place.main)),
+            SortTarget::Value => asked.chosen(|_, place| {
+                let value = source.record(place)?.value.clone();
+                let left = sorted_left.checked_sub(value.len());
+                sorted_left = left.ok_or(Refused::AnswerTooLarge)?;
+                Ok(value)
+            }),
+        }?;
         let more = limit.is_some_and(|limit| places.len() > limit);
         places.truncate(limit.unwrap_or(usize::MAX));
         Ok(Self { places, more, total })
@@ -236,6 +248,67 @@ impl Plan {
         }
         let count = i64::try_from(self.total).unwrap_or(i64::MAX);
         Ok(RangeResponse { header: Some(header(revision)), kvs, more: self.more, count })
+    }
+}
+
+/// Places that are asked for, and how many keys there are in the range.
+struct Asked<'a, S> {
+    source: &'a S,
+    request: &'a RangeRequest,
+    /// So many of them.
+    wanted: usize,
+    most: Most,
+}
+
+impl<S: Source> Asked<'_, S> {
+    fn keys(&self) -> Keys<'_> {
+        Keys::new(&self.request.key, &self.request.range_end)
+    }
+
+    /// As in etcd: with an order, or filters, the limit counts what comes out of them. (With a target
+    /// alone it counts what goes in.)
+    fn takes_all(&self) -> bool {
+        self.request.sort_order() != SortOrder::None || has_filters(self.request)
+    }
+
+    /// The first in order of keys.
+    fn first(&self) -> Result<(Vec<Revision>, u64), Error> {
+        let places_max = self.most.places();
+        // One more, and they are too many, however many there are.
+        let counts = self.wanted <= places_max;
+        let wanted = self.wanted.min(places_max.saturating_add(1));
+        let (places, total) = self.source.places(self.keys(), wanted, counts)?;
+        if places.len() > places_max {
+            return Err(Refused::AnswerTooLarge.into());
+        }
+        Ok((places, total))
+    }
+
+    /// The first of those that the filter takes, in the order that is asked for: of the how manieth key
+    /// it is, or of something at its place.
+    fn chosen<K: Sorted>(
+        &self,
+        mut by: impl FnMut(u64, Revision) -> Result<K, Error>,
+    ) -> Result<(Vec<Revision>, u64), Error> {
+        let filter = Filter::of(self.request);
+        let descends = self.request.sort_order() == SortOrder::Descend;
+        let mut chosen = Chosen::new(descends, self.wanted, self.most);
+        let mut nth = 0;
+        let mut look = |place| {
+            nth += 1;
+            if filter.map_or(Ok(true), |filter| filter.takes(self.source, place))? {
+                chosen.add(by(nth, place)?, place)?;
+            }
+            Ok(())
+        };
+        let total = if self.takes_all() {
+            each_place(self.source, self.keys(), &mut look)?
+        } else {
+            let (places, total) = self.first()?;
+            places.into_iter().try_for_each(&mut look)?;
+            total
+        };
+        Ok((chosen.places()?, total))
     }
 }
 
@@ -271,61 +344,6 @@ impl Filter {
         // The index does not know it.
         Ok(self.created == (0, 0) || is_within(source.head(place)?.create_revision, self.created))
     }
-}
-
-fn filtered(
-    source: &impl Source,
-    filter: Filter,
-    places: Vec<Revision>,
-) -> Result<Vec<Revision>, Error> {
-    let mut kept = Vec::new();
-    for place in places {
-        if filter.takes(source, place)? {
-            kept.push(place);
-        }
-    }
-    Ok(kept)
-}
-
-/// Brings places, which are in order of keys, into the order that is asked for. What is alike stays
-/// in order of keys.
-fn sort(
-    source: &impl Source,
-    request: &RangeRequest,
-    places: Vec<Revision>,
-    values_max: usize,
-) -> Result<Vec<Revision>, Error> {
-    let descend = request.sort_order() == SortOrder::Descend;
-    let number = |number: fn(&Record) -> i64| {
-        let by = |place: &Revision| Ok(number(&source.head(*place)?));
-        sorted(&places, descend, by)
-    };
-    match request.sort_target() {
-        SortTarget::Key if descend => Ok(places.into_iter().rev().collect()),
-        SortTarget::Key => Ok(places),
-        SortTarget::Version => number(|head| head.version),
-        SortTarget::Create => number(|head| head.create_revision),
-        SortTarget::Mod => sorted(&places, descend, |place| Ok(place.main)),
-        SortTarget::Value => {
-            let mut budget = Budget::of(values_max);
-            sorted(&places, descend, |place| {
-                let value = source.record(*place)?.value.clone();
-                budget.take(size_of::<Bytes>() + value.len())?;
-                Ok(value)
-            })
-        }
-    }
-}
-
-fn sorted<K: Ord>(
-    places: &[Revision],
-    descend: bool,
-    mut by: impl FnMut(&Revision) -> Result<K, Error>,
-) -> Result<Vec<Revision>, Error> {
-    let mut all =
-        places.iter().map(|place| Ok((by(place)?, *place))).collect::<Result<Vec<_>, Error>>()?;
-    all.sort_by(|(one, _), (other, _)| if descend { other.cmp(one) } else { one.cmp(other) });
-    Ok(all.into_iter().map(|(_, place)| place).collect())
 }
 
 /// A range as a whole, from the store, if it takes no more than that.

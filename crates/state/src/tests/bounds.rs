@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use base::limits::{ANSWER_BYTES_MAX, ANSWER_SMALL_BYTES_MAX, ANSWER_SMALL_NAMES_MAX};
 use mvcc::store::Larger;
-use proto::etcdserverpb::{Compare, RangeRequest};
+use proto::etcdserverpb::{Compare, RangeRequest, response_op};
 
 use super::*;
 use crate::kv::{self, Most};
@@ -98,6 +98,111 @@ fn a_scan_by_key_remembers_no_places() {
     assert_eq!(last.next_pairs(1).unwrap(), []);
     // Any other order needs them, and is refused where they are too many.
     assert!(scan(&RangeRequest { sort_target: 3, ..all.clone() }, 0).bytes() > 0);
+}
+
+/// In a transaction too, where there are no pieces: what is in memory is what is wanted, and half as much
+/// again, however many keys are looked at for it.
+#[test]
+fn who_wants_few_of_very_many_keys_gets_them_in_any_order() {
+    let mut fixture = fixture();
+    // As many places as there is room for.
+    let most = Most::of(100 * size_of::<base::Revision>());
+    let newest = fixture.store().revision();
+    let all = RangeRequest { limit: 3, ..range("n", "o") };
+    let ask = |fixture: &Fixture, request: &RangeRequest| {
+        let reader = fixture.state.reader();
+        let whole = reader.range_up_to(request, most);
+        let success = vec![RequestOp { request: Some(Request::RequestRange(request.clone())) }];
+        let txn = TxnRequest { success, ..TxnRequest::default() };
+        let in_txn = reader.txn_up_to(&txn, most).map(|answer| {
+            let response = answer.responses[0].response.clone();
+            let Some(response_op::Response::ResponseRange(range)) = response else {
+                unreachable!()
+            };
+            range
+        });
+        assert_eq!(format!("{whole:?}"), format!("{in_txn:?}"));
+        whole
+    };
+    let keys = |request: &RangeRequest| {
+        let answer = ask(&fixture, request).unwrap();
+        assert_eq!((answer.more, answer.count), (true, 1_001), "{request:?}");
+        answer.kvs.iter().map(|kv| String::from_utf8(kv.key.to_vec()).unwrap()).collect::<Vec<_>>()
+    };
+    for sort_target in 0..5 {
+        let ascending = RangeRequest { sort_order: 1, sort_target, ..all.clone() };
+        assert_eq!(keys(&ascending), ["n00000", "n00001", "n00002"], "{sort_target}");
+        let descending = RangeRequest { sort_order: 2, sort_target, ..all.clone() };
+        // What is alike stays in order of keys.
+        let is_alike = [1, 4].contains(&sort_target);
+        let expected =
+            if is_alike { ["n00000", "n00001", "n00002"] } else { ["n01000", "n00999", "n00998"] };
+        assert_eq!(keys(&descending), expected, "{sort_target}");
+    }
+    let late = RangeRequest { min_mod_revision: newest - 5, ..all.clone() };
+    assert_eq!(keys(&late), ["n00995", "n00996", "n00997"]);
+    let few = ask(&fixture, &RangeRequest { limit: 0, ..late }).unwrap();
+    assert_eq!((few.kvs.len(), few.more, few.count), (6, false, 1_001));
+    // Who wants more than that is refused, in whatever order.
+    for (sort_order, sort_target) in [(0, 0), (1, 0), (2, 0), (2, 3), (0, 2)] {
+        let many = RangeRequest { limit: 101, sort_order, sort_target, ..all.clone() };
+        is_too_large(ask(&fixture, &many));
+        is_too_large(ask(&fixture, &RangeRequest { limit: 0, ..many }));
+    }
+    // Of values only those count that may be wanted.
+    for number in 0..20 {
+        fixture.put(format!("v{number:02}").as_bytes(), &format!("{number:02}").repeat(100));
+    }
+    let by_value = RangeRequest { sort_order: 2, sort_target: 4, limit: 1, ..range("v", "w") };
+    let answer = ask(&fixture, &by_value).unwrap();
+    assert_eq!((answer.kvs[0].key.as_ref(), answer.more, answer.count), (&b"v19"[..], true, 20));
+    is_too_large(ask(&fixture, &RangeRequest { keys_only: true, limit: 15, ..by_value }));
+}
+
+/// Own writes stand among what was there, and each key counts once, however it is walked.
+#[test]
+fn a_transaction_finds_what_it_has_written_in_any_order() {
+    let mut fixture = Fixture::new();
+    for number in 0..10 {
+        fixture.put(format!("k{number}").as_bytes(), "before");
+    }
+    let main = fixture.store().revision() + 1;
+    let asked = [
+        // By key, from the end.
+        (RangeRequest { sort_order: 2, limit: 2, ..range("k", "l") }, vec!["kx4", "kx3"], true),
+        // Lately changed first; what is alike in order of keys.
+        (
+            RangeRequest { sort_order: 2, sort_target: 3, limit: 3, ..range("k", "l") },
+            vec!["k5a", "k7", "kx1"],
+            true,
+        ),
+        (
+            RangeRequest { min_mod_revision: main, ..range("k", "l") },
+            vec!["k5a", "k7", "kx1", "kx2", "kx3", "kx4"],
+            false,
+        ),
+        (
+            RangeRequest { max_mod_revision: main - 1, limit: 4, ..range("k", "l") },
+            vec!["k0", "k1", "k2", "k4"],
+            true,
+        ),
+    ];
+    // In between, in the place of what was there, and behind it all.
+    let written = ["k5a", "k7", "kx1", "kx2", "kx3", "kx4"];
+    let puts = written.map(|key| Request::RequestPut(put(key.as_bytes(), "new")));
+    let writes = puts.into_iter().chain([Request::RequestDeleteRange(delete(b"k3", b""))]);
+    let reads = asked.iter().map(|(range, ..)| Request::RequestRange(range.clone()));
+    let Ok(Reply::Txn(answer)) = fixture.v3(txn(writes.chain(reads).collect())) else {
+        panic!("it is carried out")
+    };
+    for ((range, keys, more), response) in asked.iter().zip(&answer.responses[7..]) {
+        let Some(response_op::Response::ResponseRange(found)) = &response.response else {
+            unreachable!()
+        };
+        let told: Vec<_> = found.kvs.iter().map(|kv| kv.key.as_ref()).collect();
+        let expected: Vec<_> = keys.iter().map(|key| key.as_bytes()).collect();
+        assert_eq!((told, found.more, found.count), (expected, *more, 14), "{range:?}");
+    }
 }
 
 #[test]

@@ -38,6 +38,8 @@ fn who_has_the_public_key_knows_what_the_private_one_has_signed() {
     check("ES256", "p256.pem", Some("p256.pub.pem"));
     check("ES256", "p256-sec1.pem", Some("p256.pub.pem"));
     check("ES384", "p384-sec1.pem", Some("p384.pub.pem"));
+    check("ES512", "p521.pem", Some("p521.pub.pem"));
+    check("ES512", "p521-sec1.pem", Some("p521.pub.pem"));
     check("EdDSA", "ed.pem", Some("ed.pub.pem"));
     // Of any file.
     for method in ["HS256", "HS384", "HS512"] {
@@ -50,12 +52,18 @@ fn signatures_of_openssl_are_known() {
     for (method, public, signature) in [
         ("RS256", "rsa.pub.pem", "rsa.rs256.sig"),
         ("PS512", "rsa.pub.pem", "rsa.ps512.sig"),
+        ("ES512", "p521.pub.pem", "p521.es512.sig"),
         ("EdDSA", "ed.pub.pem", "ed.eddsa.sig"),
     ] {
         let signature = files::read(&path(signature)).unwrap();
         let verifier = load(method, Some(public), None).unwrap();
         assert!(verifier.verify(MESSAGE, &signature), "{method}");
         assert!(!verifier.verify(b"another", &signature), "{method}");
+        for at in (0..signature.len()).step_by(13) {
+            let mut wrong = signature.clone();
+            wrong[at] ^= 1;
+            assert!(!verifier.verify(MESSAGE, &wrong), "{method} {at}");
+        }
     }
 }
 
@@ -66,7 +74,11 @@ fn keys_that_do_not_fit_are_refused() {
         assert!(text.contains(expected), "{method} {public:?} {private:?}: {text}");
     };
     check("none", None, Some("rsa.pem"), "sign-method \"none\" is none of HS256");
-    check("ES512", None, Some("p256.pem"), "is none of");
+    check("ES512", None, Some("p256.pem"), "is no key for it");
+    check("ES512", None, Some("p384-sec1.pem"), "is no key for it");
+    check("ES512", None, Some("rsa-pkcs1.pem"), "is a key of another kind");
+    check("ES512", Some("p384.pub.pem"), None, "is a key of another kind");
+    check("ES384", None, Some("p521.pem"), "is no key for it");
     check("RS256", None, None, "missing key data");
     check("HS256", Some("rsa.pub.pem"), None, "missing key data");
     check("RS256", None, Some("p256.pem"), "is no key for it");

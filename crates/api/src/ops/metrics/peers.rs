@@ -1,6 +1,8 @@
 //! What goes to the other members and comes from them, under etcd 3's names.
 
-use peer::{PeerStatus, Peers, RoundTrips};
+use std::sync::atomic::Ordering::Relaxed;
+
+use peer::{PeerStatus, Peers, RoundTrips, Transfers};
 use server::Handle;
 
 use super::Page;
@@ -8,7 +10,7 @@ use super::Page;
 /// A counter or gauge of each peer: name, help, kind, its label for the peer, and its value.
 type Series = (&'static str, &'static str, &'static str, &'static str, fn(&PeerStatus) -> u64);
 
-const SERIES: [Series; 6] = [
+const SERIES: [Series; 7] = [
     ("peer_sent_bytes_total", "Bytes sent to a peer.", "counter", "To", |peer| peer.sent_bytes),
     ("peer_received_bytes_total", "Bytes received from a peer.", "counter", "From", |peer| {
         peer.received_bytes
@@ -16,6 +18,13 @@ const SERIES: [Series; 6] = [
     ("peer_sent_failures_total", "Messages to a peer that were lost.", "counter", "To", |peer| {
         peer.failed
     }),
+    (
+        "peer_received_failures_total",
+        "Streams of a peer that ended otherwise than in order.",
+        "counter",
+        "From",
+        |peer| peer.received_failures,
+    ),
     ("active_peers", "1 while both streams to a peer are open.", "gauge", "Remote", |peer| {
         u64::from(peer.active_since.is_some())
     }),
@@ -53,6 +62,35 @@ pub(super) fn of_network(page: &mut Page, handle: &Handle) {
     page.begin(name, "How long a message to a peer and back takes.", "histogram");
     for peer in &peers {
         round_trips(page, name, &peer.id.to_string(), &peer.round_trips);
+    }
+    snapshots(page, &peers, ("send", "To"), |peer| &peer.snapshots_sent);
+    snapshots(page, &peers, ("receive", "From"), |peer| &peer.snapshots_received);
+}
+
+/// Snapshots that go one way.
+fn snapshots(
+    page: &mut Page,
+    peers: &[PeerStatus],
+    (way, label): (&str, &str),
+    of: impl Fn(&PeerStatus) -> &Transfers,
+) {
+    let mut all = |what: &str, help: &str, kind: &str, value: fn(&Transfers) -> u64| {
+        let name = format!("etcd_network_snapshot_{way}_{what}");
+        page.begin(&name, help, kind);
+        for peer in peers {
+            page.sample(&name, &[(label, &peer.id.to_string())], value(of(peer)));
+        }
+    };
+    let help = "Snapshots that arrived.";
+    all("success", help, "counter", |snapshots| snapshots.succeeded.load(Relaxed));
+    let help = "Snapshots that did not arrive.";
+    all("failures", help, "counter", |snapshots| snapshots.failed.load(Relaxed));
+    let help = "Snapshots that are under way.";
+    all("inflights_total", help, "gauge", |snapshots| snapshots.under_way.load(Relaxed));
+    let name = format!("etcd_network_snapshot_{way}_total_duration_seconds");
+    page.begin(&name, "Time that a snapshot takes.", "histogram");
+    for peer in peers {
+        page.durations(&name, &[(label, &peer.id.to_string())], &of(peer).durations);
     }
 }
 

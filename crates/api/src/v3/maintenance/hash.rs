@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mvcc::KeysHash;
+use tokio::time::Instant;
 use tonic::Status;
 
 use crate::{
@@ -14,12 +15,17 @@ use crate::{
 pub(super) async fn of_tables(context: &Context) -> Result<u32, Status> {
     let _place = context.handle.hashing().await.map_err(status)?;
     let handle = context.handle.clone();
+    let began = Instant::now();
     let hashed = tokio::task::spawn_blocking(move || handle.hash_tables()).await;
+    context.counters.storage.hash.record(began.elapsed());
     let hashed = hashed.map_err(|error| Status::internal(error.to_string()))?;
     hashed.map_err(Status::internal)
 }
 
 /// Of the history of keys up to a revision; 0: the current one. As etcd has it.
 pub(super) async fn of_keys(context: &Arc<Context>, revision: i64) -> Result<KeysHash, Status> {
-    context.handle.hash_keys(revision).await.map_err(read)
+    let began = Instant::now();
+    let hashed = context.handle.hash_keys(revision).await;
+    context.counters.storage.hash_rev.record(began.elapsed());
+    hashed.map_err(read)
 }

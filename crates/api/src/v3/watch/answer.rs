@@ -10,7 +10,7 @@ use std::{
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Request, Response, header::CONTENT_TYPE};
-use hyper::body::{Body as HttpBody, Frame, Incoming};
+use hyper::body::{Body as HttpBody, Frame};
 use proto::{
     Message as _,
     etcdserverpb::{WatchRequest, WatchResponse},
@@ -26,7 +26,7 @@ use super::{Large, Told, WatchStream};
 use crate::{
     auth::Asker,
     context::Context,
-    v3::{Body, dispatch, patience::Ends},
+    v3::{Body, dispatch, patience::Ends, unread::Unread},
 };
 
 /// Flag and length stand before each message.
@@ -35,7 +35,7 @@ const PREFIX_BYTES: usize = 5;
 const PIECE_BYTES: usize = 64 * 1024;
 
 /// `Watch/Watch`.
-pub(crate) async fn answer(context: &Arc<Context>, request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn answer(context: &Arc<Context>, request: Request<Unread>) -> Response<Body> {
     let (head, body) = request.into_parts();
     let asker = Asker::new(&head.headers, &head.extensions);
     if let Err(status) = asker.settle(context).await {

@@ -15,7 +15,7 @@ use super::*;
 use crate::{
     generated::etcdserverpb::watch_server::WatchServer,
     namespace::Namespace,
-    scripted::{open, serve, talk},
+    scripted::{open_as, serve, talk},
     watch::{Hub, Watch},
 };
 
@@ -79,7 +79,13 @@ impl Scene {
 
     /// A client's stream.
     async fn stream(&self) -> Downstream {
-        let (ask, answers) = open(self.service.clone(), "/etcdserverpb.Watch/Watch").await;
+        self.stream_of(None).await
+    }
+
+    /// The same, with a token.
+    async fn stream_of(&self, token: Option<&'static str>) -> Downstream {
+        let (service, path) = (self.service.clone(), "/etcdserverpb.Watch/Watch");
+        let (ask, answers) = open_as(service, path, token).await;
         Downstream { ask, answers }
     }
 
@@ -148,6 +154,41 @@ async fn a_watch_of_the_past_that_nothing_happens_to_joins_others_once_it_has_as
     for _ in 0..4 {
         assert_eq!(client.told().await, [101]);
     }
+}
+
+/// Members ask again whether a user may: of a watch that they know of.
+#[tokio::test]
+async fn a_watch_goes_along_with_none_of_another_token() {
+    let mut scene = Scene::start().await;
+    let mut alice = scene.stream_of(Some("alice")).await;
+    alice.watch(0).await;
+    let mut of_alice = scene.upstream().await;
+    of_alice.take(100).await;
+    assert!(alice.next().await.created);
+    let mut root = scene.stream_of(Some("root")).await;
+    root.watch(0).await;
+    let mut of_root = scene.upstream().await;
+    of_root.take(100).await;
+    assert!(root.next().await.created);
+    // One of the same token does, and its own ends.
+    let mut again = scene.stream_of(Some("alice")).await;
+    again.watch(0).await;
+    let mut own = scene.upstream().await;
+    own.take(100).await;
+    assert!(again.next().await.created);
+    own.left().await;
+    of_root.say(WatchResponse { watch_id: 0, ..told(&[101]) }).await;
+    assert_eq!(root.told().await, [101]);
+    let cancel_reason = "etcdserver: permission denied".to_owned();
+    let canceled = WatchResponse { canceled: true, cancel_reason, ..progress(0, 101) };
+    of_alice.say(canceled.clone()).await;
+    assert!(alice.next().await.canceled);
+    // The other is opened anew, and refused as well.
+    let mut anew = scene.upstream().await;
+    let Some(RequestUnion::CreateRequest(_)) = anew.asked().await else { panic!("no watch") };
+    anew.say(WatchResponse { created: true, watch_id: NO_WATCH, ..canceled }).await;
+    let told = again.next().await;
+    assert!(told.canceled && told.events.is_empty(), "{told:?}");
 }
 
 #[tokio::test]

@@ -57,6 +57,7 @@ fn member(id: u64, entries_kept: u64) -> Member {
         client_urls: Vec::new(),
         election_ticks: ELECTION_TICKS,
         heartbeat_ticks: 1,
+        answer_ticks: 70,
         run: id,
         quota_bytes: 0,
         compacts: true,

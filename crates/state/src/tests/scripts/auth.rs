@@ -11,7 +11,7 @@ use proto::{
 };
 
 use super::*;
-use crate::auth::v2::Done;
+use crate::auth::{Path, Readable, v2::Done};
 
 /// Who asks, if somebody does.
 pub(super) fn by(words: &Words<'_>, revision: u64) -> Option<By> {
@@ -163,10 +163,11 @@ pub(super) fn may(fixture: &Fixture, words: &Words<'_>) -> String {
             let slash = path.len() > 1 && path.ends_with('/');
             let path = if slash { &path[..path.len() - 1] } else { path };
             let recursive = words.has("recursive");
-            let asked = crate::auth::Path { path: path.as_bytes(), slash, recursive };
+            let asked = Path { path: path.as_bytes(), slash, recursive };
             match auth.v2_reads(by, asked) {
-                Ok(true) => return "below".to_owned(),
-                Ok(false) => Ok(()),
+                Ok(Readable::Below) => return "below".to_owned(),
+                Ok(Readable::Itself) => return "itself".to_owned(),
+                Ok(Readable::All) => Ok(()),
                 Err(refused) => Err(refused),
             }
         }

@@ -1,0 +1,4 @@
+//! A data directory of the original's, which is imported.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| import::fuzzing::directory(data));
