@@ -90,7 +90,7 @@ fn fix() -> Result<()> {
 }
 
 fn sim(rest: &[String]) -> Result<()> {
-    let mut command = cargo(["run", "--release", "--quiet", "--package", "sim", "--"]);
+    let mut command = cargo(["run", "--profile", "sim", "--quiet", "--package", "sim", "--"]);
     match rest {
         // A seed alone replays it.
         [seed] if seed.parse::<u64>().is_ok() => command.args(["--seed", seed]),

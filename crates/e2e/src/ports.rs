@@ -1,7 +1,7 @@
 //! Ports that nobody else uses, found without a race between the tests of one run.
 
 use std::{
-    net::TcpListener,
+    fs,
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -18,9 +18,38 @@ pub fn free() -> u16 {
     loop {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
         let port = FIRST + (start + step) % COUNT;
-        let port = u16::try_from(port).expect("the range ends below 32768");
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
+        if !is_taken(port) {
+            return u16::try_from(port).expect("the range ends below 32768");
         }
+    }
+}
+
+/// Whether a socket has the port, on any address.
+///
+/// Nothing is bound to find out: a process that another test starts meanwhile would have the socket too,
+/// from its fork to its exec, and the server that the port is for would find it in use.
+fn is_taken(port: u32) -> bool {
+    let local = format!(":{port:04X}");
+    ["/proc/net/tcp", "/proc/net/tcp6"].iter().any(|table| {
+        // Without IPv6 there is no second table.
+        let sockets = fs::read_to_string(table).unwrap_or_default();
+        let mut rows = sockets.lines().skip(1);
+        rows.any(|row| row.split_whitespace().nth(1).is_some_and(|at| at.ends_with(&local)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_port_that_somebody_has_is_taken() {
+        let four = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let port = u32::from(four.local_addr().expect("it is bound").port());
+        assert!(is_taken(port));
+        drop(four);
+        assert!(!is_taken(port));
     }
 }

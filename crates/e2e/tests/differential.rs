@@ -159,7 +159,8 @@ impl Side<'_> {
 /// Whether two outcomes differ as `docs/differences.md` says they do.
 ///
 /// The original does not tell of a deleted directory to who waits below it, if he asks history; live,
-/// it does. Ours tells both alike.
+/// it does. Ours tells both alike. And from history the original tells of a deletion of `/a` whoever waits
+/// at `/a-b`, whom it does not concern.
 fn is_meant(asked: &Asked, theirs: &Outcome, ours: &Outcome) -> bool {
     if !asked.may_block || theirs == ours {
         return false;
@@ -169,5 +170,7 @@ fn is_meant(asked: &Asked, theirs: &Outcome, ours: &Outcome) -> bool {
         Outcome::Answered(answer) => answer.key(),
         Outcome::Blocks | Outcome::Failed(_) => None,
     };
-    key(ours).is_some_and(|key| watched.starts_with(&format!("{key}/")))
+    let is_above = |key: &str| watched.starts_with(&format!("{key}/"));
+    let is_beside = |key: &str| watched.starts_with(key) && !is_above(key) && watched != key;
+    key(ours).as_deref().is_some_and(is_above) || key(theirs).as_deref().is_some_and(is_beside)
 }

@@ -1,7 +1,8 @@
 //! Random changes of users, roles and permissions, and what these then permit: the same through the
 //! JSON gateway to real etcd 3.4.23 and to ours; through v2 in `differential_users/v2.rs`.
 //!
-//! `RETCD_SEED` repeats a run, `RETCD_SCENARIOS` makes it longer.
+//! `RETCD_SEED` repeats a run, `RETCD_USER_SCENARIOS` makes it longer (seconds for each: passwords cost
+//! time).
 
 #[path = "differential_users/v2.rs"]
 mod v2;
@@ -197,8 +198,8 @@ fn original() -> Option<PathBuf> {
 fn random_changes_of_users_are_answered_as_by_real_etcd() {
     let Some(original) = original() else { return };
     let seed = e2e::count("RETCD_SEED", fastrand::u64(..1 << 32));
-    let scenarios = e2e::count("RETCD_SCENARIOS", 4);
-    println!("RETCD_SEED={seed} RETCD_SCENARIOS={scenarios}");
+    let scenarios = e2e::count("RETCD_USER_SCENARIOS", 4);
+    println!("RETCD_SEED={seed} RETCD_USER_SCENARIOS={scenarios}");
     let (mut steps, mut meant, mut denied) = (0, 0, 0);
     for seed in seed..seed + scenarios {
         let theirs = Start::original(original.clone()).flag("--bcrypt-cost=4").start();

@@ -7,7 +7,7 @@
 //! fails again:
 //!
 //! ```text
-//! cargo run --release -p sim -- --seed 42
+//! cargo xtask sim --seed 42
 //! ```
 
 mod clients;

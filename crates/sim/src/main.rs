@@ -1,18 +1,21 @@
-//! Runs seeds: `sim [--seeds N] [--from SEED] [--seed SEED] [--jobs N] [--sabotage NAME]`.
+//! Runs seeds: `sim [--seeds N] [--from SEED] [--seed SEED] [--jobs N] [--minutes N]
+//! [--sabotage NAME]`.
 //!
 //! `--seed` runs one with every step printed. A violation ends the run with the command that
-//! replays it; and it fails if too many histories could not be judged.
+//! replays it; and it fails if too many histories could not be judged. `--minutes` begins no seed after so
+//! long, and says how many were run.
 
 use std::{
     process::ExitCode,
     sync::atomic::{AtomicU64, Ordering::SeqCst},
     thread,
+    time::{Duration, Instant},
 };
 
 use sim::{Options, Report, Sabotage, Violation};
 
-const USAGE: &str =
-    "usage: sim [--seeds N] [--from SEED] [--seed SEED] [--jobs N] [--sabotage NAME]";
+const USAGE: &str = "usage: sim [--seeds N] [--from SEED] [--seed SEED] [--jobs N] [--minutes N] \
+     [--sabotage NAME]";
 
 #[allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the command line")]
 fn main() -> ExitCode {
@@ -23,17 +26,17 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let (total, failed) = run(&arguments);
+    let (held, total, failed) = run(&arguments);
     if let Some((seed, violation)) = failed {
         eprintln!("seed {seed}: {violation}");
-        eprintln!("replay: cargo run --release -p sim -- --seed {seed}");
+        eprintln!("replay: cargo xtask sim --seed {seed}");
         return ExitCode::FAILURE;
     }
-    println!("{} seeds held", arguments.seeds);
+    println!("{held} seeds held of {}", arguments.seeds);
     for (name, count) in total.counts() {
         println!("{count:>12} {name}");
     }
-    let undecided_max = arguments.seeds / UNDECIDED_ONE_IN;
+    let undecided_max = held / UNDECIDED_ONE_IN;
     if total.undecided > undecided_max {
         let undecided = total.undecided;
         eprintln!("{undecided} histories were left undecided, at most {undecided_max} may be");
@@ -46,20 +49,27 @@ fn main() -> ExitCode {
 /// might be anything.
 const UNDECIDED_ONE_IN: u64 = 1_000;
 
-/// Runs all seeds on several threads, each of which takes the next one. Returns what was done, and
-/// the lowest seed that failed of those that were run.
-fn run(arguments: &Arguments) -> (Report, Option<(u64, Violation)>) {
+/// Runs all seeds on several threads, each of which takes the next one. Returns how many held, what was
+/// done, and the lowest seed that failed of those that were run.
+#[expect(clippy::disallowed_methods, reason = "how long we take is no part of what is simulated")]
+fn run(arguments: &Arguments) -> (u64, Report, Option<(u64, Violation)>) {
+    let began = Instant::now();
+    let is_late = || arguments.within.is_some_and(|within| within <= began.elapsed());
+    let held = AtomicU64::new(0);
     let next = AtomicU64::new(arguments.from);
     let end = arguments.from + arguments.seeds;
     let work = || {
         let mut total = Report::default();
         loop {
             let seed = next.fetch_add(1, SeqCst);
-            if seed >= end {
+            if seed >= end || is_late() {
                 return (total, None);
             }
             match sim::run(seed, arguments.options) {
-                Ok(report) => total += report,
+                Ok(report) => {
+                    total += report;
+                    held.fetch_add(1, SeqCst);
+                }
                 Err(violation) => {
                     // Nobody begins another one.
                     next.store(end, SeqCst);
@@ -83,19 +93,21 @@ fn run(arguments: &Arguments) -> (Report, Option<(u64, Violation)>) {
         }
     });
     failed.sort_by_key(|(seed, _)| *seed);
-    (total, failed.into_iter().next())
+    (held.into_inner(), total, failed.into_iter().next())
 }
 
 struct Arguments {
     from: u64,
     seeds: u64,
     jobs: usize,
+    within: Option<Duration>,
     options: Options,
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let jobs = thread::available_parallelism().map_or(1, usize::from);
-    let mut arguments = Arguments { from: 0, seeds: 1_000, jobs, options: Options::default() };
+    let mut arguments =
+        Arguments { from: 0, seeds: 1_000, jobs, within: None, options: Options::default() };
     while let Some(flag) = words.next() {
         let value = words.next().ok_or_else(|| format!("{flag} needs a value"))?;
         let number = || value.parse::<u64>().map_err(|error| format!("{flag} {value}: {error}"));
@@ -103,6 +115,9 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--seeds" => arguments.seeds = number()?,
             "--from" => arguments.from = number()?,
             "--jobs" => arguments.jobs = usize::try_from(number()?.clamp(1, 256)).unwrap_or(1),
+            "--minutes" => {
+                arguments.within = Some(Duration::from_secs(number()?.saturating_mul(60)));
+            }
             "--seed" => {
                 (arguments.from, arguments.seeds) = (number()?, 1);
                 arguments.options.trace = true;

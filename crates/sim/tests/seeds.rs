@@ -37,7 +37,7 @@ fn held(seed: u64) -> Report {
     match run(seed, Options::default()) {
         Ok(report) => report,
         Err(violation) => {
-            panic!("{violation}\nreplay: cargo run --release -p sim -- --seed {seed}")
+            panic!("{violation}\nreplay: cargo xtask sim --seed {seed}")
         }
     }
 }
