@@ -11,6 +11,7 @@
     reason = "tests wait in real time, and fail by panicking; parts of the harness are for others"
 )]
 
+mod audit;
 mod auth;
 mod client;
 mod elections;
@@ -22,6 +23,7 @@ mod maintenance;
 #[path = "../http/member.rs"]
 mod member;
 mod members;
+mod methods;
 mod permissions;
 mod pings;
 mod ranges;

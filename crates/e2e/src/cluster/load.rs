@@ -207,15 +207,16 @@ impl Client {
     fn read(&mut self, register: usize) {
         let key = format!("/register/{register}");
         let invoked = self.now();
-        let Ok(Ok(answer)) = self.ask(&Request::get(&format!("/v2/keys{key}?quorum=true"))) else {
-            return;
+        let by_v3 = self.random.bool();
+        let request = if by_v3 {
+            by_v3::read(&key)
+        } else {
+            Request::get(&format!("/v2/keys{key}?quorum=true"))
         };
-        let found = match (answer.status, code(&answer)) {
-            (200, _) => found(&answer.json()["node"]),
-            (404, Some(100)) => None,
-            // No quorum: it says nothing.
-            _ => return self.move_on(),
-        };
+        let Ok(Ok(answer)) = self.ask(&request) else { return };
+        let outcome = if by_v3 { by_v3::read_outcome(&answer) } else { read_outcome(&answer) };
+        // No quorum: it says nothing.
+        let Some(found) = outcome else { return self.move_on() };
         self.seen[register].clone_from(&found);
         self.record(key, invoked, Action::Read(found));
     }
@@ -327,6 +328,15 @@ fn request(key: &str, change: &Change) -> Request {
         Change::Swap(expected, value) => Request::put(&target, value).query(&conditions(expected)),
         Change::Delete => Request::new("DELETE", &target),
         Change::DeleteIf(expected) => Request::new("DELETE", &target).query(&conditions(expected)),
+    }
+}
+
+/// What a read found; nothing where there was no quorum to ask.
+fn read_outcome(answer: &Answer) -> Option<Option<Found>> {
+    match (answer.status, code(answer)) {
+        (200, _) => Some(found(&answer.json()["node"])),
+        (404, Some(100)) => Some(None),
+        _ => None,
     }
 }
 

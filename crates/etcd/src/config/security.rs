@@ -118,9 +118,23 @@ pub(super) fn fits(
     clients: &[Listen],
     peers: &[Listen],
 ) -> Result<(), Refusal> {
+    let is_secure = |listens: &[Listen]| listens.iter().any(|listen| listen.url.is_secure());
+    let idle = |given: &mut Given, what: &str, names: &[&str]| {
+        for name in names.iter().filter(|name| given.is_set(name)).collect::<Vec<_>>() {
+            given.warn(format!("--{name} has no effect: no {what} url has the HTTPS scheme"));
+        }
+    };
+    if !is_secure(clients) && !is_secure(peers) {
+        idle(given, "client or peer", &["cipher-suites", "tls-min-version", "tls-max-version"]);
+    }
     for (names, side, listens) in
         [(CLIENTS, &security.clients, clients), (PEERS, &security.peers, peers)]
     {
+        // A proxy, which has no url for peers, talks to them by the same flags.
+        if !listens.is_empty() && !is_secure(listens) {
+            idle(given, names.what, &[names.crl, names.hostnames]);
+            idle(given, names.what, names.cns.as_slice());
+        }
         let (prefix, what) = (names.prefix, names.what);
         for listen in listens {
             let has_identity = side.auto || side.settings.has_identity();

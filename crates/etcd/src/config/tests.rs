@@ -242,6 +242,9 @@ fn what_has_no_effect_is_told() {
         "--cipher-suites=TLS_RSA_WITH_AES_256_GCM_SHA384,TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256";
     check(suites, "TLS_RSA_WITH_AES_256_GCM_SHA384 is not offered to clients, since it is weak");
     check("--experimental-max-learners=2", "--max-learners");
+    check("--client-crl-file=x", "--client-crl-file has no effect: no client url has the HTTPS");
+    check("--peer-cert-allowed-cn=x", "--peer-cert-allowed-cn has no effect: no peer url has");
+    check("--tls-min-version=TLS1.2", "--tls-min-version has no effect: no client or peer url");
     check("--experimental-wait-cluster-ready-timeout=9s", "no longer supported: ignored");
     check("--cluster-active-size=9", "no longer supported: ignored");
     check("-vv", "no longer supported: ignored");

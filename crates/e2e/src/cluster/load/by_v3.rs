@@ -1,5 +1,5 @@
-//! The same changes through API 3, as its gateway takes them: puts, deletions, and transactions that
-//! compare.
+//! The same reads and changes through API 3, as its gateway takes them: ranges, puts, deletions, and
+//! transactions that compare.
 
 use linearizable::{Before, Change, Expected, Found, Outcome, Refusal};
 use serde_json::{Value, json};
@@ -41,6 +41,20 @@ pub(super) fn request(key: &str, change: &Change) -> Request {
         }
     };
     Request::json("POST", &format!("/v3/kv/{method}"), &body.to_string())
+}
+
+/// A linearizable read, as ranges are unless they say otherwise.
+pub(super) fn read(key: &str) -> Request {
+    Request::json("POST", "/v3/kv/range", &json!({ "key": v3::bytes(key) }).to_string())
+}
+
+/// What a read found; nothing where there was no quorum to ask.
+pub(super) fn read_outcome(answer: &Answer) -> Option<Option<Found>> {
+    match answer.status {
+        200 => Some(found(&answer.json()["kvs"][0])),
+        429 | 500.. => None,
+        _ => panic!("a read has the answer {answer:?}"),
+    }
 }
 
 /// What an answer says of a change. What it does not clearly say is unknown.
