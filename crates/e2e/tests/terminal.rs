@@ -176,7 +176,9 @@ fn checks_show_how_far_they_are_on_a_terminal_alone() {
 /// With a terminal as the one that controls it, whatever the test itself has.
 fn in_a_session(command: &Command) -> Command {
     let mut session = Command::new("setsid");
-    session.args(["--ctty", "--wait"]).arg(command.get_program()).args(command.get_args());
+    // Whoever starts the tests in the background of a script lets them ignore these.
+    session.args(["--ctty", "--wait", "env", "--default-signal=INT,QUIT"]);
+    session.arg(command.get_program()).args(command.get_args());
     for (name, value) in command.get_envs() {
         match value {
             Some(value) => session.env(name, value),

@@ -3,12 +3,16 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Write as _},
+    time::Duration,
 };
 
 use rustix::{
     process::{Signal, getpid, kill_process},
     termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr},
 };
+
+/// How long a signal to this process may take to end it.
+const SIGNAL_TAKES_MAX: Duration = Duration::from_millis(500);
 
 /// Asks for a password at the terminal, whatever stdin and stdout are.
 pub(crate) fn ask(prompt: &str) -> io::Result<String> {
@@ -21,6 +25,7 @@ pub(crate) fn ask(prompt: &str) -> io::Result<String> {
 }
 
 /// Whoever interrupts it ends the program, once the terminal shows again what is typed.
+#[expect(clippy::disallowed_methods, reason = "there is nothing else to do until it ends")]
 fn read_unseen(terminal: &File) -> io::Result<String> {
     let hidden = Hidden::start(terminal)?;
     // A terminal gives a line at a time, and none is longer.
@@ -38,6 +43,8 @@ fn read_unseen(terminal: &File) -> io::Result<String> {
         }
     };
     kill_process(getpid(), signal)?;
+    // Another thread may be the one that it ends; unless it is ignored.
+    std::thread::sleep(SIGNAL_TAKES_MAX);
     Err(io::ErrorKind::Interrupted.into())
 }
 
