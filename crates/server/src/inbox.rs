@@ -7,7 +7,7 @@ use std::{
 };
 
 use base::{MemberId, limits};
-use member::{PeerMessage, Progress, Proposal, Read, Ticket};
+use member::{PeerMessage, Progress, Proposal, Read};
 use parking_lot::{Condvar, Mutex};
 use proto::command::Op;
 use state::apply::membership_change::Change;
@@ -108,7 +108,6 @@ pub(crate) struct Work {
     pub(crate) heir: Option<MemberId>,
     /// The leader is to be asked for a snapshot.
     pub(crate) request_snapshot: bool,
-    pub(crate) persisted: Option<Ticket>,
     pub(crate) progress: Option<Progress>,
     /// The member is about to stop.
     pub(crate) closing: bool,
@@ -212,10 +211,6 @@ impl Inbox {
         self.post(true, |work| work.request_snapshot = true);
     }
 
-    pub(crate) fn persisted(&self, ticket: Ticket) {
-        self.post(true, |work| work.persisted = Some(ticket));
-    }
-
     /// `urgent`: the raft thread waits for it; otherwise it will do to tell it when next it wakes.
     pub(crate) fn progress(&self, progress: Progress, urgent: bool) {
         self.post(urgent, |work| match &mut work.progress {
@@ -253,6 +248,17 @@ impl Inbox {
     /// Makes the raft thread look around.
     pub(crate) fn wake(&self) {
         self.post(true, |_| ());
+    }
+
+    /// Whoever waits is woken for proposals from now on, or is not.
+    pub(crate) fn expect(&self, can_propose: bool) {
+        self.queue.lock().can_propose = can_propose;
+    }
+
+    /// Makes both raft threads look around.
+    pub(crate) fn wake_all(&self) {
+        self.queue.lock().urgent = true;
+        self.wake.notify_all();
     }
 
     /// Waits for work, at most `patience`. Proposals count only if they `can_propose`; they wait

@@ -1,4 +1,8 @@
-//! The raft thread: feeds the core events and carries out its effects.
+//! The raft threads: they feed the core events and carry out its effects.
+//!
+//! There are two, which do the same. Whoever has a batch for the log writes it right away, without the lock, and
+//! then goes on with what has come meanwhile; if that cannot wait, the other one has taken it. So a batch
+//! costs no hand-over to a log writer and back, and a disk that hangs keeps nothing else waiting.
 //!
 //! A write that comes when nothing else is under way is carried out by its own thread instead, and
 //! so waits for the disk alone: two hand-overs would cost it as much again.
@@ -21,7 +25,13 @@ use member::{Core, Due, PeerMessage, Proposal, Refusal, Ticket, Unproposed, shel
 use parking_lot::{Mutex, MutexGuard};
 use state::apply::membership_change::Change;
 
-use super::{Guard, apply::SharedApplier, catch_up::CatchUp, log::LogQueue, snapshots};
+use super::{
+    Guard,
+    apply::SharedApplier,
+    catch_up::CatchUp,
+    log::{self, LogQueue},
+    snapshots,
+};
 use crate::{
     Unserved,
     failure::Failure,
@@ -56,6 +66,9 @@ const GATHER: Duration = Duration::from_millis(1);
 /// How long a lone write may keep a thread of the network from the others, past the next tick.
 const LONE_WRITE_PATIENCE: Duration = Duration::from_millis(5);
 
+/// How often a thread that waits for a disk that hangs looks for requests whose time is over.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
 /// The core and what goes with it: whoever holds the lock is the one that drives it.
 pub(crate) type SharedRaft = Arc<Mutex<Raft>>;
 
@@ -64,8 +77,8 @@ pub(crate) struct Raft {
     shared: Arc<Shared>,
     applier: SharedApplier,
     log: Arc<LogQueue>,
-    /// The batch that the log writer has not synced yet.
-    at_log_writer: Option<Ticket>,
+    /// The last batch that is on its way to the log.
+    at_log: Option<Ticket>,
     /// This follower acknowledges nothing until its keyspace has come after its log.
     lags: bool,
     /// What was applied right here, and the core has not heard of.
@@ -75,9 +88,7 @@ pub(crate) struct Raft {
     /// Since when writes gather behind those that are not committed yet.
     gathers_since: Option<Duration>,
     next_tick: Duration,
-    stop_by: Option<Duration>,
-    /// How a stopping leader waits for another to take over.
-    hand_over: Option<HandOver>,
+    ending: Ending,
     /// Snapshots that are to be sent.
     snapshots: Vec<PeerMessage>,
     leaderless: Leaderless,
@@ -87,6 +98,17 @@ pub(crate) struct Raft {
     heartbeats: BTreeMap<MemberId, Duration>,
     /// Some of what waits has done so for a leader, and its clients may have gone.
     sifts: bool,
+}
+
+/// How far a stopping member is.
+#[derive(Default)]
+struct Ending {
+    /// Until when it waits for what it has accepted.
+    by: Option<Duration>,
+    /// How a stopping leader waits for another to take over.
+    hand_over: Option<HandOver>,
+    /// It has done what it could.
+    is_done: bool,
 }
 
 /// Leadership on its way to another member.
@@ -101,7 +123,8 @@ struct HandOver {
 
 /// The others, in the order in which they stop.
 pub(crate) struct Others {
-    pub(crate) log: Option<JoinHandle<()>>,
+    /// See [`drive`].
+    pub(crate) second: Option<JoinHandle<()>>,
     pub(crate) apply: Option<JoinHandle<()>>,
     pub(crate) flusher: Option<JoinHandle<()>>,
     pub(crate) catch_up: Option<(Arc<CatchUp>, JoinHandle<()>)>,
@@ -111,26 +134,30 @@ pub(crate) struct Others {
 
 impl fmt::Debug for Raft {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Raft").field("at_log_writer", &self.at_log_writer).finish_non_exhaustive()
+        f.debug_struct("Raft").field("at_log", &self.at_log).finish_non_exhaustive()
     }
 }
 
 /// Runs until the member stops or fails, then stops the other threads.
-pub(crate) fn run(shared: &Arc<Shared>, raft: &SharedRaft, others: Others) {
+pub(crate) fn run(shared: &Arc<Shared>, raft: &SharedRaft, mut others: Others) {
     let _stopped = Stopped(Arc::clone(shared));
-    if let Err(failure) = serve(shared, raft) {
+    if let Err(failure) = drive(shared, raft) {
         shared.fail(failure);
     }
     shared.refuse_all();
+    // It needs the lock to end.
+    join(others.second.take());
     raft.lock().stop_others(others);
     // Whoever came meanwhile.
     shared.refuse_all();
 }
 
-fn serve(shared: &Arc<Shared>, raft: &SharedRaft) -> Result<(), Failure> {
+/// What both threads do, until the member stops or fails.
+pub(crate) fn drive(shared: &Arc<Shared>, raft: &SharedRaft) -> Result<(), Failure> {
+    let log = Arc::clone(&lock(shared, raft).log);
     loop {
         let (turned, snapshots) = {
-            let mut raft = raft.lock();
+            let mut raft = lock(shared, raft);
             let turned = raft.turn()?;
             (turned, mem::take(&mut raft.snapshots))
         };
@@ -138,13 +165,28 @@ fn serve(shared: &Arc<Shared>, raft: &SharedRaft) -> Result<(), Failure> {
             snapshots::send(shared, raft, message);
         }
         let (can_propose, patience) = turned;
-        shared.inbox.wait(can_propose, patience);
+        let mut written = None;
+        if let Some(batches) = log.begin() {
+            // For the other one, which wakes at the next tick at the latest.
+            shared.inbox.expect(can_propose);
+            log::write(shared, &mut shared.wal.lock(), &batches)?;
+            written = batches.last().map(|last| last.ticket);
+        } else {
+            shared.inbox.wait(can_propose, patience);
+        }
         let mut raft = lock(shared, raft);
+        if let Some(ticket) = written {
+            // Not before: the next batch must not be reported before this one.
+            log.end();
+            raft.persisted(ticket)?;
+        }
         let work = raft.take_work();
         if work.closing {
             raft.close();
         }
-        if shared.has_failed() || (work.stopping && raft.may_stop(&work)) {
+        if raft.ending.is_done || shared.has_failed() || (work.stopping && raft.may_stop(&work)) {
+            raft.ending.is_done = true;
+            shared.inbox.wake_all();
             return Ok(());
         }
         raft.take(work)?;
@@ -152,14 +194,21 @@ fn serve(shared: &Arc<Shared>, raft: &SharedRaft) -> Result<(), Failure> {
 }
 
 /// A lone write that holds the lock waits for the disk on a thread of the network, perhaps the one
-/// that would notice a new connection. If it takes long, another one is woken to do that.
+/// that would notice a new connection. If it takes long, another one is woken to do that; and requests
+/// whose time is over are told so.
 fn lock<'a>(shared: &Shared, raft: &'a SharedRaft) -> MutexGuard<'a, Raft> {
-    raft.try_lock_for(LONE_WRITE_PATIENCE).unwrap_or_else(|| {
-        if let Some(network) = shared.network.get() {
-            drop(network.spawn(async {}));
+    if let Some(raft) = raft.try_lock_for(LONE_WRITE_PATIENCE) {
+        return raft;
+    }
+    if let Some(network) = shared.network.get() {
+        drop(network.spawn(async {}));
+    }
+    loop {
+        if let Some(raft) = raft.try_lock_for(LOOK_EVERY) {
+            return raft;
         }
-        raft.lock()
-    })
+        shared.refuse_late(shared.now());
+    }
 }
 
 impl Raft {
@@ -174,14 +223,13 @@ impl Raft {
             shared: Arc::clone(shared),
             applier: Arc::clone(applier),
             log: Arc::clone(log),
-            at_log_writer: None,
+            at_log: None,
             lags: false,
             has_progress: false,
             crowded_until: Duration::ZERO,
             gathers_since: None,
             next_tick: shared.now() + shared.config.heartbeat,
-            stop_by: None,
-            hand_over: None,
+            ending: Ending::default(),
             snapshots: Vec::new(),
             leaderless: Leaderless::default(),
             arrived: None,
@@ -199,7 +247,7 @@ impl Raft {
         }
         let due = self.core.duties(self.shared.clock.now(), &self.shared.reader);
         let mut has_applied = self.carry_out()?;
-        if self.arrived.is_some() && self.at_log_writer.is_none() {
+        if self.arrived.is_some() && self.at_log.is_none() {
             self.restore()?;
             has_applied |= self.carry_out()?;
         }
@@ -246,7 +294,7 @@ impl Raft {
     /// Whether nothing is under way, in a member that is alone and leads.
     pub(crate) fn is_quiet(&self) -> bool {
         self.shared.standing.reads_at_once.load(Acquire)
-            && self.at_log_writer.is_none()
+            && self.at_log.is_none()
             && self.shared.inbox.is_quiet()
             && self.crowded_until <= self.shared.now()
     }
@@ -296,7 +344,7 @@ impl Raft {
             return now;
         }
         let expires = expiry.map(|expiry| now + self.shared.clock.wall().until(expiry));
-        let looks = self.stop_by.map(|_| now + STOP_LOOK);
+        let looks = self.ending.by.map(|_| now + STOP_LOOK);
         let acknowledges = self.lags.then_some(now + BACKLOG_LOOK);
         [expires, lease, looks, acknowledges]
             .into_iter()
@@ -328,9 +376,6 @@ impl Raft {
         }
         for member in work.unreachable {
             self.core.unreachable(member);
-        }
-        if let Some(ticket) = work.persisted {
-            self.persisted(ticket)?;
         }
         if let Some(progress) = work.progress {
             shell::applied(self, progress)?;
@@ -417,8 +462,8 @@ impl Raft {
     }
 
     fn persisted(&mut self, ticket: Ticket) -> Result<(), Failure> {
-        if self.at_log_writer.is_some_and(|last| last <= ticket) {
-            self.at_log_writer = None;
+        if self.at_log.is_some_and(|last| last <= ticket) {
+            self.at_log = None;
         }
         self.look_at_backlog();
         Ok(self.core.persisted(ticket)?)
@@ -462,7 +507,7 @@ impl Raft {
     /// lead is just changing hands, there is one in a moment.
     fn close(&mut self) {
         let now = self.shared.now();
-        self.stop_by.get_or_insert(now + STOP_PATIENCE);
+        self.ending.by.get_or_insert(now + STOP_PATIENCE);
         let Some(since) = self.shared.leaderless_since() else { return };
         let leaderless = now.saturating_sub(since);
         if leaderless > 2 * self.shared.config.heartbeat {
@@ -479,7 +524,7 @@ impl Raft {
     fn may_stop(&mut self, work: &Work) -> bool {
         let now = self.shared.now();
         let done = work.proposals.is_empty() && self.shared.waiters.waiting() == 0;
-        if !done && self.stop_by.is_none_or(|by| now < by) {
+        if !done && self.ending.by.is_none_or(|by| now < by) {
             return false;
         }
         self.has_handed_over(now)
@@ -491,12 +536,12 @@ impl Raft {
         // Whoever was removed leads nobody any more.
         let removed = *self.shared.removed.borrow();
         let leads = role.leads && !self.core.is_alone() && !removed;
-        match self.hand_over {
+        match self.ending.hand_over {
             None if leads => {
                 let Some(heir) = self.core.transfer_leadership(None) else { return true };
                 tracing::info!(to = %heir, term = %role.term, "this leader stops: it hands over");
                 let by = now + self.shared.config.election;
-                self.hand_over = Some(HandOver { heir, term: role.term, by });
+                self.ending.hand_over = Some(HandOver { heir, term: role.term, by });
                 false
             }
             Some(HandOver { by, .. }) if leads && now < by => false,
@@ -513,12 +558,10 @@ impl Raft {
     }
 
     fn stop_others(&self, others: Others) {
-        let Others { log, apply, flusher, catch_up, locks } = others;
+        let Others { second: _, apply, flusher, catch_up, locks } = others;
         if let Some(peers) = self.shared.peers.get() {
             peers.stop();
         }
-        self.log.stop();
-        join(log);
         self.shared.apply.stop();
         join(apply);
         self.shared.flush.stop();
