@@ -61,6 +61,8 @@ struct Queue {
     urgent: bool,
     /// The raft thread is to be woken for proposals too.
     can_propose: bool,
+    /// And not for appends and their answers: they gather behind the log.
+    gathers: bool,
     end: End,
 }
 
@@ -161,8 +163,9 @@ impl Inbox {
             return;
         }
         queue.message_bytes = bytes;
+        let may_wait = queue.gathers && (message.is_append() || message.is_append_answer());
         queue.work.messages.push(message);
-        if !queue.urgent {
+        if !may_wait && !queue.urgent {
             queue.urgent = true;
             self.wake.notify_one();
         }
@@ -250,9 +253,14 @@ impl Inbox {
         self.post(true, |_| ());
     }
 
-    /// Whoever waits is woken for proposals from now on, or is not.
-    pub(crate) fn expect(&self, can_propose: bool) {
-        self.queue.lock().can_propose = can_propose;
+    /// Whoever waits is woken for proposals, and for appends and their answers, from now on, or is not.
+    pub(crate) fn expect(&self, can_propose: bool, gathers: bool) {
+        let mut queue = self.queue.lock();
+        (queue.can_propose, queue.gathers) = (can_propose, gathers);
+        if queue.has_work() && !queue.urgent {
+            queue.urgent = true;
+            self.wake.notify_one();
+        }
     }
 
     /// Makes both raft threads look around.
@@ -261,13 +269,12 @@ impl Inbox {
         self.wake.notify_all();
     }
 
-    /// Waits for work, at most `patience`. Proposals count only if they `can_propose`; they wait
-    /// on otherwise.
-    pub(crate) fn wait(&self, can_propose: bool, patience: Duration) {
+    /// Waits for work, at most `patience`. Proposals count only if they `can_propose`, and appends and their
+    /// answers only if nobody `gathers` them; they wait on otherwise.
+    pub(crate) fn wait(&self, can_propose: bool, gathers: bool, patience: Duration) {
         let mut queue = self.queue.lock();
-        queue.can_propose = can_propose;
-        let has_work = queue.urgent || (can_propose && queue.has_proposals());
-        if !has_work && !patience.is_zero() {
+        (queue.can_propose, queue.gathers) = (can_propose, gathers);
+        if !queue.has_work() && !patience.is_zero() {
             self.wake.wait_for(&mut queue, patience);
         }
     }
@@ -331,6 +338,13 @@ impl Inbox {
 impl Queue {
     fn stops(&self) -> bool {
         self.end == End::Stopping
+    }
+
+    /// Whether something waits that whoever waits for work is to be woken for.
+    fn has_work(&self) -> bool {
+        self.urgent
+            || (self.can_propose && self.has_proposals())
+            || (!self.gathers && !self.work.messages.is_empty())
     }
 
     fn has_proposals(&self) -> bool {
@@ -487,7 +501,7 @@ mod tests {
         inbox.change(7, Change::Remove(MemberId(1))).unwrap();
         assert!(inbox.take(None, Duration::ZERO).changes.is_empty());
         let asleep = Duration::from_hours(1);
-        inbox.wait(true, asleep);
+        inbox.wait(true, false, asleep);
         let mut taken = inbox.take(ALL, Duration::ZERO).changes;
         let (id, change) = taken.pop().expect("it can be proposed now");
         assert_eq!((id, taken.len()), (7, 0));
@@ -498,10 +512,10 @@ mod tests {
     #[test]
     fn a_proposal_that_woke_nobody_is_found_by_the_next_wait() {
         let inbox = Inbox::default();
-        inbox.wait(false, Duration::ZERO);
+        inbox.wait(false, false, Duration::ZERO);
         inbox.propose(proposal(1, 1), Usual, LATER).unwrap();
         let asleep = Duration::from_hours(1);
-        inbox.wait(true, asleep);
+        inbox.wait(true, false, asleep);
         assert_eq!(ids(&inbox.take(ALL, Duration::ZERO)), [1]);
     }
 }

@@ -161,6 +161,11 @@ impl PeerMessage {
     }
 
     /// By which a leader shows that it is there.
+    pub fn is_append_answer(&self) -> bool {
+        self.0.msg_type() == MessageType::MsgAppendResponse
+    }
+
+    /// Whether a leader shows with it that it is there.
     pub fn is_heartbeat(&self) -> bool {
         self.0.msg_type() == MessageType::MsgHeartbeat
     }

@@ -60,6 +60,8 @@ const CROWD: Duration = Duration::from_millis(10);
 /// With so many writes under way, a leader of several lets further ones gather until those before
 /// are committed, but no longer than this: each batch costs every member a message, a sync, and the
 /// wake-ups of its threads. Nobody notices, since the writes before take longer.
+///
+/// While the log is written, appends and their answers gather too, for as long at most.
 const GATHER_FROM: usize = 16;
 const GATHER: Duration = Duration::from_millis(1);
 
@@ -121,6 +123,16 @@ struct HandOver {
     by: Duration,
 }
 
+/// What [`Raft::turn`] leaves to wait for.
+struct Turned {
+    /// Proposals may come.
+    can_propose: bool,
+    /// Appends and their answers need wake nobody.
+    gathers: bool,
+    /// For so long there is nothing to do unless something comes in.
+    patience: Duration,
+}
+
 /// The others, in the order in which they stop.
 pub(crate) struct Others {
     /// See [`drive`].
@@ -164,15 +176,15 @@ pub(crate) fn drive(shared: &Arc<Shared>, raft: &SharedRaft) -> Result<(), Failu
         for message in snapshots {
             snapshots::send(shared, raft, message);
         }
-        let (can_propose, patience) = turned;
+        let Turned { can_propose, gathers, patience } = turned;
         let mut written = None;
         if let Some(batches) = log.begin() {
             // For the other one, which wakes at the next tick at the latest.
-            shared.inbox.expect(can_propose);
+            shared.inbox.expect(can_propose, gathers);
             log::write(shared, &mut shared.wal.lock(), &batches)?;
             written = batches.last().map(|last| last.ticket);
         } else {
-            shared.inbox.wait(can_propose, patience);
+            shared.inbox.wait(can_propose, gathers, patience);
         }
         let mut raft = lock(shared, raft);
         if let Some(ticket) = written {
@@ -238,9 +250,8 @@ impl Raft {
         }
     }
 
-    /// Does all that there is to do. Returns whether proposals may come, and how long there is
-    /// nothing to do unless something comes in.
-    fn turn(&mut self) -> Result<(bool, Duration), Failure> {
+    /// Does all that there is to do.
+    fn turn(&mut self) -> Result<Turned, Failure> {
         self.tick(self.shared.now());
         if self.lags {
             self.look_at_backlog();
@@ -257,7 +268,18 @@ impl Raft {
         let patience =
             if has_applied { Duration::ZERO } else { wake_at.saturating_sub(self.shared.now()) };
         self.sifts |= self.core.changes_leader();
-        Ok((self.core.takes_proposals() && gathers.is_none(), patience))
+        let can_propose = self.core.takes_proposals() && gathers.is_none();
+        let gathers = self.gathers_messages();
+        let patience = if gathers { patience.min(GATHER) } else { patience };
+        Ok(Turned { can_propose, gathers, patience })
+    }
+
+    /// Whether appends, or their answers at a leader, may wait for the log writer, which says soon that it is done:
+    /// what comes meanwhile is then written at once, or counted at once, and wakes nobody before. At a leader
+    /// only if many wait: else an answer may be all that one of them waits for.
+    fn gathers_messages(&self) -> bool {
+        self.at_log.is_some()
+            && (!self.core.leads() || self.shared.waiters.waiting() >= GATHER_FROM)
     }
 
     /// Until when writes that come now wait for those before, if they do.
