@@ -95,6 +95,10 @@ fn is_found(every: Duration, then: impl AsyncFnOnce(&Handle)) {
             version: String::new(),
         };
         handle.change_members(Change::AddLearner(learner, 1)).await.unwrap();
+        // The raft thread tells it to the network a moment later.
+        let knows =
+            || handle.peers().is_some_and(|all| all.status().iter().any(|one| one.id == id));
+        until("the network knows where it is", knows).await;
         handle.compare_soon(false);
         until("it is compared", || other.asked.load(Relaxed) > 0).await;
         until("that is over", || handle.shared.compare.borrow().is_none()).await;
