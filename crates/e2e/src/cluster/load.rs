@@ -215,8 +215,7 @@ impl Client {
         };
         let Ok(Ok(answer)) = self.ask(&request) else { return };
         let outcome = if by_v3 { by_v3::read_outcome(&answer) } else { read_outcome(&answer) };
-        // No quorum: it says nothing.
-        let Some(found) = outcome else { return self.move_on() };
+        let Ok(found) = outcome else { return self.move_on() };
         self.seen[register].clone_from(&found);
         self.record(key, invoked, Action::Read(found));
     }
@@ -331,12 +330,15 @@ fn request(key: &str, change: &Change) -> Request {
     }
 }
 
-/// What a read found; nothing where there was no quorum to ask.
-fn read_outcome(answer: &Answer) -> Option<Option<Found>> {
+/// A read that says nothing.
+struct NoQuorum;
+
+/// What a read found.
+fn read_outcome(answer: &Answer) -> Result<Option<Found>, NoQuorum> {
     match (answer.status, code(answer)) {
-        (200, _) => Some(found(&answer.json()["node"])),
-        (404, Some(100)) => Some(None),
-        _ => None,
+        (200, _) => Ok(found(&answer.json()["node"])),
+        (404, Some(100)) => Ok(None),
+        _ => Err(NoQuorum),
     }
 }
 

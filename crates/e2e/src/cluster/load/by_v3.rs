@@ -4,6 +4,7 @@
 use linearizable::{Before, Change, Expected, Found, Outcome, Refusal};
 use serde_json::{Value, json};
 
+use super::NoQuorum;
 use crate::{Answer, Request, v3};
 
 pub(super) fn request(key: &str, change: &Change) -> Request {
@@ -48,11 +49,11 @@ pub(super) fn read(key: &str) -> Request {
     Request::json("POST", "/v3/kv/range", &json!({ "key": v3::bytes(key) }).to_string())
 }
 
-/// What a read found; nothing where there was no quorum to ask.
-pub(super) fn read_outcome(answer: &Answer) -> Option<Option<Found>> {
+/// What a read found.
+pub(super) fn read_outcome(answer: &Answer) -> Result<Option<Found>, NoQuorum> {
     match answer.status {
-        200 => Some(found(&answer.json()["kvs"][0])),
-        429 | 500.. => None,
+        200 => Ok(found(&answer.json()["kvs"][0])),
+        429 | 500.. => Err(NoQuorum),
         _ => panic!("a read has the answer {answer:?}"),
     }
 }
