@@ -301,7 +301,14 @@ impl Connection {
     /// Reads what is there; false at the end of the stream.
     fn fill(&mut self) -> io::Result<bool> {
         let mut chunk = [0; 16 * 1024];
-        let read = self.stream.read(&mut chunk)?;
+        // Whoever stops and continues this process, as a machine does that is moved, interrupts a read
+        // that has a timeout.
+        let read = loop {
+            match self.stream.read(&mut chunk) {
+                Err(problem) if problem.kind() == io::ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
         self.read.extend_from_slice(&chunk[..read]);
         Ok(0 < read)
     }
