@@ -172,5 +172,9 @@ fn is_meant(asked: &Asked, theirs: &Outcome, ours: &Outcome) -> bool {
     };
     let is_above = |key: &str| watched.starts_with(&format!("{key}/"));
     let is_beside = |key: &str| watched.starts_with(key) && !is_above(key) && watched != key;
-    key(ours).as_deref().is_some_and(is_above) || key(theirs).as_deref().is_some_and(is_beside)
+    let gone = match theirs {
+        Outcome::Answered(answer) => answer.key_gone(),
+        Outcome::Blocks | Outcome::Failed(_) => None,
+    };
+    key(ours).as_deref().is_some_and(is_above) || gone.as_deref().is_some_and(is_beside)
 }

@@ -3,7 +3,7 @@
 //! Writers remember what they sent and what was acknowledged. After each restart: no acknowledged
 //! write is lost, none is there that nobody sent, and the indexes go on where they were.
 //!
-//! `RETCD_KILLS` says how many times (CI: 40); `RETCD_SEED` repeats a schedule.
+//! `RETCD_KILLS` says how many times (CI: 100); `RETCD_SEED` repeats a schedule.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -36,6 +36,10 @@ fn main() -> ExitCode {
     for (name, count) in total.counts() {
         println!("{count:>12} {name}");
     }
+    if held == 0 {
+        eprintln!("no seed was run");
+        return ExitCode::FAILURE;
+    }
     let undecided_max = held / UNDECIDED_ONE_IN;
     if total.undecided > undecided_max {
         let undecided = total.undecided;

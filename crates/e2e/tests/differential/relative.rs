@@ -26,11 +26,21 @@ enum Body {
 impl Relative {
     /// The key of the answer's node.
     pub(crate) fn key(&self) -> Option<String> {
-        let json = match &self.body {
-            Body::Text(text) => serde_json::from_str(text).ok()?,
-            Body::Json(json) => json.clone(),
-        };
-        Some(json["node"]["key"].as_str()?.to_owned())
+        Some(self.json()?["node"]["key"].as_str()?.to_owned())
+    }
+
+    /// The key of the directory that the answer says is gone.
+    pub(crate) fn key_gone(&self) -> Option<String> {
+        let json = self.json()?;
+        let is_gone = json["action"] == "delete" || json["action"] == "expire";
+        self.key().filter(|_| is_gone && json["prevNode"]["dir"] == true)
+    }
+
+    fn json(&self) -> Option<Value> {
+        match &self.body {
+            Body::Text(text) => serde_json::from_str(text).ok(),
+            Body::Json(json) => Some(json.clone()),
+        }
     }
 }
 
