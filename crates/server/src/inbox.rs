@@ -7,7 +7,7 @@ use std::{
 };
 
 use base::{MemberId, limits};
-use member::{PeerMessage, Progress, Proposal, Read, Ticket};
+use member::{PeerMessage, Progress, Proposal, Read};
 use parking_lot::{Condvar, Mutex};
 use proto::command::Op;
 use state::apply::membership_change::Change;
@@ -59,8 +59,9 @@ struct Queue {
     work: Work,
     /// Something waits besides proposals that is worth a wake-up.
     urgent: bool,
-    /// The raft thread is to be woken for proposals too.
+    /// See [`Inbox::expect`].
     can_propose: bool,
+    gathers: bool,
     end: End,
 }
 
@@ -108,7 +109,6 @@ pub(crate) struct Work {
     pub(crate) heir: Option<MemberId>,
     /// The leader is to be asked for a snapshot.
     pub(crate) request_snapshot: bool,
-    pub(crate) persisted: Option<Ticket>,
     pub(crate) progress: Option<Progress>,
     /// The member is about to stop.
     pub(crate) closing: bool,
@@ -162,8 +162,9 @@ impl Inbox {
             return;
         }
         queue.message_bytes = bytes;
+        let may_wait = queue.gathers && (message.is_append() || message.is_append_answer());
         queue.work.messages.push(message);
-        if !queue.urgent {
+        if !may_wait && !queue.urgent {
             queue.urgent = true;
             self.wake.notify_one();
         }
@@ -212,10 +213,6 @@ impl Inbox {
         self.post(true, |work| work.request_snapshot = true);
     }
 
-    pub(crate) fn persisted(&self, ticket: Ticket) {
-        self.post(true, |work| work.persisted = Some(ticket));
-    }
-
     /// `urgent`: the raft thread waits for it; otherwise it will do to tell it when next it wakes.
     pub(crate) fn progress(&self, progress: Progress, urgent: bool) {
         self.post(urgent, |work| match &mut work.progress {
@@ -250,18 +247,38 @@ impl Inbox {
         !queue.has_proposals() && !queue.stops()
     }
 
-    /// Makes the raft thread look around.
+    /// Makes a raft thread look around.
     pub(crate) fn wake(&self) {
         self.post(true, |_| ());
     }
 
-    /// Waits for work, at most `patience`. Proposals count only if they `can_propose`; they wait
-    /// on otherwise.
-    pub(crate) fn wait(&self, can_propose: bool, patience: Duration) {
+    /// Whoever waits is woken for proposals from now on if they `can_propose`, and for appends and their
+    /// answers unless these `gather`; otherwise they wait on. To be called by who holds the raft, so that the
+    /// newest word holds.
+    pub(crate) fn expect(&self, can_propose: bool, gather: bool) {
         let mut queue = self.queue.lock();
-        queue.can_propose = can_propose;
-        let has_work = queue.urgent || (can_propose && queue.has_proposals());
-        if !has_work && !patience.is_zero() {
+        (queue.can_propose, queue.gathers) = (can_propose, gather);
+    }
+
+    /// The caller is about to be busy: what it would have found is the other thread's.
+    pub(crate) fn pass_on(&self) {
+        let mut queue = self.queue.lock();
+        if queue.has_work() && !queue.urgent {
+            queue.urgent = true;
+            self.wake.notify_one();
+        }
+    }
+
+    /// Makes both raft threads look around.
+    pub(crate) fn wake_all(&self) {
+        self.queue.lock().urgent = true;
+        self.wake.notify_all();
+    }
+
+    /// Waits for what is [expected](Self::expect), at most `patience`.
+    pub(crate) fn wait(&self, patience: Duration) {
+        let mut queue = self.queue.lock();
+        if !queue.has_work() && !patience.is_zero() {
             self.wake.wait_for(&mut queue, patience);
         }
     }
@@ -327,6 +344,13 @@ impl Queue {
         self.end == End::Stopping
     }
 
+    /// Whether something waits that whoever waits for work is to be woken for.
+    fn has_work(&self) -> bool {
+        self.urgent
+            || (self.can_propose && self.has_proposals())
+            || (!self.gathers && !self.work.messages.is_empty())
+    }
+
     fn has_proposals(&self) -> bool {
         let lines = [&self.again, &self.proposals];
         lines.iter().any(|line| !line.waiting.is_empty()) || !self.changes.is_empty()
@@ -375,127 +399,4 @@ impl Line {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{
-        Urgency::{Urgent, Usual},
-        *,
-    };
-
-    const ALL: Option<usize> = Some(BATCH_BYTES_MAX);
-    const LATER: Duration = Duration::from_secs(7);
-
-    fn proposal(id: u64, bytes: usize) -> Proposal {
-        Proposal { id, data: vec![0; bytes].into() }
-    }
-
-    fn ids(work: &Work) -> Vec<u64> {
-        work.proposals.iter().map(|proposal| proposal.id).collect()
-    }
-
-    #[test]
-    fn proposals_beyond_the_bounds_are_refused_at_once() {
-        let inbox = Inbox::default();
-        for id in 0..limits::PROPOSALS_WAITING_MAX as u64 {
-            inbox.propose(proposal(id, 1), Usual, LATER).unwrap();
-        }
-        assert_eq!(inbox.propose(proposal(0, 1), Usual, LATER), Err(Unserved::TooManyRequests));
-        // What ends a lease has a place of its own, which has an end too.
-        for id in 0..limits::URGENT_PROPOSALS_WAITING_MAX as u64 {
-            inbox.propose(proposal(id, 1), Urgent, LATER).unwrap();
-        }
-        assert_eq!(inbox.propose(proposal(0, 1), Urgent, LATER), Err(Unserved::TooManyRequests));
-
-        let inbox = Inbox::default();
-        inbox.propose(proposal(1, limits::PROPOSAL_BYTES_WAITING_MAX), Usual, LATER).unwrap();
-        assert_eq!(inbox.propose(proposal(2, 1), Usual, LATER), Err(Unserved::TooManyRequests));
-        assert_eq!(ids(&inbox.take(ALL, Duration::ZERO)), [1]);
-        inbox.propose(proposal(2, 1), Usual, LATER).unwrap();
-    }
-
-    #[test]
-    fn a_batch_is_bounded_in_bytes_and_keeps_the_order() {
-        let inbox = Inbox::default();
-        for id in 1..=3 {
-            inbox.propose(proposal(id, BATCH_BYTES_MAX / 2), Usual, LATER).unwrap();
-        }
-        assert_eq!(ids(&inbox.take(ALL, Duration::ZERO)), [1, 2]);
-        assert_eq!(ids(&inbox.take(ALL, Duration::ZERO)), [3]);
-    }
-
-    #[test]
-    fn proposals_wait_for_a_leader() {
-        let inbox = Inbox::default();
-        inbox.propose(proposal(1, 1), Usual, LATER).unwrap();
-        assert!(inbox.take(None, Duration::ZERO).proposals.is_empty());
-        assert_eq!(ids(&inbox.take(ALL, Duration::ZERO)), [1]);
-    }
-
-    /// The client has been told that it took too long, and others may have written since.
-    #[test]
-    fn a_proposal_whose_time_is_over_is_not_carried_out() {
-        let inbox = Inbox::default();
-        let second = Duration::from_secs(1);
-        inbox.propose(proposal(1, limits::PROPOSAL_BYTES_WAITING_MAX), Usual, LATER).unwrap();
-        assert!(inbox.take(None, second).proposals.is_empty());
-        assert!(inbox.take(None, LATER).proposals.is_empty());
-        inbox.propose(proposal(2, 1), Usual, LATER + second).expect("room again");
-        inbox.propose(proposal(3, 1), Usual, LATER + 2 * second).unwrap();
-        assert_eq!(ids(&inbox.take(ALL, LATER + second)), [3]);
-    }
-
-    #[test]
-    fn what_comes_back_is_the_first_to_go_and_keeps_its_deadline() {
-        let inbox = Inbox::default();
-        let second = Duration::from_secs(1);
-        inbox.propose(proposal(3, 1), Usual, LATER + second).unwrap();
-        inbox.put_back(vec![(proposal(1, 1), second), (proposal(2, 1), LATER)]);
-        assert_eq!(ids(&inbox.take(ALL, second)), [2, 3]);
-        inbox.propose(proposal(4, limits::PROPOSAL_BYTES_WAITING_MAX), Usual, LATER).unwrap();
-    }
-
-    /// They are many, and what is urgent cannot wait until they have found a leader.
-    #[test]
-    fn what_comes_back_takes_nobodys_place() {
-        let inbox = Inbox::default();
-        let many = 0..2 * limits::PROPOSALS_WAITING_MAX as u64;
-        inbox.put_back(many.map(|id| (proposal(id, 1), LATER)).collect());
-        let large = proposal(100_000, limits::PROPOSAL_BYTES_WAITING_MAX);
-        inbox.put_back(vec![(large, LATER)]);
-        inbox.propose(proposal(200_000, 1), Usual, LATER).unwrap();
-        inbox.propose(proposal(200_001, 1), Urgent, LATER).unwrap();
-    }
-
-    /// What was not taken comes back with what was lost, which is older.
-    #[test]
-    fn what_comes_back_waits_in_the_order_in_which_it_was_asked_for() {
-        let inbox = Inbox::default();
-        let second = Duration::from_secs(1);
-        inbox.put_back(vec![(proposal(4, 1), 4 * second), (proposal(2, 1), 2 * second)]);
-        inbox.put_back(vec![(proposal(3, 1), 3 * second), (proposal(1, 1), second)]);
-        assert_eq!(ids(&inbox.take(ALL, 2 * second)), [3, 4]);
-    }
-
-    #[test]
-    fn a_change_of_the_members_waits_for_a_leader() {
-        let inbox = Inbox::default();
-        inbox.change(7, Change::Remove(MemberId(1))).unwrap();
-        assert!(inbox.take(None, Duration::ZERO).changes.is_empty());
-        let asleep = Duration::from_hours(1);
-        inbox.wait(true, asleep);
-        let mut taken = inbox.take(ALL, Duration::ZERO).changes;
-        let (id, change) = taken.pop().expect("it can be proposed now");
-        assert_eq!((id, taken.len()), (7, 0));
-        inbox.put_change_back(7, change);
-        assert_eq!(inbox.give_up(), [7]);
-    }
-
-    #[test]
-    fn a_proposal_that_woke_nobody_is_found_by_the_next_wait() {
-        let inbox = Inbox::default();
-        inbox.wait(false, Duration::ZERO);
-        inbox.propose(proposal(1, 1), Usual, LATER).unwrap();
-        let asleep = Duration::from_hours(1);
-        inbox.wait(true, asleep);
-        assert_eq!(ids(&inbox.take(ALL, Duration::ZERO)), [1]);
-    }
-}
+mod tests;

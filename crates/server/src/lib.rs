@@ -1,8 +1,8 @@
 //! The shell around a member: threads, files and queues that carry out what its core decides.
 //!
-//! One raft thread, one log writer, one apply thread, one flusher; requests come from tokio tasks
-//! through [`Handle`]. A write goes: inbox → raft → log → apply → answer → watchers. Where nothing
-//! else waits, the raft thread does the next step itself instead of waking another thread.
+//! Two raft threads, of which one at a time writes the log, one apply thread, one flusher; requests come from
+//! tokio tasks through [`Handle`]. A write goes: inbox → raft → log → apply → answer → watchers. Where nothing
+//! else waits, a raft thread does the next step itself instead of waking another thread.
 //!
 //! Invariants:
 //! - every queue has a bound, and a request beyond it is refused at once;

@@ -56,7 +56,7 @@ pub(crate) struct Shared {
     pub(crate) started_at: UnixNanos,
     pub(crate) reader: Arc<Reader>,
     pub(crate) backend: Arc<Backend>,
-    /// Locked by whoever writes to the log: the raft thread, or the log writer; and to cut it.
+    /// Locked by whoever writes to the log: a raft thread, or a lone write; and to cut it.
     pub(crate) wal: Mutex<Wal>,
     pub(crate) inbox: Inbox,
     pub(crate) waiters: Waiters,

@@ -37,7 +37,7 @@ use crate::{
         apply::{self, ApplyQueue},
         catch_up::{self, CatchUp},
         flusher::{self, FlushSignal},
-        log::{self, LogQueue},
+        log::LogQueue,
         raft::{self, Others, Raft},
         snapshots::Place,
     },
@@ -293,7 +293,7 @@ fn run(
     let raft = Arc::new(Mutex::new(raft));
     tell_where_it_is(&shared);
     inbound::connect(&shared);
-    spawn_all(&shared, &applier, &log, &raft, (catch_up, locks))
+    spawn_all(&shared, &applier, &raft, (catch_up, locks))
         .map_err(|error| StartError::Other(format!("start a thread: {error}")))?;
     let handle = Handle { shared, raft };
     watch_over(&handle);
@@ -341,13 +341,12 @@ fn tell_where_it_is(shared: &Shared) {
 fn spawn_all(
     shared: &Arc<Shared>,
     applier: &apply::SharedApplier,
-    log: &Arc<LogQueue>,
     raft: &raft::SharedRaft,
     (catch_up, locks): (Option<Arc<CatchUp>>, Vec<Box<dyn Send + Sync>>),
 ) -> io::Result<()> {
-    let (by_log, by_apply, by_flusher) =
+    let (by_second, by_apply, by_flusher) =
         (Arc::clone(shared), Arc::clone(shared), Arc::clone(shared));
-    let (queue, applier) = (Arc::clone(log), Arc::clone(applier));
+    let (driven, applier) = (Arc::clone(raft), Arc::clone(applier));
     let write_on = |files: Arc<CatchUp>| {
         let (by_shared, by_thread) = (Arc::clone(shared), Arc::clone(&files));
         let run = move || {
@@ -358,7 +357,7 @@ fn spawn_all(
     };
     let others = Others {
         catch_up: catch_up.map(write_on).transpose()?,
-        log: Some(threads::spawn("log", shared, move || log::run(&by_log, &queue))?),
+        second: Some(threads::spawn("raft-2", shared, move || raft::drive(&by_second, &driven))?),
         apply: Some(threads::spawn("apply", shared, move || apply::run(&by_apply, &applier))?),
         flusher: Some(threads::spawn("flusher", shared, move || flusher::run(&by_flusher))?),
         locks,

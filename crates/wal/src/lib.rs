@@ -144,7 +144,7 @@ pub struct Looked {
     found: Found,
 }
 
-/// The log, open for appending. One thread's (the log writer's).
+/// The log, open for appending. One thread's at a time.
 #[derive(Debug)]
 pub struct Wal {
     disk: Arc<dyn Disk>,

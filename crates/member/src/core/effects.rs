@@ -160,6 +160,11 @@ impl PeerMessage {
         self.0.msg_type() == MessageType::MsgAppend
     }
 
+    /// Whether a follower says with it what it has.
+    pub fn is_append_answer(&self) -> bool {
+        self.0.msg_type() == MessageType::MsgAppendResponse
+    }
+
     /// By which a leader shows that it is there.
     pub fn is_heartbeat(&self) -> bool {
         self.0.msg_type() == MessageType::MsgHeartbeat

@@ -1,52 +1,47 @@
-//! The log writer: appends what has gathered and syncs once for all of it.
+//! The log: what is to be written gathers, and is synced at once.
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{mem, time::Duration};
 
 use member::Append;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use wal::Wal;
 
 use crate::{failure::Failure, shared::Shared};
 
-/// How often this thread looks for requests whose time is over. The raft thread does so more
-/// often, unless a disk that hangs holds it up; then this thread is free.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
-
 /// A sync that takes longer is worth a line in the log (etcd: 1 s).
 const SLOW: Duration = Duration::from_secs(1);
 
-/// Batches on their way to the log.
+/// Batches on their way to the log. One thread writes at a time; what comes meanwhile gathers.
 #[derive(Debug, Default)]
 pub(crate) struct LogQueue {
     state: Mutex<State>,
-    wake: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
     batches: Vec<Append>,
-    stopping: bool,
+    is_being_written: bool,
 }
 
 impl LogQueue {
+    /// To be written by whoever looks next, this thread among them.
     pub(crate) fn push(&self, append: Append) {
         self.state.lock().batches.push(append);
-        self.wake.notify_one();
     }
 
-    pub(crate) fn stop(&self) {
-        self.state.lock().stopping = true;
-        self.wake.notify_one();
-    }
-
-    /// All that waits, after a while perhaps nothing; `None` when it is time to stop.
-    fn take(&self) -> Option<Vec<Append>> {
+    /// All that waits, if there is something and nobody else writes: the caller does now, until
+    /// [`end`](Self::end), and looks again behind that.
+    pub(crate) fn begin(&self) -> Option<Vec<Append>> {
         let mut state = self.state.lock();
-        if state.batches.is_empty() && !state.stopping {
-            self.wake.wait_for(&mut state, LOOK_EVERY);
+        if state.is_being_written || state.batches.is_empty() {
+            return None;
         }
-        let batches = mem::take(&mut state.batches);
-        (!batches.is_empty() || !state.stopping).then_some(batches)
+        state.is_being_written = true;
+        Some(mem::take(&mut state.batches))
+    }
+
+    pub(crate) fn end(&self) {
+        self.state.lock().is_being_written = false;
     }
 }
 
@@ -68,22 +63,9 @@ pub(crate) fn write(shared: &Shared, wal: &mut Wal, batches: &[Append]) -> Resul
     Ok(())
 }
 
-pub(crate) fn run(shared: &Arc<Shared>, queue: &LogQueue) -> Result<(), Failure> {
-    while let Some(batches) = queue.take() {
-        match batches.last() {
-            Some(last) => {
-                write(shared, &mut shared.wal.lock(), &batches)?;
-                shared.inbox.persisted(last.ticket);
-            }
-            None => shared.refuse_late(shared.now()),
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::{path::Path, sync::Arc};
 
     use base::{ClusterId, Disk, MemberId, disk::MemDisk, limits};
     use member::{Bootstrap, Opened, Options, Paths, Proposal};
@@ -134,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_gathered_is_synced_at_once_and_reported_by_its_last_ticket() {
+    fn what_has_gathered_is_taken_at_once_and_synced_once_by_one_thread_at_a_time() {
         let (_, disk) = mem();
         let handle = start_on(&disk, mem_config()).unwrap();
         runtime().block_on(handle.stop());
@@ -142,15 +124,18 @@ mod tests {
         let syncs = shared.counters.wal_fsync.count();
 
         let queue = LogQueue::default();
-        let batches = batches();
-        let last = batches.last().map(|batch| batch.ticket);
-        for batch in batches {
+        assert!(queue.begin().is_none());
+        let mut batches = batches().into_iter();
+        for batch in batches.by_ref().take(2) {
             queue.push(batch);
         }
-        queue.stop();
-        run(shared, &queue).unwrap();
+        let taken = queue.begin().unwrap();
+        batches.for_each(|batch| queue.push(batch));
+        assert!(queue.begin().is_none(), "somebody else writes");
+        write(shared, &mut shared.wal.lock(), &taken).unwrap();
+        queue.end();
 
         assert_eq!(shared.counters.wal_fsync.count(), syncs + 1);
-        assert_eq!(shared.inbox.take(None, shared.now()).persisted, last);
+        assert_eq!((taken.len(), queue.begin().unwrap().len()), (2, 1));
     }
 }

@@ -1,9 +1,14 @@
-//! The raft thread: feeds the core events and carries out its effects.
+//! The raft threads: they feed the core events and carry out its effects.
+//!
+//! There are two, which do the same. Whoever has a batch for the log writes it right away, without the lock, and
+//! then goes on with what has come meanwhile; if that cannot wait, the other one has taken it. So a batch
+//! costs no hand-over to a log writer and back, and a disk that hangs keeps nothing else waiting.
 //!
 //! A write that comes when nothing else is under way is carried out by its own thread instead, and
 //! so waits for the disk alone: two hand-overs would cost it as much again.
 
 mod effects;
+mod ending;
 
 use std::{
     collections::BTreeMap,
@@ -16,12 +21,19 @@ use std::{
     time::Duration,
 };
 
-use base::{MemberId, Term, UnixNanos, limits};
+use base::{MemberId, UnixNanos, limits};
 use member::{Core, Due, PeerMessage, Proposal, Refusal, Ticket, Unproposed, shell};
 use parking_lot::{Mutex, MutexGuard};
 use state::apply::membership_change::Change;
 
-use super::{Guard, apply::SharedApplier, catch_up::CatchUp, log::LogQueue, snapshots};
+use self::ending::Ending;
+use super::{
+    Guard,
+    apply::SharedApplier,
+    catch_up::CatchUp,
+    log::{self, LogQueue},
+    snapshots,
+};
 use crate::{
     Unserved,
     failure::Failure,
@@ -30,15 +42,6 @@ use crate::{
     lost,
     shared::Shared,
 };
-
-/// How long a stopping member waits for what it has accepted; and, without a leader, for what it has
-/// passed on, since the next one may carry it out.
-const STOP_PATIENCE: Duration = Duration::from_secs(3);
-const STOP_PATIENCE_LEADERLESS: Duration = Duration::from_secs(1);
-
-/// How often a stopping member looks whether anybody still waits: the last ones may be answered,
-/// or refused, by other threads, which do not wake this one.
-const STOP_LOOK: Duration = Duration::from_millis(2);
 
 /// How often a follower whose keyspace does not keep up with its log looks whether it has.
 const BACKLOG_LOOK: Duration = Duration::from_millis(2);
@@ -50,11 +53,17 @@ const CROWD: Duration = Duration::from_millis(10);
 /// With so many writes under way, a leader of several lets further ones gather until those before
 /// are committed, but no longer than this: each batch costs every member a message, a sync, and the
 /// wake-ups of its threads. Nobody notices, since the writes before take longer.
+///
+/// While the log is written, appends at a follower gather too, and their answers at such a leader: what has come
+/// by then is written, or counted, at once, and wakes nobody before.
 const GATHER_FROM: usize = 16;
 const GATHER: Duration = Duration::from_millis(1);
 
 /// How long a lone write may keep a thread of the network from the others, past the next tick.
 const LONE_WRITE_PATIENCE: Duration = Duration::from_millis(5);
+
+/// How often a thread that waits for a disk that hangs looks for requests whose time is over.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// The core and what goes with it: whoever holds the lock is the one that drives it.
 pub(crate) type SharedRaft = Arc<Mutex<Raft>>;
@@ -64,8 +73,8 @@ pub(crate) struct Raft {
     shared: Arc<Shared>,
     applier: SharedApplier,
     log: Arc<LogQueue>,
-    /// The batch that the log writer has not synced yet.
-    at_log_writer: Option<Ticket>,
+    /// The last batch that is on its way to the log.
+    at_log: Option<Ticket>,
     /// This follower acknowledges nothing until its keyspace has come after its log.
     lags: bool,
     /// What was applied right here, and the core has not heard of.
@@ -75,9 +84,7 @@ pub(crate) struct Raft {
     /// Since when writes gather behind those that are not committed yet.
     gathers_since: Option<Duration>,
     next_tick: Duration,
-    stop_by: Option<Duration>,
-    /// How a stopping leader waits for another to take over.
-    hand_over: Option<HandOver>,
+    ending: Ending,
     /// Snapshots that are to be sent.
     snapshots: Vec<PeerMessage>,
     leaderless: Leaderless,
@@ -89,19 +96,10 @@ pub(crate) struct Raft {
     sifts: bool,
 }
 
-/// Leadership on its way to another member.
-#[derive(Clone, Copy)]
-struct HandOver {
-    heir: MemberId,
-    /// In which this member leads.
-    term: Term,
-    /// Until when it waits.
-    by: Duration,
-}
-
 /// The others, in the order in which they stop.
 pub(crate) struct Others {
-    pub(crate) log: Option<JoinHandle<()>>,
+    /// See [`drive`].
+    pub(crate) second: Option<JoinHandle<()>>,
     pub(crate) apply: Option<JoinHandle<()>>,
     pub(crate) flusher: Option<JoinHandle<()>>,
     pub(crate) catch_up: Option<(Arc<CatchUp>, JoinHandle<()>)>,
@@ -111,40 +109,56 @@ pub(crate) struct Others {
 
 impl fmt::Debug for Raft {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Raft").field("at_log_writer", &self.at_log_writer).finish_non_exhaustive()
+        f.debug_struct("Raft").field("at_log", &self.at_log).finish_non_exhaustive()
     }
 }
 
 /// Runs until the member stops or fails, then stops the other threads.
-pub(crate) fn run(shared: &Arc<Shared>, raft: &SharedRaft, others: Others) {
+pub(crate) fn run(shared: &Arc<Shared>, raft: &SharedRaft, mut others: Others) {
     let _stopped = Stopped(Arc::clone(shared));
-    if let Err(failure) = serve(shared, raft) {
+    if let Err(failure) = drive(shared, raft) {
         shared.fail(failure);
     }
     shared.refuse_all();
+    // It needs the lock to end.
+    join(others.second.take());
     raft.lock().stop_others(others);
     // Whoever came meanwhile.
     shared.refuse_all();
 }
 
-fn serve(shared: &Arc<Shared>, raft: &SharedRaft) -> Result<(), Failure> {
+/// What both threads do, until the member stops or fails.
+pub(crate) fn drive(shared: &Arc<Shared>, raft: &SharedRaft) -> Result<(), Failure> {
+    let log = Arc::clone(&lock(shared, raft).log);
     loop {
-        let (turned, snapshots) = {
-            let mut raft = raft.lock();
-            let turned = raft.turn()?;
-            (turned, mem::take(&mut raft.snapshots))
+        let (patience, snapshots) = {
+            let mut raft = lock(shared, raft);
+            (raft.turn()?, mem::take(&mut raft.snapshots))
         };
         for message in snapshots {
             snapshots::send(shared, raft, message);
         }
-        let (can_propose, patience) = turned;
-        shared.inbox.wait(can_propose, patience);
+        let mut written = None;
+        if let Some(batches) = log.begin() {
+            shared.inbox.pass_on();
+            log::write(shared, &mut shared.wal.lock(), &batches)?;
+            written = batches.last().map(|last| last.ticket);
+        } else {
+            shared.inbox.wait(patience);
+        }
         let mut raft = lock(shared, raft);
+        if let Some(ticket) = written {
+            // Not before: the next batch must not be reported before this one.
+            log.end();
+            raft.persisted(ticket)?;
+        }
         let work = raft.take_work();
         if work.closing {
             raft.close();
         }
-        if shared.has_failed() || (work.stopping && raft.may_stop(&work)) {
+        if raft.ending.is_done || shared.has_failed() || (work.stopping && raft.may_stop(&work)) {
+            raft.ending.is_done = true;
+            shared.inbox.wake_all();
             return Ok(());
         }
         raft.take(work)?;
@@ -152,14 +166,21 @@ fn serve(shared: &Arc<Shared>, raft: &SharedRaft) -> Result<(), Failure> {
 }
 
 /// A lone write that holds the lock waits for the disk on a thread of the network, perhaps the one
-/// that would notice a new connection. If it takes long, another one is woken to do that.
+/// that would notice a new connection. If it takes long, another one is woken to do that; and requests
+/// whose time is over are told so.
 fn lock<'a>(shared: &Shared, raft: &'a SharedRaft) -> MutexGuard<'a, Raft> {
-    raft.try_lock_for(LONE_WRITE_PATIENCE).unwrap_or_else(|| {
-        if let Some(network) = shared.network.get() {
-            drop(network.spawn(async {}));
+    if let Some(raft) = raft.try_lock_for(LONE_WRITE_PATIENCE) {
+        return raft;
+    }
+    if let Some(network) = shared.network.get() {
+        drop(network.spawn(async {}));
+    }
+    loop {
+        if let Some(raft) = raft.try_lock_for(LOOK_EVERY) {
+            return raft;
         }
-        raft.lock()
-    })
+        shared.refuse_late(shared.now());
+    }
 }
 
 impl Raft {
@@ -174,14 +195,13 @@ impl Raft {
             shared: Arc::clone(shared),
             applier: Arc::clone(applier),
             log: Arc::clone(log),
-            at_log_writer: None,
+            at_log: None,
             lags: false,
             has_progress: false,
             crowded_until: Duration::ZERO,
             gathers_since: None,
             next_tick: shared.now() + shared.config.heartbeat,
-            stop_by: None,
-            hand_over: None,
+            ending: Ending::default(),
             snapshots: Vec::new(),
             leaderless: Leaderless::default(),
             arrived: None,
@@ -190,36 +210,45 @@ impl Raft {
         }
     }
 
-    /// Does all that there is to do. Returns whether proposals may come, and how long there is
-    /// nothing to do unless something comes in.
-    fn turn(&mut self) -> Result<(bool, Duration), Failure> {
+    /// Does all that there is to do, and says in the inbox what is to wake a thread from now on. Returns how
+    /// long there is nothing to do unless something comes in.
+    fn turn(&mut self) -> Result<Duration, Failure> {
         self.tick(self.shared.now());
         if self.lags {
             self.look_at_backlog();
         }
         let due = self.core.duties(self.shared.clock.now(), &self.shared.reader);
         let mut has_applied = self.carry_out()?;
-        if self.arrived.is_some() && self.at_log_writer.is_none() {
+        if self.arrived.is_some() && self.at_log.is_none() {
             self.restore()?;
             has_applied |= self.carry_out()?;
         }
-        let gathers = self.gathers_until();
-        let wake_at = self.plan(due).min(gathers.unwrap_or(Duration::MAX));
-        // What was applied may bring new duties.
-        let patience =
-            if has_applied { Duration::ZERO } else { wake_at.saturating_sub(self.shared.now()) };
+        let gathers_until = self.gathers_until();
+        let is_crowded = self.is_crowded();
+        let gathers_messages = self.at_log.is_some() && (is_crowded || !self.core.leads());
+        let wake_at = self.plan(due).min(gathers_until.unwrap_or(Duration::MAX));
         self.sifts |= self.core.changes_leader();
-        Ok((self.core.takes_proposals() && gathers.is_none(), patience))
+        let can_propose = self.core.takes_proposals() && gathers_until.is_none();
+        self.shared.inbox.expect(can_propose, gathers_messages);
+        // What was applied may bring new duties.
+        if has_applied {
+            return Ok(Duration::ZERO);
+        }
+        let patience = wake_at.saturating_sub(self.shared.now());
+        // The other thread may go to the disk next, and let messages gather; if that takes long, this
+        // one looks after them.
+        Ok(if gathers_messages || is_crowded { patience.min(GATHER) } else { patience })
+    }
+
+    /// Whether this leader of several has so many writes under way that no answer of a follower is all that
+    /// one of them waits for.
+    fn is_crowded(&self) -> bool {
+        self.core.leads() && !self.core.is_alone() && self.shared.waiters.waiting() >= GATHER_FROM
     }
 
     /// Until when writes that come now wait for those before, if they do.
     fn gathers_until(&mut self) -> Option<Duration> {
-        let core = &self.core;
-        if core.is_alone()
-            || !core.leads()
-            || core.committed() == core.last_index()
-            || self.shared.waiters.waiting() < GATHER_FROM
-        {
+        if !self.is_crowded() || self.core.committed() == self.core.last_index() {
             return None;
         }
         let now = self.shared.now();
@@ -246,7 +275,7 @@ impl Raft {
     /// Whether nothing is under way, in a member that is alone and leads.
     pub(crate) fn is_quiet(&self) -> bool {
         self.shared.standing.reads_at_once.load(Acquire)
-            && self.at_log_writer.is_none()
+            && self.at_log.is_none()
             && self.shared.inbox.is_quiet()
             && self.crowded_until <= self.shared.now()
     }
@@ -296,7 +325,7 @@ impl Raft {
             return now;
         }
         let expires = expiry.map(|expiry| now + self.shared.clock.wall().until(expiry));
-        let looks = self.stop_by.map(|_| now + STOP_LOOK);
+        let looks = self.ending.looks_at(now);
         let acknowledges = self.lags.then_some(now + BACKLOG_LOOK);
         [expires, lease, looks, acknowledges]
             .into_iter()
@@ -328,9 +357,6 @@ impl Raft {
         }
         for member in work.unreachable {
             self.core.unreachable(member);
-        }
-        if let Some(ticket) = work.persisted {
-            self.persisted(ticket)?;
         }
         if let Some(progress) = work.progress {
             shell::applied(self, progress)?;
@@ -417,8 +443,8 @@ impl Raft {
     }
 
     fn persisted(&mut self, ticket: Ticket) -> Result<(), Failure> {
-        if self.at_log_writer.is_some_and(|last| last <= ticket) {
-            self.at_log_writer = None;
+        if self.at_log.is_some_and(|last| last <= ticket) {
+            self.at_log = None;
         }
         self.look_at_backlog();
         Ok(self.core.persisted(ticket)?)
@@ -458,67 +484,11 @@ impl Raft {
         Ok(has_applied)
     }
 
-    /// The member is about to stop, and refuses what waits for a leader that is not there. Where the
-    /// lead is just changing hands, there is one in a moment.
-    fn close(&mut self) {
-        let now = self.shared.now();
-        self.stop_by.get_or_insert(now + STOP_PATIENCE);
-        let Some(since) = self.shared.leaderless_since() else { return };
-        let leaderless = now.saturating_sub(since);
-        if leaderless > 2 * self.shared.config.heartbeat {
-            let waiting = self.shared.inbox.give_up();
-            self.refuse_for(waiting, Unserved::Stopped);
-        }
-        if leaderless > STOP_PATIENCE_LEADERLESS {
-            self.shared.refuse_all();
-        }
-    }
-
-    /// Whether a stopping member is done with what it has accepted, or cannot be; and has handed
-    /// over, if it leads.
-    fn may_stop(&mut self, work: &Work) -> bool {
-        let now = self.shared.now();
-        let done = work.proposals.is_empty() && self.shared.waiters.waiting() == 0;
-        if !done && self.stop_by.is_none_or(|by| now < by) {
-            return false;
-        }
-        self.has_handed_over(now)
-    }
-
-    /// Whether another member has taken over, or none will.
-    fn has_handed_over(&mut self, now: Duration) -> bool {
-        let role = self.core.role();
-        // Whoever was removed leads nobody any more.
-        let removed = *self.shared.removed.borrow();
-        let leads = role.leads && !self.core.is_alone() && !removed;
-        match self.hand_over {
-            None if leads => {
-                let Some(heir) = self.core.transfer_leadership(None) else { return true };
-                tracing::info!(to = %heir, term = %role.term, "this leader stops: it hands over");
-                let by = now + self.shared.config.election;
-                self.hand_over = Some(HandOver { heir, term: role.term, by });
-                false
-            }
-            Some(HandOver { by, .. }) if leads && now < by => false,
-            Some(HandOver { heir, term, .. }) => {
-                if role.term > term {
-                    tracing::info!(to = %heir, term = %role.term, "leadership is handed over");
-                } else {
-                    tracing::info!(to = %heir, "leadership was not taken over in time");
-                }
-                true
-            }
-            None => true,
-        }
-    }
-
     fn stop_others(&self, others: Others) {
-        let Others { log, apply, flusher, catch_up, locks } = others;
+        let Others { second: _, apply, flusher, catch_up, locks } = others;
         if let Some(peers) = self.shared.peers.get() {
             peers.stop();
         }
-        self.log.stop();
-        join(log);
         self.shared.apply.stop();
         join(apply);
         self.shared.flush.stop();

@@ -172,15 +172,14 @@ impl Shell for Raft {
         Ok(())
     }
 
-    /// A cluster of one has no network to serve while it syncs: then the hand-over to the log
-    /// writer and back would only cost time.
+    /// A cluster of one has nobody to hear while it syncs: it does so right here.
     fn appends_beside(&self) -> bool {
-        !self.core.is_alone() || self.at_log_writer.is_some()
+        !self.core.is_alone() || self.at_log.is_some()
     }
 
     fn append(&mut self, append: Append) -> Result<bool, Failure> {
         if self.appends_beside() {
-            self.at_log_writer = Some(append.ticket);
+            self.at_log = Some(append.ticket);
             self.log.push(append);
             return Ok(false);
         }
