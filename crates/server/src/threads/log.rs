@@ -4,7 +4,6 @@ use std::{mem, time::Duration};
 
 use member::Append;
 use parking_lot::Mutex;
-use wal::Wal;
 
 use crate::{failure::Failure, shared::Shared};
 
@@ -46,7 +45,9 @@ impl LogQueue {
 }
 
 /// Writes batches and syncs them, and counts what that took.
-pub(crate) fn write(shared: &Shared, wal: &mut Wal, batches: &[Append]) -> Result<(), Failure> {
+pub(crate) fn write(shared: &Shared, batches: &[Append]) -> Result<(), Failure> {
+    let asked = shared.now();
+    let wal = &mut *shared.wal.lock();
     let mut began = shared.now();
     for batch in batches {
         wal.append(batch.hard_state, &batch.entries)?;
@@ -54,10 +55,15 @@ pub(crate) fn write(shared: &Shared, wal: &mut Wal, batches: &[Append]) -> Resul
         shared.counters.wal_write.record(now.saturating_sub(mem::replace(&mut began, now)));
     }
     wal.sync()?;
-    let took = shared.now().saturating_sub(began);
+    let synced = shared.now();
+    let took = synced.saturating_sub(began);
     shared.counters.wal_fsync.record(took);
+    let in_all = synced.saturating_sub(asked);
     if took > SLOW {
         tracing::warn!(?took, expected_duration = ?SLOW, "slow fdatasync");
+    } else if in_all > SLOW {
+        // A write that the kernel holds up, or the log that is being cut meanwhile.
+        tracing::warn!(took = ?in_all, expected_duration = ?SLOW, "slow write of the log");
     }
     shared.note_wal_bytes(wal);
     Ok(())
@@ -132,7 +138,7 @@ mod tests {
         let taken = queue.begin().unwrap();
         batches.for_each(|batch| queue.push(batch));
         assert!(queue.begin().is_none(), "somebody else writes");
-        write(shared, &mut shared.wal.lock(), &taken).unwrap();
+        write(shared, &taken).unwrap();
         queue.end();
 
         assert_eq!(shared.counters.wal_fsync.count(), syncs + 1);

@@ -141,7 +141,7 @@ pub(crate) fn drive(shared: &Arc<Shared>, raft: &SharedRaft) -> Result<(), Failu
         let mut written = None;
         if let Some(batches) = log.begin() {
             shared.inbox.pass_on();
-            log::write(shared, &mut shared.wal.lock(), &batches)?;
+            log::write(shared, &batches)?;
             written = batches.last().map(|last| last.ticket);
         } else {
             shared.inbox.wait(patience);

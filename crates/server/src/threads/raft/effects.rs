@@ -183,7 +183,7 @@ impl Shell for Raft {
             self.log.push(append);
             return Ok(false);
         }
-        log::write(&self.shared, &mut self.shared.wal.lock(), &[append])?;
+        log::write(&self.shared, &[append])?;
         Ok(true)
     }
 
