@@ -111,7 +111,7 @@ fn carry_out_step<S: Shell>(shell: &mut S, effects: Effects) -> Result<(), S::Er
     for (index, reads) in reads {
         shell.serve_reads(index, reads);
     }
-    // The disk works while this thread applies; unless it has to wait for the disk itself.
+    // Whoever writes beside may begin while this thread applies; unless it has to wait for the disk itself.
     let mut append = append;
     if let Some(append) = append.take_if(|_| shell.appends_beside()) {
         write(shell, append)?;

@@ -41,7 +41,7 @@ impl Urgency {
     }
 }
 
-/// What waits for the raft thread.
+/// What waits for the raft threads.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     queue: Mutex<Queue>,
@@ -62,6 +62,9 @@ struct Queue {
     /// See [`Inbox::expect`].
     can_propose: bool,
     gathers: bool,
+    /// A raft thread has taken what there was, and will look again before it waits: until then nobody need be
+    /// woken, who would only wait for the lock around the core.
+    is_attended: bool,
     end: End,
 }
 
@@ -139,9 +142,9 @@ impl Inbox {
             return Err(Unserved::TooManyRequests);
         }
         queue.proposals.push(Waiting { proposal, deadline });
-        // The others of a batch find the raft thread woken.
+        // The others of a batch find a raft thread woken.
         if queue.proposals.waiting.len() == 1 && queue.can_propose {
-            self.wake.notify_one();
+            self.wake_one(&queue);
         }
         Ok(())
     }
@@ -166,7 +169,7 @@ impl Inbox {
         queue.work.messages.push(message);
         if !may_wait && !queue.urgent {
             queue.urgent = true;
-            self.wake.notify_one();
+            self.wake_one(&queue);
         }
     }
 
@@ -198,7 +201,7 @@ impl Inbox {
         }
         queue.changes.push((id, change));
         if queue.can_propose {
-            self.wake.notify_one();
+            self.wake_one(&queue);
         }
         Ok(())
     }
@@ -263,7 +266,8 @@ impl Inbox {
     /// The caller is about to be busy: what it would have found is the other thread's.
     pub(crate) fn pass_on(&self) {
         let mut queue = self.queue.lock();
-        if queue.has_work() && !queue.urgent {
+        queue.is_attended = false;
+        if queue.has_work() {
             queue.urgent = true;
             self.wake.notify_one();
         }
@@ -278,6 +282,7 @@ impl Inbox {
     /// Waits for what is [expected](Self::expect), at most `patience`.
     pub(crate) fn wait(&self, patience: Duration) {
         let mut queue = self.queue.lock();
+        queue.is_attended = false;
         if !queue.has_work() && !patience.is_zero() {
             self.wake.wait_for(&mut queue, patience);
         }
@@ -289,11 +294,12 @@ impl Inbox {
     }
 
     /// Takes what is there; of proposals one, or up to so many bytes, and changes of the members, if any
-    /// can be proposed; and none whose time is over.
+    /// can be proposed; and none whose time is over. The caller will [`wait`](Self::wait) or
+    /// [`pass_on`](Self::pass_on) next: until then it wakes nobody.
     pub(crate) fn take(&self, proposal_bytes: Option<usize>, now: Duration) -> Work {
         let mut queue = self.queue.lock();
         queue.forget_late(now);
-        queue.urgent = false;
+        (queue.urgent, queue.is_attended) = (false, true);
         queue.message_bytes = 0;
         let mut work = mem::take(&mut queue.work);
         (work.closing, work.stopping) = (queue.end >= End::Closing, queue.stops());
@@ -334,6 +340,12 @@ impl Inbox {
         change(&mut queue.work);
         if urgent && !queue.urgent {
             queue.urgent = true;
+            self.wake_one(&queue);
+        }
+    }
+
+    fn wake_one(&self, queue: &Queue) {
+        if !queue.is_attended {
             self.wake.notify_one();
         }
     }

@@ -168,6 +168,7 @@ fn what_is_passed_on_wakes_the_other_thread() {
                 inbox.wait(asleep);
                 inbox.take(ALL, Duration::ZERO)
             });
+            drop(inbox.take(None, Duration::ZERO));
             inbox.expect(true, false);
             inbox.pass_on();
             assert_eq!(ids(&other.join().unwrap()), [1]);
@@ -182,4 +183,26 @@ fn nothing_is_passed_on_where_nothing_waits() {
     inbox.receive(message(APPEND), 2);
     inbox.pass_on();
     assert!(!inbox.queue.lock().urgent);
+}
+
+/// It would find the lock around the core taken.
+#[test]
+fn nobody_is_woken_for_what_a_thread_will_find_by_itself() {
+    let inbox = Inbox::default();
+    let patience = Duration::from_millis(20);
+    std::thread::scope(|scope| {
+        inbox.expect(true, false);
+        drop(inbox.take(ALL, Duration::ZERO));
+        let mut queue = inbox.queue.lock();
+        scope.spawn(|| {
+            inbox.propose(proposal(1, 1), Usual, LATER).unwrap();
+            inbox.receive(message(HEARTBEAT), 2);
+            inbox.read(Read(1)).unwrap();
+        });
+        assert!(inbox.wake.wait_for(&mut queue, patience).timed_out());
+    });
+    // Who took what there was finds it.
+    inbox.wait(Duration::from_hours(1));
+    let work = inbox.take(ALL, Duration::ZERO);
+    assert_eq!((ids(&work), work.messages.len(), work.reads.len()), (vec![1], 1, 1));
 }

@@ -119,7 +119,9 @@ pub(crate) fn run(shared: &Arc<Shared>, raft: &SharedRaft, mut others: Others) {
     if let Err(failure) = drive(shared, raft) {
         shared.fail(failure);
     }
-    shared.refuse_all();
+    if let Some(peers) = shared.peers.get() {
+        peers.stop();
+    }
     // It needs the lock to end.
     join(others.second.take());
     raft.lock().stop_others(others);
@@ -130,15 +132,14 @@ pub(crate) fn run(shared: &Arc<Shared>, raft: &SharedRaft, mut others: Others) {
 /// What both threads do, until the member stops or fails.
 pub(crate) fn drive(shared: &Arc<Shared>, raft: &SharedRaft) -> Result<(), Failure> {
     let log = Arc::clone(&lock(shared, raft).log);
-    loop {
-        let (patience, snapshots) = {
-            let mut raft = lock(shared, raft);
-            (raft.turn()?, mem::take(&mut raft.snapshots))
-        };
+    let mut written = None;
+    while hold(shared, raft, |raft| raft.take_in(written))? {
+        let (patience, snapshots) =
+            hold(shared, raft, |raft| Ok((raft.turn()?, mem::take(&mut raft.snapshots))))?;
         for message in snapshots {
             snapshots::send(shared, raft, message);
         }
-        let mut written = None;
+        written = None;
         if let Some(batches) = log.begin() {
             shared.inbox.pass_on();
             log::write(shared, &batches)?;
@@ -146,23 +147,22 @@ pub(crate) fn drive(shared: &Arc<Shared>, raft: &SharedRaft) -> Result<(), Failu
         } else {
             shared.inbox.wait(patience);
         }
-        let mut raft = lock(shared, raft);
-        if let Some(ticket) = written {
-            // Not before: the next batch must not be reported before this one.
-            log.end();
-            raft.persisted(ticket)?;
-        }
-        let work = raft.take_work();
-        if work.closing {
-            raft.close();
-        }
-        if raft.ending.is_done || shared.has_failed() || (work.stopping && raft.may_stop(&work)) {
-            raft.ending.is_done = true;
-            shared.inbox.wake_all();
-            return Ok(());
-        }
-        raft.take(work)?;
     }
+    // If the other thread is at a disk that hangs, nobody waits for that.
+    shared.refuse_all();
+    shared.inbox.wake_all();
+    Ok(())
+}
+
+/// Takes a step under the lock. If it fails, the member has failed before anybody else gets the lock, who
+/// would go on where this one left off: a batch that was not written must not be followed by another.
+fn hold<T>(
+    shared: &Shared,
+    raft: &SharedRaft,
+    step: impl FnOnce(&mut Raft) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let mut raft = lock(shared, raft);
+    step(&mut raft).inspect_err(|failure| shared.fail(failure.clone()))
 }
 
 /// A lone write that holds the lock waits for the disk on a thread of the network, perhaps the one
@@ -210,6 +210,26 @@ impl Raft {
         }
     }
 
+    /// What was written, and what has come. Returns whether the thread goes on.
+    fn take_in(&mut self, written: Option<Ticket>) -> Result<bool, Failure> {
+        if let Some(ticket) = written {
+            // Not before: the next batch must not be reported before this one.
+            self.log.end();
+            self.persisted(ticket)?;
+        }
+        let work = self.take_work();
+        if work.closing {
+            self.close();
+        }
+        let is_over = self.ending.is_done || self.shared.has_failed();
+        if is_over || (work.stopping && self.may_stop(&work)) {
+            self.ending.is_done = true;
+            return Ok(false);
+        }
+        self.take(work)?;
+        Ok(true)
+    }
+
     /// Does all that there is to do, and says in the inbox what is to wake a thread from now on. Returns how
     /// long there is nothing to do unless something comes in.
     fn turn(&mut self) -> Result<Duration, Failure> {
@@ -235,9 +255,9 @@ impl Raft {
             return Ok(Duration::ZERO);
         }
         let patience = wake_at.saturating_sub(self.shared.now());
-        // The other thread may go to the disk next, and let messages gather; if that takes long, this
-        // one looks after them.
-        Ok(if gathers_messages || is_crowded { patience.min(GATHER) } else { patience })
+        // The other thread may go to the disk next, and let answers gather; if that takes long, this
+        // one looks after them. At a follower nobody waits for what gathers.
+        Ok(if is_crowded { patience.min(GATHER) } else { patience })
     }
 
     /// Whether this leader of several has so many writes under way that no answer of a follower is all that
@@ -486,9 +506,6 @@ impl Raft {
 
     fn stop_others(&self, others: Others) {
         let Others { second: _, apply, flusher, catch_up, locks } = others;
-        if let Some(peers) = self.shared.peers.get() {
-            peers.stop();
-        }
         self.shared.apply.stop();
         join(apply);
         self.shared.flush.stop();

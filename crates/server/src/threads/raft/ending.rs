@@ -1,4 +1,5 @@
-//! How a member stops: what it has accepted is done first, and a leader hands over.
+//! How a member stops: what it has accepted is done first, and a leader hands over. Batches that are still to be
+//! written then are not: nobody was told of them.
 
 use std::time::Duration;
 
