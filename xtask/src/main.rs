@@ -24,6 +24,8 @@ cargo xtask <chore>
   bench [--against DIR] [ARGS]
                        measures ours, the etcd in DIR (of several the better one counts) and ceilings in turn:
                        docs/performance/yardstick.md; --quick, --only, --rounds; or `bench COMMAND`
+  instructions [--accept]
+                       counts the instructions of requests under callgrind, and compares them with those known
   cluster [ETCD]       starts three members on this machine, until Ctrl-C
   deb [--dev]          builds a Debian package, with completions and manual pages
   fuzz [--seconds N] [--corpus DIR] [TARGET]
@@ -56,6 +58,7 @@ fn carry_out(chore: &str, rest: &[String]) -> Result<()> {
         "tidy" => tidy::check(),
         "sim" => sim(rest),
         "bench" => bench(rest),
+        "instructions" => instructions(rest),
         "cluster" => cluster::start(rest),
         cluster::MEMBER => cluster::become_member(rest),
         "deb" => deb::build(rest),
@@ -107,6 +110,14 @@ fn bench(rest: &[String]) -> Result<()> {
     if rest.first().is_none_or(|first| first.starts_with('-')) {
         command.arg("yardstick");
     }
+    command.args(rest);
+    run(command)
+}
+
+/// The server is built as the simulation is: optimised, and soon enough for CI.
+fn instructions(rest: &[String]) -> Result<()> {
+    run(cargo(["build", "--profile", "sim", "--package", "etcd", "--bin", "etcd"]))?;
+    let mut command = cargo(["run", "--quiet", "--package", "bench", "--", "instructions"]);
     command.args(rest);
     run(command)
 }

@@ -35,7 +35,8 @@ impl Server {
     pub(crate) fn start(binary: &Path, under: &Path) -> anyhow::Result<Self> {
         let peer_url = format!("http://{}", free_port()?);
         let mut server = Self::spawn(binary, under, "default", (&peer_url, &peer_url), &[])?;
-        server.started_in = wait_until_up(server.endpoint, server.began)?;
+        wait_until_up(server.endpoint, START_PATIENCE)?;
+        server.started_in = server.began.elapsed();
         Ok(server)
     }
 
@@ -66,7 +67,7 @@ impl Server {
         let servers: Vec<Self> =
             urls.iter().enumerate().map(spawn).collect::<anyhow::Result<_>>()?;
         for server in &servers {
-            wait_until_up(server.endpoint, Instant::now())?;
+            wait_until_up(server.endpoint, START_PATIENCE)?;
         }
         Ok(servers)
     }
@@ -136,7 +137,7 @@ impl Server {
     /// Starts it again on its data, and waits until it serves.
     pub(crate) fn restart(&mut self) -> anyhow::Result<()> {
         self.launch()?;
-        wait_until_up(self.endpoint, Instant::now()).map(drop)
+        wait_until_up(self.endpoint, START_PATIENCE)
     }
 
     /// Starts it again on its data; the time until it says to be in health.
@@ -222,17 +223,17 @@ pub(crate) fn version(binary: &Path) -> anyhow::Result<String> {
     Ok(version.unwrap_or_default().trim().to_owned())
 }
 
-fn free_port() -> anyhow::Result<SocketAddr> {
+pub(crate) fn free_port() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
 /// Until the root of the v2 keys can be listed, or, where there is no v2 API, until it says to be in health.
-fn wait_until_up(endpoint: SocketAddr, began: Instant) -> anyhow::Result<Duration> {
-    let patience = START_PATIENCE;
+pub(crate) fn wait_until_up(endpoint: SocketAddr, patience: Duration) -> anyhow::Result<()> {
+    let began = Instant::now();
     while began.elapsed() < patience {
         let answer = asked(endpoint, "/v2/keys/");
         if answer.contains(" 200 ") || answer.contains(" 404 ") && says_healthy(endpoint) {
-            return Ok(began.elapsed());
+            return Ok(());
         }
         std::thread::sleep(Duration::from_millis(1));
     }

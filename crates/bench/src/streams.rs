@@ -108,6 +108,24 @@ impl Line {
         }
     }
 
+    /// A call with one message, to its end.
+    pub(crate) async fn call(&mut self, path: &str, message: &[u8]) -> anyhow::Result<()> {
+        let stream = self.begin(path);
+        self.say(stream, message, true);
+        let mut end = None;
+        while end.is_none() {
+            let tell = &mut |of, said: Said<'_>| {
+                if let Said::Ended(how) = said {
+                    end = end.or((of == stream).then_some(how));
+                }
+                Ok(())
+            };
+            self.turn(tell).await?;
+        }
+        ensure!(end == Some(End::Well), "a call of {path} failed");
+        Ok(())
+    }
+
     /// Sends what is to be sent, waits until something comes, and tells what has come whole.
     pub(crate) async fn turn(
         &mut self,

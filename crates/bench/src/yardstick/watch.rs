@@ -15,7 +15,6 @@ use super::{
     requests::{self, Told},
 };
 use crate::{
-    frames::End,
     histogram::Histogram,
     streams::{Line, Said},
 };
@@ -135,31 +134,15 @@ async fn open(endpoint: SocketAddr, sizes: &Sizes, seen: &Rc<Seen>) -> anyhow::R
 /// How many events came.
 async fn write_for(duration: Duration, writer: &mut Line, seen: &Seen) -> anyhow::Result<usize> {
     let until = Instant::now() + duration;
+    let message = requests::put_message(requests::key(0));
     let mut events = 0;
     while Instant::now() < until {
         seen.events.set(0);
         seen.written.set(Some(Instant::now()));
-        timeout(PATIENCE, put(writer)).await.context("a write is not answered")??;
+        let put = writer.call(requests::PUT, &message);
+        timeout(PATIENCE, put).await.context("a write is not answered")??;
         timeout(PATIENCE, seen.complete.notified()).await.context("events are missing")?;
         events += seen.events.get();
     }
     Ok(events)
-}
-
-async fn put(writer: &mut Line) -> anyhow::Result<()> {
-    let stream = writer.begin(requests::PUT);
-    writer.say(stream, &requests::put_message(requests::key(0)), true);
-    let mut end = None;
-    while end.is_none() {
-        writer
-            .turn(&mut |_, said| {
-                if let Said::Ended(how) = said {
-                    end = Some(how);
-                }
-                Ok(())
-            })
-            .await?;
-    }
-    ensure!(end == Some(End::Well), "a write failed");
-    Ok(())
 }
