@@ -91,8 +91,9 @@ struct Compared {
 impl Known {
     fn read(text: &str) -> anyhow::Result<Self> {
         let value: Value = serde_json::from_str(text).context("what is known is no JSON")?;
-        let tolerance = value["tolerance_percent"].as_f64().context("tolerance_percent")?;
-        let counts = value["instructions_of_a_request"].as_object().context("the counts")?;
+        let tolerance = value.get("tolerance_percent").and_then(Value::as_f64);
+        let counts = value.get("instructions_of_a_request").and_then(Value::as_object);
+        let (tolerance, counts) = tolerance.zip(counts).context("tolerance and counts")?;
         let count = |(path, count): (&String, &Value)| {
             Ok((path.clone(), count.as_f64().with_context(|| format!("count of {path}"))?))
         };
@@ -123,7 +124,7 @@ impl Known {
                 "{path}: {count:.0} instructions a request, {known:.0} known ({more:+.1} %, {tolerance} % allowed)"
             );
             // What was not counted is no gain.
-            if !(more <= tolerance) {
+            if more.is_nan() || more > tolerance {
                 risen.push(text.clone());
             }
             let gained = more < -tolerance;
@@ -317,14 +318,11 @@ mod tests {
 
     #[test]
     fn more_than_is_allowed_is_told_with_its_path() {
-        assert!(known().compare(&found(1050.0, 1.0)).risen.is_empty());
+        assert!(known().compare(&found(1049.0, 1.0)).risen.is_empty());
         let Compared { told, risen } = known().compare(&found(1051.0, 1800.0));
         let text = "get: 1051 instructions a request, 1000 known (+5.1 %, 5 % allowed)";
         assert_eq!(risen, [text]);
-        assert_eq!(
-            told[1].rsplit_once(": "),
-            Some((told[1].rsplit_once(": ").unwrap().0, "a gain, kept by --accept"))
-        );
+        assert!(told[1].ends_with("5 % allowed): a gain, kept by --accept"), "{}", told[1]);
     }
 
     #[test]
@@ -344,7 +342,8 @@ mod tests {
 
     #[test]
     fn a_dump_has_its_sum_in_one_line() {
-        assert_eq!(total_of("version: 1\nsummary: 12345\n\nfn=(1)\n").unwrap(), 12345.0);
+        let total = total_of("version: 1\nsummary: 12345\n\nfn=(1)\n").unwrap();
+        assert!((total - 12_345.0).abs() < f64::EPSILON);
         assert!(total_of("version: 1\n").is_err());
     }
 }

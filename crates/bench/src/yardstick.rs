@@ -207,22 +207,17 @@ fn about(options: &Options, contenders: &[Contender]) -> Value {
 
 fn write(out: &Path, about: &Value, lines: &[Line], failures: &[String]) -> anyhow::Result<()> {
     let judged = judged(lines);
-    let mut about = about.clone();
-    about["failed_measurements"] = json!(failures);
-    let names: Vec<&str> = about["servers"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|server| server["name"].as_str())
-        .collect();
-    let chart = chart::svg(&judged, &format!("Goals: {} (ours to the other)", names.join(", ")));
+    let servers = lines.first().into_iter().flat_map(|line| &line.servers);
+    let servers: Vec<&str> = servers.map(|server| server.name.as_str()).collect();
+    let title = format!("Goals, as ratios of ours to others: {}", servers.join(", "));
+    let chart = chart::svg(&judged, &title);
     let table = format!(
         "# The yardstick: one run\n\nMedians of the rounds; ratios are those within a round, with the least and the \
          most.\n[How to read this](../yardstick.md).\n\n{}\n## Goals\n\n{}",
         table::figures(lines),
         table::goals(&judged)
     );
-    let json = results::text(&results::json(about, lines))?;
+    let json = results::text(&results::json(about, lines, failures))?;
     for (name, text) in [("results.json", json), ("ratios.svg", chart), ("table.md", table)] {
         fs::write(out.join(name), text).with_context(|| format!("write {name}"))?;
     }

@@ -83,7 +83,8 @@ fn ours_stands_beside_the_original() {
         return;
     }
     let results = measure("put-1,start", real.as_deref());
-    let original = format!("etcd {}", results["servers"][1]["version"].as_str().expect("a text"));
+    let original =
+        format!("etcd {}", results["about"]["servers"][1]["version"].as_str().expect("a text"));
     let ceilings = ["no-op tonic".to_owned(), "bare append and fdatasync".to_owned()];
     let ours = "ours".to_owned();
     // What writes all keys first has half the rounds.

@@ -153,7 +153,9 @@ impl Judged {
         let quantity = self.goal.quantity.title();
         match self.goal.against {
             Against::Itself => format!("{quantity}, {}", self.goal.quantity.unit()),
-            against => format!("{quantity} / {}", against.title()),
+            Against::Original | Against::NoopGrpc | Against::NoopHttp | Against::SyncAndCall => {
+                format!("{quantity} / {}", self.goal.against.title())
+            }
         }
     }
 }

@@ -205,7 +205,7 @@ mod tests {
         for number in [0, 999_999, u64::from(u32::MAX)] {
             let key = key(number);
             assert_eq!(key.len(), KEY_BYTES);
-            assert!(&b"/bench/"[..] <= &key[..] && &key[..] < &b"/bench0"[..]);
+            assert!(b"/bench/"[..] <= key[..] && key[..] < b"/bench0"[..]);
         }
     }
 }

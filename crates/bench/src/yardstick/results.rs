@@ -12,10 +12,12 @@ use super::{
 };
 
 /// All of a run: `about` says of what, on what, and how much.
-pub(super) fn json(about: Value, lines: &[Line]) -> Value {
-    let mut all = about;
-    all["work"] = lines.iter().map(of_line).collect();
-    all
+pub(super) fn json(about: &Value, lines: &[Line], failures: &[String]) -> Value {
+    json!({
+        "about": about,
+        "failed_measurements": failures,
+        "work": lines.iter().map(of_line).collect::<Vec<_>>(),
+    })
 }
 
 fn of_line(line: &Line) -> Value {
@@ -46,8 +48,8 @@ fn of_server(server: &Measured) -> Value {
     let figures = Quantity::ALL.into_iter().filter_map(|quantity| {
         let found = figures::spread(&server.rounds, quantity)?;
         let rounds: Vec<_> = server.rounds.iter().map(|round| round.get(&quantity)).collect();
-        let mut value = of_spread(found);
-        value["rounds"] = json!(rounds);
+        let Spread { median, least, most } = found;
+        let value = json!({ "median": median, "least": least, "most": most, "rounds": rounds });
         Some((quantity.key().to_owned(), value))
     });
     json!({ "name": server.name, "figures": figures.collect::<Map<_, _>>() })
@@ -105,9 +107,10 @@ mod tests {
             measured(Kind::Ours, "ours", &[(200.0, 10.0), (300.0, 10.0)]),
             measured(Kind::Original, "etcd 3.4.23", &[(100.0, 20.0), (100.0, 40.0)]),
         ];
-        let found = json(json!({ "rounds": 2 }), &[line("put-64", servers)]);
+        let found = json(&json!({ "sizes": 2 }), &[line("put-64", servers)], &["one".to_owned()]);
         let found: Value = serde_json::from_str(&text(&found).unwrap()).unwrap();
-        assert_eq!(found["rounds"], 2);
+        assert_eq!(found["about"]["sizes"], 2);
+        assert_eq!(found["failed_measurements"][0], "one");
         let work = &found["work"][0];
         assert_eq!((&work["name"], &work["members"]), (&json!("put-64"), &json!(1)));
         let rate = &work["servers"][0]["figures"]["rate_per_s"];

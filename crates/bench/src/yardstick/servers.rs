@@ -45,8 +45,8 @@ pub(super) fn contenders(ours: &Path, against: &[PathBuf]) -> anyhow::Result<Vec
         let version = process::version(&binary)?;
         ensure!(!version.is_empty(), "{} says no version of etcd", binary.display());
         let name = match kind {
-            Kind::Ours => "ours".to_owned(),
-            _ => format!("etcd {version}"),
+            Kind::Original => format!("etcd {version}"),
+            Kind::Ours | Kind::NoopGrpc | Kind::NoopHttp | Kind::Sync => "ours".to_owned(),
         };
         ensure!(
             all.iter().all(|one: &Contender| one.name != name),
@@ -209,8 +209,8 @@ fn leader(servers: &[Server]) -> anyhow::Result<std::net::SocketAddr> {
 }
 
 fn leads(status: &Value) -> bool {
-    let member = &status["header"]["member_id"];
-    member.is_string() && *member == status["leader"]
+    let member = status.pointer("/header/member_id").filter(|member| member.is_string());
+    member.is_some() && member == status.get("leader")
 }
 
 async fn status(endpoint: std::net::SocketAddr) -> anyhow::Result<Value> {
