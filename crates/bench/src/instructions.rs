@@ -44,6 +44,9 @@ type Counts = BTreeMap<String, f64>;
 const VALGRIND: &str = "valgrind";
 /// Under valgrind all takes fifty times as long.
 const START_PATIENCE: Duration = Duration::from_mins(2);
+/// Percent. Three runs on one machine are within 0.5 of each other, however much else it has to do; with the C
+/// library's routines for another processor it is 1.2 more.
+const TOLERANCE: f64 = 3.0;
 const PATHS: [&str; 3] = ["put", "get", "v2-get"];
 
 /// Fails if a path takes more instructions than is known of it.
@@ -59,7 +62,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     if options.accept {
         let tolerance =
             known.ok().and_then(|text| Known::read(&text).ok()).map(|one| one.tolerance);
-        let text = Known { counts: found, tolerance: tolerance.unwrap_or(5.0) }.text()?;
+        let text = Known { counts: found, tolerance: tolerance.unwrap_or(TOLERANCE) }.text()?;
         fs::write(&options.known, text).context("write what is known")?;
         println!("accepted: {}", options.known.display());
         return Ok(());

@@ -1,10 +1,13 @@
 //! The yardstick runs to its end and writes what it found. What it finds is no matter here: no test goes by
 //! the clock.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use e2e::{binaries, rings, run};
 use serde_json::Value;
+
+/// Some thirty servers are started, one after the other, while other tests run.
+const PATIENCE: Duration = Duration::from_mins(4);
 
 /// A run of these lines, as small as can be; the JSON, once the chart and the table are there too.
 fn measure(lines: &str, against: Option<&Path>) -> Value {
@@ -23,7 +26,7 @@ fn measure(lines: &str, against: Option<&Path>) -> Value {
     if let Some(against) = against {
         command.arg("--against").arg(against);
     }
-    let output = run::run(&mut command, "");
+    let output = run::start(&mut command, "").wait(PATIENCE);
     assert_eq!(output.exit, Some(0), "{}{}", output.stdout, output.stderr);
     let read = |name: &str| fs::read_to_string(out.join(name)).expect("it was written");
     assert!(read("ratios.svg").starts_with("<svg "));
