@@ -41,7 +41,8 @@ fn measured(results: &Value, rounds: usize, figures: &[&str]) -> Vec<(String, Ve
     let list = |value: &Value| value.as_array().expect("a list").clone();
     let is_measured = |server: &Value| {
         figures.iter().all(|figure| {
-            let found = list(&server["figures"][figure]["rounds"]);
+            let found =
+                server["figures"][figure]["rounds"].as_array().map_or(&[][..], Vec::as_slice);
             found.len() == rounds
                 && found.iter().all(|one| one.as_f64().is_some_and(|one| one > 0.0))
         })
