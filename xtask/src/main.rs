@@ -21,8 +21,11 @@ cargo xtask <chore>
   test [ARGS]          builds and runs all tests (ARGS as for cargo test)
   tidy                 rows of crates, owners of dependencies, sizes, documents
   sim [SEED]           simulates 1,000 seeds (--seeds N), or one with every step printed
-  bench [--against PATH] [ARGS]
-                       measures ours, the etcd at PATH and a no-op service in turn
+  bench [--against DIR] [ARGS]
+                       measures ours, the etcd in DIR (of several the better one counts) and ceilings in turn:
+                       docs/performance/yardstick.md; --quick, --only, --rounds; or `bench COMMAND`
+  instructions [--accept]
+                       counts the instructions of requests under callgrind, and compares them with those known
   cluster [ETCD]       starts three members on this machine, until Ctrl-C
   deb [--dev]          builds a Debian package, with completions and manual pages
   fuzz [--seconds N] [--corpus DIR] [TARGET]
@@ -55,6 +58,7 @@ fn carry_out(chore: &str, rest: &[String]) -> Result<()> {
         "tidy" => tidy::check(),
         "sim" => sim(rest),
         "bench" => bench(rest),
+        "instructions" => instructions(rest),
         "cluster" => cluster::start(rest),
         cluster::MEMBER => cluster::become_member(rest),
         "deb" => deb::build(rest),
@@ -102,10 +106,18 @@ fn sim(rest: &[String]) -> Result<()> {
 fn bench(rest: &[String]) -> Result<()> {
     run(cargo(["build", "--release", "--package", "etcd", "--package", "bench"]))?;
     let mut command = cargo(["run", "--release", "--quiet", "--package", "bench", "--"]);
-    // What is no command of the load generator is meant for its comparison.
+    // What is no command of the load generator is meant for the yardstick.
     if rest.first().is_none_or(|first| first.starts_with('-')) {
-        command.arg("compare");
+        command.arg("yardstick");
     }
+    command.args(rest);
+    run(command)
+}
+
+/// The server is built as the simulation is: optimised, and soon enough for CI.
+fn instructions(rest: &[String]) -> Result<()> {
+    run(cargo(["build", "--profile", "sim", "--package", "etcd", "--bin", "etcd"]))?;
+    let mut command = cargo(["run", "--quiet", "--package", "bench", "--", "instructions"]);
     command.args(rest);
     run(command)
 }

@@ -1,6 +1,7 @@
 //! gRPC calls on few connections with many streams each: so many at any time, or each at its time.
 
 use std::{
+    cell::Cell,
     collections::{BTreeMap, VecDeque},
     io::ErrorKind,
     net::SocketAddr,
@@ -26,6 +27,11 @@ const UNSENT_BYTES_MAX: usize = 1 << 20;
 const READ_BYTES: usize = 64 << 10;
 /// As every connection begins.
 const WINDOW: i64 = 65_535;
+/// After so much of answers the other side is told that it may send as much again.
+const RECEIVED_BYTES_MAX: u32 = 1 << 30;
+
+/// Writes the call of this number, on this stream; how much it takes of the windows.
+pub(crate) type Calls = Rc<dyn Fn(u64, u32, &mut Vec<u8>) -> usize>;
 
 /// What became of the calls.
 #[derive(Default)]
@@ -61,15 +67,33 @@ impl Outcome {
 
 /// The calls of a load, `streams` of each connection at once; with a rate each at its time.
 pub(crate) fn run(load: &Load, streams: usize) -> anyhow::Result<Outcome> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, run_all(load, streams))
+    run_calls(load, streams, &round(calls(load)))
 }
 
-async fn run_all(load: &Load, streams: usize) -> anyhow::Result<Outcome> {
-    let calls: Rc<[Call]> = calls(load).into();
+/// Goes round these calls.
+pub(crate) fn round(calls: Vec<Call>) -> Calls {
+    Rc::new(move |number, stream, out| {
+        let at = usize::try_from(number).unwrap_or(0) % calls.len().max(1);
+        calls.get(at).map_or(0, |call| {
+            call.write(out, stream);
+            call.data_bytes()
+        })
+    })
+}
+
+/// The same with other calls than those of the load's verb.
+pub(crate) fn run_calls(load: &Load, streams: usize, calls: &Calls) -> anyhow::Result<Outcome> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, run_all(load, streams, calls))
+}
+
+async fn run_all(load: &Load, streams: usize, calls: &Calls) -> anyhow::Result<Outcome> {
+    let count = load.count.unwrap_or(u64::MAX);
+    let next = Rc::new(Cell::new(0));
     let mut connections = Vec::new();
     for _ in 0..load.connections {
-        connections.push(Connection::open(load.endpoint, Rc::clone(&calls), streams).await?);
+        let source = Source { calls: Rc::clone(calls), next: Rc::clone(&next), count };
+        connections.push(Connection::open(load.endpoint, source, streams).await?);
     }
     let began = Instant::now();
     let until = began + load.duration;
@@ -141,9 +165,16 @@ impl Pace {
     }
 }
 
+/// The calls that all connections make together.
+struct Source {
+    calls: Calls,
+    next: Rc<Cell<u64>>,
+    count: u64,
+}
+
 struct Connection {
     stream: TcpStream,
-    calls: Rc<[Call]>,
+    source: Source,
     streams: usize,
     next_stream: u32,
     /// When each of those under way was due.
@@ -152,23 +183,26 @@ struct Connection {
     window: i64,
     out: VecDeque<u8>,
     read: Vec<u8>,
+    /// Of answers since the other side was last told.
+    received: u32,
     outcome: Outcome,
 }
 
 impl Connection {
-    async fn open(endpoint: SocketAddr, calls: Rc<[Call]>, streams: usize) -> anyhow::Result<Self> {
+    async fn open(endpoint: SocketAddr, source: Source, streams: usize) -> anyhow::Result<Self> {
         let stream =
             TcpStream::connect(endpoint).await.with_context(|| format!("connect to {endpoint}"))?;
         stream.set_nodelay(true)?;
         Ok(Self {
             stream,
-            calls,
+            source,
             streams,
             next_stream: 1,
             under_way: BTreeMap::new(),
             window: WINDOW,
             out: frames::hello().into(),
             read: Vec::with_capacity(READ_BYTES),
+            received: 0,
             outcome: Outcome::default(),
         })
     }
@@ -177,7 +211,7 @@ impl Connection {
         let mut number = 0;
         loop {
             let now = Instant::now();
-            let is_over = now >= until;
+            let is_over = now >= until || self.source.next.get() >= self.source.count;
             if is_over && self.under_way.is_empty() {
                 return Ok(self.outcome);
             }
@@ -220,15 +254,18 @@ impl Connection {
     }
 
     fn has_room(&self) -> bool {
-        self.under_way.len() < self.streams && self.window > 0 && self.out.len() < UNSENT_BYTES_MAX
+        self.under_way.len() < self.streams
+            && self.window > 0
+            && self.out.len() < UNSENT_BYTES_MAX
+            && self.source.next.get() < self.source.count
     }
 
     fn call(&mut self, due: Instant) -> anyhow::Result<()> {
-        let at = (self.next_stream / 2) as usize % self.calls.len().max(1);
-        let call = self.calls.get(at).context("a call")?;
-        let mut bytes = Vec::with_capacity(256);
-        call.write(&mut bytes, self.next_stream);
-        self.window -= i64::try_from(call.data_bytes())?;
+        let number = self.source.next.get();
+        self.source.next.set(number + 1);
+        let mut bytes = Vec::with_capacity(512);
+        let data_bytes = (self.source.calls)(number, self.next_stream, &mut bytes);
+        self.window -= i64::try_from(data_bytes)?;
         self.out.extend(bytes);
         self.under_way.insert(self.next_stream, due);
         self.next_stream += 2;
@@ -268,6 +305,13 @@ impl Connection {
     fn take(&mut self, frame: Frame<'_>) -> anyhow::Result<()> {
         let mut answer = Vec::new();
         match frame.kind {
+            kind::DATA => {
+                self.received += u32::try_from(frame.payload.len())?;
+                if self.received > RECEIVED_BYTES_MAX {
+                    let more = std::mem::take(&mut self.received).to_be_bytes();
+                    frames::frame(&mut answer, (kind::WINDOW_UPDATE, 0, 0), &more);
+                }
+            }
             kind::HEADERS if frame.flags & END != 0 => {
                 self.end(frame.stream, End::of(frame.payload));
             }

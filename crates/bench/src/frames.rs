@@ -68,9 +68,7 @@ impl Call {
             headers.push(u8::try_from(value.len()).unwrap_or(0x7f) & 0x7f);
             headers.extend_from_slice(value.as_bytes());
         }
-        let length = u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes();
-        let data = [&[0][..], &length, message].concat();
-        Self { headers, data }
+        Self { headers, data: framed(message) }
     }
 
     /// What it takes of the windows.
@@ -78,10 +76,21 @@ impl Call {
         self.data.len()
     }
 
+    /// The headers alone: what the client says on this stream follows, message by message.
+    pub(crate) fn begin(&self, out: &mut Vec<u8>, stream: u32) {
+        frame(out, (kind::HEADERS, END_HEADERS, stream), &self.headers);
+    }
+
     pub(crate) fn write(&self, out: &mut Vec<u8>, stream: u32) {
         frame(out, (kind::HEADERS, END_HEADERS, stream), &self.headers);
         frame(out, (kind::DATA, END, stream), &self.data);
     }
+}
+
+/// A message as gRPC has it: not compressed, and its length before it.
+pub(crate) fn framed(message: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes();
+    [&[0][..], &length, message].concat()
 }
 
 /// A frame as it came.

@@ -21,6 +21,11 @@ pub fn etcdutl() -> PathBuf {
     named("RETCD_ETCDUTL", "etcdutl")
 }
 
+/// The load generator.
+pub fn bench() -> PathBuf {
+    named("RETCD_BENCH", "bench")
+}
+
 /// Whether the server under test is the original, here to prove the tests and not to be tested.
 pub fn is_original() -> bool {
     static ORIGINAL: OnceLock<bool> = OnceLock::new();
@@ -67,7 +72,7 @@ fn built(name: &str) -> PathBuf {
 
 fn build(profile: &Path) {
     let mut cargo = cargo_build(profile);
-    cargo.args(["-p", "etcd", "-p", "etcdctl", "-p", "etcdutl"]);
+    cargo.args(["-p", "etcd", "-p", "etcdctl", "-p", "etcdutl", "-p", "bench"]);
     let status = cargo.status().expect("cargo runs");
     assert!(status.success(), "cargo could not build the binaries under test");
 }

@@ -23,7 +23,7 @@ const BESIDE: &[(&str, &[&str])] = &[
     // These know the product only from outside: by what goes over the wire; and `e2e`, to damage it, by
     // what lies on disk.
     ("e2e", &["client", "proto", "linearizable", "backend", "base"]),
-    ("bench", &["client"]),
+    ("bench", &["client", "proto"]),
     // A judge of histories, which knows nothing of the product.
     ("linearizable", &[]),
 ];
