@@ -21,16 +21,17 @@ use tokio::{
 };
 
 use crate::{
-    Identity,
-    frame::{Frame, SIGN_OF_LIFE},
+    Identity, Timeouts,
+    frame::Frame,
     peers::{Inner, Lane, Peer},
+    standing::Standing,
 };
 
 /// The protocol that a stream is upgraded to.
 pub(crate) const PROTOCOL: &str = "retcd-raft/1";
-/// Whoever says nothing for so long, not even that it reads, is taken for dead.
-const SILENCE_MAX: Duration = Duration::from_secs(5);
 const PING_EVERY: Duration = Duration::from_secs(1);
+/// How often it is asked whether a peer has been silent for too long.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Between two tries; doubled each time. Short, since a new leader may be waiting.
 const BACK_OFF: Duration = Duration::from_millis(50);
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);
@@ -50,7 +51,7 @@ pub(crate) async fn run(inner: Arc<Inner>, peer: Arc<Peer>, lane: Lane) {
         match open(&inner, &peer, url, lane.name()).await {
             Ok(stream) => {
                 peer.set_open(lane, true, inner.clock.wall());
-                let ended = send_all(&peer, lane, stream).await;
+                let ended = send_all(&peer, lane, inner.timeouts, stream).await;
                 peer.set_open(lane, false, inner.clock.wall());
                 let why = ended.map_or_else(|error| error.to_string(), |()| "it ended".to_owned());
                 peer.complain(&format!("lost the {} stream: {why}", lane.name()), now(&inner));
@@ -125,37 +126,20 @@ async fn handshake(
     Err(format!("it refuses: {} ({status}){foreign}", String::from_utf8_lossy(&text).trim()))
 }
 
-/// What is known of a stream that is being written to.
-struct Standing {
-    /// When the peer was last heard: what it says is that it reads.
-    heard: time::Instant,
-    /// The last ping, and when it was sent if it has no answer yet.
-    pinged: (u64, Option<time::Instant>),
-    /// Of what is being written, or was last.
-    batch: Batch,
-    /// The ping that was sent behind all messages so far, if there is one: its answer says that they
-    /// have been read.
-    behind: Option<u64>,
-}
-
-struct Batch {
-    bytes: usize,
-    written: usize,
-    since: time::Instant,
-}
-
 /// Sends until something breaks.
-async fn send_all(peer: &Peer, lane: Lane, stream: impl AsyncRead + AsyncWrite) -> io::Result<()> {
+pub(crate) async fn send_all(
+    peer: &Peer,
+    lane: Lane,
+    timeouts: Timeouts,
+    stream: impl AsyncRead + AsyncWrite,
+) -> io::Result<()> {
     let (reader, mut writer) = tokio::io::split(stream);
     let mut reader = BufReader::new(reader);
-    let now = time::Instant::now();
-    let batch = Batch { bytes: 0, written: 0, since: now };
-    let pinged = (SIGN_OF_LIFE, None);
-    let standing = Mutex::new(Standing { heard: now, pinged, batch, behind: None });
+    let standing = Mutex::new(Standing::new(timeouts));
     let read = async {
         while let Some(frame) = Frame::read(&mut Box::pin(&mut reader)).await? {
             let mut standing = standing.lock();
-            if matches!(frame, Frame::Pong(number) if standing.behind == Some(number)) {
+            if standing.is_behind_all(&frame) {
                 peer.queue(lane).arrived();
             }
             if let Some(took) = standing.hear(&frame)
@@ -174,7 +158,7 @@ async fn send_all(peer: &Peer, lane: Lane, stream: impl AsyncRead + AsyncWrite) 
             out.clear();
             tokio::select! {
                 messages = peer.queue(lane).take(BATCH_BYTES) => {
-                    standing.lock().behind = None;
+                    standing.lock().messages();
                     peer.counts.sent.fetch_add(messages.len() as u64, Relaxed);
                     for one in messages {
                         Frame::Message(one).write(&mut out);
@@ -204,65 +188,28 @@ async fn write_batch(
     bytes: &[u8],
     sent: &AtomicU64,
 ) -> io::Result<()> {
-    let batch = Batch { bytes: bytes.len(), written: 0, since: time::Instant::now() };
-    standing.lock().batch = batch;
+    standing.lock().begins(bytes.len());
     let mut rest = bytes;
     while !rest.is_empty() {
         let written = writer.write(rest).await?;
         // Also if the rest never goes out.
         sent.fetch_add(written as u64, Relaxed);
         rest = rest.get(written..).filter(|_| written > 0).ok_or(io::ErrorKind::WriteZero)?;
-        standing.lock().batch.written = bytes.len() - rest.len();
+        standing.lock().writes(written);
     }
     writer.flush().await
 }
 
-/// Ends once the peer is silent: it answers pings, and says so once a second while it reads what is
-/// before them.
+/// Ends once the peer has been silent for too long.
 async fn watch(standing: &Mutex<Standing>) -> io::Result<()> {
     loop {
-        let until = standing.lock().heard + SILENCE_MAX;
-        time::sleep_until(until).await;
+        let until = standing.lock().given_up_at();
+        // It may come nearer with what is written next.
+        time::sleep_until(until.min(time::Instant::now() + LOOK_EVERY)).await;
         let standing = standing.lock();
-        if standing.heard.elapsed() >= SILENCE_MAX {
+        if standing.given_up_at() <= time::Instant::now() {
             return Err(io::Error::new(io::ErrorKind::TimedOut, standing.silent()));
         }
-    }
-}
-
-impl Standing {
-    /// How long the last ping took, if this is its answer.
-    fn hear(&mut self, frame: &Frame) -> Option<Duration> {
-        self.heard = time::Instant::now();
-        let (number, sent) = self.pinged;
-        let sent = sent.filter(|_| *frame == Frame::Pong(number))?;
-        self.pinged.1 = None;
-        Some(sent.elapsed())
-    }
-
-    /// Writes the next ping, if the last one is answered.
-    fn ping(&mut self, out: &mut BytesMut) {
-        let (number, sent) = &mut self.pinged;
-        if sent.is_none() {
-            *number += 1;
-            *sent = Some(time::Instant::now());
-            self.behind = Some(*number);
-            Frame::Ping(*number).write(out);
-        }
-    }
-
-    fn silent(&self) -> String {
-        let Batch { bytes, written, since } = self.batch;
-        let seconds = SILENCE_MAX.as_secs();
-        if written == bytes {
-            return format!("no answer for {seconds} s");
-        }
-        let took = since.elapsed();
-        let per_second = u128::try_from(written).unwrap_or(0) * 1_000 / took.as_millis().max(1);
-        format!(
-            "no answer for {seconds} s, and of {bytes} bytes {written} went out within {took:.1?} \
-             ({per_second} bytes a second)"
-        )
     }
 }
 
@@ -298,7 +245,7 @@ mod tests {
             assert_eq!(began.elapsed(), Duration::ZERO);
         };
         tokio::select! {
-            ended = send_all(&peer, Lane::Append, near) => panic!("it ended: {ended:?}"),
+            ended = send_all(&peer, Lane::Append, Timeouts::default(), near) => panic!("it ended: {ended:?}"),
             () = story => {}
         }
     }
