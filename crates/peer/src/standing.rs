@@ -38,6 +38,10 @@ impl Standing {
         Self { timeouts, heard: now, pinged: (SIGN_OF_LIFE, None), batch, behind: None }
     }
 
+    pub(crate) fn heard(&self) -> Instant {
+        self.heard
+    }
+
     /// How long the last ping took, if this is its answer.
     pub(crate) fn hear(&mut self, frame: &Frame) -> Option<Duration> {
         self.heard = Instant::now();

@@ -1,5 +1,6 @@
 //! Members that talk to one another over loopback.
 
+mod healed;
 mod silent;
 mod slow;
 
@@ -133,7 +134,7 @@ async fn serve(listener: TcpListener, peers: Peers) {
 }
 
 /// Waits until something holds; the test's own limit ends it otherwise.
-async fn until(what: &str, holds: impl Fn() -> bool) {
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     for _ in 0..2_000 {
         if holds() {
             return;

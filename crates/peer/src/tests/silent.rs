@@ -4,6 +4,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use base::{ClusterId, MemberId, OsClock};
 use bytes::BytesMut;
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncWriteExt as _, DuplexStream},
     runtime, time,
@@ -12,7 +13,7 @@ use tokio::{
 use super::Heard;
 use crate::{
     Dialer, Identity, Inbound, Lane, Peers, Stay, Timeouts, frame::Frame, incoming, outgoing,
-    peers::Peer,
+    peers::Peer, standing::Standing,
 };
 
 /// A stream takes so much that nobody has read yet.
@@ -29,8 +30,8 @@ async fn given_up(timeouts: Timeouts, message_bytes: usize) -> (u64, String) {
     if message_bytes > 0 {
         assert!(peer.queue(Lane::Append).push(vec![0; message_bytes].into(), Stay::Always));
     }
-    let began = time::Instant::now();
-    let ended = outgoing::send_all(&peer, Lane::Append, timeouts, near).await.unwrap_err();
+    let (standing, began) = (Mutex::new(Standing::new(timeouts)), time::Instant::now());
+    let ended = outgoing::send_all(&peer, Lane::Append, &standing, near).await.unwrap_err();
     assert_eq!(ended.kind(), io::ErrorKind::TimedOut);
     (began.elapsed().as_secs(), ended.to_string())
 }
