@@ -2,6 +2,7 @@
 
 use std::{
     os::unix::process::CommandExt as _,
+    path::Path,
     process::{Child, Command},
     sync::mpsc::{self, Receiver},
     thread,
@@ -23,6 +24,9 @@ use crate::cargo::{cargo, run};
 const MEMBERS: [(&str, u16, u16); 3] =
     [("infra1", 2379, 2380), ("infra2", 22379, 22380), ("infra3", 32379, 32380)];
 const DIR: &str = "target/cluster";
+/// Where ours is once it is built, and what builds it.
+const ETCDCTLS: [&str; 2] = ["target/release/etcdctl", "target/debug/etcdctl"];
+const BUILDS_ETCDCTL: &str = "cargo run --quiet --package etcdctl --";
 /// In place of it, for tests: whoever tries things on keeps his data.
 const DIR_VARIABLE: &str = "RETCD_CLUSTER_DIR";
 /// The signals that end the members.
@@ -57,8 +61,17 @@ pub(crate) fn start(rest: &[String]) -> Result<()> {
     }
     println!("Ctrl-C ends all. Try:");
     println!("  curl http://127.0.0.1:2379/v2/keys/message -XPUT -d value=Hello");
-    println!("  target/release/etcdctl --endpoints {endpoints} cluster-health");
+    println!("  {} --endpoints {endpoints} cluster-health", etcdctl(etcd, "".as_ref()));
     running.wait(&signals)
+}
+
+/// An etcdctl that is there, in this directory: ours from beside the server, or another build of it, or
+/// what builds it. That of another server may speak another API unless it is told.
+fn etcdctl(etcd: &str, root: &Path) -> &'static str {
+    let is_there = |path: &&str| root.join(path).is_file();
+    let beside = |path: &&str| root.join(path) == root.join(etcd).with_file_name("etcdctl");
+    let mut built = ETCDCTLS.into_iter().filter(is_there);
+    built.clone().find(beside).or_else(|| built.next()).unwrap_or(BUILDS_ETCDCTL)
 }
 
 /// The signals that are to end the members, as they come; from now on they end nothing by
@@ -159,5 +172,37 @@ impl Drop for Running {
             child.kill().ok();
             child.wait().ok();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test")]
+
+    use super::*;
+
+    #[test]
+    fn an_etcdctl_is_named_that_is_there() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        let build = |path: &str| {
+            let path = root.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        };
+        let [release, debug] = ETCDCTLS;
+        assert_eq!(etcdctl("target/release/etcd", root), BUILDS_ETCDCTL);
+        build(debug);
+        assert_eq!(etcdctl("target/release/etcd", root), debug);
+        build(release);
+        for (etcd, expected) in [
+            ("target/release/etcd", release),
+            ("target/debug/etcd", debug),
+            ("/usr/bin/etcd", release),
+        ] {
+            assert_eq!(etcdctl(etcd, root), expected, "{etcd}");
+        }
+        let absolute = root.join("target/debug/etcd");
+        assert_eq!(etcdctl(absolute.to_str().unwrap(), root), debug);
     }
 }

@@ -50,6 +50,11 @@ impl Cluster {
         let mut cluster = Self::of(&etcd, xtask, dir);
         eventually("three members start", || cluster.noted("started").len() == 3);
         cluster.members = cluster.noted("started");
+        eventually("it says what to try", || cluster.printed().contains(" cluster-health\n"));
+        let printed = cluster.printed();
+        let line = printed.lines().find(|line| line.ends_with(" cluster-health")).unwrap();
+        let program = line.split_whitespace().next().unwrap();
+        assert!(program == "cargo" || Path::new(program).is_file(), "{line}");
         cluster
     }
 

@@ -10,13 +10,18 @@ use nix::sys::signal::Signal;
 
 /// Leaders that are lost one after the other.
 const LOSSES: usize = 5;
-/// With the default timers (100 and 1,000 ms) writes go on so soon after the loss of a leader. What
-/// the machine does meanwhile may make it longer now and then, but not as a rule.
+/// With the default timers (100 and 1,000 ms) writes go on so soon after the loss of a leader: whoever
+/// first misses it for his election timeout, of 1 to 1.9 s, asks the other one.
 const OUTAGE_MAX: Duration = Duration::from_secs(2);
 
-/// Two of two must agree: now and then both stand at once, each for itself, and nobody wins. That is over
-/// after an election timeout, of one to two seconds, and may happen again.
-const WORST_OUTAGE_MAX: Duration = Duration::from_secs(8);
+/// Two of two must agree. Whoever asks first may be refused, since the other one has heard the leader a
+/// little later or has more of the log, and then it is the other one's timeout that counts. That makes no more
+/// than these 2 s, and what a machine that others share takes for itself.
+const LATE_OUTAGE_MAX: Duration = Duration::from_secs(3);
+
+/// If both stand at once, each for itself, or a vote comes too late, nobody wins, and another election timeout
+/// goes by: twice 1.9 s, and what the machine takes.
+const WORST_OUTAGE_MAX: Duration = Duration::from_secs(5);
 
 /// Takes one leader after the other away and brings it back, under load; writes must go on soon each
 /// time, and nothing may be lost.
@@ -29,8 +34,9 @@ fn lose_leaders(
     let mut lost_at = Vec::new();
     for _ in 0..LOSSES {
         let leader = cluster.leader();
+        let before = account.load.now();
         lose(&mut cluster, leader);
-        lost_at.push(account.load.now());
+        lost_at.push((before, account.load.now()));
         account.load.goes_on(100);
         bring_back(&mut cluster, leader);
         // Else the next one is missed by two of three.
@@ -38,11 +44,12 @@ fn lose_leaders(
         account.load.goes_on(20);
     }
     let record = account.close(&cluster);
-    let mut outages: Vec<_> = lost_at.iter().map(|at| record.resumed_after(*at)).collect();
+    let mut outages: Vec<_> =
+        lost_at.iter().map(|(before, after)| record.outage(*before, *after)).collect();
     outages.sort_unstable();
     println!("without a leader writes stood still for {outages:?}");
     assert!(outages[LOSSES / 2] < OUTAGE_MAX, "at the median too long: {outages:?}");
-    assert!(outages[LOSSES - 2] < 2 * OUTAGE_MAX, "more than one far too long: {outages:?}");
+    assert!(outages[LOSSES - 2] < LATE_OUTAGE_MAX, "more than one far too long: {outages:?}");
     assert!(outages[LOSSES - 1] < WORST_OUTAGE_MAX, "one for ever: {outages:?}");
 }
 

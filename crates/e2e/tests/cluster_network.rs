@@ -1,6 +1,9 @@
 //! Networks that lose, slow down and split, under load and under watch.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use e2e::{
     Member, Request,
@@ -239,4 +242,57 @@ fn a_write_that_was_refused_for_want_of_a_leader_is_not_carried_out_when_there_i
     std::thread::sleep(Duration::from_secs(2));
     let now = cluster.members[leader].get("/v2/keys/x?quorum=true").expect(&[200]).json();
     assert_eq!(now["node"]["value"], "acknowledged");
+}
+
+/// Connections that this member has opened, or tries to open, to the peer port of another one: how many of
+/// them are in this state, as the kernel numbers it.
+fn streams(from: &Member, to: &Member, state: &str) -> usize {
+    let table = std::fs::read_to_string(format!("/proc/{}/net/tcp", from.pid())).expect("it runs");
+    let IpAddr::V4(host) = to.address().ip() else { panic!("members are at IPv4 addresses") };
+    let remote = format!("{:08X}:{:04X}", u32::from_ne_bytes(host.octets()), 2380);
+    let rows = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
+    rows.filter(|row| row.get(2) == Some(&&*remote) && row.get(3) == Some(&state)).count()
+}
+
+/// What was lost is sent again later and later the longer the cut lasts: a member that would wait for that,
+/// or until it gives a stream up, would be out of touch for long after the line is whole.
+#[test]
+fn members_begin_anew_while_a_line_is_cut_long_before_they_give_a_stream_up() {
+    const ESTABLISHED: &str = "01";
+    const UNANSWERED: &str = "02";
+    let patient = ["--raft-read-timeout=10m", "--raft-write-timeout=10m"];
+    let Some(mut cluster) = Cluster::start_apart_with(3, &patient) else { return };
+    let account = Account::open(&cluster);
+    let leader = cluster.leader();
+    let away = (leader + 1) % 3;
+    let ways = [(leader, away), (away, leader)];
+    let count = |cluster: &Cluster, (from, to): (usize, usize), state| {
+        streams(&cluster.members[from], &cluster.members[to], state)
+    };
+    cluster.isolate(away);
+    for way in ways {
+        eventually(Duration::from_secs(30), "it begins anew", || {
+            (count(&cluster, way, UNANSWERED) > 0).then_some(())
+        });
+        let streams = count(&cluster, way, ESTABLISHED);
+        assert!(streams >= 2, "the old ones may yet be heard, and {streams} are left");
+    }
+    // No more however long it takes: four attempts for each of two streams.
+    for _ in 0..100 {
+        for way in ways {
+            let tries = count(&cluster, way, UNANSWERED);
+            assert!(tries <= 8, "{tries} connections are begun at once");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    cluster.heal();
+    let healed = Instant::now();
+    cluster.hears_the_leader(away);
+    println!("in touch {:?} after the line is whole", healed.elapsed());
+    for way in ways {
+        eventually(Duration::from_secs(30), "only what is needed is left", || {
+            (count(&cluster, way, UNANSWERED) == 0).then_some(())
+        });
+    }
+    account.close(&cluster);
 }

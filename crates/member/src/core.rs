@@ -278,6 +278,10 @@ impl Core {
             self.receive_proposal(message);
             return Ok(());
         }
+        if peers::goes_first(&message, &self.node.raft) {
+            let term = self.node.raft.term;
+            self.node.raft.become_follower(term, raft::INVALID_ID);
+        }
         // Raft refuses messages of those who are not members.
         if let Err(error) = self.node.step(message) {
             tracing::debug!(%error, "raft refuses a peer's message");

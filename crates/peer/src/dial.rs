@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -9,12 +10,19 @@ use std::{
 use http::Uri;
 use socket2::{SockRef, TcpKeepalive};
 use tls::{ClientStream, Connector, Settings, Wire};
-use tokio::{net::TcpStream, time};
+use tokio::{
+    net::{TcpStream, lookup_host},
+    task::JoinSet,
+    time,
+};
 
 /// What a dead machine is noticed by where nothing is sent.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 /// A peer that does not answer to a connection: the next URL is tried.
 const TIMEOUT: Duration = Duration::from_secs(1);
+/// How often a connection is begun within that time: what was lost is sent again after a second only, and
+/// whoever is far away answers the first one late.
+const ATTEMPTS_MAX: u32 = 4;
 /// What a member may take beyond that to say something.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -27,6 +35,8 @@ pub struct Dialer {
     tls: Tls,
     timeout: Option<Duration>,
     write_timeout: Option<Duration>,
+    /// Whether a connection is begun again while nobody answers.
+    is_restless: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -45,7 +55,7 @@ impl Default for Dialer {
 
 impl Dialer {
     fn new(tls: Tls) -> Self {
-        Self { tls, timeout: Some(TIMEOUT), write_timeout: None }
+        Self { tls, timeout: Some(TIMEOUT), write_timeout: None, is_restless: false }
     }
 
     /// Speaks TLS where a URL begins with https.
@@ -66,15 +76,22 @@ impl Dialer {
     }
 
     /// The same among members with this election timeout, by which it is known how far away they are.
+    /// They are to be in touch again as soon as a line between them is whole.
     #[must_use]
     pub fn with_election_timeout(self, election: Duration) -> Self {
-        self.with_timeouts(Some(election.max(TIMEOUT)), None)
+        let dialer = self.with_timeouts(Some(election.max(TIMEOUT)), None);
+        Self { is_restless: true, ..dialer }
+    }
+
+    /// How long it may take until a member has answered to a connection.
+    pub(crate) fn reach(&self) -> Duration {
+        self.timeout.unwrap_or(TIMEOUT)
     }
 
     /// How long a member may take in all until it has accepted a connection and said something (etcd: a
     /// second and an election timeout until it has accepted it).
     pub fn patience(&self) -> Duration {
-        self.timeout.unwrap_or(TIMEOUT) + ANSWER_PATIENCE
+        self.reach() + ANSWER_PATIENCE
     }
 
     /// A connection to the host and port of this URL, with TLS where it says https.
@@ -104,10 +121,29 @@ impl Dialer {
         }
     }
 
+    /// The first of several attempts that ends, well or not, is the one that counts.
+    async fn connect(&self, host: &str, port: u16) -> io::Result<TcpStream> {
+        if !self.is_restless {
+            return TcpStream::connect((host, port)).await;
+        }
+        let addresses: Arc<[SocketAddr]> = lookup_host((host, port)).await?.collect();
+        let mut attempts = JoinSet::new();
+        loop {
+            if attempts.len() < ATTEMPTS_MAX as usize {
+                let addresses = Arc::clone(&addresses);
+                attempts.spawn(async move { TcpStream::connect(&*addresses).await });
+            }
+            tokio::select! {
+                Some(ended) = attempts.join_next() => return ended.map_err(io::Error::other)?,
+                () = time::sleep(self.reach() / ATTEMPTS_MAX) => {}
+            }
+        }
+    }
+
     async fn tcp(&self, url: &Uri, port: u16) -> io::Result<TcpStream> {
         let host = url.host().unwrap_or_default();
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let connect = TcpStream::connect((host, url.port_u16().unwrap_or(port)));
+        let connect = self.connect(host, url.port_u16().unwrap_or(port));
         let stream = match self.timeout {
             Some(timeout) => time::timeout(timeout, connect).await.map_err(|_| {
                 io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {timeout:?}"))

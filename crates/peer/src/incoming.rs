@@ -27,10 +27,9 @@ use crate::{
     watched::Watched,
 };
 
-/// Pings come every second, unless larger things are on their way: from whom no byte comes for so long
-/// is gone. What is heard from it after all may be writes whose clients were told that they took too
-/// long, and is not listened to.
-const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// What comes after a longer silence may be writes whose clients were told that they took too long, and
+/// is not listened to, however long a silent stream is kept.
+const LATE_AFTER: Duration = Duration::from_secs(5);
 /// Whose ping waits behind something large is told meanwhile that it comes.
 const SIGN_EVERY: Duration = Duration::from_secs(1);
 /// Of those who are no members as far as this one knows: it may not have heard of them yet. A member
@@ -125,14 +124,15 @@ async fn serve(inner: Arc<Inner>, from: MemberId, lane: Option<Lane>, request: R
     }
 }
 
-async fn receive_all(
+pub(crate) async fn receive_all(
     inner: &Inner,
     from: MemberId,
     stream: impl AsyncRead + AsyncWrite,
 ) -> io::Result<()> {
     let (reader, writer) = tokio::io::split(Box::pin(stream));
-    let reader = Watched::new(reader, SILENCE_MAX).strictly();
-    let mut writer = Watched::new(writer, SILENCE_MAX);
+    // Pings come every second, unless larger things are on their way: from whom no byte comes is gone.
+    let reader = Watched::new(reader, inner.timeouts.read).strictly(LATE_AFTER);
+    let mut writer = Watched::new(writer, inner.timeouts.write);
     let came = reader.came();
     let mut reader = BufReader::with_capacity(READ_BYTES, reader);
     let mut signs = time::interval(SIGN_EVERY);

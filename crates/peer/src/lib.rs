@@ -7,13 +7,13 @@
 //! - `identity`: who speaks, and whom a member listens to
 //! - `frame`: what goes over a stream
 //! - `queue`: what waits to be sent to a peer
-//! - `outgoing`: the streams that a member opens
+//! - `outgoing`: the streams that a member opens; `standing`: how each of them does
 //! - `incoming`: those that are opened to it
 //! - `ask`: what a cluster tells of its members; `calls`: what one member asks another
 //! - `dial`: connections
 //! - `snapshots`: a stream for each; `transfers`: how many there were
 //! - `round_trips`: how far away a peer is
-//! - `watched`: what stands still ends
+//! - `watched`: what stands still ends, after these `timeouts`
 
 pub mod ask;
 mod calls;
@@ -28,6 +28,8 @@ mod peers;
 mod queue;
 mod round_trips;
 mod snapshots;
+mod standing;
+mod timeouts;
 mod transfers;
 mod watched;
 
@@ -38,6 +40,7 @@ pub use peers::{Inbound, Lane, PeerStatus, Peers};
 pub use queue::{Covers, Stay};
 pub use round_trips::RoundTrips;
 pub use snapshots::{Arriving, Piece};
+pub use timeouts::Timeouts;
 pub use transfers::Transfers;
 
 #[cfg(test)]

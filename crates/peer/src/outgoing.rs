@@ -15,6 +15,7 @@ use http_body_util::{BodyExt as _, Collected, Empty, Limited};
 use hyper::{client::conn::http1, upgrade::Upgraded};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
+use tls::{ClientStream, Wire};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader},
     time,
@@ -22,15 +23,19 @@ use tokio::{
 
 use crate::{
     Identity,
-    frame::{Frame, SIGN_OF_LIFE},
+    frame::Frame,
     peers::{Inner, Lane, Peer},
+    standing::Standing,
 };
 
 /// The protocol that a stream is upgraded to.
 pub(crate) const PROTOCOL: &str = "retcd-raft/1";
-/// Whoever says nothing for so long, not even that it reads, is taken for dead.
-const SILENCE_MAX: Duration = Duration::from_secs(5);
 const PING_EVERY: Duration = Duration::from_secs(1);
+/// How often it is asked whether a peer has been silent for too long.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Whoever answers no ping for so long, and the time in addition that members may be apart, is asked for
+/// another stream. Signs that he reads come once a second: two of them are missing then.
+const DOUBT: Duration = Duration::from_millis(1_500);
 /// Between two tries; doubled each time. Short, since a new leader may be waiting.
 const BACK_OFF: Duration = Duration::from_millis(50);
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);
@@ -41,28 +46,118 @@ const REFUSAL_BYTES_MAX: usize = 4 << 10;
 
 /// Opens a stream and sends what is queued, for ever.
 pub(crate) async fn run(inner: Arc<Inner>, peer: Arc<Peer>, lane: Lane) {
-    let mut back_off = BACK_OFF;
-    for attempt in 0.. {
-        let url = {
-            let urls = peer.urls.read();
-            urls.get(attempt % urls.len().max(1)).cloned()
-        };
-        match open(&inner, &peer, url, lane.name()).await {
+    let mut tries = Tries::new();
+    loop {
+        match tries.open(&inner, &peer, lane, || true).await {
             Ok(stream) => {
                 peer.set_open(lane, true, inner.clock.wall());
-                let ended = send_all(&peer, lane, stream).await;
+                let ended = send_over(&inner, &peer, lane, &mut tries, stream).await;
                 peer.set_open(lane, false, inner.clock.wall());
                 let why = ended.map_or_else(|error| error.to_string(), |()| "it ended".to_owned());
                 peer.complain(&format!("lost the {} stream: {why}", lane.name()), now(&inner));
-                back_off = BACK_OFF;
+                tries.begin_anew();
             }
             Err(why) => peer.complain(&why, now(&inner)),
         }
-        let lost = peer.queue(lane).clear() as u64;
-        peer.counts.failed.fetch_add(lost, Relaxed);
-        inner.inbound.unreachable(peer.id);
-        time::sleep(back_off).await;
-        back_off = (back_off * 2).min(BACK_OFF_MAX);
+        lose(&inner, &peer, lane);
+        tries.rest().await;
+    }
+}
+
+/// Sends over this stream, and over those that take its place.
+async fn send_over(
+    inner: &Arc<Inner>,
+    peer: &Peer,
+    lane: Lane,
+    tries: &mut Tries,
+    mut stream: Stream,
+) -> io::Result<()> {
+    loop {
+        let standing = Mutex::new(Standing::new(inner.timeouts));
+        tries.begin_anew();
+        stream = tokio::select! {
+            biased;
+            ended = send_all(peer, lane, &standing, stream) => return ended,
+            next = renew(inner, peer, lane, &standing, tries) => next,
+        };
+        tracing::info!(peer = %peer.id, "opened another {} stream: the old one was silent", lane.name());
+        lose(inner, peer, lane);
+    }
+}
+
+/// Opens another stream once nothing has been heard over this one for a while, and ends when there is
+/// one. What was lost while the line was cut is sent again later and later; whoever is asked anew answers
+/// as soon as the line is whole. The old one may yet speak before.
+async fn renew(
+    inner: &Arc<Inner>,
+    peer: &Peer,
+    lane: Lane,
+    standing: &Mutex<Standing>,
+    tries: &mut Tries,
+) -> Stream {
+    let patience = DOUBT + inner.dialer.reach();
+    loop {
+        let heard = standing.lock().heard();
+        if heard.elapsed() < patience {
+            tries.begin_anew();
+            time::sleep_until(heard + patience).await;
+            continue;
+        }
+        // What is wrong is told once the stream is lost.
+        let is_silent = || standing.lock().heard() == heard;
+        if let Ok(stream) = tries.open(inner, peer, lane, is_silent).await {
+            return stream;
+        }
+        tries.rest().await;
+    }
+}
+
+/// Of what was to be sent nobody knows what has arrived.
+fn lose(inner: &Inner, peer: &Peer, lane: Lane) {
+    let lost = peer.queue(lane).clear() as u64;
+    peer.counts.failed.fetch_add(lost, Relaxed);
+    inner.inbound.unreachable(peer.id);
+}
+
+/// How often a stream is tried to be opened: each time at the next URL.
+struct Tries {
+    count: usize,
+    back_off: Duration,
+    /// When the last one began.
+    since: time::Instant,
+}
+
+impl Tries {
+    fn new() -> Self {
+        Self { count: 0, back_off: BACK_OFF, since: time::Instant::now() }
+    }
+
+    fn begin_anew(&mut self) {
+        self.back_off = BACK_OFF;
+    }
+
+    /// Opens a stream that is wanted still when there is a connection for it.
+    async fn open(
+        &mut self,
+        inner: &Arc<Inner>,
+        peer: &Peer,
+        lane: Lane,
+        is_wanted: impl Fn() -> bool,
+    ) -> Result<Stream, String> {
+        let url = {
+            let urls = peer.urls.read();
+            urls.get(self.count % urls.len().max(1)).cloned()
+        };
+        self.count = self.count.wrapping_add(1);
+        self.since = time::Instant::now();
+        open_if(inner, peer, url, lane.name(), is_wanted).await
+    }
+
+    /// Until the next one: what has taken its time needs no rest behind it, in which nobody would notice
+    /// that the line is whole.
+    async fn rest(&mut self) {
+        time::sleep_until(self.since + self.back_off).await;
+        self.back_off = (self.back_off * 2).min(BACK_OFF_MAX);
     }
 }
 
@@ -79,21 +174,39 @@ pub(crate) async fn open(
     url: Option<Uri>,
     name: &str,
 ) -> Result<Stream, String> {
+    open_if(inner, peer, url, name, || true).await
+}
+
+pub(crate) async fn open_if(
+    inner: &Arc<Inner>,
+    peer: &Peer,
+    url: Option<Uri>,
+    name: &str,
+    is_wanted: impl Fn() -> bool,
+) -> Result<Stream, String> {
     let url = url.ok_or("it has no peer URL that can be used")?;
-    let opening = time::timeout(inner.dialer.patience(), handshake(inner, peer, &url, name));
-    match opening.await {
+    let opening = async {
+        let connection = inner.dialer.dial(&url).await.map_err(|error| error.to_string())?;
+        // Who grants a stream ends the one before.
+        if !is_wanted() {
+            return Err("it is not needed any more".to_owned());
+        }
+        ask(inner, peer, &url, name, connection).await
+    };
+    match time::timeout(inner.dialer.patience(), opening).await {
         Ok(opened) => opened.map_err(|why| format!("{url}: {why}")),
         Err(_) => Err(format!("{url}: no answer in time")),
     }
 }
 
-async fn handshake(
+/// Asks for the stream over this connection.
+async fn ask(
     inner: &Arc<Inner>,
     peer: &Peer,
     url: &Uri,
     name: &str,
+    connection: Wire<ClientStream>,
 ) -> Result<Stream, String> {
-    let connection = inner.dialer.dial(url).await.map_err(|error| error.to_string())?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(connection)).await.map_err(|error| error.to_string())?;
     // Ends with the stream, or with `sender`.
@@ -125,37 +238,19 @@ async fn handshake(
     Err(format!("it refuses: {} ({status}){foreign}", String::from_utf8_lossy(&text).trim()))
 }
 
-/// What is known of a stream that is being written to.
-struct Standing {
-    /// When the peer was last heard: what it says is that it reads.
-    heard: time::Instant,
-    /// The last ping, and when it was sent if it has no answer yet.
-    pinged: (u64, Option<time::Instant>),
-    /// Of what is being written, or was last.
-    batch: Batch,
-    /// The ping that was sent behind all messages so far, if there is one: its answer says that they
-    /// have been read.
-    behind: Option<u64>,
-}
-
-struct Batch {
-    bytes: usize,
-    written: usize,
-    since: time::Instant,
-}
-
 /// Sends until something breaks.
-async fn send_all(peer: &Peer, lane: Lane, stream: impl AsyncRead + AsyncWrite) -> io::Result<()> {
+pub(crate) async fn send_all(
+    peer: &Peer,
+    lane: Lane,
+    standing: &Mutex<Standing>,
+    stream: impl AsyncRead + AsyncWrite,
+) -> io::Result<()> {
     let (reader, mut writer) = tokio::io::split(stream);
     let mut reader = BufReader::new(reader);
-    let now = time::Instant::now();
-    let batch = Batch { bytes: 0, written: 0, since: now };
-    let pinged = (SIGN_OF_LIFE, None);
-    let standing = Mutex::new(Standing { heard: now, pinged, batch, behind: None });
     let read = async {
         while let Some(frame) = Frame::read(&mut Box::pin(&mut reader)).await? {
             let mut standing = standing.lock();
-            if matches!(frame, Frame::Pong(number) if standing.behind == Some(number)) {
+            if standing.is_behind_all(&frame) {
                 peer.queue(lane).arrived();
             }
             if let Some(took) = standing.hear(&frame)
@@ -174,7 +269,7 @@ async fn send_all(peer: &Peer, lane: Lane, stream: impl AsyncRead + AsyncWrite) 
             out.clear();
             tokio::select! {
                 messages = peer.queue(lane).take(BATCH_BYTES) => {
-                    standing.lock().behind = None;
+                    standing.lock().messages();
                     peer.counts.sent.fetch_add(messages.len() as u64, Relaxed);
                     for one in messages {
                         Frame::Message(one).write(&mut out);
@@ -183,7 +278,7 @@ async fn send_all(peer: &Peer, lane: Lane, stream: impl AsyncRead + AsyncWrite) 
                 _ = pings.tick() => standing.lock().ping(&mut out),
                 () = peer.queue(lane).repeated() => standing.lock().ping(&mut out),
             }
-            write_batch(&standing, &mut writer, &out, &peer.counts.sent_bytes).await?;
+            write_batch(standing, &mut writer, &out, &peer.counts.sent_bytes).await?;
             if out.capacity() > 2 * BATCH_BYTES {
                 out = BytesMut::new();
             }
@@ -193,7 +288,7 @@ async fn send_all(peer: &Peer, lane: Lane, stream: impl AsyncRead + AsyncWrite) 
     tokio::select! {
         biased;
         ended = read => ended,
-        ended = watch(&standing) => ended,
+        ended = watch(standing) => ended,
         ended = write => ended,
     }
 }
@@ -204,65 +299,28 @@ async fn write_batch(
     bytes: &[u8],
     sent: &AtomicU64,
 ) -> io::Result<()> {
-    let batch = Batch { bytes: bytes.len(), written: 0, since: time::Instant::now() };
-    standing.lock().batch = batch;
+    standing.lock().begins(bytes.len());
     let mut rest = bytes;
     while !rest.is_empty() {
         let written = writer.write(rest).await?;
         // Also if the rest never goes out.
         sent.fetch_add(written as u64, Relaxed);
         rest = rest.get(written..).filter(|_| written > 0).ok_or(io::ErrorKind::WriteZero)?;
-        standing.lock().batch.written = bytes.len() - rest.len();
+        standing.lock().writes(written);
     }
     writer.flush().await
 }
 
-/// Ends once the peer is silent: it answers pings, and says so once a second while it reads what is
-/// before them.
+/// Ends once the peer has been silent for too long.
 async fn watch(standing: &Mutex<Standing>) -> io::Result<()> {
     loop {
-        let until = standing.lock().heard + SILENCE_MAX;
-        time::sleep_until(until).await;
+        let until = standing.lock().given_up_at();
+        // It may come nearer with what is written next.
+        time::sleep_until(until.min(time::Instant::now() + LOOK_EVERY)).await;
         let standing = standing.lock();
-        if standing.heard.elapsed() >= SILENCE_MAX {
+        if standing.given_up_at() <= time::Instant::now() {
             return Err(io::Error::new(io::ErrorKind::TimedOut, standing.silent()));
         }
-    }
-}
-
-impl Standing {
-    /// How long the last ping took, if this is its answer.
-    fn hear(&mut self, frame: &Frame) -> Option<Duration> {
-        self.heard = time::Instant::now();
-        let (number, sent) = self.pinged;
-        let sent = sent.filter(|_| *frame == Frame::Pong(number))?;
-        self.pinged.1 = None;
-        Some(sent.elapsed())
-    }
-
-    /// Writes the next ping, if the last one is answered.
-    fn ping(&mut self, out: &mut BytesMut) {
-        let (number, sent) = &mut self.pinged;
-        if sent.is_none() {
-            *number += 1;
-            *sent = Some(time::Instant::now());
-            self.behind = Some(*number);
-            Frame::Ping(*number).write(out);
-        }
-    }
-
-    fn silent(&self) -> String {
-        let Batch { bytes, written, since } = self.batch;
-        let seconds = SILENCE_MAX.as_secs();
-        if written == bytes {
-            return format!("no answer for {seconds} s");
-        }
-        let took = since.elapsed();
-        let per_second = u128::try_from(written).unwrap_or(0) * 1_000 / took.as_millis().max(1);
-        format!(
-            "no answer for {seconds} s, and of {bytes} bytes {written} went out within {took:.1?} \
-             ({per_second} bytes a second)"
-        )
     }
 }
 
@@ -271,12 +329,13 @@ mod tests {
     use base::MemberId;
 
     use super::*;
-    use crate::{Covers, Stay};
+    use crate::{Covers, Stay, Timeouts};
 
     /// The peer has thrown it away: until it is known to have read it nothing goes out again.
     #[tokio::test(start_paused = true)]
     async fn whether_what_is_said_again_was_read_is_asked_at_once() {
         let peer = Peer::new(MemberId(2), Vec::new());
+        let standing = Mutex::new(Standing::new(Timeouts::default()));
         let (near, far) = tokio::io::duplex(1 << 20);
         let (read, mut write) = tokio::io::split(far);
         let mut read = BufReader::new(read);
@@ -298,7 +357,7 @@ mod tests {
             assert_eq!(began.elapsed(), Duration::ZERO);
         };
         tokio::select! {
-            ended = send_all(&peer, Lane::Append, near) => panic!("it ended: {ended:?}"),
+            ended = send_all(&peer, Lane::Append, &standing, near) => panic!("it ended: {ended:?}"),
             () = story => {}
         }
     }

@@ -18,7 +18,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::{runtime, sync::mpsc, task::AbortHandle};
 
 use crate::{
-    Answer, Arriving, Dialer, Identity, Piece, Question, RoundTrips, Transfers,
+    Answer, Arriving, Dialer, Identity, Piece, Question, RoundTrips, Timeouts, Transfers,
     calls::{self, Calls},
     incoming, outgoing,
     queue::{Queue, Stay},
@@ -103,6 +103,7 @@ pub(crate) struct Inner {
     pub(crate) identity: Identity,
     pub(crate) inbound: Arc<dyn Inbound>,
     pub(crate) dialer: Dialer,
+    pub(crate) timeouts: Timeouts,
     pub(crate) clock: Arc<dyn Clock>,
     runtime: runtime::Handle,
     pub(crate) peers: RwLock<BTreeMap<MemberId, Arc<Peer>>>,
@@ -150,13 +151,22 @@ impl Peers {
     pub fn new(
         identity: Identity,
         inbound: Arc<dyn Inbound>,
-        dialer: Dialer,
+        (dialer, timeouts): (Dialer, Timeouts),
         clock: Arc<dyn Clock>,
         runtime: runtime::Handle,
     ) -> Self {
         let (peers, incoming, refused) = (RwLock::default(), Mutex::default(), Mutex::default());
-        let inner = Inner { identity, inbound, dialer, clock, runtime, peers, incoming, refused };
-        Self(Arc::new(inner))
+        Self(Arc::new(Inner {
+            identity,
+            inbound,
+            dialer,
+            timeouts,
+            clock,
+            runtime,
+            peers,
+            incoming,
+            refused,
+        }))
     }
 
     /// Who the others are now, with their peer URLs; this member may be among them. Those that are

@@ -1,5 +1,7 @@
 //! Members that talk to one another over loopback.
 
+mod healed;
+mod silent;
 mod slow;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -20,7 +22,7 @@ use tokio::{
     time,
 };
 
-use crate::{Arriving, Dialer, Identity, Inbound, Lane, Peers, Piece, frame::Frame};
+use crate::{Arriving, Dialer, Identity, Inbound, Lane, Peers, Piece, Timeouts, frame::Frame};
 
 /// A header, and the chunks.
 type Snapshot = (Bytes, Vec<Bytes>);
@@ -88,13 +90,17 @@ struct Member {
 
 impl Member {
     async fn start(id: u64, cluster: u64, address: &str) -> Self {
+        Self::start_with(id, cluster, address, Timeouts::default()).await
+    }
+
+    async fn start_with(id: u64, cluster: u64, address: &str, timeouts: Timeouts) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let heard = Arc::new(Heard::default());
         let identity = Identity { cluster: ClusterId(cluster), member: MemberId(id) };
         let inbound: Arc<dyn Inbound> = Arc::clone(&heard) as Arc<dyn Inbound>;
-        let (dialer, clock) = (Dialer::default(), Arc::new(OsClock::new()));
-        let peers = Peers::new(identity, inbound, dialer, clock, runtime::Handle::current());
+        let (ways, clock) = ((Dialer::default(), timeouts), Arc::new(OsClock::new()));
+        let peers = Peers::new(identity, inbound, ways, clock, runtime::Handle::current());
         let server = tokio::spawn(serve(listener, peers.clone()));
         Self { peers, heard, address, server }
     }
@@ -128,7 +134,7 @@ async fn serve(listener: TcpListener, peers: Peers) {
 }
 
 /// Waits until something holds; the test's own limit ends it otherwise.
-async fn until(what: &str, holds: impl Fn() -> bool) {
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     for _ in 0..2_000 {
         if holds() {
             return;

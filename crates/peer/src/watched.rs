@@ -28,8 +28,8 @@ pub(crate) struct Watched<S> {
 /// One direction.
 struct Side {
     patience: Duration,
-    /// Whether all silence counts, and not only while somebody waits.
-    is_strict: bool,
+    /// What moves after so long is late, whether or not somebody waited.
+    late_after: Option<Duration>,
     /// When a byte moved, or was first waited for.
     moved: Instant,
     timer: Pin<Box<Sleep>>,
@@ -42,9 +42,9 @@ impl<S> Watched<S> {
         Self { stream, reads, writes, came: Arc::default() }
     }
 
-    /// What comes after a longer silence is not read either, whoever it was that slept.
-    pub(crate) fn strictly(mut self) -> Self {
-        self.reads.is_strict = true;
+    /// What comes after a silence longer than this is not read either, whoever it was that slept.
+    pub(crate) fn strictly(mut self, late_after: Duration) -> Self {
+        self.reads.late_after = Some(late_after);
         self
     }
 
@@ -53,20 +53,22 @@ impl<S> Watched<S> {
         Arc::clone(&self.came)
     }
 
-    /// Whether the last bytes came longer ago than the patience allows.
+    /// Whether what is read now is late.
     pub(crate) fn is_late(&self) -> bool {
-        self.reads.is_late()
+        self.reads.is_over(self.reads.late_after)
     }
 }
 
 impl Side {
     fn new(patience: Duration) -> Self {
         let (moved, timer) = (Instant::now(), Box::pin(sleep(patience)));
-        Self { patience, is_strict: false, moved, timer, is_waited_for: false }
+        Self { patience, late_after: None, moved, timer, is_waited_for: false }
     }
 
-    fn is_late(&self) -> bool {
-        self.moved.elapsed() > self.patience
+    /// Whether nothing has moved for as long as the patience allows, or for so long.
+    fn is_over(&self, limit: Option<Duration>) -> bool {
+        let limit = limit.map_or(self.patience, |limit| limit.min(self.patience));
+        self.moved.elapsed() > limit
     }
 
     /// What becomes of an attempt to move bytes.
@@ -75,9 +77,10 @@ impl Side {
         cx: &mut Context<'_>,
         attempt: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        let counts = self.is_strict || self.is_waited_for;
+        let counts = self.late_after.is_some() || self.is_waited_for;
+        let limit = self.late_after.filter(|_| attempt.is_ready());
         // Also where bytes move now: this process may have slept meanwhile.
-        if counts && self.is_late() {
+        if counts && self.is_over(limit) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         if attempt.is_ready() || !counts {

@@ -135,5 +135,6 @@ fn config(dir: &Path) -> Config {
         learners_max: 1,
         catch_up_entries: 5_000,
         dialer: server::Dialer::default(),
+        timeouts: server::Timeouts::default(),
     }
 }

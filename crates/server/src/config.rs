@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use member::RaftState;
-use peer::{Dialer, ask::Forcing};
+use peer::{Dialer, Timeouts, ask::Forcing};
 
 use base::{Index, MemberId, Term, UnixNanos, limits};
 use state::Response;
@@ -51,6 +51,8 @@ pub struct Config {
     pub catch_up_entries: u64,
     /// How the other members are reached.
     pub dialer: Dialer,
+    /// When a stream of theirs, or to them, is given up.
+    pub timeouts: Timeouts,
 }
 
 impl Config {

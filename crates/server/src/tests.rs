@@ -62,6 +62,7 @@ fn config(dir: &Path) -> Config {
         learners_max: 1,
         catch_up_entries: 5_000,
         dialer: peer::Dialer::default(),
+        timeouts: peer::Timeouts::default(),
     }
 }
 

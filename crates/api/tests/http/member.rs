@@ -60,6 +60,7 @@ pub(crate) fn config() -> server::Config {
         learners_max: 1,
         catch_up_entries: 5_000,
         dialer: server::Dialer::default(),
+        timeouts: server::Timeouts::default(),
     }
 }
 

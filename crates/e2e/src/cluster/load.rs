@@ -139,13 +139,17 @@ impl Record {
             |one: &&Operation| matches!(one.action, Action::Change(_, Outcome::Done { .. }));
         self.history.iter().filter(is_done)
     }
-
-    /// How long after this moment the first change was acknowledged that was asked for after it:
-    /// whoever had asked before may have been answered before.
-    pub fn resumed_after(&self, moment: u64) -> Duration {
-        let later = self.acknowledged().filter(|one| moment <= one.invoked);
-        let first = later.map(|one| one.returned).min().expect("writes went on");
-        Duration::from_micros(first - moment)
+    /// The longest time without an acknowledged change, of the time from before something happened until
+    /// a change is acknowledged that was asked for when it had happened.
+    pub fn outage(&self, before: u64, after: u64) -> Duration {
+        let resumed = self.acknowledged().filter(|one| after <= one.invoked);
+        let resumed = resumed.map(|one| one.returned).min().expect("writes went on");
+        let times = self.acknowledged().map(|one| one.returned);
+        let mut times: Vec<_> = times.filter(|at| (before..=resumed).contains(at)).collect();
+        times.push(before);
+        times.sort_unstable();
+        let gaps = times.windows(2).map(|two| two[1] - two[0]);
+        Duration::from_micros(gaps.max().unwrap_or_default())
     }
 
     /// The longest time in which no change was acknowledged.

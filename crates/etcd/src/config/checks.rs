@@ -174,6 +174,7 @@ fn member(given: &Given) -> Result<server::Config, Refusal> {
         catch_up_entries: given.count("snapshot-catchup-entries"),
         // Comes once the certificates have been read.
         dialer: server::Dialer::default(),
+        timeouts: limits::raft_timeouts(given),
         name,
     })
 }

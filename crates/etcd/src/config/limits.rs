@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base::limits;
-use server::AutoCompaction;
+use server::{AutoCompaction, Timeouts};
 
 use super::given::Given;
 
@@ -12,8 +12,23 @@ const REQUEST_BYTES_RECOMMENDED: u64 = 10 << 20;
 /// A client that stops sending is not found out in less time than a packet may take.
 pub(super) const KEEPALIVE_MIN: Duration = Duration::from_secs(1);
 
+/// How long members wait for each other.
+const RAFT_TIMEOUTS: [&str; 2] = ["raft-read-timeout", "raft-write-timeout"];
+
+/// As in etcd, no less than five seconds.
+pub(super) fn raft_timeouts(given: &Given) -> Timeouts {
+    let [read, write] = RAFT_TIMEOUTS.map(|name| given.duration(name).max(Timeouts::MIN));
+    Timeouts { read, write }
+}
+
 /// What is taken, but not as it was meant.
 pub(super) fn warn(given: &mut Given) {
+    for name in RAFT_TIMEOUTS {
+        if given.duration(name) < Timeouts::MIN {
+            let (shown, value) = (given.show(name), given.text(name).to_owned());
+            given.warn(format!("{shown} {value} is increased to the minimum: {:?}", Timeouts::MIN));
+        }
+    }
     let bytes = given.count("max-request-bytes");
     let shown = given.show("max-request-bytes");
     if bytes > limits::REQUEST_BYTES_CEILING as u64 {

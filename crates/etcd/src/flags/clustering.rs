@@ -51,12 +51,17 @@ pub(super) const FLAGS: &[Flag] = &[
         "true",
         "elections at a start are as soon as is safe",
     ),
-    idle("raft-read-timeout", Kind::Duration, "5s", "a silent peer is given up after 5 s"),
-    idle(
+    used(
+        "raft-read-timeout",
+        Kind::Duration,
+        "5s",
+        "How long another member may say nothing before its streams are given up; 5s or more.",
+    ),
+    used(
         "raft-write-timeout",
         Kind::Duration,
         "5s",
-        "a peer that reads nothing is given up after 5 s",
+        "How long another member may take nothing of what is written to it; 5s or more.",
     ),
     used(
         "max-learners",

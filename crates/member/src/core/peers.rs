@@ -89,6 +89,19 @@ fn goes_on_without(raft: &Raft<Window>, asker: u64) -> bool {
     others.count() > voters().count() / 2
 }
 
+/// Whether whoever asks before an election is to be let go first, since this member asks just now as well.
+/// Each would be told by the other that it may stand, both would stand, each with its own vote, and
+/// nobody would win before another election timeout. Which of two goes first both of them know; its
+/// question comes before its answer; and nothing that was promised is taken back.
+pub(super) fn goes_first(message: &Message, raft: &Raft<Window>) -> bool {
+    message.msg_type() == MessageType::MsgRequestPreVote
+        && raft.state == StateRole::PreCandidate
+        && message.term == raft.term + 1
+        && message.from > raft.id
+        && raft.prs().conf().voters().contains(message.from)
+        && raft.raft_log.is_up_to_date(message.index, message.log_term)
+}
+
 /// Whether a message proves that this member has lost entries which it once had: a leader tells of no
 /// more than what a follower has said is on its disk; and a follower of this term has taken what it has
 /// beyond this leader's log from a leader before, and would have said no if it were not committed.

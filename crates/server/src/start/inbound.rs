@@ -91,8 +91,8 @@ pub(super) fn connect(shared: &Arc<Shared>) {
     let identity = Identity { cluster: shared.identity.cluster, member: shared.identity.member };
     let inbound = Arc::new(ToInbox(Arc::downgrade(shared)));
     let clock = Arc::clone(&shared.clock);
-    let dialer = shared.config.dialer.clone();
-    let peers = Peers::new(identity, inbound, dialer, clock, runtime);
+    let ways = (shared.config.dialer.clone(), shared.config.timeouts);
+    let peers = Peers::new(identity, inbound, ways, clock, runtime);
     if shared.reader.members().members.is_empty() && !shared.config.new_cluster {
         peers.set(&joining::others(&shared.config));
     }
