@@ -59,13 +59,18 @@ struct Queue {
     work: Work,
     /// Something waits besides proposals that is worth a wake-up.
     urgent: bool,
-    /// See [`Inbox::expect`].
-    can_propose: bool,
-    gathers: bool,
+    expected: Expected,
     /// A raft thread has taken what there was, and will look again before it waits: until then nobody need be
     /// woken, who would only wait for the lock around the core.
     is_attended: bool,
     end: End,
+}
+
+/// What a raft thread is woken for: see [`Inbox::expect`].
+#[derive(Debug, Default)]
+struct Expected {
+    can_propose: bool,
+    gather: bool,
 }
 
 /// How near the end of the member is.
@@ -143,7 +148,7 @@ impl Inbox {
         }
         queue.proposals.push(Waiting { proposal, deadline });
         // The others of a batch find a raft thread woken.
-        if queue.proposals.waiting.len() == 1 && queue.can_propose {
+        if queue.proposals.waiting.len() == 1 && queue.expected.can_propose {
             self.wake_one(&queue);
         }
         Ok(())
@@ -165,7 +170,7 @@ impl Inbox {
             return;
         }
         queue.message_bytes = bytes;
-        let may_wait = queue.gathers && (message.is_append() || message.is_append_answer());
+        let may_wait = queue.expected.gather && (message.is_append() || message.is_append_answer());
         queue.work.messages.push(message);
         if !may_wait && !queue.urgent {
             queue.urgent = true;
@@ -200,7 +205,7 @@ impl Inbox {
             return Err(Unserved::TooManyRequests);
         }
         queue.changes.push((id, change));
-        if queue.can_propose {
+        if queue.expected.can_propose {
             self.wake_one(&queue);
         }
         Ok(())
@@ -260,7 +265,7 @@ impl Inbox {
     /// newest word holds.
     pub(crate) fn expect(&self, can_propose: bool, gather: bool) {
         let mut queue = self.queue.lock();
-        (queue.can_propose, queue.gathers) = (can_propose, gather);
+        queue.expected = Expected { can_propose, gather };
     }
 
     /// The caller is about to be busy: what it would have found is the other thread's.
@@ -359,8 +364,8 @@ impl Queue {
     /// Whether something waits that whoever waits for work is to be woken for.
     fn has_work(&self) -> bool {
         self.urgent
-            || (self.can_propose && self.has_proposals())
-            || (!self.gathers && !self.work.messages.is_empty())
+            || (self.expected.can_propose && self.has_proposals())
+            || (!self.expected.gather && !self.work.messages.is_empty())
     }
 
     fn has_proposals(&self) -> bool {
