@@ -122,6 +122,43 @@ fn while_the_leaders_disk_stands_still_the_others_acknowledge_and_the_leader_doe
     account.close(&cluster);
 }
 
+/// What a follower says to heartbeats does not wait for its disk: without the third member the leader
+/// gives way where it hears from nobody for an election timeout.
+#[test]
+fn a_follower_whose_disk_stands_still_keeps_the_leader_that_has_nobody_else() {
+    let Some(mut cluster) = Cluster::start_apart_on_disks(3, DISK_MEBIBYTES) else { return };
+    let account = Account::open(&cluster);
+    let leader = cluster.leader();
+    let (follower, third) = ((leader + 1) % 3, (leader + 2) % 3);
+    cluster.members[third].kill();
+    account.load.goes_on(50);
+    assert_eq!(cluster.leader_among(&[leader, follower]), leader);
+    let before = standing(&cluster.members[leader]);
+    cluster.members[follower].allow(STANDS_STILL);
+    let still = cluster.disks[follower].stutter(PATIENCE, &account.load);
+    // What it had on its disk before that is told.
+    std::thread::sleep(Duration::from_millis(300));
+    let (since, acknowledged) = (Instant::now(), account.load.acknowledged());
+    // Four elections, and to be the leader for a reader takes an answer to a heartbeat.
+    while since.elapsed() < Duration::from_secs(4) {
+        let read = json!({"key": v3::bytes("/first")});
+        v3::post(&cluster.members[leader], "kv/range", &read);
+        for at in [leader, follower] {
+            assert_eq!(standing(&cluster.members[at]), before, "after {:?}", since.elapsed());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(account.load.acknowledged(), acknowledged, "it is on one disk of three");
+    drop(still);
+    account.load.recovers("the disk stood still");
+    account.load.goes_on(50);
+    for at in [leader, follower] {
+        assert_eq!(standing(&cluster.members[at]), before);
+    }
+    cluster.members[third].restart();
+    account.close(&cluster);
+}
+
 /// Else nothing would expire, no lease could be kept, and after 64 MB nothing be written any more.
 #[test]
 fn a_leader_whose_disk_stands_still_for_long_gives_way_and_comes_back_as_a_follower() {
