@@ -1,6 +1,7 @@
 //! Several members that make one cluster: on loopback, or each in a network namespace of its own.
 
 pub mod account;
+pub mod crowd;
 pub mod disk;
 mod faults;
 pub mod forced;

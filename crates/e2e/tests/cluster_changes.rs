@@ -97,8 +97,7 @@ fn stays_away(cluster: &mut Cluster, at: usize) {
 #[test]
 fn a_member_with_an_older_copy_of_its_data_never_leads_without_what_was_acknowledged() {
     let Some(mut cluster) = Cluster::start_apart(3) else { return };
-    cluster.put("/before", "x");
-    cluster.agree();
+    let account = Account::open(&cluster);
     let leader = cluster.leader();
     let (copied, away) = ((leader + 1) % 3, (leader + 2) % 3);
     let copy = tempfile::tempdir().expect("/tmp can be written");
@@ -111,9 +110,9 @@ fn a_member_with_an_older_copy_of_its_data_never_leads_without_what_was_acknowle
     copies(&data_dir, &copy.path().join("data"));
     cluster.members[copied].restart();
     cluster.members[away].kill();
-    for number in 0..5 {
-        cluster.put(&format!("/acknowledged/{number}"), "x");
-    }
+    account.load.goes_on(50);
+    // Nothing is acknowledged from now on, and so much need not be asked for.
+    account.load.slows(Duration::from_millis(500));
     cluster.members[copied].kill();
     std::fs::remove_dir_all(&data_dir).expect("it is there");
     copies(&copy.path().join("data"), &data_dir);
@@ -125,20 +124,15 @@ fn a_member_with_an_older_copy_of_its_data_never_leads_without_what_was_acknowle
     std::thread::sleep(Duration::from_secs(3));
     cluster.members[leader].restart();
     cluster.members[away].wait_until_ready();
-    for number in 0..5 {
-        let key = format!("/v2/keys/acknowledged/{number}?quorum=true");
-        assert_eq!(cluster.members[away].get(&key).status, 200);
-    }
+    drop(cluster.forget(copied));
+    account.close(&cluster);
 }
 
 /// It was out of reach of the others when it started, so nobody could tell it who it is.
 #[test]
 fn a_member_that_begins_anew_under_its_id_stops_and_is_replaced() {
     let Some(mut cluster) = Cluster::start_apart(3) else { return };
-    for number in 0..20 {
-        cluster.put(&format!("/k/{number}"), "x");
-    }
-    cluster.agree();
+    let mut account = Account::open(&cluster);
     let lost = (cluster.leader() + 1) % 3;
     cluster.isolate(lost);
     cluster.members[lost].kill();
@@ -146,6 +140,7 @@ fn a_member_that_begins_anew_under_its_id_stops_and_is_replaced() {
     loses_its_log(&mut cluster, lost);
     // It asks the others for two seconds.
     std::thread::sleep(Duration::from_secs(5));
+    account.load.goes_on(50);
     cluster.heal();
     stays_away(&mut cluster, lost);
     // It is replaced, as it says.
@@ -156,6 +151,7 @@ fn a_member_that_begins_anew_under_its_id_stops_and_is_replaced() {
     remove(&cluster.members[(lost + 1) % 3], own["id"].as_str().expect("a member has an id"));
     cluster.members[lost].allow("permanently removed");
     drop(cluster.forget(lost));
-    cluster.add();
-    cluster.agree();
+    let joined = cluster.add();
+    account.watch(joined);
+    account.close(&cluster);
 }

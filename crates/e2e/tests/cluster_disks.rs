@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use e2e::{
     Member, Request,
-    cluster::{Cluster, SNAPSHOTS_SOON, account::Account, disk::Stutter},
-    eventually,
+    cluster::{Cluster, SNAPSHOTS_SOON, account::Account, crowd::Crowd, disk::Stutter},
+    eventually, v3,
 };
+use serde_json::json;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const DISK_MEBIBYTES: u64 = 160;
@@ -49,19 +50,112 @@ fn a_leader_on_a_disk_that_stutters_loses_nothing() {
     account.close(&cluster);
 }
 
+/// Writes gather at the leader, and what the others answer gathers behind its log.
 #[test]
-fn while_the_leaders_disk_stands_still_the_others_acknowledge_and_the_leader_does_not() {
+fn a_crowd_at_a_leader_on_a_disk_that_stutters_loses_nothing() {
     let Some(mut cluster) = Cluster::start_apart_on_disks(3, DISK_MEBIBYTES) else { return };
     let account = Account::open(&cluster);
+    let crowd = Crowd::open(&mut cluster);
     let leader = cluster.leader();
+    let slow = cluster.disks[leader].stutter(STOP, &account.load);
+    stutters(&slow);
+    crowd.goes_on();
+    account.load.goes_on(50);
+    drop(slow);
+    crowd.close(&cluster, account);
+}
+
+/// Whoever waits at the leader waits in vain, until another one leads.
+#[test]
+fn a_crowd_at_a_leader_whose_disk_stands_still_goes_on_with_the_next_one() {
+    let Some(mut cluster) = Cluster::start_apart_on_disks(3, DISK_MEBIBYTES) else { return };
+    let account = Account::open(&cluster);
+    let crowd = Crowd::open(&mut cluster);
+    let before = cluster.leader();
+    let others: Vec<_> = (0..3).filter(|at| *at != before).collect();
+    for member in &mut cluster.members {
+        member.allow(STANDS_STILL);
+    }
+    let still = cluster.disks[before].stutter(2 * PATIENCE, &account.load);
+    cluster.leader_among(&others);
+    crowd.goes_on();
+    account.load.goes_on(50);
+    drop(still);
+    crowd.close(&cluster, account);
+}
+
+/// The term, and whom this member takes for the leader.
+fn standing(member: &Member) -> (i64, String) {
+    let told = v3::post(member, "maintenance/status", &json!({}));
+    (v3::number(&told["raftTerm"]), told["leader"].to_string())
+}
+
+/// For so long a leader does not mind that its disk stands still, nor anybody else.
+const PATIENT: [&str; 1] = ["--election-timeout=10000"];
+
+#[test]
+fn while_the_leaders_disk_stands_still_the_others_acknowledge_and_the_leader_does_not() {
+    let started = Cluster::start_apart_on_disks_with(3, DISK_MEBIBYTES, &PATIENT);
+    let Some(mut cluster) = started else { return };
+    let account = Account::open(&cluster);
+    let leader = cluster.leader();
+    let before = standing(&cluster.members[leader]);
     cluster.members[leader].allow(STANDS_STILL);
     let still = cluster.disks[leader].stutter(PATIENCE, &account.load);
     let mut waiting = cluster.members[leader].connect();
     waiting.send(&Request::put("/v2/keys/still", "x")).expect("the leader listens");
-    println!("50 writes while the leader's disk stands still: {:?}", account.load.goes_on(50));
+    // For longer than with the usual timers.
+    let (since, acknowledged) = (Instant::now(), account.load.acknowledged());
+    while since.elapsed() < Duration::from_secs(3) {
+        account.load.goes_on(50);
+    }
+    let acknowledged = account.load.acknowledged() - acknowledged;
+    println!("{acknowledged} writes while the leader's disk stands still");
     assert!(waiting.is_silent(Duration::from_millis(200)), "it is not on the leader's disk");
+    // It was this one, and no other, whose writes were acknowledged.
+    for member in &cluster.members {
+        assert_eq!(standing(member), before);
+    }
     drop(still);
     waiting.receive().expect("an answer").expect(&[201]).index();
+    assert_eq!(standing(&cluster.members[leader]), before);
+    account.close(&cluster);
+}
+
+/// What a follower says to heartbeats does not wait for its disk: without the third member the leader
+/// gives way where it hears from nobody for an election timeout.
+#[test]
+fn a_follower_whose_disk_stands_still_keeps_the_leader_that_has_nobody_else() {
+    let Some(mut cluster) = Cluster::start_apart_on_disks(3, DISK_MEBIBYTES) else { return };
+    let account = Account::open(&cluster);
+    let leader = cluster.leader();
+    let (follower, third) = ((leader + 1) % 3, (leader + 2) % 3);
+    cluster.members[third].kill();
+    account.load.goes_on(50);
+    assert_eq!(cluster.leader_among(&[leader, follower]), leader);
+    let before = standing(&cluster.members[leader]);
+    cluster.members[follower].allow(STANDS_STILL);
+    let still = cluster.disks[follower].stutter(PATIENCE, &account.load);
+    // What it had on its disk before that is told.
+    std::thread::sleep(Duration::from_millis(300));
+    let (since, acknowledged) = (Instant::now(), account.load.acknowledged());
+    // Four elections, and to be the leader for a reader takes an answer to a heartbeat.
+    while since.elapsed() < Duration::from_secs(4) {
+        let read = json!({"key": v3::bytes("/first")});
+        v3::post(&cluster.members[leader], "kv/range", &read);
+        for at in [leader, follower] {
+            assert_eq!(standing(&cluster.members[at]), before, "after {:?}", since.elapsed());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(account.load.acknowledged(), acknowledged, "it is on one disk of three");
+    drop(still);
+    account.load.recovers("the disk stood still");
+    account.load.goes_on(50);
+    for at in [leader, follower] {
+        assert_eq!(standing(&cluster.members[at]), before);
+    }
+    cluster.members[third].restart();
     account.close(&cluster);
 }
 
@@ -172,20 +266,19 @@ fn members_whose_disks_are_all_full_lose_nothing_and_go_on_once_there_is_room() 
 fn a_member_without_room_for_a_snapshot_says_so_and_goes_on_and_takes_it_once_there_is() {
     let started = Cluster::start_apart_on_disks_with(3, 400, &SNAPSHOTS_SOON);
     let Some(mut cluster) = started else { return };
-    cluster.put("/first", "x");
-    cluster.agree();
+    let account = Account::open(&cluster);
     let leader = cluster.leader();
     let away = (leader + 1) % 3;
     cluster.members[away].kill();
     let value = "v".repeat(1 << 20);
-    for number in 0..60 {
+    for number in 0..30 {
         cluster.members[leader].put(&format!("/large/{number}"), &value);
     }
     // For so long its leader keeps what it lacks.
     eventually(PATIENCE, "the leader keeps nothing for it", || {
         (!cluster.members[leader].keeps_entries()).then_some(())
     });
-    cluster.disks[away].fill_but(40);
+    cluster.disks[away].fill_but(20);
     cluster.members[away].allow("no room for it");
     cluster.members[away].launch();
     let incoming = cluster.members[away].data_dir().join("member/keyspace.incoming");
@@ -204,7 +297,6 @@ fn a_member_without_room_for_a_snapshot_says_so_and_goes_on_and_takes_it_once_th
     assert!(!cluster.members[away].has_ended(), "{}", cluster.members[away].log().text());
     cluster.disks[away].clear();
     cluster.members[away].wait_until_ready();
-    cluster.put("/last", "x");
-    cluster.agree();
+    account.close(&cluster);
     assert!(cluster.members[away].took_a_snapshot());
 }

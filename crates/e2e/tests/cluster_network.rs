@@ -7,7 +7,7 @@ use std::{
 
 use e2e::{
     Member, Request,
-    cluster::{Cluster, SNAPSHOTS_SOON, account::Account, forced::id},
+    cluster::{Cluster, SNAPSHOTS_SOON, account::Account, crowd::Crowd, forced::id},
     eventually,
 };
 use nix::sys::signal::Signal;
@@ -70,6 +70,22 @@ fn a_leader_that_hears_and_is_not_heard_gives_way() {
     });
     cluster.heal();
     account.close(&cluster);
+}
+
+/// The writes that wait at it when it is cut off are many, and clients come back to it until it is heard.
+#[test]
+fn a_crowd_at_a_leader_that_is_isolated_goes_on_with_the_next_one() {
+    let Some(mut cluster) = Cluster::start_apart(3) else { return };
+    let account = Account::open(&cluster);
+    let crowd = Crowd::open(&mut cluster);
+    let leader = cluster.leader();
+    let others: Vec<_> = (0..3).filter(|at| *at != leader).collect();
+    cluster.isolate(leader);
+    account.load.recovers("the leader was cut off");
+    cluster.leader_among(&others);
+    crowd.goes_on();
+    cluster.heal();
+    crowd.close(&cluster, account);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use e2e::{
     Member,
-    cluster::{Cluster, SNAPSHOTS_SOON, account::Account, stubborn::Stubborn},
+    cluster::{Cluster, SNAPSHOTS_SOON, account::Account, crowd::Crowd, stubborn::Stubborn},
     eventually,
 };
 use nix::sys::signal::Signal;
@@ -48,6 +48,22 @@ fn members_killed_again_and_again_lose_nothing() {
         cluster.members[at].restart();
     }
     account.close(&cluster);
+}
+
+/// Writes and answers that had gathered go with it.
+#[test]
+fn a_leader_killed_in_a_crowd_loses_nothing() {
+    let Some(mut cluster) = Cluster::start_apart(3) else { return };
+    let account = Account::open(&cluster);
+    let crowd = Crowd::open(&mut cluster);
+    for _ in 0..2 {
+        let leader = cluster.leader();
+        cluster.members[leader].kill();
+        account.load.recovers("the leader was killed");
+        crowd.goes_on();
+        cluster.members[leader].restart();
+    }
+    crowd.close(&cluster, account);
 }
 
 /// Kills who receives a snapshot while it comes, and then who sends it.

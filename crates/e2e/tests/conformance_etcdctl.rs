@@ -69,6 +69,7 @@ fn play(member: &Member) {
     let original = std::env::var_os("RETCD_ETCDCTL").is_some();
     let command_line = if original { CommandLine::Debians } else { CommandLine::Ours };
     let failures = Playing::new(member, &binaries::etcdctl(), command_line).play();
+    member.expect_role();
     assert!(failures.is_empty(), "{} runs differ:\n{}", failures.len(), failures.join("\n"));
 }
 

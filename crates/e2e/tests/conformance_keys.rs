@@ -39,7 +39,9 @@ fn play_all(start: fn() -> Start) {
 
 fn play(scenarios: &[Value], start: fn() -> Start) -> Vec<String> {
     let member = start().start();
-    scenarios.iter().flat_map(|scenario| play_scenario(&member, scenario)).collect()
+    let failures = scenarios.iter().flat_map(|scenario| play_scenario(&member, scenario)).collect();
+    member.expect_role();
+    failures
 }
 
 fn play_scenario(member: &Member, recorded: &Value) -> Vec<String> {

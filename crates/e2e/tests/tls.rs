@@ -72,6 +72,18 @@ impl Secure {
         run::run(command.args(files).args(arguments), "")
     }
 
+    /// Whether this client, which trusts these authorities, is served at each of these.
+    fn is_served(&self, who: &str, trusted: &Path) -> Vec<bool> {
+        let file = |name: &str| self.dir.path().join(name).display().to_string();
+        let (cert, key) = (file(&format!("{who}.pem")), file(&format!("{who}.key")));
+        let is_served = |url: &String| {
+            let mut command = run::etcdctl(&binaries::etcdctl(), url);
+            command.args(["--no-sync", "--cert-file", &cert, "--key-file", &key, "--ca-file"]);
+            run::run(command.arg(trusted).args(["get", "/a"]), "").exit == Some(0)
+        };
+        self.cluster.https.iter().map(is_served).collect()
+    }
+
     /// Waits until this client's wish is granted, or no longer is.
     fn until(&self, granted: bool, who: &str) {
         let deadline = Instant::now() + PATIENCE;
@@ -118,12 +130,27 @@ fn a_new_authority_and_new_certificates_are_taken_without_a_restart() {
     next.issue(&dir, "newcomer", 10);
     secure.until(false, "newcomer");
     // First all trust both, then all get new certificates, then nobody trusts the old one.
-    put(&dir, "ca.pem", format!("{}{}", secure.authority.pem, next.pem));
+    let both = format!("{}{}", secure.authority.pem, next.pem);
+    put(&dir, "ca.pem", &both);
+    let (both, new) = (put(&dir, "both.pem", &both), put(&dir, "new.pem", &next.pem));
     secure.until(true, "newcomer");
     next.issue(&dir, "member", 11);
+    eventually(PATIENCE, "all show new certificates", || {
+        (secure.is_served("newcomer", &new) == [true; 3]).then_some(())
+    });
+    // Who trusts both is turned away by nobody, until they trust his authority no longer.
+    assert_eq!(secure.is_served("client", &both), [true; 3]);
     put(&dir, "ca.pem", &next.pem);
     put(&dir, "crl", next.revoke(&[]));
-    secure.until(false, "client");
+    eventually(PATIENCE, "nobody trusts the old one", || {
+        (secure.is_served("client", &both) == [false; 3]).then_some(())
+    });
+    for member in &secure.cluster.members {
+        let said = member.log().text();
+        let mut rejected = said.lines().filter(|line| line.contains("rejected connection"));
+        assert!(rejected.any(|line| line.contains("UnknownIssuer")), "{said}");
+    }
+    assert_eq!(secure.is_served("newcomer", &both), [true; 3]);
     secure.until(true, "newcomer");
     // Connections between members are made anew, by the new certificates.
     let follower = (secure.cluster.leader() + 1) % 3;

@@ -3,6 +3,19 @@
 use super::{COMPLAINTS, PATIENCE, state};
 use crate::{Member, Start, eventually, ports};
 
+impl Member {
+    /// Whether it takes itself for a follower.
+    pub fn follows(&self) -> bool {
+        state(self).is_some_and(|state| state == "StateFollower")
+    }
+
+    /// Fails the test if it was to ask a follower, and the member is none any more: others were to lead.
+    #[track_caller]
+    pub fn expect_role(&self) {
+        assert!(self.others().is_none() || self.follows(), "it does not follow any more");
+    }
+}
+
 /// Two members that lead a cluster of three. They end with this value.
 pub struct Others {
     members: Vec<Member>,

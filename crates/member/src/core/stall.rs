@@ -3,7 +3,13 @@
 //! Etcd writes its log in the loop that sends its heartbeats, so a disk that hangs silences its leader.
 //! Here the two go side by side, so a leader must notice.
 
-use super::{Core, Ticket};
+use raft::eraftpb::{Message, MessageType};
+
+use super::{Core, PeerMessage, Ticket};
+
+/// For so many election timeouts a member whose disk hangs answers heartbeats: each answer may bring a
+/// message more with entries, which wait in memory.
+const ANSWERS_FOR: usize = 10;
 
 /// How long the oldest batch has been on its way to the disk.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,6 +57,21 @@ impl Core {
             );
             let term = self.node.raft.term;
             self.node.raft.become_follower(term, raft::INVALID_ID);
+        }
+    }
+
+    /// Takes out what is to be said to heartbeats. That this member hears its leader is no promise, so it
+    /// does not wait for what is being synced: a leader that needs this member to be one, or to answer who
+    /// reads, would wait for this disk as well. Only of what is on it the leader is told.
+    pub(super) fn answer_heartbeats(&self, after: &mut Vec<Message>, send: &mut Vec<PeerMessage>) {
+        if self.stall.ticks >= ANSWERS_FOR * self.config.election_ticks {
+            return;
+        }
+        let on_disk = self.node.raft.raft_log.persisted;
+        let answers = |one: &mut Message| one.msg_type() == MessageType::MsgHeartbeatResponse;
+        for mut answer in after.extract_if(.., answers) {
+            answer.commit = answer.commit.min(on_disk);
+            send.push(PeerMessage(answer));
         }
     }
 
