@@ -7,7 +7,7 @@ use http::{Extensions, HeaderMap, HeaderValue};
 use proto::command::{Auth as Command, By, Op};
 use server::Applicant;
 use state::auth::Auth;
-use tonic::{Status, metadata::MetadataMap};
+use tonic::{Code, Status, metadata::MetadataMap};
 
 use crate::{
     audit::{Does, Trail},
@@ -77,6 +77,13 @@ impl Asker {
         let trail = self.trail.as_ref();
         let trail = trail.map(|trail| trail.branch(context.handle.clock().wall(), is_kept));
         Self { trail, ..self.clone() }
+    }
+
+    /// A question of a stream could not be read, for another reason than that its client has gone.
+    pub(crate) fn note_unread(&self, context: &Context, code: Code) {
+        if ![Code::Cancelled, Code::Unknown, Code::Unavailable].contains(&code) {
+            self.branch(context, true).note(|trail| trail.ended(code));
+        }
     }
 
     /// As whom he waits while his password is looked at.
