@@ -123,6 +123,9 @@ pub struct About {
     /// What becomes of which: `ACTIVATE NOSPACE`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alarm: Option<String>,
+    /// What becomes of one, to which version: `ENABLE 3.5.0`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub downgrade: Option<String>,
     /// What the log is to tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub level: Option<String>,

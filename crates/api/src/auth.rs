@@ -27,7 +27,7 @@ pub use self::jwt::{Jwt, JwtOptions};
 use self::{checks::Checks, remembered::Remembered};
 
 pub(crate) use self::{
-    asker::{Asker, CommonName, Pass, Peer, TRIES},
+    asker::{Asker, CommonName, Pass, TRIES},
     claim::{Claim, Denied},
     login::password_error,
 };

@@ -4,12 +4,12 @@ use std::{net::SocketAddr, ops::Deref, pin::Pin, sync::Arc, time::Duration};
 
 use base::{Refused, Room, limits, room::Share};
 use http::{HeaderValue, Request};
-use server::Handle;
+use server::{Applicant, Handle, Presence};
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
     audit::{Audit, Trail},
-    auth::{AuthConfig, Authentication, Peer},
+    auth::{AuthConfig, Authentication},
     ops::metrics::Counters,
     slow::Paces,
     traces::Tracer,
@@ -196,15 +196,19 @@ impl Common {
     }
 
     /// Lets a request that has come from there know that, and what it is recorded by, where it matters.
-    pub(crate) fn mark<B>(&self, from: Option<SocketAddr>, request: &mut Request<B>) {
+    pub(crate) fn mark<B>(
+        &self,
+        from: Option<SocketAddr>,
+        presence: Option<&Arc<Presence>>,
+        request: &mut Request<B>,
+    ) {
         if let Some(audit) = &self.config.audit {
             let trail = Trail::begin(audit, from, self.handle.clock().wall());
             request.extensions_mut().insert(trail);
         }
-        if let Some(from) = from
-            && self.handle.reader().auth_is_enabled()
-        {
-            request.extensions_mut().insert(Peer(from));
+        if self.handle.reader().auth_is_enabled() {
+            let host = from.map(|from| from.ip());
+            request.extensions_mut().insert(Applicant { host, presence: presence.cloned() });
         }
     }
 

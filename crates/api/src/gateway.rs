@@ -23,6 +23,7 @@ use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use proto::{Message, v3electionpb::LeaderRequest};
 use serde::{Serialize, de::DeserializeOwned};
+use server::Applicant;
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tonic::{Code, Response, Status, metadata::MetadataMap};
@@ -31,7 +32,7 @@ use self::deadline::Deadline;
 pub(crate) use self::{messages::MessagesBody, range::RangeBody};
 use crate::{
     audit::Trail,
-    auth::{Asker, Peer},
+    auth::Asker,
     context::Context,
     ops::metrics::grpc::Call,
     reply::{self, JSON, Reply},
@@ -68,13 +69,13 @@ struct Head {
     /// To the services.
     metadata: MetadataMap,
     trail: Option<Trail>,
-    from: Option<Peer>,
+    applicant: Option<Applicant>,
 }
 
 impl Head {
     fn new(metadata: MetadataMap, extensions: &Extensions) -> Self {
-        let (trail, from) = (Trail::of(extensions), extensions.get().copied());
-        Self { metadata, trail, from }
+        let (trail, applicant) = (Trail::of(extensions), extensions.get().cloned());
+        Self { metadata, trail, applicant }
     }
 
     fn begin(
@@ -334,8 +335,8 @@ where
     if let Some(trail) = head.trail {
         request.extensions_mut().insert(trail);
     }
-    if let Some(from) = head.from {
-        request.extensions_mut().insert(from);
+    if let Some(applicant) = head.applicant {
+        request.extensions_mut().insert(applicant);
     }
     match deadline.keep(ask(Arc::clone(context), request)).await {
         Ok(mut answer) => {

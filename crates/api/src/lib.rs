@@ -61,6 +61,7 @@ pub use audit::{About, Audit, AuditLog, Keys, Record, Who};
 pub use auth::{AuthConfig, Jwt, JwtOptions, Tokens};
 pub use context::{Config, Feature, Grpc, SetLogLevel};
 pub use forcing::answer_forcing;
+pub use ops::process::arguments;
 pub use port::{Listener, Port, SocketFile};
 pub use proxy::{Proxy, ProxyConfig};
 pub use route::endpoints;

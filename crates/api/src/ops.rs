@@ -5,7 +5,7 @@ pub(crate) mod log_level;
 pub(crate) mod metrics;
 #[cfg(feature = "next-version")]
 pub(crate) mod next;
-mod process;
+pub(crate) mod process;
 pub(crate) mod profiling;
 pub(crate) mod vars;
 pub(crate) mod version;

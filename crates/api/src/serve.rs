@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use base::{Room, limits, room::Share};
+use base::{Room, limits};
 use http::Request;
 use hyper::{
     body::Incoming,
@@ -91,12 +91,14 @@ impl Clients {
         };
         let grpc = Grpc { services, is_offered: offer.has_grpc() };
         let place = route::Place { offer, is_secure: port.tls.is_some() };
-        accept(port, rules, (common.stop.clone(), Some(grpc)), move |from, share| {
+        accept(port, rules, (common.stop.clone(), Some(grpc)), move |connection| {
+            let Connection { activity, share, from, .. } = connection;
+            let (from, presence) = (*from, Arc::clone(activity.presence()));
             let (context, connected) =
                 (Context::new(&common, share, from), common.handle.connected());
             move |mut request| {
                 let _ = &connected;
-                context.mark(from, &mut request);
+                context.mark(from, Some(&presence), &mut request);
                 if context.config.audit.is_none()
                     && let Some(reply) = route::answer_now(&context, place, &request)
                 {
@@ -162,7 +164,8 @@ pub async fn serve_proxy(
     let rules =
         Rules { connections_max, half_close: false, room: Arc::default(), idle_make_way: false };
     let stopping = stop.clone();
-    accept(port, rules, (stop, NO_GRPC), move |from, _| {
+    accept(port, rules, (stop, NO_GRPC), move |connection| {
+        let from = connection.from;
         let (proxy, stop) = (Arc::clone(&proxy), stopping.clone());
         move |request| {
             let (proxy, stop) = (Arc::clone(&proxy), stop.clone());
@@ -182,7 +185,7 @@ pub async fn serve_peers(port: Port, handle: Handle, stop: watch::Receiver<bool>
         // Whoever holds connections open here must not part the members.
         idle_make_way: true,
     };
-    accept(port, rules, (stop, NO_GRPC), move |_, _| {
+    accept(port, rules, (stop, NO_GRPC), move |_| {
         let (member, connected) = (handle.clone(), handle.connected());
         move |request| {
             let _ = &connected;
@@ -213,7 +216,7 @@ pub(crate) async fn accept<M, A, S>(
     meet: M,
 ) where
     S: v3::Calls,
-    M: Fn(Option<SocketAddr>, &Arc<Share>) -> A,
+    M: Fn(&Connection) -> A,
     A: Fn(Request<Incoming>) -> Answering + Send + Sync + 'static,
 {
     let Port { listener, tls } = port;
@@ -249,7 +252,7 @@ pub(crate) async fn accept<M, A, S>(
             }
         };
         let connection = connections.add(from);
-        let answer = Arc::new(meet(from, &connection.share));
+        let answer = Arc::new(meet(&connection));
         let tls = tls.clone();
         let grpc = grpc.clone();
         tokio::spawn(async move {

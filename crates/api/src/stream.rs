@@ -149,13 +149,41 @@ impl Stream {
         }
     }
 
-    /// Whether the client has closed its half of a plain connection; what it sent before must have
+    /// Whether the client has ended a plain connection, or its half of it; what it sent before must have
     /// been read. With TLS nobody goes on listening who has said good-bye: there hyper looks.
-    fn is_abandoned(&self, cx: &mut Context<'_>) -> bool {
-        let Wire::Plain(socket) = &self.wire else { return false };
-        let peeked = socket.poll_peek(cx, &mut [0]);
-        matches!(peeked, Poll::Ready(Ok(0) | Err(_)))
+    fn ended(&self, cx: &mut Context<'_>) -> Option<Ended> {
+        let Wire::Plain(socket) = &self.wire else { return None };
+        match socket.poll_peek(cx, &mut [0]) {
+            Poll::Ready(Ok(0)) => Some(Ended::Half),
+            Poll::Ready(Err(_)) => Some(Ended::Whole),
+            Poll::Ready(Ok(_)) | Poll::Pending => None,
+        }
     }
+
+    /// Whether there is nobody any more for what is under way; looked at where that makes a difference.
+    fn is_abandoned(&self, cx: &mut Context<'_>) -> bool {
+        if self.activity.is_watching() {
+            return self.ended(cx).is_some();
+        }
+        let presence = self.activity.presence();
+        if self.multiplexed.is_some() || !presence.is_waiting() {
+            return false;
+        }
+        let ended = self.ended(cx);
+        if ended == Some(Ended::Half) {
+            presence.hang_up();
+        }
+        ended == Some(Ended::Whole)
+    }
+}
+
+/// What a client has ended of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// It asks nothing more; nobody can tell whether it listens.
+    Half,
+    /// It was reset.
+    Whole,
 }
 
 fn is_of_a_file(wire: &Wire) -> bool {
@@ -249,13 +277,13 @@ impl AsyncWrite for Stream {
         self.wire.is_write_vectored()
     }
 
-    /// An error if the client of a watch has gone.
+    /// An error if the client of a watch has gone, or one whose password waits to be looked at.
     ///
     /// hyper comes here whenever it has nothing left to write, and so the task that waits for an
     /// event waits for the client's end too. For other answers a closed half is no end: whoever
-    /// closes it after asking still listens.
+    /// closes it after asking still listens. But he makes way where many passwords wait.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.activity.is_watching() && self.is_abandoned(cx) {
+        if self.is_abandoned(cx) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         Pin::new(&mut self.wire).poll_flush(cx)

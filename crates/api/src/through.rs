@@ -92,7 +92,7 @@ impl Through {
         };
         let services = Arc::clone(&shared);
         let grpc = Grpc { services, is_offered: offer.has_grpc() };
-        accept(port, rules, (shared.stop.clone(), Some(grpc)), move |_, _| {
+        accept(port, rules, (shared.stop.clone(), Some(grpc)), move |_| {
             let shared = Arc::clone(&shared);
             move |request| {
                 let shared = Arc::clone(&shared);

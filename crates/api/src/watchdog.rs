@@ -19,6 +19,7 @@ use std::{
 use base::{Complaints, Room, room::Share};
 use http::header;
 use parking_lot::Mutex;
+use server::Presence;
 use tokio::time::Instant;
 
 use crate::{body::ReplyBody, reply::Reply};
@@ -60,6 +61,7 @@ pub(crate) struct Activity {
     /// Whether `orders` is worth a look.
     is_ordered: AtomicBool,
     orders: Mutex<Orders>,
+    presence: Arc<Presence>,
 }
 
 #[derive(Debug, Default)]
@@ -118,6 +120,11 @@ impl Activity {
     /// Whether a watch is being answered, which a client ends by going away.
     pub(crate) fn is_watching(&self) -> bool {
         self.watching.load(Relaxed)
+    }
+
+    /// Whether the client still listens, for when a password of his waits to be looked at.
+    pub(crate) fn presence(&self) -> &Arc<Presence> {
+        &self.presence
     }
 
     /// Whether the client may still be sending what nobody will read.

@@ -82,7 +82,7 @@ impl Url {
         }
         match text.split_once("://") {
             Some((scheme, _)) if !matches!(scheme, "http" | "https") => {
-                Err(format!("URL scheme must be http, https, unix, or unixs: {text}"))
+                Err(format!("URL scheme must be http, https, unix, or unixs: {}", shown(text)))
             }
             _ => Self::parse(text),
         }
@@ -95,18 +95,19 @@ impl Url {
                 "URL scheme must be http or https, sockets are for clients: {text}"
             ));
         }
+        let written = shown(text);
         let Some((scheme, rest)) = text.split_once("://") else {
-            return Err(format!("\"{text}\" has no scheme: write http://{text}"));
+            return Err(format!("\"{written}\" has no scheme: write http://{written}"));
         };
         if !matches!(scheme, "http" | "https") {
-            return Err(format!("URL scheme must be http or https: {text}"));
+            return Err(format!("URL scheme must be http or https: {written}"));
         }
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at_checked(end).unwrap_or((rest, ""));
         if !path.is_empty() {
-            return Err(format!("URL must not contain a path: {text}"));
+            return Err(format!("URL must not contain a path: {written}"));
         }
-        let form = || format!("URL address does not have the form \"host:port\": {text}");
+        let form = || format!("URL address does not have the form \"host:port\": {written}");
         let (host, port) = authority.rsplit_once(':').ok_or_else(form)?;
         let host = match host.strip_prefix('[').map(|inner| inner.strip_suffix(']')) {
             Some(Some(inner)) if inner.parse::<Ipv6Addr>().is_ok() => inner,
@@ -116,7 +117,7 @@ impl Url {
         };
         let digits = port.bytes().all(|byte| byte.is_ascii_digit());
         let number = port.parse().ok().filter(|_| digits);
-        let port = number.ok_or_else(|| format!("\"{port}\" is no port: {text}"))?;
+        let port = number.ok_or_else(|| format!("\"{port}\" is no port: {written}"))?;
         let place = Place::Network { host: host.to_owned(), port };
         Ok(Self { text: text.to_owned(), place })
     }
@@ -156,10 +157,31 @@ pub fn parse_list_for_clients(text: &str) -> Result<Vec<Url>, String> {
 
 fn list(text: &str, parse: fn(&str) -> Result<Url, String>) -> Result<Vec<Url>, String> {
     let urls: Result<Vec<_>, _> = text.split(',').map(|url| parse(url.trim())).collect();
-    let mut urls = urls?;
+    // The part that is wrong may be one of a password.
+    let has_password = shown(text) != text;
+    let mut urls = urls.map_err(|why| if has_password { without_user(text) } else { why })?;
     urls.sort_unstable();
     urls.dedup();
     Ok(urls)
+}
+
+fn without_user(text: &str) -> String {
+    format!("URL address does not have the form \"host:port\": {}", shown(text))
+}
+
+/// A URL, or several, without passwords: for errors and logs, in Go's form, `http://user:xxxxx@host`.
+///
+/// Whatever a password consists of but `://`, also with what ends one by the rules. So more than a password is
+/// hidden where there is an `@` behind.
+pub fn shown(text: &str) -> String {
+    let pieces = text.split("://").map(|piece| match piece.rsplit_once('@') {
+        Some((by, rest)) => match by.split_once(':') {
+            Some((user, _)) => format!("{user}:xxxxx@{rest}"),
+            None => piece.to_owned(),
+        },
+        None => piece.to_owned(),
+    });
+    pieces.collect::<Vec<String>>().join("://")
 }
 
 /// URLs as they were written.
@@ -172,10 +194,10 @@ pub fn parse_members(text: &str) -> Result<Vec<(String, Vec<String>)>, String> {
     let mut members: Vec<(String, String)> = Vec::new();
     for row in text.split(',').map(str::trim).filter(|row| !row.is_empty()) {
         let Some((name, url)) = row.split_once('=') else {
-            return Err(format!("\"{row}\" is no name=URL"));
+            return Err(format!("\"{}\" is no name=URL", shown(row)));
         };
         if name.is_empty() {
-            return Err(format!("\"{row}\" has no name: write name={url}"));
+            return Err(format!("\"{}\" has no name: write name={}", shown(row), shown(url)));
         }
         if url.is_empty() {
             return Err(format!("empty URL given for \"{name}\""));
@@ -198,6 +220,52 @@ pub fn parse_members(text: &str) -> Result<Vec<(String, Vec<String>)>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passwords_in_urls_are_not_shown() {
+        let check = |text: &str, expected: &str| assert_eq!(shown(text), expected);
+        check("http://root:pass@h:1/a", "http://root:xxxxx@h:1/a");
+        check("http://root:pa/ss@h:1", "http://root:xxxxx@h:1");
+        check("http://root:12/34?a#b@c:d@h:1/x", "http://root:xxxxx@h:1/x");
+        check(
+            "http://a:1,https://u:p,w@b:2,http://c:3",
+            "http://a:1,https://u:xxxxx@b:2,http://c:3",
+        );
+        check("root:pa/ss@h:1,http://b:2", "root:xxxxx@h:1,http://b:2");
+        for same in
+            ["http://h:1", "http://user@h:1", "h:1", "http://[::1]:1/a", "", "@", "unix:///a/b@c"]
+        {
+            check(same, same);
+        }
+    }
+
+    #[test]
+    fn no_part_of_a_password_stands_in_a_refusal() {
+        type Parse = fn(&str) -> Option<String>;
+        let all: [Parse; 5] = [
+            |text| Url::parse(text).err(),
+            |text| Url::parse_for_clients(text).err(),
+            |text| parse_list(text).err(),
+            |text| parse_list_for_clients(&format!("http://h:1,{text}")).err(),
+            |text| parse_members(&format!("a={text}")).err(),
+        ];
+        for text in [
+            "http://me:sec/ret@h:1",
+            "me:sec/ret@h:1",
+            "ftp://me:sec/ret@h:1",
+            "http://me:sec?ret@h:1",
+        ] {
+            for parse in all {
+                let why = parse(text).expect(text);
+                assert!(
+                    !why.contains("sec") && !why.contains("ret") && why.contains("h:1"),
+                    "{why}"
+                );
+            }
+        }
+        let why = parse_list("http://me:sec,ret@h:1").unwrap_err();
+        assert!(!why.contains("sec") && !why.contains("ret"), "{why}");
+    }
 
     #[test]
     fn a_url_is_scheme_host_and_port() {

@@ -7,6 +7,7 @@ use std::{
     str::FromStr,
 };
 
+use base::url::shown;
 use http::Uri;
 
 const HTTP: &str = "http://";
@@ -16,10 +17,10 @@ const HTTPS: &str = "https://";
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadEndpoint {
     /// Neither `http` nor `https`.
-    #[error("endpoint {0:?} must begin with http:// or https://")]
+    #[error("endpoint {:?} must begin with http:// or https://", shown(.0))]
     Scheme(String),
     /// No host, a port that is no number, or characters that no address has.
-    #[error("endpoint {0:?} is not an address like http://127.0.0.1:2379")]
+    #[error("endpoint {:?} is not an address like http://127.0.0.1:2379", shown(.0))]
     Address(String),
 }
 
@@ -128,6 +129,13 @@ mod tests {
             ["", "http://", "http://a:port", "http://a:99999", "a b:1", "u:p@a:1", "a:1?x=y"]
         {
             assert!(matches!(parse(text), Err(BadEndpoint::Address(_))), "{text}");
+        }
+        for text in ["http://me:pa/ss@a:1", "me:pa/ss@a:1", "ftp://me:pa/ss@a:1"] {
+            let why = parse(text).unwrap_err().to_string();
+            assert!(
+                why.contains("me:xxxxx@a:1") && !why.contains("pa/") && !why.contains("ss@"),
+                "{why}"
+            );
         }
     }
 

@@ -118,7 +118,7 @@ pub(crate) enum Refusal {
     #[error("{0}; see 'etcd --help'")]
     Usage(String),
     /// A word where a flag should be: exit code 1.
-    #[error("\"{0}\" is not a valid flag; see 'etcd --help'")]
+    #[error("\"{}\" is not a valid flag; see 'etcd --help'", base::url::shown(.0))]
     Stray(String),
     /// Flags that do not go together: exit code 1.
     #[error("{0}")]

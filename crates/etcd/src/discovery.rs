@@ -7,7 +7,7 @@ pub(crate) mod registry;
 
 use std::{path::Path, time::Duration};
 
-use base::{OsDisk, disk};
+use base::{OsDisk, disk, url::shown};
 use client::{Client, Error, EtcdError, Get, Node, Proxy, Response, Watch};
 use tokio::time;
 
@@ -48,8 +48,8 @@ pub(crate) async fn join(token: Token<'_>, member: &server::Config) -> Result<Me
     let mut service = Service::new(token, id.to_string()).map_err(NotFound::Other)?;
     let found = service.join(Registration { row, note, may_be_there }).await;
     found.map_err(|why| match why {
-        NotFound::Full(why) => NotFound::Full(format!("--discovery {}: {why}", url.text)),
-        NotFound::Other(why) => NotFound::Other(format!("--discovery {}: {why}", url.text)),
+        NotFound::Full(why) => NotFound::Full(format!("--discovery {}: {why}", shown(&url.text))),
+        NotFound::Other(why) => NotFound::Other(format!("--discovery {}: {why}", shown(&url.text))),
     })
 }
 
@@ -58,7 +58,7 @@ pub(crate) async fn look(token: Token<'_>) -> Result<Members, String> {
     // No member's key is empty.
     let mut service = Service::new(token, String::new())?;
     let found = service.wait_for_all().await;
-    found.map_err(|why| format!("--discovery {}: {why}", token.0.text))
+    found.map_err(|why| format!("--discovery {}: {why}", shown(&token.0.text)))
 }
 
 /// To be called once there is a member in this data directory.
@@ -139,8 +139,8 @@ impl<'a> Service<'a> {
             ..client::Config::default()
         };
         let client = Client::new(&[&url.origin], config)
-            .map_err(|error| format!("--discovery {}: {error}", url.text))?;
-        tracing::info!(target: "discovery", "asking the discovery service at {}", url.text);
+            .map_err(|error| format!("--discovery {}: {error}", shown(&url.text)))?;
+        tracing::info!(target: "discovery", "asking the discovery service at {}", shown(&url.text));
         if let Some(proxy) = proxy {
             tracing::info!(target: "discovery", "using proxy {proxy}");
         }
@@ -241,7 +241,7 @@ impl<'a> Service<'a> {
                 return Err(for_good(format!(
                     "discovery: size key not found: this is no token, or it has no size yet: curl \
                      -X PUT {}/_config/size -d value=3",
-                    self.url.text
+                    shown(&self.url.text)
                 )));
             }
             answer => answer?,

@@ -44,8 +44,7 @@ pub(crate) fn run(gateway: &Gateway) -> Result<i32, String> {
 }
 
 async fn serve(gateway: &Gateway) -> Result<i32, String> {
-    let arguments: Vec<String> =
-        std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let arguments = api::arguments();
     tracing::info!(target: "etcdmain", args = ?arguments, "Running: ");
     let found = lookup::targets(gateway).await?;
     let address = lookup::listen_address(gateway, &found).await?;

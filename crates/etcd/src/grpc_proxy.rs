@@ -33,8 +33,7 @@ pub(crate) fn run(proxy: &GrpcProxy) -> Result<i32, String> {
 }
 
 async fn serve(proxy: &GrpcProxy) -> Result<i32, String> {
-    let arguments: Vec<String> =
-        std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let arguments = api::arguments();
     tracing::info!(target: "etcdmain", args = ?arguments, "Running: ");
     for warning in &proxy.warnings {
         tracing::warn!(target: "etcdmain", "{warning}");

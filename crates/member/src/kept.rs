@@ -117,6 +117,11 @@ impl Kept {
         &self.path
     }
 
+    /// How long the file is.
+    pub(crate) fn bytes(&self) -> Result<u64, KeptError> {
+        self.file.len().map_err(io_at("look at", &self.path))
+    }
+
     /// The file, from front to back.
     pub(crate) fn reader(&self) -> impl io::Read {
         Reading { file: Arc::clone(&self.file), at: 0 }
@@ -132,7 +137,7 @@ impl Kept {
             }
             Ok(())
         };
-        let len = self.file.len().map_err(io_at("look at", &self.path))?;
+        let len = self.bytes()?;
         let size = match self.kind {
             Kind::Keyspace => {
                 self.reading(|| {

@@ -69,6 +69,11 @@ pub enum RestoreError {
          no saved snapshot"
     )]
     NoSum { path: PathBuf },
+    #[error(
+        "no room for it: {path} would take about {needed} bytes, and {free} are free on its disk: \
+         free space there, or give another --data-dir"
+    )]
+    NoRoom { path: PathBuf, needed: u64, free: u64 },
     #[error("{path}: {source}")]
     Unloadable { path: PathBuf, source: Unloadable },
     #[error(
@@ -131,8 +136,11 @@ pub fn restore(disk: &Arc<dyn Disk>, what: &Restore<'_>) -> Result<Restored, Res
     let kept = Kept::find(disk, what.from)?;
     let path = || kept.path().to_path_buf();
     let sum = if what.skip_hash_check { Sum::Ignored } else { Sum::Needed };
+    let bytes = kept.bytes()?;
     let make = |to: &Path| match kept.kind() {
         Kind::Snapshot => {
+            // Its rows, and what lies around them in a file.
+            check_room(disk.as_ref(), to, bytes.saturating_add(bytes / 4))?;
             let loaded = backend::load(&mut kept.reader(), sum, disk.as_ref(), to, &options());
             match loaded {
                 Ok(_) => Ok(()),
@@ -142,11 +150,22 @@ pub fn restore(disk: &Arc<dyn Disk>, what: &Restore<'_>) -> Result<Restored, Res
         }
         Kind::Keyspace if !what.skip_hash_check => Err(RestoreError::NoSum { path: path() }),
         Kind::Keyspace => {
+            check_room(disk.as_ref(), to, bytes)?;
             Source::open(disk.as_ref(), kept.path())?.copy_to(disk.as_ref(), to)?;
             Ok(())
         }
     };
     found_by(disk, what.to, (what.as_whom, what.bump), (Origin::Ours, make))
+}
+
+/// Whether so much can be written at a path, whose directory is there.
+fn check_room(disk: &dyn Disk, path: &Path, needed: u64) -> Result<(), RestoreError> {
+    // Where it cannot be asked, it turns out.
+    let free = disk.free_bytes(path.parent().unwrap_or(path)).unwrap_or(u64::MAX);
+    if needed <= free {
+        return Ok(());
+    }
+    Err(RestoreError::NoRoom { path: path.to_path_buf(), needed, free })
 }
 
 /// Makes the data directory of a member of a new cluster with a keyspace of any origin: the part that

@@ -44,7 +44,7 @@ pub use figures::{AppendFigures, Figures, WriteFigures};
 pub use handle::{Connected, Handle};
 pub use leases::{KEEP_PATH, LeaseError, TIME_TO_LIVE_PATH};
 pub use member::RaftState;
-pub use passwords::{PasswordError, Passwords};
+pub use passwords::{Applicant, PasswordError, Passwords, Presence};
 pub use peer::{Dialer, Timeouts, ask::Forcing};
 pub use promotion::{PROMOTE_PATH, PromotionError, Promotions};
 pub use start::{founding_id, has_member, knows_nobody, start};

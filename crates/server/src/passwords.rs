@@ -2,7 +2,10 @@
 //!
 //! Threads of their own do it, below the others in priority, in turn for each user and each host that asks: a
 //! flood of wrong passwords for one holds up neither other clients, nor other users who log in, nor that user
-//! himself at another host. Where one host asks for too many at once, the oldest make way.
+//! himself at another host. Where one host asks for too many at once, the oldest make way; before them, those who
+//! have hung up (`applicant`).
+
+mod applicant;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -18,6 +21,7 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
+pub use self::applicant::{Applicant, Presence};
 use crate::threads::snapshots::yield_to_others;
 
 /// What bcrypt looks at of a password.
@@ -56,7 +60,7 @@ struct Line {
 
 #[derive(Default)]
 struct Queue {
-    lanes: BTreeMap<Lane, VecDeque<Job>>,
+    lanes: BTreeMap<Lane, VecDeque<Waiting>>,
     /// Those in which something waits, whose turn comes first in front.
     turns: VecDeque<Lane>,
     waiting: usize,
@@ -66,6 +70,12 @@ struct Queue {
 
 /// Whose password it is, and at which host he asks. `None`: that is not known, or is this one.
 type Lane = (String, Option<IpAddr>);
+
+/// Something to do, for whom.
+struct Waiting {
+    presence: Option<Arc<Presence>>,
+    job: Job,
+}
 
 type Tell<T> = oneshot::Sender<Result<T, PasswordError>>;
 
@@ -87,8 +97,8 @@ impl Passwords {
         Self { line: Arc::new(Line { queue: Mutex::default(), news: Condvar::new() }), cost }
     }
 
-    fn add(&self, lane: Lane, job: Job) -> Result<(), PasswordError> {
-        if self.line.add(lane, job) {
+    fn add(&self, lane: Lane, waiting: Waiting) -> Result<(), PasswordError> {
+        if self.line.add(lane, waiting) {
             return Ok(());
         }
         self.start().map_err(|error| {
@@ -116,13 +126,15 @@ impl Passwords {
     /// Whether this is the user's password, as somebody at that host says.
     pub async fn check(
         &self,
-        (user, from): (&str, Option<IpAddr>),
+        (user, applicant): (&str, &Applicant),
         password: &str,
         hash: &Bytes,
     ) -> Result<bool, PasswordError> {
         let (tell, told) = oneshot::channel();
         let (password, hash) = (password.to_owned(), hash.clone());
-        self.add((user.to_owned(), from), Job::Check { password, hash, tell })?;
+        let (job, presence) = (Job::Check { password, hash, tell }, applicant.presence.clone());
+        let _waits = applicant.waits();
+        self.add((user.to_owned(), applicant.host), Waiting { presence, job })?;
         told.await.unwrap_or(Err(PasswordError::Stopped))
     }
 
@@ -148,7 +160,8 @@ impl Passwords {
         }
         let (tell, told) = oneshot::channel();
         let (password, cost) = (password.to_owned(), self.cost);
-        self.add((user.to_owned(), None), Job::Hash { password, cost, tell })?;
+        let job = Job::Hash { password, cost, tell };
+        self.add((user.to_owned(), None), Waiting { presence: None, job })?;
         told.await.unwrap_or(Err(PasswordError::Stopped))
     }
 }
@@ -162,9 +175,9 @@ impl Drop for Passwords {
 
 impl Line {
     /// Whether there are threads that see to it.
-    fn add(&self, lane: Lane, job: Job) -> bool {
+    fn add(&self, lane: Lane, waiting: Waiting) -> bool {
         let mut queue = self.queue.lock();
-        let refused = queue.add(lane, job);
+        let refused = queue.add(lane, waiting);
         let has_threads = queue.has_threads;
         drop(queue);
         if let Some(refused) = refused {
@@ -190,8 +203,8 @@ impl Line {
 }
 
 impl Queue {
-    /// Gives what makes way for it; those who have gone away do first.
-    fn add(&mut self, lane: Lane, job: Job) -> Option<Job> {
+    /// Gives what makes way for it; those who have gone away do first, then one who has hung up.
+    fn add(&mut self, lane: Lane, waiting: Waiting) -> Option<Job> {
         let is_full =
             self.lanes.get(&lane).is_some_and(|jobs| jobs.len() >= PASSWORDS_OF_LANE_WAITING_MAX);
         if is_full || self.waiting >= PASSWORDS_WAITING_MAX {
@@ -199,50 +212,72 @@ impl Queue {
         }
         let of_lane = self.lanes.get(&lane).map_or(0, VecDeque::len);
         let refused = if of_lane >= PASSWORDS_OF_LANE_WAITING_MAX {
-            self.take_from(&lane)
+            self.make_way(&lane)
         } else if self.waiting >= PASSWORDS_WAITING_MAX {
-            let longest = self.lanes.iter().max_by_key(|(_, jobs)| jobs.len());
+            let key =
+                |jobs: &VecDeque<Waiting>| (jobs.iter().any(Waiting::has_hung_up), jobs.len());
+            let longest = self.lanes.iter().max_by_key(|(_, jobs)| key(jobs));
             let longest = longest.map(|(lane, _)| lane.clone());
-            longest.and_then(|longest| self.take_from(&longest))
+            longest.and_then(|longest| self.make_way(&longest))
         } else {
             None
         };
         if !self.lanes.contains_key(&lane) {
             self.turns.push_back(lane.clone());
         }
-        self.lanes.entry(lane).or_default().push_back(job);
+        self.lanes.entry(lane).or_default().push_back(waiting);
         self.waiting += 1;
         refused
     }
 
-    /// The oldest of a lane, which goes on having its turns if there is more in it.
-    fn take_from(&mut self, lane: &Lane) -> Option<Job> {
+    /// The first of a lane who has hung up, or its oldest.
+    fn make_way(&mut self, lane: &Lane) -> Option<Job> {
+        let hung_up = self.lanes.get(lane)?.iter().position(Waiting::has_hung_up);
+        self.take_from(lane, hung_up.unwrap_or(0))
+    }
+
+    /// One of a lane, which goes on having its turns if there is more in it.
+    fn take_from(&mut self, lane: &Lane, at: usize) -> Option<Job> {
         let jobs = self.lanes.get_mut(lane)?;
-        let job = jobs.pop_front();
+        let waiting = jobs.remove(at);
         if jobs.is_empty() {
             self.lanes.remove(lane);
             self.turns.retain(|other| other != lane);
         }
-        self.waiting -= usize::from(job.is_some());
-        job
+        self.waiting -= usize::from(waiting.is_some());
+        waiting.map(|waiting| waiting.job)
     }
 
     fn forget_those_gone(&mut self) {
         self.lanes.retain(|_, jobs| {
-            jobs.retain(|job| !job.is_of_nobody());
+            jobs.retain(|waiting| !waiting.job.is_of_nobody());
             !jobs.is_empty()
         });
         self.waiting = self.lanes.values().map(VecDeque::len).sum();
         self.turns.retain(|lane| self.lanes.contains_key(lane));
     }
 
+    /// The next of the lane whose turn it is. Those who have gone away have none.
     fn take(&mut self) -> Option<Job> {
-        let lane = self.turns.pop_front()?;
-        let job = self.take_from(&lane);
-        if self.lanes.contains_key(&lane) {
-            self.turns.push_back(lane);
+        while let Some(lane) = self.turns.pop_front() {
+            let mut job = self.take_from(&lane, 0);
+            while job.as_ref().is_some_and(Job::is_of_nobody) {
+                job = self.take_from(&lane, 0);
+            }
+            if self.lanes.contains_key(&lane) {
+                self.turns.push_back(lane);
+            }
+            if job.is_some() {
+                return job;
+            }
         }
-        job
+        None
+    }
+}
+
+impl Waiting {
+    fn has_hung_up(&self) -> bool {
+        self.presence.as_ref().is_some_and(|presence| presence.has_hung_up())
     }
 }
 
@@ -286,11 +321,14 @@ impl Job {
 
 #[cfg(test)]
 mod tests {
+    use std::{future::poll_fn, task::Poll};
+
     use super::*;
 
     /// Of bcrypt: so that a test takes no time.
     const LEAST: u32 = 4;
-    const ALICE: (&str, Option<IpAddr>) = ("alice", None);
+    const NOBODY: Applicant = Applicant { host: None, presence: None };
+    const ALICE: (&str, &Applicant) = ("alice", &NOBODY);
 
     #[tokio::test]
     async fn a_password_is_known_by_its_hash_alone() {
@@ -309,19 +347,29 @@ mod tests {
         let stand_in = std::str::from_utf8(&stand_in).unwrap();
         assert!(!bcrypt::verify("geheim", stand_in).unwrap());
         let empty = passwords.hash("bob", "").await.unwrap();
-        assert_eq!(passwords.check(("bob", None), "", &empty).await, Ok(true));
+        assert_eq!(passwords.check(("bob", &NOBODY), "", &empty).await, Ok(true));
         let most = "x".repeat(PASSWORD_BYTES_MAX);
         let hash = passwords.hash("bob", &most).await.unwrap();
-        assert_eq!(passwords.check(("bob", None), &most, &hash).await, Ok(true));
+        assert_eq!(passwords.check(("bob", &NOBODY), &most, &hash).await, Ok(true));
         assert_eq!(passwords.hash("bob", &(most + "x")).await, Err(PasswordError::TooLong));
     }
 
     type Asked = oneshot::Receiver<Result<bool, PasswordError>>;
 
     fn asked(line: &Line, user: &str, host: u8, password: &str) -> Asked {
+        asked_by(None, line, (user, host), password)
+    }
+
+    fn asked_by(
+        presence: Option<&Arc<Presence>>,
+        line: &Line,
+        (user, host): (&str, u8),
+        password: &str,
+    ) -> Asked {
         let (tell, told) = oneshot::channel();
         let lane = (user.to_owned(), Some(IpAddr::from([10, 0, 0, host])));
-        line.add(lane, Job::Check { password: password.to_owned(), hash: Bytes::new(), tell });
+        let job = Job::Check { password: password.to_owned(), hash: Bytes::new(), tell };
+        line.add(lane, Waiting { presence: presence.cloned(), job });
         told
     }
 
@@ -376,6 +424,76 @@ mod tests {
         assert!(longest.try_recv().is_err(), "nobody makes way for it");
         let queue = line.queue.lock();
         assert_eq!((queue.waiting, queue.turns.len(), queue.lanes.len()), (3, 2, 2));
+    }
+
+    #[test]
+    fn who_has_gone_away_has_no_turn() {
+        let line = line();
+        let flood = |at: usize| asked(&line, "root", 1, &format!("wrong {at}"));
+        let gone: Vec<Asked> = (0..3).map(flood).collect();
+        let alices: Vec<Asked> = (0..2).map(|_| asked(&line, "alice", 1, "alice")).collect();
+        let bob = asked(&line, "bob", 1, "bob");
+        let _last = flood(3);
+        drop((gone, bob));
+        let turns: Vec<String> = (0..3).map(|_| next(&line)).collect();
+        assert_eq!(turns, ["wrong 3", "alice", "alice"], "{}", alices.len());
+        let queue = line.queue.lock();
+        assert!(queue.waiting == 0 && queue.turns.is_empty() && queue.lanes.is_empty());
+    }
+
+    #[test]
+    fn who_has_hung_up_makes_way_before_all_who_listen() {
+        let (line, most) = (line(), PASSWORDS_OF_LANE_WAITING_MAX);
+        let presence = Arc::new(Presence::default());
+        let mut listens: Vec<Asked> =
+            (2..most).map(|at| asked(&line, "root", 1, &format!("wrong {at}"))).collect();
+        let by = |password: &str| asked_by(Some(&presence), &line, ("root", 1), password);
+        let (mut first, mut second) = (by("first"), by("second"));
+        presence.hang_up();
+        assert!(first.try_recv().is_err(), "while there is room nobody makes way");
+        let _more = (asked(&line, "root", 1, "x"), asked(&line, "root", 1, "y"));
+        let too_many = Ok(Err(PasswordError::TooMany));
+        assert_eq!((first.try_recv(), second.try_recv()), (too_many.clone(), too_many.clone()));
+        assert!(listens[0].try_recv().is_err(), "it is older, and is listened for");
+        let _last = asked(&line, "root", 1, "z");
+        assert_eq!(listens[0].try_recv(), too_many);
+
+        // Of all, the same, though another lane is the longest.
+        let alone = Arc::new(Presence::default());
+        let mut alone_told = asked_by(Some(&alone), &line, ("alice", 1), "x");
+        alone.hang_up();
+        let all: Vec<Asked> = (most + 1..PASSWORDS_WAITING_MAX)
+            .map(|at| asked(&line, &format!("user {at}"), 1, "x"))
+            .collect();
+        assert_eq!(line.queue.lock().waiting, PASSWORDS_WAITING_MAX);
+        assert!(alone_told.try_recv().is_err());
+        let _one_more = asked(&line, "bob", 1, "x");
+        assert_eq!(
+            (alone_told.try_recv(), all.len()),
+            (too_many, PASSWORDS_WAITING_MAX - most - 1)
+        );
+        assert!(listens[1].try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_known_to_wait_until_he_is_told_or_gives_up() {
+        let passwords = Passwords::new(LEAST);
+        let presence = Arc::new(Presence::default());
+        let bob = Applicant { host: None, presence: Some(Arc::clone(&presence)) };
+        let hash = passwords.hash("bob", "x").await.unwrap();
+        assert!(!presence.is_waiting());
+        for gives_up in [true, false] {
+            let mut asks = Box::pin(passwords.check(("bob", &bob), "x", &hash));
+            let pending = poll_fn(|cx| Poll::Ready(asks.as_mut().poll(cx).is_pending())).await;
+            assert!(pending);
+            assert!(presence.is_waiting());
+            if gives_up {
+                drop(asks);
+            } else {
+                assert_eq!(asks.await, Ok(true));
+            }
+            assert!(!presence.is_waiting());
+        }
     }
 
     #[test]

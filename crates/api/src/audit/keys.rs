@@ -5,8 +5,8 @@ use proto::{
     authpb::{Permission, permission::Type},
     command::{AuthChange, KeysMethod, KeysWrite, Op, Patterns},
     etcdserverpb::{
-        AlarmRequest, AlarmType, RequestOp, TxnRequest, alarm_request::AlarmAction,
-        request_op::Request,
+        AlarmRequest, AlarmType, DowngradeRequest, RequestOp, TxnRequest,
+        alarm_request::AlarmAction, downgrade_request::DowngradeAction, request_op::Request,
     },
 };
 
@@ -105,6 +105,13 @@ impl Record {
         let kind = AlarmType::try_from(alarm.alarm).map_or("?", |kind| kind.as_str_name());
         self.about.alarm = Some(format!("{action} {kind}"));
         self.about.member = Some(format!("{:x}", alarm.member_id));
+    }
+
+    pub(super) fn add_downgrade(&mut self, asked: &DowngradeRequest) {
+        let action = DowngradeAction::try_from(asked.action);
+        let action = action.map_or("?", |action| action.as_str_name());
+        let downgrade = format!("{action} {}", cut(&asked.version));
+        self.about.downgrade = Some(downgrade.trim_end().to_owned());
     }
 
     /// What is asked several times stands once.

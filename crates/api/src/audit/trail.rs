@@ -7,7 +7,7 @@ use http::Extensions;
 use parking_lot::Mutex;
 use proto::{
     command::{By, Op},
-    etcdserverpb::{AlarmRequest, TxnRequest},
+    etcdserverpb::{AlarmRequest, DowngradeRequest, TxnRequest},
 };
 use tonic::Code;
 
@@ -175,6 +175,10 @@ impl Trail {
 
     pub(crate) fn alarm(&self, alarm: &AlarmRequest) {
         self.0.facts.lock().record.add_alarm(alarm);
+    }
+
+    pub(crate) fn downgrade(&self, asked: &DowngradeRequest) {
+        self.0.facts.lock().record.add_downgrade(asked);
     }
 
     pub(crate) fn level(&self, level: &str) {

@@ -1,15 +1,13 @@
 //! Who a request of v3 is from, and what that permits.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use base::Refused;
 use http::{Extensions, HeaderMap, HeaderValue};
 use proto::command::{Auth as Command, By, Op};
+use server::Applicant;
 use state::auth::Auth;
-use tonic::{Status, metadata::MetadataMap};
+use tonic::{Code, Status, metadata::MetadataMap};
 
 use crate::{
     audit::{Does, Trail},
@@ -24,17 +22,13 @@ pub(crate) const TRIES: usize = 5;
 #[derive(Clone, Debug)]
 pub(crate) struct CommonName(pub(crate) Arc<str>);
 
-/// Where a request has come from.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer(pub(crate) SocketAddr);
-
 /// Who a request is from, as it says itself.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Asker {
     token: Option<HeaderValue>,
     name: Option<CommonName>,
     trail: Option<Trail>,
-    from: Option<Peer>,
+    applicant: Option<Applicant>,
 }
 
 /// What was permitted, as users and roles were then.
@@ -59,7 +53,7 @@ impl Asker {
     pub(crate) fn new(metadata: &HeaderMap, extensions: &Extensions) -> Self {
         let token = metadata.get("token").or_else(|| metadata.get("authorization"));
         let (token, name) = (token.cloned(), extensions.get().cloned());
-        Self { token, name, trail: Trail::of(extensions), from: extensions.get().copied() }
+        Self { token, name, trail: Trail::of(extensions), applicant: extensions.get().cloned() }
     }
 
     /// Of a request through the gateway: by a token alone.
@@ -85,9 +79,16 @@ impl Asker {
         Self { trail, ..self.clone() }
     }
 
-    /// The host of a client whose password is looked at.
-    pub(crate) fn host(&self) -> Option<IpAddr> {
-        self.from.map(|Peer(address)| address.ip())
+    /// A question of a stream could not be read, for another reason than that its client has gone.
+    pub(crate) fn note_unread(&self, context: &Context, code: Code) {
+        if ![Code::Cancelled, Code::Unknown, Code::Unavailable].contains(&code) {
+            self.branch(context, true).note(|trail| trail.ended(code));
+        }
+    }
+
+    /// As whom he waits while his password is looked at.
+    pub(crate) fn applicant(&self) -> Applicant {
+        self.applicant.clone().unwrap_or_default()
     }
 
     fn judged(&self, refused: Option<Refused>) {

@@ -4,10 +4,10 @@ use base::Refused;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use proto::command::{Auth as Command, By, Op};
-use server::{Done, PasswordError, Unserved};
+use server::{Applicant, Done, PasswordError, Unserved};
 use state::Response;
 
-use super::{Peer, TRIES};
+use super::TRIES;
 use crate::{
     audit::Trail,
     context::Context,
@@ -19,7 +19,7 @@ use crate::{
 pub(crate) struct Claim {
     header: Option<HeaderValue>,
     trail: Option<Trail>,
-    from: Option<Peer>,
+    applicant: Option<Applicant>,
 }
 
 /// Why a request is not let in.
@@ -63,8 +63,8 @@ impl From<PasswordError> for Denied {
 impl Claim {
     pub(crate) fn of<B>(request: &Request<B>) -> Self {
         let extensions = request.extensions();
-        let (trail, from) = (Trail::of(extensions), extensions.get().copied());
-        Self { trail, from, ..Self::in_headers(request.headers()) }
+        let (trail, applicant) = (Trail::of(extensions), extensions.get().cloned());
+        Self { trail, applicant, ..Self::in_headers(request.headers()) }
     }
 
     fn in_headers(headers: &HeaderMap) -> Self {
@@ -125,8 +125,8 @@ impl Claim {
         self.note(|trail| trail.is_by(None));
         let (user, password) = self.pair().ok_or(Denied::Credentials)?;
         self.note(|trail| trail.claims(&user));
-        let from = self.from.map(|Peer(address)| address.ip());
-        let by = context.auth.claimed(context, (user, from), &password).await?;
+        let applicant = self.applicant.clone().unwrap_or_default();
+        let by = context.auth.claimed(context, (user, &applicant), &password).await?;
         self.note(|trail| trail.is_by(Some(&by)));
         Ok(Some(by))
     }

@@ -1,12 +1,10 @@
 //! From a password to a token.
 
-use std::net::IpAddr;
-
 use base::Refused;
 use bytes::Bytes;
 use proto::command::{Auth as Command, AuthChange, Authenticate, By, Op};
 use ring::rand::SecureRandom as _;
-use server::{Done, PasswordError};
+use server::{Applicant, Done, PasswordError};
 use state::{Response, apply::Reply};
 use tonic::Status;
 
@@ -31,13 +29,13 @@ impl super::Authentication {
     pub(crate) async fn log_in(
         &self,
         context: &Context,
-        (user, from): (&str, Option<IpAddr>),
+        (user, applicant): (&str, &Applicant),
         password: &str,
     ) -> Result<String, Status> {
         let handle = &context.handle;
         handle.read_barrier().await.map_err(unserved)?;
         for _ in 0..TRIES {
-            let checked = self.check(context, (user, from), password).await?;
+            let checked = self.check(context, (user, applicant), password).await?;
             match &self.tokens {
                 Tokens::None => return Err(status(Refused::AuthFailed)),
                 Tokens::Simple => {}
@@ -65,15 +63,15 @@ impl super::Authentication {
     pub(crate) async fn claimed(
         &self,
         context: &Context,
-        (user, from): (String, Option<IpAddr>),
+        (user, applicant): (String, &Applicant),
         password: &str,
     ) -> Result<By, Denied> {
         let auth = context.handle.reader().auth();
         let auth_revision = auth.revision();
         let hash = auth.user(&user).and_then(|known| known.password_hash.as_ref());
         let is_right = match hash {
-            Some(hash) => self.is_right((&user, from), password, hash).await?,
-            None => self.is_nobodys(from, password).await?,
+            Some(hash) => self.is_right((&user, applicant), password, hash).await?,
+            None => self.is_nobodys(applicant, password).await?,
         };
         if !is_right {
             return Err(self.wrong(context, &user));
@@ -85,12 +83,12 @@ impl super::Authentication {
     /// same at the same time one waits for all.
     async fn is_right(
         &self,
-        (user, from): (&str, Option<IpAddr>),
+        (user, applicant): (&str, &Applicant),
         password: &str,
         hash: &Bytes,
     ) -> Result<bool, PasswordError> {
         let Some(tag) = self.remembered.tag(user, hash, password) else {
-            return self.passwords.check((user, from), password, hash).await;
+            return self.passwords.check((user, applicant), password, hash).await;
         };
         loop {
             if self.remembered.knows(&tag) {
@@ -98,7 +96,7 @@ impl super::Authentication {
             }
             match self.checks.enter(tag) {
                 Entered::First(turn) => {
-                    let is_right = self.passwords.check((user, from), password, hash).await?;
+                    let is_right = self.passwords.check((user, applicant), password, hash).await?;
                     if is_right {
                         self.remembered.add(tag);
                     }
@@ -119,10 +117,10 @@ impl super::Authentication {
     /// Takes as long as for a user that there is: false. Whatever name is made up, the host waits in one line.
     async fn is_nobodys(
         &self,
-        from: Option<IpAddr>,
+        applicant: &Applicant,
         password: &str,
     ) -> Result<bool, PasswordError> {
-        self.passwords.check(("", from), password, &self.passwords.stand_in()).await?;
+        self.passwords.check(("", applicant), password, &self.passwords.stand_in()).await?;
         Ok(false)
     }
 
@@ -130,7 +128,7 @@ impl super::Authentication {
     async fn check(
         &self,
         context: &Context,
-        (user, from): (&str, Option<IpAddr>),
+        (user, applicant): (&str, &Applicant),
         password: &str,
     ) -> Result<u64, Status> {
         let auth = context.handle.reader().auth();
@@ -139,12 +137,12 @@ impl super::Authentication {
         }
         let failed = |refused| self.failed(context, user, refused);
         let Some(known) = auth.user(user) else {
-            self.is_nobodys(from, password).await.map_err(password_error)?;
+            self.is_nobodys(applicant, password).await.map_err(password_error)?;
             return Err(failed(Refused::AuthFailed));
         };
         let hash = known.password_hash.as_ref();
         let hash = hash.ok_or_else(|| failed(Refused::NoPasswordUser))?;
-        match self.is_right((user, from), password, hash).await {
+        match self.is_right((user, applicant), password, hash).await {
             Ok(true) => Ok(auth.revision()),
             Ok(false) => Err(failed(Refused::AuthFailed)),
             Err(why) => Err(password_error(why)),

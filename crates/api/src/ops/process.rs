@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use base::url;
+
 /// Figures of this process; zero where the system does not tell.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Process {
@@ -71,7 +73,7 @@ fn of_netstat(netstat: &str, name: &str) -> u64 {
 }
 
 /// How this process was started. Whoever may ask for it is not told secrets.
-pub(crate) fn arguments() -> Vec<String> {
+pub fn arguments() -> Vec<String> {
     let arguments = std::env::args_os().map(|one| one.to_string_lossy().into_owned());
     without_secrets(arguments)
 }
@@ -117,24 +119,8 @@ fn hidden(name: &str, value: &str) -> String {
     }
 }
 
-/// As Go writes URLs into logs: `http://user:xxxxx@host`.
 fn without_passwords(argument: &str) -> String {
-    let mut rest = argument;
-    let mut told = String::new();
-    while let Some((before, after)) = rest.split_once("://") {
-        told.push_str(before);
-        told.push_str("://");
-        rest = after;
-        let end = after.find(['/', ',', '?', '#']).unwrap_or(after.len());
-        let (authority, _) = after.split_at_checked(end).unwrap_or((after, ""));
-        if let Some((by, _)) = authority.rsplit_once('@')
-            && let Some((user, password)) = by.split_once(':')
-        {
-            told.push_str(&format!("{user}:{HIDDEN}"));
-            rest = after.get(user.len() + 1 + password.len()..).unwrap_or_default();
-        }
-    }
-    told + rest
+    if argument.contains("://") { url::shown(argument) } else { argument.to_owned() }
 }
 
 #[cfg(test)]
@@ -172,8 +158,8 @@ mod tests {
             &["etcd", "-discovery-password", "xxxxx", "secret"],
         );
         check(
-            &["--discovery-proxy=http://u:p@h:1/a", "--x=http://h:1,https://v:q:r@i/?a@b:c"],
-            &["--discovery-proxy=http://u:xxxxx@h:1/a", "--x=http://h:1,https://v:xxxxx@i/?a@b:c"],
+            &["--discovery-proxy=http://u:p@h:1/a", "--x=http://h:1,https://v:q:r/s@i/?a"],
+            &["--discovery-proxy=http://u:xxxxx@h:1/a", "--x=http://h:1,https://v:xxxxx@i/?a"],
         );
         check(&["http://user@h", "-"], &["http://user@h", "-"]);
         check(

@@ -107,7 +107,7 @@ impl auth_server::Auth for Auth {
         let asker = Asker::of(&request);
         let AuthenticateRequest { name, password } = request.into_inner();
         asker.note(|trail| trail.claims(&name));
-        let token = self.0.auth.log_in(&self.0, (&name, asker.host()), &password).await;
+        let token = self.0.auth.log_in(&self.0, (&name, &asker.applicant()), &password).await;
         asker.note(|trail| match &token {
             Ok(_) => trail.is_by(Some(&By { user: name, auth_revision: 0 })),
             Err(status) => trail.refuses(status.message()),

@@ -234,7 +234,7 @@ impl Calls for Services {
     }
 
     fn mark(&self, from: Option<SocketAddr>, request: &mut Request<Incoming>) {
-        self.context.mark(from, request);
+        self.context.mark(from, None, request);
     }
 
     fn on(self: &Arc<Self>, share: &Arc<Share>, from: Option<SocketAddr>) -> Arc<Self> {

@@ -259,6 +259,7 @@ impl KeepAlive {
                 // Those before are answered first.
                 Poll::Ready(Some(Err(status))) => {
                     self.asks = false;
+                    self.asker.note_unread(&self.context, status.code());
                     Box::pin(ready(Err(status)))
                 }
                 Poll::Ready(None) => {

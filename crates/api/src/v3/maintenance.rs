@@ -163,7 +163,9 @@ impl maintenance_server::Maintenance for Maintenance {
         &self,
         request: Request<DowngradeRequest>,
     ) -> Result<Response<DowngradeResponse>, Status> {
-        Asker::of(&request).is_admin_by_now(&self.0).await?;
+        let asker = Asker::of(&request);
+        asker.note(|trail| trail.downgrade(request.get_ref()));
+        asker.is_admin_by_now(&self.0).await?;
         let handle = &self.0.handle;
         let version = downgrade::carry_out(handle, request.get_ref()).await?;
         let header = Some(header::now(handle));

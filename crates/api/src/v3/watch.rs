@@ -143,6 +143,7 @@ impl WatchStream {
             }
             Poll::Ready(Some(Err(status))) => {
                 self.asked(Err(status.code()));
+                self.asker.note_unread(&self.context, status.code());
                 Poll::Ready(Err(status))
             }
             Poll::Ready(Some(Ok(request))) => {

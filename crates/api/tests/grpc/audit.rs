@@ -74,6 +74,7 @@ fn tells_what(record: &api::Record) -> bool {
             about.alarm.as_deref() == Some("DEACTIVATE NOSPACE")
                 && about.member.as_deref() == Some("1")
         }
+        "etcdserverpb.Maintenance/Downgrade" => about.downgrade.as_deref() == Some("VALIDATE x"),
         "etcdserverpb.Auth/RoleGrantPermission" => record.keys[0].kind == Some("read"),
         _ => true,
     }
@@ -146,6 +147,58 @@ fn what_is_refused_at_once_or_cannot_be_read_leaves_a_record_too() {
             assert_eq!((record.api, &record.method[..]), ("v3-json", method));
             assert_eq!(record.code, "400", "{path}");
         }
+    }
+}
+
+/// Of a stream there are records of what is asked on it, and so of what is asked there in words that nobody understands.
+#[test]
+fn a_question_of_a_stream_that_cannot_be_read_leaves_a_record() {
+    let (member, told) = audited();
+    let lease = "etcdserverpb.Lease/LeaseKeepAlive";
+    let watch = "etcdserverpb.Watch/Watch";
+    let keeps = r#"{"ID": "7"}"#;
+    let watches = r#"{"create_request": {"key": "YQ=="}}"#;
+    for (method, path, good) in [(lease, "lease/keepalive", keeps), (watch, "watch", watches)] {
+        for (before, bad) in [("", "{]"), (good, r#"{"nonsense": }"#)] {
+            let (after, mut wire) = (told.count(), member.connect());
+            begin_json(
+                &mut wire,
+                &Caller { name: "nobody", token: None },
+                path,
+                &format!("{before}{bad}"),
+            );
+            wire.answer().expect(200);
+            let of = format!("{path} {before}{bad}");
+            let expected = if before.is_empty() { 1 } else { 2 };
+            eventually(&of, || told.count() >= after + expected);
+            told.settle();
+            let records = told.0.lock().unwrap().split_off(after);
+            assert!(records.iter().all(|one| (one.api, &one.method[..]) == ("v3-json", method)));
+            // What can be answered may be over later.
+            let mut codes: Vec<&str> = records.iter().map(|record| &record.code[..]).collect();
+            codes.sort_unstable();
+            assert_eq!(codes, &["InvalidArgument", "OK"][..expected], "{of}");
+        }
+        // Whoever merely goes away has said nothing that could not be read.
+        let (after, mut wire) = (told.count(), member.connect());
+        wire.send(format!(
+            "POST /v3/{path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{{\r\n"
+        ));
+        wire.head();
+        drop(wire);
+        told.settle();
+        assert_eq!(told.count(), after, "{path}");
+    }
+    let client = Client::connect(&member);
+    for method in [lease, watch] {
+        let after = told.count();
+        let mut call = client.begin::<(), ()>(&[], &format!("/{method}"));
+        call.send_raw(crate::client::framed(0, b"\xff\xff"));
+        call.close();
+        while let Some(Ok(())) = call.next() {}
+        let record = told.next(after, method);
+        assert_eq!((record.api, &record.method[..]), ("v3", method));
+        assert_eq!(record.code, "Internal");
     }
 }
 

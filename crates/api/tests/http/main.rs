@@ -20,6 +20,7 @@ mod large;
 mod listings;
 mod member;
 mod operators;
+mod passwords;
 mod patience;
 mod profiling;
 mod stopping;

@@ -9,12 +9,12 @@ use crate::{
 };
 
 /// A member whose passwords take no time.
-fn member() -> Member {
+pub(crate) fn member() -> Member {
     let auth = api::AuthConfig { bcrypt_cost: 4, ..api::AuthConfig::default() };
     Member::start_with(api::Config { auth, ..api::Config::default() })
 }
 
-fn base64(text: &str) -> String {
+pub(crate) fn base64(text: &str) -> String {
     const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::new();
     for chunk in text.as_bytes().chunks(3) {
@@ -30,7 +30,13 @@ fn base64(text: &str) -> String {
 
 /// Asks on behalf of `user:password`; of nobody, if that is empty.
 #[track_caller]
-fn ask(wire: &mut Wire, pair: &str, method: &str, target: &str, body: Option<&str>) -> Answer {
+pub(crate) fn ask(
+    wire: &mut Wire,
+    pair: &str,
+    method: &str,
+    target: &str,
+    body: Option<&str>,
+) -> Answer {
     let mut text = format!("{method} {target} HTTP/1.1\r\nHost: x\r\n");
     if !pair.is_empty() {
         text += &format!("Authorization: Basic {}\r\n", base64(pair));
@@ -43,7 +49,7 @@ fn ask(wire: &mut Wire, pair: &str, method: &str, target: &str, body: Option<&st
 }
 
 /// The root user, alice, who may read and write what is below `/a/` and read `/b`, and idle.
-fn prepare(wire: &mut Wire) {
+pub(crate) fn prepare(wire: &mut Wire) {
     for user in ["root", "alice", "idle"] {
         let body = json!({ "user": user, "password": format!("{user}pw") }).to_string();
         ask(wire, "", "PUT", &format!("/v2/auth/users/{user}"), Some(&body)).expect(201);
@@ -186,7 +192,7 @@ fn every_endpoint_asks_who_asks() {
     }
 }
 
-fn v3(wire: &mut Wire, token: &str, method: &str, question: &Value) -> (u16, Value) {
+pub(crate) fn v3(wire: &mut Wire, token: &str, method: &str, question: &Value) -> (u16, Value) {
     let body = question.to_string();
     let mut text = format!("POST /v3/{method} HTTP/1.1\r\nHost: x\r\n");
     if !token.is_empty() {
@@ -198,7 +204,7 @@ fn v3(wire: &mut Wire, token: &str, method: &str, question: &Value) -> (u16, Val
     (answer.status, answer.json())
 }
 
-fn log_in(wire: &mut Wire, user: &str) -> String {
+pub(crate) fn log_in(wire: &mut Wire, user: &str) -> String {
     let question = json!({ "name": user, "password": format!("{user}pw") });
     let (status, answer) = v3(wire, "", "auth/authenticate", &question);
     assert_eq!(status, 200, "{answer}");
@@ -336,53 +342,6 @@ fn who_may_look_below_a_path_is_not_told_of_a_key_of_its_name() {
         target = format!("/v2/keys/a/?wait=true&recursive=true&waitIndex={next}");
     }
     assert_eq!(told, ["/a", "/a", "/a/z"], "the directory goes, comes back, and is filled");
-}
-
-/// Without blocking: whether an answer, or part of it, has come.
-fn is_answered(wire: &Wire) -> bool {
-    wire.stream.set_nonblocking(true).unwrap();
-    let come = wire.stream.peek(&mut [0]);
-    wire.stream.set_nonblocking(false).unwrap();
-    come.is_ok_and(|bytes| bytes > 0)
-}
-
-/// Threads for passwords are busy, and what one host may have waiting waits: nobody else waits behind it.
-#[test]
-fn a_flood_of_wrong_passwords_is_overtaken_by_everybody_else() {
-    let member = member();
-    let mut wire = member.connect();
-    prepare(&mut wire);
-    // Hers is looked at for the first time behind the flood; root's and alice's are known before.
-    let body = json!({ "user": "new", "password": "newpw", "roles": ["some"] }).to_string();
-    ask(&mut wire, "root:rootpw", "PUT", "/v2/auth/users/new", Some(&body)).expect(200);
-    let token = log_in(&mut wire, "alice");
-    ask(&mut wire, "alice:alicepw", "GET", "/v2/keys/b", None).expect(200);
-    let root = log_in(&mut wire, "root");
-    // Looking at one of these takes so long that the others are done long before the flood is.
-    let costly = "$2a$11$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy";
-    let change = json!({ "name": "idle", "hashedPassword": base64(costly) });
-    assert_eq!(v3(&mut wire, &root, "auth/user/changepw", &change).0, 200);
-
-    let attackers: Vec<Wire> = (0..base::limits::PASSWORDS_OF_LANE_WAITING_MAX)
-        .map(|at| {
-            let mut attacker = member.connect();
-            let pair = base64(&format!("idle:wrong {at}"));
-            let head = "GET /v2/keys/b HTTP/1.1\r\nHost: x\r\nAuthorization: Basic";
-            attacker.send(format!("{head} {pair}\r\n\r\n"));
-            attacker
-        })
-        .collect();
-    ask(&mut wire, "alice:alicepw", "GET", "/v2/keys/b", None).expect(200);
-    ask(&mut wire, "alice:alicepw", "PUT", "/v2/keys/a/x", Some("value=2")).expect(200);
-    let range = json!({ "key": base64("/a/x") });
-    assert_eq!(v3(&mut wire, &token, "kv/range", &range).0, 200);
-    // Whose password was never looked at waits for those that are being looked at, not for those before it.
-    ask(&mut wire, "new:newpw", "GET", "/v2/keys/b", None).expect(200);
-    let login = log_in(&mut wire, "new");
-    assert_eq!(v3(&mut wire, &login, "auth/user/get", &json!({ "name": "new" })).0, 200);
-    // A thread each may have come to an end meanwhile, of the four that there are at most, and the next one.
-    let answered = attackers.iter().filter(|attacker| is_answered(attacker)).count();
-    assert!(answered <= 16, "{answered} of {} were served first", attackers.len());
 }
 
 /// What shuts somebody out whose watch goes on.

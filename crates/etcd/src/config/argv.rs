@@ -67,6 +67,7 @@ pub(super) fn parse(arguments: &[OsString], groups: &'static [Group]) -> Result<
 
 fn set(given: &mut Given, flag: &'static Flag, value: &str) -> Result<(), Refusal> {
     value::check(flag, value).map_err(|advice| {
+        let value = base::url::shown(value);
         Refusal::Usage(format!("invalid value \"{value}\" for --{}: {advice}", flag.name))
     })?;
     let value = match given.get(flag.name) {

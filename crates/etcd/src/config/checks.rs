@@ -147,7 +147,8 @@ fn member(given: &Given) -> Result<server::Config, Refusal> {
     let initial_cluster = match given.text("initial-cluster") {
         "" => cluster::alone(&name, &peer_urls),
         text => url::parse_members(text).map_err(|reason| {
-            conflict(format!("{} \"{text}\": {reason}", given.show("initial-cluster")))
+            let (shown, text) = (given.show("initial-cluster"), url::shown(text));
+            conflict(format!("{shown} \"{text}\": {reason}"))
         })?,
     };
     let snapshot_count = given.count("snapshot-count");

@@ -18,13 +18,17 @@ impl DiscoveryUrl {
         let example = "give one like https://discovery.etcd.io/<token>, or \
                        http://HOST:2379/v2/keys/<directory> of any cluster";
         let Some((scheme, rest)) = text.split_once("://") else {
-            return Err(format!("\"{text}\" is no URL: {example}"));
+            return Err(format!("\"{}\" is no URL: {example}", url::shown(text)));
         };
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let path = path.trim_matches('/');
         let known = matches!(scheme, "http" | "https");
         if !known || authority.is_empty() || path.is_empty() || text.contains(['?', '#', ' ']) {
-            return Err(format!("\"{text}\" names no token: {example}"));
+            return Err(format!("\"{}\" names no token: {example}", url::shown(text)));
+        }
+        // What is cut off at a slash may be part of a password.
+        if format!("{scheme}://{authority}").parse::<client::Endpoint>().is_err() {
+            return Err(format!("\"{}\" names no host: {example}", url::shown(text)));
         }
         Ok(Self {
             text: text.trim_end_matches('/').to_owned(),
@@ -54,6 +58,18 @@ mod tests {
         assert_eq!(DiscoveryUrl::parse("https://discovery.etcd.io/x").unwrap().path, "/x");
         for text in ["x", "http://", "http://h", "http://h/", "ftp://h/x", "http://h/x?y"] {
             assert!(DiscoveryUrl::parse(text).is_err(), "{text}");
+        }
+        for text in [
+            "http://me:pa/ss@h:1/x",
+            "http://me:pass@h:1/x",
+            "me:pa/ss@h:1/x",
+            "ftp://me:pa/ss@h/x",
+        ] {
+            let why = DiscoveryUrl::parse(text).unwrap_err();
+            assert!(
+                why.contains("me:xxxxx@h") && !why.contains("pa") && !why.contains("ss"),
+                "{why}"
+            );
         }
     }
 }

@@ -34,6 +34,7 @@ pub(super) fn add(
             )),
             Some(flag) => {
                 value::check(flag, value).map_err(|advice| {
+                    let value = base::url::shown(value);
                     Refusal::Conflict(format!("invalid value \"{value}\" for {variable}: {advice}"))
                 })?;
                 given.set(flag.name, value.clone(), Source::Environment);
@@ -42,7 +43,10 @@ pub(super) fn add(
             None if SECRETS.iter().any(|word| variable.contains(word)) => {
                 given.warn(format!("unrecognized environment variable {variable}"));
             }
-            None => given.warn(format!("unrecognized environment variable {variable}={value}")),
+            None => given.warn(format!(
+                "unrecognized environment variable {variable}={}",
+                base::url::shown(value)
+            )),
         }
     }
     Ok(given)

@@ -83,6 +83,9 @@ pub(crate) fn targets(text: &str) -> Result<Vec<Target>, Refusal> {
             let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
             let found = host_and_port(authority).filter(|(host, _)| !host.is_empty());
             let (host, port) = found.ok_or_else(|| {
+                // The part that is wrong may be one of a password.
+                let is_shown = base::url::shown(text) == text;
+                let endpoint = if is_shown { endpoint.to_owned() } else { base::url::shown(text) };
                 Refusal::Conflict(format!("error parsing endpoint \"{endpoint}\": give host:port"))
             })?;
             Ok(Target { host, port, priority: 0, weight: 0 })

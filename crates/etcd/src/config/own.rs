@@ -30,7 +30,9 @@ pub(super) fn gather(
     }
     let line = argv::parse(rest, groups).map_err(|refusal| match refusal {
         Refusal::Usage(text) => refuse(text),
-        Refusal::Stray(word) => refuse(format!("\"{word}\" is not a valid flag")),
+        Refusal::Stray(word) => {
+            refuse(format!("\"{}\" is not a valid flag", base::url::shown(&word)))
+        }
         conflict @ Refusal::Conflict(_) => conflict,
     })?;
     Ok(line.asks.is_none().then_some(line.given))

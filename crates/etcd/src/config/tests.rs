@@ -99,6 +99,15 @@ fn a_wrong_command_line_is_refused_with_advice() {
     check(&["--nam=x"], true, "unknown flag --nam: did you mean --name?");
     check(&["--frobnicate"], true, "unknown flag --frobnicate; see 'etcd --help'");
     check(&["--name"], true, "--name needs a value");
+    let url = "http://me:pa/s,s@h:1";
+    for (argument, is_usage) in
+        [("", false), ("--listen-client-urls=", true), ("--discovery=", false)]
+    {
+        let argument = format!("{argument}{url}");
+        check(&[&argument], is_usage, "http://me:xxxxx@h:1");
+        let (_, text) = refused(&[&argument], &[]);
+        assert!(!text.contains("pa/") && !text.contains("s@"), "{text}");
+    }
     check(&["stray"], false, "\"stray\" is not a valid flag");
     check(&["--debug", "true"], false, "\"true\" is not a valid flag");
     check(&["--", "--name=x"], false, "\"--name=x\" is not a valid flag");

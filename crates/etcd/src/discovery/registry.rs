@@ -49,7 +49,7 @@ pub(crate) async fn look(registry: &Registry) -> Result<Members, String> {
 
 /// For messages, and for the note: tokens of two registries may be the same.
 fn shown(registry: &Registry) -> String {
-    format!("{} at {}", registry.token, registry.endpoints.join(","))
+    format!("{} at {}", registry.token, base::url::shown(&registry.endpoints.join(",")))
 }
 
 /// A token, as one member sees it.

@@ -98,6 +98,29 @@ fn a_restored_member_has_all_keys_and_nothing_of_the_old_cluster() {
     assert!(holds(&opened(&disk, "/r").unwrap(), 40));
 }
 
+#[test]
+fn what_does_not_fit_is_refused_before_it_is_written() {
+    let mem = mem_disk();
+    let disk: Arc<dyn Disk> = Arc::new(mem.clone());
+    drop(saved(&mem, 100));
+    let keyspace = Path::new(crate::stage::HOME).join("keyspace");
+    for (from, is_keyspace, dir) in [(Path::new(FILE), false, "/a"), (&keyspace, true, "/b")] {
+        let (to, as_whom) = (&place(dir), &founding(&[2], 77));
+        let what = Restore { from, skip_hash_check: is_keyspace, to, as_whom, bump: 0 };
+        let bytes = mem.open(from, base::Open::Read).unwrap().len().unwrap();
+        let least = if is_keyspace { bytes } else { bytes + bytes / 4 };
+        mem.set_capacity(Some(mem.used() + least - 1));
+        let refused = restore(&disk, &what).unwrap_err();
+        let numbers = format!("would take about {least} bytes, and {} are free", least - 1);
+        assert!(refused.to_string().contains(&numbers), "{refused}");
+        assert!(matches!(refused, RestoreError::NoRoom { .. }));
+        let home = Path::new(dir).join("member");
+        assert_eq!(mem.list(&home).unwrap(), Vec::<String>::new(), "nothing is left");
+        mem.set_capacity(None);
+        restore(&disk, &what).unwrap();
+    }
+}
+
 /// The old cluster has gone on from there; its members are strangers to those that are restored. All who
 /// are restored from one snapshot know each other.
 #[test]

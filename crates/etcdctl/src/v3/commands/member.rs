@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use base::url::shown;
 use clap::{Args, Subcommand};
 use proto::{
     Message,
@@ -256,7 +257,9 @@ fn peer_urls(list: &str) -> Result<Vec<String>, Failure> {
     }
     let mut urls = Vec::new();
     for url in list.split(',').map(str::trim) {
-        let wrong = |what: &str| refuse(Exit::Error, format!("{what}: {url}"));
+        // The part that is wrong may be one of a password.
+        let told = if shown(list) == list { url.to_owned() } else { shown(list) };
+        let wrong = |what: &str| refuse(Exit::Error, format!("{what}: {told}"));
         let Some((scheme, address)) = url.split_once("://") else {
             return wrong("URL scheme must be http, https, unix, or unixs");
         };
@@ -400,6 +403,7 @@ mod tests {
             ("nonsense", "Error: URL scheme must be http, https, unix, or unixs: nonsense\\n"),
             ("ftp://a:1", "Error: URL scheme must be http, https, unix, or unixs: ftp://a:1\\n"),
             ("http://a", "form \\\\\\\"host:port\\\\\\\": http://a\\n"),
+            ("http://b:1,http://me:pa/s,s@a:1", "http://b:1,http://me:xxxxx@a:1\\n"),
             ("http://a:1/x", "Error: URL must not contain a path: http://a:1/x\\n"),
         ] {
             let failure = format!("{:?}", peer_urls(list).expect_err(list));
