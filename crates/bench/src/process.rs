@@ -214,13 +214,18 @@ impl Drop for Server {
 
 /// As `--version` says it: `3.4.23`.
 pub(crate) fn version(binary: &Path) -> anyhow::Result<String> {
+    let text = version_text(binary)?;
+    let version = text.lines().find_map(|line| line.strip_prefix("etcd Version: "));
+    Ok(version.unwrap_or_default().trim().to_owned())
+}
+
+/// All that `--version` says.
+pub(crate) fn version_text(binary: &Path) -> anyhow::Result<String> {
     let output = Command::new(binary)
         .arg("--version")
         .output()
         .with_context(|| format!("run {} --version", binary.display()))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let version = text.lines().find_map(|line| line.strip_prefix("etcd Version: "));
-    Ok(version.unwrap_or_default().trim().to_owned())
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 pub(crate) fn free_port() -> anyhow::Result<SocketAddr> {

@@ -33,6 +33,8 @@ use serde_json::{Value, json};
 use servers::Contender;
 use work::Work;
 
+use crate::process;
+
 #[derive(Args)]
 pub(crate) struct Options {
     /// Our server.
@@ -113,6 +115,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let all = options.work()?;
     let contenders = servers::contenders(&options.ours, &options.against)?;
     let about = about(options, &contenders);
+    if cfg!(debug_assertions) {
+        println!(
+            "bench itself is not optimised, nor are its ceilings: what is held against them says nothing"
+        );
+    }
     fs::create_dir_all(&options.out).context("make the directory of the results")?;
     let (mut lines, mut failures) = (Vec::new(), Vec::new());
     for work in all {
@@ -184,13 +191,16 @@ fn about(options: &Options, contenders: &[Contender]) -> Value {
     let Sizes { seconds, keys, watchers, watch_streams, leases, open_rate } = options.sizes();
     let servers = contenders.iter().map(|one| {
         let path = one.binary.as_ref().map(|path| path.display().to_string());
-        json!({ "name": one.name, "version": one.version, "binary": path })
+        let says = one.binary.as_ref().and_then(|path| process::version_text(path).ok());
+        let says = says.map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>());
+        json!({ "name": one.name, "version": one.version, "binary": path, "says": says })
     });
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     json!({
         "measured_at_unix": now.map_or(0, |since| since.as_secs()),
         "machine": results::machine(&options.under),
         "servers": servers.collect::<Vec<_>>(),
+        "ceilings_are_optimised": !cfg!(debug_assertions),
         "sizes": {
             "quick": options.quick,
             "seconds": seconds,

@@ -44,6 +44,8 @@ impl Line {
             }
             Against::NoopGrpc => figures::ratio(ours, self.of(Kind::NoopGrpc)?, quantity),
             Against::NoopHttp => figures::ratio(ours, self.of(Kind::NoopHttp)?, quantity),
+            // Times of what follows one another can be added; rates cannot, nor what is rare of both.
+            Against::SyncAndCall if quantity != Quantity::P50 => None,
             Against::SyncAndCall => {
                 let both = sum(self.of(Kind::Sync)?, self.of(Kind::NoopGrpc)?, quantity);
                 figures::ratio(ours, &both, quantity)
@@ -215,6 +217,7 @@ pub(super) mod tests {
         );
         let found = line.ratio(Quantity::P50, Against::SyncAndCall).unwrap();
         assert_eq!((found.least, found.most), (1.3, 3.0));
+        assert_eq!(line.ratio(Quantity::Rate, Against::SyncAndCall), None);
         assert_eq!(line.judge()[0].verdict.to_string(), "missed: 2.15 wanted 1.30");
     }
 
