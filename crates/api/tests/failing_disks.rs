@@ -68,6 +68,7 @@ fn config(at: usize, peers: &[SocketAddr]) -> server::Config {
         learners_max: 1,
         catch_up_entries: 5_000,
         dialer: server::Dialer::default(),
+        timeouts: server::Timeouts::default(),
     }
 }
 
