@@ -176,7 +176,6 @@ impl Cluster {
             let failed = self.handle(at).failed();
             tokio::time::timeout(PATIENCE, failed).await.expect("it fails")
         });
-        println!("member {at}: {why}");
         let (synced, lost) = (why.contains("the sync failed"), why.contains("lost power"));
         assert!(synced || lost, "{why}");
         let others = self.running().into_iter().filter(|other| *other != at);
