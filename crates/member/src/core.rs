@@ -448,9 +448,7 @@ impl Core {
     fn append(&mut self, ready: &mut raft::Ready, send: &mut Vec<PeerMessage>) -> Option<Append> {
         let entries = ready.take_entries();
         let mut after = ready.take_persisted_messages();
-        if ready.must_sync() || !self.unsynced.is_empty() {
-            self.answer_heartbeats(&mut after, send);
-        }
+        self.answer_heartbeats(&mut after, send);
         self.node.mut_store().append(&entries);
         let changes = entries.iter().filter(|one| one.entry_type() != EntryType::EntryNormal);
         self.changes.extend(changes.map(|entry| entry.index));

@@ -60,11 +60,15 @@ impl Core {
         }
     }
 
-    /// Takes out what is to be said to heartbeats. That this member hears its leader is no promise, so it
-    /// does not wait for what is being synced: a leader that needs this member to be one, or to answer who
+    /// Takes out what is to be said to heartbeats, if the disk hangs. That this member hears its leader is no
+    /// promise, so it need not wait for a sync: one that needs this member to be a leader, or to answer who
     /// reads, would wait for this disk as well. Only of what is on it the leader is told.
+    ///
+    /// As long as a sync takes no longer than others, its acknowledgement is to come first: a leader sends
+    /// again what a member that answers does not acknowledge.
     pub(super) fn answer_heartbeats(&self, after: &mut Vec<Message>, send: &mut Vec<PeerMessage>) {
-        if self.stall.ticks >= ANSWERS_FOR * self.config.election_ticks {
+        let patience = self.config.election_ticks;
+        if !(patience / 2..ANSWERS_FOR * patience).contains(&self.stall.ticks) {
             return;
         }
         let on_disk = self.node.raft.raft_log.persisted;
