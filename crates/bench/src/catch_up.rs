@@ -182,14 +182,14 @@ fn catch_up(
     let [leader, follower] =
         servers.get_disjoint_mut([leader, away]).map_err(|_| anyhow::anyhow!("two members"))?;
     let before = leader.resident_megabytes()?;
-    let (mut most_leader, mut most_follower) = (before, 0.0_f64);
+    leader.forget_peak()?;
     loop {
         thread::sleep(LOOK_EVERY);
-        most_leader = most_leader.max(leader.resident_megabytes()?);
-        most_follower = most_follower.max(follower.resident_megabytes()?);
         let (Ok(all), Ok(reached)) = (revision(leader), revision(follower)) else { continue };
         if all < reached + NEAR {
-            return Ok((began.elapsed(), (before, most_leader), most_follower));
+            // The follower's counts from its start.
+            let leader = (before, leader.peak_megabytes()?);
+            return Ok((began.elapsed(), leader, follower.peak_megabytes()?));
         }
         anyhow::ensure!(began.elapsed() < PATIENCE, "it does not catch up: {reached} of {all}");
     }
